@@ -1,0 +1,13 @@
+//! Queries, where they come from, and the words that cross Sapo's crates.
+//!
+//! No tensor lives here, and neither does a reward: this crate builds and tests in seconds.
+
+pub mod error;
+pub mod picture;
+pub mod query;
+pub mod transcript;
+
+pub use error::{DatasetError, Result};
+pub use picture::Picture;
+pub use query::{Demonstration, Message, Part, Query, Role};
+pub use transcript::{StopReason, ToolCall, Transcript, Turn};

@@ -1,0 +1,1 @@
+//! Turning a query and its transcript into a score.

@@ -1,0 +1,1 @@
+//! The training loop, evaluation, reports and the command line of Sapo.

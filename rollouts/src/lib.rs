@@ -1,0 +1,1 @@
+//! Turning queries into groups of rollouts.
