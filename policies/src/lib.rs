@@ -2,8 +2,27 @@
 //!
 //! No dataset, no reward and no network lives here.
 
+pub mod attention;
+pub mod batch;
+pub mod build;
+pub mod config;
 pub mod error;
+pub mod init;
 pub mod input;
+pub mod layers;
+pub mod log_prob;
+pub mod param;
+pub mod policy;
+pub mod positions;
+pub mod rope;
+pub mod text;
+pub mod trace;
+pub mod vision;
+pub mod weights;
 
+pub use batch::{Batch, Group};
+pub use config::Config;
 pub use error::{PolicyError, Result};
 pub use input::{ImageSpan, PictureInput, PolicyInput};
+pub use policy::{ParamGradients, Policy};
+pub use trace::Trace;

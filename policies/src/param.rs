@@ -1,0 +1,80 @@
+//! A parameter: a named matrix with the shape that it has in files.
+
+use burn::tensor::Tensor;
+
+/// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
+/// (a vector is one row).
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// The key in checkpoint files.
+    pub name: String,
+    /// The shape in checkpoint files.
+    pub shape: Vec<usize>,
+    /// The value, `[rows, columns]`.
+    pub value: Tensor<2>,
+    /// Whether training changes it.
+    pub trains: bool,
+}
+
+/// The matrix that stands for a tensor of `shape`: a vector is one row, more axes are folded into the columns.
+pub fn folded(shape: &[usize]) -> [usize; 2] {
+    match shape {
+        [] => [1, 1],
+        [columns] => [1, *columns],
+        [rows, rest @ ..] => [*rows, rest.iter().product()],
+    }
+}
+
+/// Anything that holds parameters.
+pub trait Parameters {
+    /// Calls `visit` with every parameter, always in the same order.
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param));
+    /// The same, to change them.
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param));
+}
+
+impl Parameters for Param {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        visit(self);
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        visit(self);
+    }
+}
+
+impl<P: Parameters> Parameters for Vec<P> {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        self.iter().for_each(|part| part.visit(visit));
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        self.iter_mut().for_each(|part| part.visit_mut(visit));
+    }
+}
+
+impl<P: Parameters> Parameters for Option<P> {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        self.iter().for_each(|part| part.visit(visit));
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        self.iter_mut().for_each(|part| part.visit_mut(visit));
+    }
+}
+
+/// Implements [`Parameters`] for a struct by naming the fields that hold parameters.
+macro_rules! holds {
+    ($type:ty { $($field:ident),+ $(,)? }) => {
+        impl $crate::param::Parameters for $type {
+            fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a $crate::param::Param)) {
+                $( $crate::param::Parameters::visit(&self.$field, visit); )+
+            }
+
+            fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut $crate::param::Param)) {
+                $( $crate::param::Parameters::visit_mut(&mut self.$field, visit); )+
+            }
+        }
+    };
+}
+pub(crate) use holds;

@@ -1,0 +1,127 @@
+//! The text decoder: one list of rows through the layers; how rows see each other is handed in.
+//!
+//! Shape suffixes: `t` rows, `d` width, `h` query heads, `k` head width.
+
+use burn::tensor::{Int, Tensor, activation};
+
+use crate::config::TextConfig;
+use crate::layers::{Linear, RmsNorm};
+use crate::param::{Param, holds};
+use crate::rope::RopeTable;
+use crate::trace::Trace;
+use crate::vision::VisionFeatures;
+
+/// Embedding, layers, final norm and head.
+#[derive(Clone, Debug)]
+pub struct TextModel {
+    /// Embedding table `[vocabulary, d]`.
+    pub embed: Param,
+    /// Transformer layers.
+    pub layers: Vec<TextLayer>,
+    /// Before the head.
+    pub norm: RmsNorm,
+    /// The head `[vocabulary, d]`, unless it is the embedding table.
+    pub head: Option<Param>,
+    /// Sizes.
+    pub config: TextConfig,
+}
+holds!(TextModel { embed, layers, norm, head });
+
+/// One decoder layer.
+#[derive(Clone, Debug)]
+pub struct TextLayer {
+    /// Before attention.
+    pub input_norm: RmsNorm,
+    /// Queries.
+    pub q: Linear,
+    /// Keys.
+    pub k: Linear,
+    /// Values.
+    pub v: Linear,
+    /// Output of attention.
+    pub o: Linear,
+    /// Over each query head.
+    pub q_norm: RmsNorm,
+    /// Over each key head.
+    pub k_norm: RmsNorm,
+    /// Before the MLP.
+    pub post_norm: RmsNorm,
+    /// Gate of the MLP.
+    pub gate: Linear,
+    /// Input of the MLP.
+    pub up: Linear,
+    /// Output of the MLP.
+    pub down: Linear,
+}
+holds!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, gate, up, down });
+
+/// Queries, keys and values of all rows, as matrices: rotary positions are in.
+pub(crate) struct Projected {
+    pub(crate) q: Tensor<2>,
+    pub(crate) k: Tensor<2>,
+    pub(crate) v: Tensor<2>,
+}
+
+/// Picture features and the rows where they belong.
+pub(crate) struct Visual {
+    pub(crate) features: VisionFeatures,
+    pub(crate) rows_n: Tensor<1, Int>,
+    /// 0 at picture rows, 1 elsewhere.
+    pub(crate) keep_t1: Tensor<2>,
+}
+
+impl TextLayer {
+    fn project(&self, x_td: Tensor<2>, rope: &RopeTable, config: &TextConfig) -> Projected {
+        let rows = x_td.dims()[0];
+        let turned = |linear: &Linear, norm: &RmsNorm, heads: usize| {
+            let x = linear.forward(x_td.clone()).reshape([rows * heads, config.head_dim]);
+            let x_thk = norm.forward(x).reshape([rows, heads, config.head_dim]);
+            rope.rotate(x_thk).reshape([rows, heads * config.head_dim])
+        };
+        let q = turned(&self.q, &self.q_norm, config.heads);
+        let k = turned(&self.k, &self.k_norm, config.kv_heads);
+        Projected { q, k, v: self.v.forward(x_td) }
+    }
+
+    fn mlp(&self, x_td: Tensor<2>) -> Tensor<2> {
+        let gate = activation::silu(self.gate.forward(x_td.clone()));
+        self.down.forward(gate * self.up.forward(x_td))
+    }
+}
+
+impl TextModel {
+    /// The head's matrix `[vocabulary, d]`.
+    pub fn head(&self) -> &Param {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// Hidden rows `[t, d]` after the final norm. `attend(layer, projected)` turns queries, keys and values of all
+    /// rows into their contexts `[t, h*k]`.
+    pub(crate) fn forward(
+        &self,
+        ids_t: Tensor<1, Int>,
+        rope: &RopeTable,
+        visual: Option<&Visual>,
+        attend: &mut dyn FnMut(usize, Projected) -> Tensor<2>,
+        trace: &mut Trace,
+    ) -> Tensor<2> {
+        let mut x_td = self.embed.value.clone().select(0, ids_t);
+        if let Some(visual) = visual {
+            x_td = visual.features.replace(x_td, &visual.rows_n, &visual.keep_t1);
+        }
+        trace.keep(|| "inputs_embeds".to_owned(), &x_td);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let projected = layer.project(layer.input_norm.forward(x_td.clone()), rope, &self.config);
+            x_td = x_td + layer.o.forward(attend(index, projected));
+            let update = layer.mlp(layer.post_norm.forward(x_td.clone()));
+            x_td = x_td + update;
+            trace.keep(|| format!("layer_{index}"), &x_td);
+            if let Some(visual) = visual {
+                x_td = visual.features.add(index, x_td, &visual.rows_n);
+            }
+        }
+        let x_td = self.norm.forward(x_td);
+        trace.keep(|| "final_norm".to_owned(), &x_td);
+        x_td
+    }
+}
