@@ -111,5 +111,5 @@ fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// The values of a tensor, on the host.
 pub fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("float tensors of a policy are f32")
+    tensor.into_data().try_to_vec().expect("float tensors of a policy are f32")
 }

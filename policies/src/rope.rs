@@ -74,7 +74,7 @@ mod tests {
         let device = Device::flex();
         // With theta 1 every frequency is 1, so the angle of column i is the position on its axis.
         let table = RopeTable::text(&[[1, 2, 3]], 16, 1.0, [4, 2, 2], &device);
-        let cos: Vec<f32> = table.cos_t1d.into_data().to_vec().expect("f32");
+        let cos: Vec<f32> = table.cos_t1d.into_data().try_to_vec().expect("f32");
         let axis = |i: usize| [1.0_f32, 2.0, 3.0].iter().position(|p| (p.cos() - cos[i]).abs() < 1e-6);
         assert_eq!((0..8).map(axis).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2, 0, 0].map(Some).to_vec());
     }
