@@ -6,6 +6,7 @@ pub mod attention;
 pub mod batch;
 pub mod build;
 pub mod config;
+pub mod decode;
 pub mod error;
 pub mod init;
 pub mod input;
@@ -22,6 +23,7 @@ pub mod weights;
 
 pub use batch::{Batch, Group};
 pub use config::Config;
+pub use decode::Decoding;
 pub use error::{PolicyError, Result};
 pub use input::{ImageSpan, PictureInput, PolicyInput};
 pub use policy::{ParamGradients, Policy};

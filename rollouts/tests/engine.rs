@@ -1,0 +1,136 @@
+//! The local engine on a real checkpoint: greedy goldens, the gap to the trainer's log-probs, packing, and independence
+//! of a sample from its batch.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use safetensors::SafeTensors;
+use sapo_datasets::StopReason;
+use sapo_policies::log_prob::floats;
+use sapo_policies::{Batch, Group as Packed, ImageSpan, PictureInput, Policy, PolicyInput, Trace};
+use sapo_rollouts::{Group, LocalEngine, Request, Sampling, seed_of};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl")
+}
+
+fn dense() -> Policy {
+    Policy::load(&fixtures().join("tiny-dense"), &Device::flex()).expect("the fixture loads")
+}
+
+fn golden(kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
+    let bytes = std::fs::read(fixtures().join("cases-dense/greedy.safetensors")).expect("the golden case");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let ints = |name: &str| -> Vec<usize> {
+        let view = tensors.tensor(&format!("{kind}.{name}")).expect("in the case");
+        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect()
+    };
+    let ids: Vec<u32> = ints("input_ids").into_iter().map(|id| id as u32).collect();
+    let mut input = PolicyInput { ids, spans: Vec::new(), pictures: Vec::new() };
+    if kind == "image" {
+        let view = tensors.tensor("image.pixel_values").expect("pixels");
+        let pixels: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+        let grid = ints("image_grid_thw");
+        let start = input.ids.iter().position(|id| *id == policy.config.image_token_id).expect("a placeholder");
+        let picture = PictureInput { pixels: pixels.into(), grid: [grid[0], grid[1], grid[2]] };
+        input.spans.push(ImageSpan { start, len: picture.tokens(2), picture: 0, slot: 0 });
+        input.pictures.push(picture);
+    }
+    (input, ints("greedy_ids").into_iter().map(|id| id as u32).collect())
+}
+
+fn request(id: &str, prompt: PolicyInput, samples: usize) -> Request {
+    let seeds = (0..samples).map(|sample| seed_of(7, "test", id, sample)).collect();
+    Request { query_id: id.to_owned(), prompt, seeds }
+}
+
+fn run(policy: &Policy, stop_ids: &[u32], requests: &[Request], sampling: &Sampling) -> Vec<Group> {
+    let engine = LocalEngine { stop_ids: stop_ids.to_vec(), max_rows: 64 };
+    let mut groups: Vec<Option<Group>> = vec![None; requests.len()];
+    engine.sample(policy, requests, sampling, &mut |index, group| groups[index] = Some(group)).expect("samples");
+    groups.into_iter().map(|group| group.expect("every request is answered")).collect()
+}
+
+#[test]
+fn greedy_answers_are_the_golden_ones() {
+    let mut policy = dense();
+    policy.banned.clear();
+    for kind in ["text", "image"] {
+        let (prompt, golden) = golden(kind, &policy);
+        let groups = run(&policy, &[], &[request(kind, prompt, 1)], &Sampling::greedy(16));
+        assert_eq!(groups[0].rollouts[0].tokens, golden, "{kind}");
+        assert_eq!(groups[0].rollouts[0].stop, StopReason::Length);
+    }
+}
+
+/// Two prompts of different lengths, one with a picture, five samples each, ended by frequent stop tokens so that the
+/// batch is compacted on the way.
+fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
+    let requests = [request("a", golden("text", policy).0, 5), request("b", golden("image", policy).0, 5)].to_vec();
+    let stop_ids: Vec<u32> = (0..60).collect();
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
+    let groups = run(policy, &stop_ids, &requests, &sampling);
+    (requests, groups)
+}
+
+#[test]
+fn the_trainer_gives_the_samplers_log_probs() {
+    let policy = dense();
+    let (requests, groups) = sampled(&policy);
+    let branches: Vec<Vec<&[u32]>> =
+        groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
+    let packed: Vec<Packed<'_>> =
+        requests.iter().zip(&branches).map(|(request, some)| Packed { prompt: &request.prompt, branches: some }).collect();
+    let batch = Batch::groups(&packed, 2).expect("packs");
+    let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+    let sampler: Vec<f32> = groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+    assert_eq!(trainer.len(), sampler.len());
+    let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(gap < 2e-5, "gap {gap}");
+    let lengths: Vec<usize> = groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+    assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
+}
+
+#[test]
+fn a_packed_group_equals_separate_rows() {
+    let policy = dense();
+    let (requests, groups) = sampled(&policy);
+    for (request, group) in requests.iter().zip(&groups) {
+        for rollout in &group.rollouts {
+            let mut alone = request.prompt.clone();
+            alone.ids.extend(&rollout.tokens);
+            let batch = Batch::prompts(&[&alone], 2);
+            let hidden = policy.forward(&batch, &mut Trace::off());
+            let prompt = request.prompt.ids.len();
+            let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
+            let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
+            let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap < 2e-5, "gap {gap}");
+        }
+    }
+}
+
+#[test]
+fn a_sample_does_not_depend_on_its_batch() {
+    let policy = dense();
+    let (requests, groups) = sampled(&policy);
+    let stop_ids: Vec<u32> = (0..60).collect();
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
+    for (request, group) in requests.iter().zip(&groups) {
+        let alone = run(&policy, &stop_ids, std::slice::from_ref(request), &sampling);
+        let tokens = |group: &Group| group.rollouts.iter().map(|rollout| rollout.tokens.clone()).collect::<Vec<_>>();
+        assert_eq!(tokens(&alone[0]), tokens(group));
+    }
+}
+
+#[test]
+fn banned_tokens_are_never_sampled() {
+    let mut policy = dense();
+    policy.banned.extend(0..300);
+    let (_, groups) = sampled(&policy);
+    let all: Vec<u32> = groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
+    assert!(all.iter().all(|id| !policy.banned.contains(id)));
+    assert!(floats(policy.logits(burn::tensor::Tensor::zeros([1, 64], policy.device())))[0] == f32::NEG_INFINITY);
+}
