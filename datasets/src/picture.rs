@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use image::{ImageFormat, RgbImage};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use sha2::{Digest, Sha256};
 
 use crate::error::{DatasetError, Result};
@@ -53,7 +53,7 @@ impl Picture {
         Self::from_bytes(bytes.into_inner(), "a drawn picture")
     }
 
-    /// Decodes to 8-bit RGB; alpha is dropped, grey is repeated.
+    /// Decodes to 8-bit RGB; grey is repeated, what is transparent shows white behind it.
     ///
     /// # Errors
     /// When the file is truncated or corrupt, or larger than [`MAX_PIXELS`].
@@ -65,7 +65,7 @@ impl Picture {
             return Err(DatasetError::picture(place, format!("{width} x {height} is more than {MAX_PIXELS} pixels; scale it down first")));
         }
         let decoded = reader().decode().map_err(|error| DatasetError::picture(place, error.to_string()))?;
-        Ok(decoded.to_rgb8())
+        Ok(opaque(&decoded))
     }
 
     /// The encoded bytes, as they came.
@@ -110,6 +110,22 @@ impl PartialEq for Picture {
 }
 
 impl Eq for Picture {}
+
+/// 8-bit RGB over white, as the reference image processor converts.
+fn opaque(picture: &DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.to_rgb8();
+    }
+    let pixels = picture.to_rgba8();
+    let mix = |colour: u8, alpha: u8| {
+        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+        ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
+        let [red, green, blue, alpha] = pixels.get_pixel(x, y).0;
+        Rgb([mix(red, alpha), mix(green, alpha), mix(blue, alpha)])
+    })
+}
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

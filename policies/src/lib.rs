@@ -15,6 +15,7 @@ pub mod log_prob;
 pub mod param;
 pub mod policy;
 pub mod positions;
+pub mod processor;
 pub mod rope;
 pub mod text;
 pub mod trace;

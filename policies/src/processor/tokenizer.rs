@@ -1,0 +1,144 @@
+//! Text to token ids and back, and the training of a small byte-level BPE with Qwen3-VL's special tokens.
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior};
+use tokenizers::{Tokenizer as Inner, TokenizerBuilder};
+
+use crate::error::{PolicyError, Result};
+
+/// How Qwen2 and its successors split text before merging: single digits, words with their leading space, runs of
+/// punctuation, line ends.
+const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Qwen3-VL's added tokens, in the order of their ids, and whether decoding may leave them out.
+const ADDED: [(&str, bool); 20] = [
+    ("<|endoftext|>", true),
+    ("<|im_start|>", true),
+    ("<|im_end|>", true),
+    ("<|object_ref_start|>", true),
+    ("<|object_ref_end|>", true),
+    ("<|box_start|>", true),
+    ("<|box_end|>", true),
+    ("<|quad_start|>", true),
+    ("<|quad_end|>", true),
+    ("<|vision_start|>", true),
+    ("<|vision_end|>", true),
+    ("<|vision_pad|>", true),
+    ("<|image_pad|>", true),
+    ("<|video_pad|>", true),
+    ("<tool_call>", false),
+    ("</tool_call>", false),
+    ("<tool_response>", false),
+    ("</tool_response>", false),
+    ("<think>", false),
+    ("</think>", false),
+];
+
+/// A checkpoint's tokenizer.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: Inner,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`; `file` names it in errors.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self> {
+        let inner = Inner::from_bytes(bytes).map_err(|error| PolicyError::file(file, error.to_string()))?;
+        Ok(Self { inner })
+    }
+
+    /// Token ids of a text; special tokens written in it are recognised.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| PolicyError::input(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids; with `skip_special` those tokens that only steer the conversation are left out.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        self.inner.decode(ids, skip_special).unwrap_or_default()
+    }
+
+    /// The id of one token, written out.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The special tokens, which text from outside must not contain.
+    pub fn special_tokens(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut tokens: Vec<String> = added.values().filter(|token| token.special).map(|token| token.content.clone()).collect();
+        tokens.sort();
+        tokens
+    }
+
+    /// Size of the vocabulary, added tokens included.
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+}
+
+/// Trains a byte-level BPE of `vocabulary_size` tokens (the added ones included) and gives its `tokenizer.json`.
+///
+/// # Errors
+/// When the vocabulary is too small to hold the bytes and the added tokens, or training fails.
+pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, vocabulary_size: usize) -> Result<Vec<u8>> {
+    let least = 256 + ADDED.len();
+    if vocabulary_size < least {
+        return Err(PolicyError::input(format!("a vocabulary of {vocabulary_size} is too small: bytes and special tokens need {least}")));
+    }
+    let failed = |error: tokenizers::Error| PolicyError::input(format!("training the tokenizer failed: {error}"));
+    let split = Split::new(SplitPattern::Regex(SPLIT.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
+    let bytes = ByteLevel::new(false, false, false);
+    let mut tokenizer = TokenizerBuilder::new()
+        .with_model(BPE::default())
+        .with_normalizer(None::<tokenizers::normalizers::NFC>)
+        .with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])))
+        .with_post_processor(Some(bytes))
+        .with_decoder(Some(bytes))
+        .build()
+        .map_err(failed)?;
+    let mut trainer = BpeTrainer::builder()
+        .show_progress(false)
+        .vocab_size(vocabulary_size - ADDED.len())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build();
+    tokenizer.train(&mut trainer, texts).map_err(failed)?;
+    let added: Vec<AddedToken> = ADDED.iter().map(|(token, special)| AddedToken::from(*token, *special)).collect();
+    tokenizer.add_tokens(added).map_err(failed)?;
+    let mut json = tokenizer.to_string(true).map_err(failed)?;
+    json.push('\n');
+    Ok(json.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trained_tokenizer_keeps_text_and_splits_digits() {
+        let texts = (0..200).map(|index| format!("how many red circles? 红色圆形 {index}"));
+        let bytes = train_tokenizer(texts.clone(), 320).expect("trains");
+        assert_eq!(bytes, train_tokenizer(texts, 320).expect("trains"), "the same text gives the same tokenizer");
+        let tokenizer = Tokenizer::from_bytes(&bytes, "tokenizer.json").expect("reads");
+        assert!(tokenizer.vocabulary_size() <= 320);
+        let text = "<|im_start|>how many 红色 123?<|im_end|> ё";
+        let ids = tokenizer.encode(text).expect("encodes");
+        assert_eq!(tokenizer.decode(&ids, false), text);
+        let digits: Vec<u32> = ["1", "2", "3"].iter().filter_map(|digit| tokenizer.id(digit)).collect();
+        assert!(ids.windows(3).any(|three| three == digits.as_slice()));
+    }
+
+    #[test]
+    fn a_vocabulary_without_room_is_refused() {
+        assert!(train_tokenizer(std::iter::empty(), 100).is_err());
+    }
+}

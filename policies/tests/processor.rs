@@ -1,0 +1,123 @@
+//! Pictures, chat texts and token ids against the reference implementation's.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use safetensors::SafeTensors;
+use sapo_policies::processor::{ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, opaque, smart_resize};
+use sapo_policies::Config;
+use serde_json::{Value, json};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl")
+}
+
+fn read_json(path: &str) -> Value {
+    let text = std::fs::read_to_string(fixtures().join(path)).expect("the fixture is in the repository");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn processor(folder: &str) -> Processor {
+    let config = read_json(&format!("{folder}/config.json")).to_string();
+    let config = Config::from_json(&config, "config.json").expect("a config");
+    Processor::from_dir(&fixtures().join(folder), &config).expect("a processor")
+}
+
+#[test]
+fn sizes_follow_the_rule() {
+    for row in read_json("image_processor/smart_resize.json")["image"].as_array().expect("rows") {
+        let number = |name: &str| row[name].as_u64().expect("a number") as usize;
+        let ours = smart_resize(number("height"), number("width"), number("factor"), number("min_pixels"), number("max_pixels"));
+        match row["result"].as_array() {
+            Some(golden) => {
+                let (height, width) = ours.expect("a size");
+                assert_eq!(json!([height, width]), json!(golden), "{row}");
+            }
+            None => assert!(ours.is_err(), "{row}"),
+        }
+    }
+}
+
+#[test]
+fn pixels_are_the_references() {
+    let bytes = std::fs::read(fixtures().join("image_processor/expected.safetensors")).expect("goldens");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let images = ImageProcessor::from_json(&read_json("tiny-dense/preprocessor_config.json"), "preprocessor_config.json").expect("settings");
+    for name in ["gray", "rgb", "tall", "tiny", "wide"] {
+        let picture = opaque(&image::open(fixtures().join(format!("image_processor/{name}.png"))).expect("a picture"));
+        let ours = images.process(&picture).expect("patches");
+        let grid = tensors.tensor(&format!("{name}.image_grid_thw")).expect("a grid");
+        let grid: Vec<usize> = grid.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect();
+        assert_eq!(ours.grid.to_vec(), grid, "{name}");
+        let golden = tensors.tensor(&format!("{name}.pixel_values")).expect("pixels");
+        let golden: Vec<f32> = golden.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+        assert_eq!(ours.pixels.len(), golden.len());
+        let level = |value: f32| ((value * 0.5 + 0.5) * 255.0).round() as i32;
+        for (a, b) in ours.pixels.iter().zip(&golden) {
+            assert!((level(*a) - level(*b)).abs() <= 1, "{name}: {a} against {b}");
+            assert!(level(*a) != level(*b) || (a - b).abs() <= 1e-6, "{name}: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn chat_texts_are_the_references() {
+    let processor = processor("tiny-dense");
+    let expected = read_json("chat/expected.json");
+    for case in expected["rendered"].as_array().expect("cases") {
+        let messages: Vec<ChatMessage> = serde_json::from_value(case["messages"].clone()).expect("messages");
+        let options = ChatOptions {
+            add_generation_prompt: case["options"]["add_generation_prompt"].as_bool().unwrap_or(false),
+            tools: case["options"]["tools"].as_array().cloned().unwrap_or_default(),
+        };
+        let text = processor.template().render(&messages, &options).expect("renders");
+        assert_eq!(Some(text.as_str()), case["text"].as_str(), "{}", case["name"]);
+    }
+    for case in expected["tokenized"].as_array().expect("cases") {
+        let ids = processor.tokenizer().encode(case["text"].as_str().expect("text")).expect("ids");
+        assert_eq!(json!(ids), case["ids"], "{}", case["text"]);
+    }
+}
+
+fn user(content: Value) -> Vec<ChatMessage> {
+    vec![ChatMessage { role: "user".to_owned(), content, tool_calls: None }]
+}
+
+#[test]
+fn pictures_become_spans_that_fit_their_features() {
+    let processor = processor("tiny-dense");
+    let picture = image::RgbImage::from_pixel(96, 64, image::Rgb([200, 10, 10]));
+    let content = json!([{"type": "image"}, {"type": "text", "text": "What is this?"}]);
+    let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
+    let input = processor.encode(&user(content.clone()), std::slice::from_ref(&picture), &options).expect("encodes");
+    assert_eq!(input.spans.len(), 1);
+    assert_eq!(input.spans[0].len, input.pictures[0].tokens(2));
+    let error = processor.encode(&user(content), &[], &options).expect_err("a missing picture");
+    assert!(error.to_string().contains("1 pictures, but 0"), "{error}");
+    let error = processor.encode(&user(json!("look: <|image_pad|>")), &[picture], &options).expect_err("an injected placeholder");
+    assert!(error.to_string().contains("<|image_pad|>"), "{error}");
+}
+
+#[test]
+fn a_hostile_template_ends_in_an_error() {
+    let template = ChatTemplate::new("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", "chat_template.jinja");
+    assert!(template.expect("compiles").render(&[], &ChatOptions::default()).is_err());
+    assert!(ChatTemplate::new("{% for %}", "chat_template.jinja").is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_picture_is_patches_or_an_error(width in 1_u32..400, height in 1_u32..400) {
+        let images = ImageProcessor::from_json(&read_json("tiny-dense/preprocessor_config.json"), "p").expect("settings");
+        if let Ok(input) = images.process(&image::RgbImage::new(width, height)) {
+            prop_assert_eq!(input.pixels.len(), input.patches() * 1536);
+            prop_assert!(input.patches() * 256 <= images.max_pixels.max(1024));
+            prop_assert_eq!(input.patches() % 4, 0);
+        }
+    }
+
+    #[test]
+    fn no_config_text_panics(text in "\\PC{0,200}") {
+        prop_assert!(Config::from_json(&text, "config.json").is_err());
+    }
+}
