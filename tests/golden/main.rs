@@ -1,0 +1,126 @@
+//! Losses, advantages and optimizer steps against the golden numbers of the reference implementation.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::SafeTensors;
+use sapo::advantage::{Spread, advantages};
+use sapo::algorithm::{Algorithm, Grpo, Sapo, Tokens};
+use sapo::optimizer::{AdamW, OptimizerConfig};
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl").join(name)).expect("in the repository")
+}
+
+fn floats(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let view = tensors.tensor(name).expect("the tensor is in the file");
+    view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
+}
+
+const ROWS: usize = 15;
+const WIDTH: usize = 9;
+
+#[test]
+fn advantages_are_the_golden_ones() {
+    let bytes = fixture("losses.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let rewards = floats(&tensors, "rewards");
+    for (name, spread) in [("population_std", Spread::Population), ("sample_std", Spread::Sample), ("mean_only", Spread::None)] {
+        let golden = floats(&tensors, &format!("advantage.{name}"));
+        for (group, golden) in rewards.chunks(5).zip(golden.chunks(5)) {
+            let scored: Vec<Option<f64>> = group.iter().map(|reward| Some(f64::from(*reward))).collect();
+            let ours = advantages(&scored, spread, 1e-6).unwrap_or_else(|| vec![Some(0.0); 5]);
+            for (a, b) in ours.iter().zip(golden) {
+                assert!((a.expect("scored") - f64::from(*b)).abs() < 1e-5, "{name}: {ours:?} against {golden:?}");
+            }
+        }
+    }
+}
+
+/// Loss and gradient of an algorithm with stale log-probs, mean over each sequence and then over sequences.
+fn check(name: &str, algorithm: &dyn Algorithm) {
+    let bytes = fixture("losses.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let get = |name: &str| floats(&tensors, name);
+    let (mask, group_advantages) = (get("mask"), get("advantage.population_std"));
+    let device = Device::flex().autodiff();
+    let log_probs = Tensor::<1>::from_data(TensorData::new(get("log_probs"), [ROWS * WIDTH]), &device).require_grad();
+    let advantages: Vec<f32> = (0..ROWS * WIDTH).map(|at| group_advantages[at / WIDTH]).collect();
+    let objective =
+        algorithm.objective(Tokens { log_probs: log_probs.clone(), old_log_probs: get("old_log_probs"), advantages });
+    let weights: Vec<f32> = mask
+        .chunks(WIDTH)
+        .flat_map(|row| {
+            let tokens: f32 = row.iter().sum();
+            row.iter().map(move |real| real / tokens / ROWS as f32)
+        })
+        .collect();
+    let weights = Tensor::<1>::from_data(TensorData::new(weights, [ROWS * WIDTH]), &device);
+    let loss = (objective * weights).sum().neg();
+    let gradient = log_probs.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
+    let golden_loss = get(&format!("{name}.loss"))[0];
+    assert!((loss.into_scalar::<f32>() - golden_loss).abs() < 2e-6, "{name}: loss");
+    for (a, b) in gradient.iter().zip(get(&format!("{name}.grad"))) {
+        assert!((a - b).abs() < 2e-6, "{name}: {a} against {b}");
+    }
+}
+
+#[test]
+fn sapo_is_the_golden_one_on_stale_rollouts() {
+    check("sapo", &Sapo { tau_pos: 1.0, tau_neg: 1.05 });
+}
+
+#[test]
+fn a_closed_gate_changes_the_update_as_the_golden_says() {
+    check("sapo_hot", &Sapo { tau_pos: 2.0, tau_neg: 4.0 });
+}
+
+#[test]
+fn grpo_is_the_golden_one() {
+    check("grpo", &Grpo { clip_low: 0.2, clip_high: 0.2 });
+}
+
+#[test]
+fn the_gate_has_the_published_values() {
+    let sapo = Sapo { tau_pos: 1.0, tau_neg: 1.05 };
+    for (ratio, positive, negative) in [(0.5, 0.940_014_849, 0.934_139_823), (1.0, 1.0, 1.0), (3.0, 0.419_974_342, 0.388_778_819)] {
+        assert!((sapo.gate(ratio, 1.0) - positive).abs() < 1e-8);
+        assert!((sapo.gate(ratio, -1.0) - negative).abs() < 1e-8);
+        assert!((sapo.gate(ratio, 0.0) - negative).abs() < 1e-8, "an advantage of 0 takes tau_neg");
+    }
+}
+
+#[test]
+fn adamw_steps_are_the_golden_ones() {
+    let bytes = fixture("optimizer.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let device = Device::flex();
+    let matrix = |name: String| {
+        let shape = tensors.tensor(&name).expect("in the file").shape().to_vec();
+        let [rows, columns] = sapo_policies::param::folded(&shape);
+        Tensor::<2>::from_data(TensorData::new(floats(&tensors, &name), [rows, columns]), &device)
+    };
+    let config = OptimizerConfig {
+        lr: 0.003,
+        warmup_steps: 0,
+        final_lr_ratio: 1.0,
+        betas: [0.9, 0.95],
+        eps: 1e-8,
+        weight_decay: 0.1,
+        clip_norm: 0.5,
+    };
+    let norms = [8.421_915, 7.959_913_3, 0.092_119_78, 9.221_578, 7.775_735];
+    let mut params: Vec<Tensor<2>> = (0..3).map(|index| matrix(format!("param_{index}.start"))).collect();
+    let mut optimizer = AdamW::default();
+    for (step, golden_norm) in norms.into_iter().enumerate() {
+        let gradients = (0..3).map(|index| Some(matrix(format!("step_{step}.grad_{index}")))).collect();
+        let norm = optimizer.step(&mut params.iter_mut().collect::<Vec<_>>(), gradients, &config, config.lr);
+        assert!((norm - golden_norm).abs() < 1e-4, "{norm} against {golden_norm}");
+        for (index, param) in params.iter().enumerate() {
+            let golden = floats(&tensors, &format!("step_{step}.param_{index}"));
+            let ours = param.clone().into_data().try_to_vec::<f32>().expect("f32");
+            let worst = ours.iter().zip(&golden).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-6, "step {step}, parameter {index}: {worst}");
+        }
+    }
+}
