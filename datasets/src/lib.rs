@@ -2,12 +2,18 @@
 //!
 //! No tensor lives here, and neither does a reward: this crate builds and tests in seconds.
 
+pub mod columns;
 pub mod error;
 pub mod picture;
 pub mod query;
+pub mod split;
+pub mod synthetic;
 pub mod transcript;
 
+pub use columns::Columns;
 pub use error::{DatasetError, Result};
 pub use picture::Picture;
 pub use query::{Demonstration, Message, Part, Query, Role};
+pub use split::Split;
+pub use synthetic::{Language, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};

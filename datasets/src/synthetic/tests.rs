@@ -1,0 +1,150 @@
+//! Laws of all generated tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn answer(response: &str) -> &str {
+    response.split_once("</think>").unwrap().1
+}
+
+fn has_chinese(text: &str) -> bool {
+    text.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter))
+}
+
+fn any_task() -> impl Strategy<Value = Task> {
+    prop::sample::select(Task::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_same_arguments_give_the_same_demonstration(task in any_task(), seed: u64, index: u64) {
+        let careful = demonstration(task, seed, index, Style::Careful);
+        let hasty = demonstration(task, seed, index, Style::Hasty);
+        prop_assert_eq!(&careful, &demonstration(task, seed, index, Style::Careful));
+        prop_assert_eq!(&careful.query, &hasty.query);
+        prop_assert_eq!(&careful.query, &query(task, Split::Train, seed, index));
+        prop_assert_eq!(answer(&careful.response), answer(&hasty.response));
+        prop_assert!(hasty.response.starts_with("</think>"));
+    }
+
+    #[test]
+    fn every_demonstration_is_right(task in any_task(), seed: u64, index: u64) {
+        let careful = demonstration(task, seed, index, Style::Careful);
+        prop_assert!(is_correct(&careful.query, answer(&careful.response)), "{} {}", careful.query.question(), careful.response);
+        prop_assert!(!is_correct(&careful.query, ""));
+        prop_assert!(!is_correct(&careful.query, "I do not know"));
+        let question = task_of_question(&careful.query);
+        let works = !matches!(question, Task::Describe | Task::Judge);
+        prop_assert_eq!(!careful.response.starts_with("</think>"), works);
+    }
+
+    #[test]
+    fn the_answer_of_another_question_is_wrong_unless_it_is_the_same(task in any_task(), seed: u64, index in 0_u64..1_000_000) {
+        let (one, other) = (demonstration(task, seed, index, Style::Hasty), demonstration(task, seed, index + 1, Style::Hasty));
+        let equal = one.query.ground_truth == other.query.ground_truth;
+        let same_words = answer(&one.response) == answer(&other.response);
+        // Boxes may overlap enough by chance.
+        if task != Task::Locate {
+            prop_assert_eq!(is_correct(&one.query, answer(&other.response)), equal && same_words);
+        }
+    }
+
+    #[test]
+    fn a_query_is_of_its_split(task in any_task(), seed: u64, index: u64, which in 0_usize..3) {
+        let split = Split::ALL[which];
+        let query = query(task, split, seed, index);
+        prop_assert_eq!(Split::of(query.columns["content"].as_str().unwrap()), split);
+        prop_assert_eq!(query.images.len(), query.messages[0].content.iter().filter(|part| **part == Part::Image).count());
+    }
+}
+
+/// The task of the question inside.
+fn task_of_question(query: &Query) -> Task {
+    let name = query.columns.get("wraps").and_then(Value::as_str).unwrap_or(&query.task);
+    Task::parse(name).unwrap()
+}
+
+#[test]
+fn splits_share_no_question() {
+    for task in Task::ALL {
+        let mut seen: BTreeMap<String, Split> = BTreeMap::new();
+        for split in Split::ALL {
+            for index in 0..1_000 {
+                // The seed differs too: it is the content that keeps the splits apart.
+                let query = query(task, split, 40 + index % 3, index);
+                let content = query.columns["content"].as_str().unwrap().to_owned();
+                let earlier = seen.insert(content.clone(), split);
+                assert!(earlier.is_none_or(|earlier| earlier == split), "{task}: {content} in {earlier:?} and {split}");
+            }
+        }
+    }
+}
+
+#[test]
+fn provoking_questions_follow_the_split_of_the_question_inside() {
+    let content = |task, index| query(task, Split::Test, 1, index).columns["content"].as_str().unwrap().to_owned();
+    let inside = (0..100).map(|index| content(Task::Provoke, index));
+    let prefixes: BTreeSet<String> = inside.map(|key| key.split(':').next().unwrap().to_owned()).collect();
+    assert_eq!(prefixes.into_iter().collect::<Vec<_>>(), ["arith", "count", "describe"]);
+}
+
+#[test]
+fn a_fifth_is_chinese_and_reads_so() {
+    for task in Task::ALL {
+        let mut chinese = 0;
+        for index in 0..1_000 {
+            let shown = demonstration(task, 9, index, Style::Careful);
+            let language = shown.query.columns["language"].as_str().unwrap();
+            chinese += usize::from(language == "zh");
+            if task != Task::Provoke {
+                assert_eq!(has_chinese(&shown.query.question()), language == "zh", "{}", shown.query.question());
+            }
+            assert!(language == "zh" || !has_chinese(&shown.response), "{}", shown.response);
+        }
+        assert!((150..250).contains(&chinese), "{task}: {chinese} of 1000");
+    }
+}
+
+#[test]
+fn pictures_have_their_sizes() {
+    let size = |task| query(task, Split::Train, 2, 5).images[0].decode().unwrap().dimensions();
+    for task in [Task::Count, Task::Clock, Task::Locate] {
+        assert_eq!(size(task), (64, 64));
+    }
+    assert_eq!((size(Task::Digits), size(Task::Describe)), ((96, 32), (96, 96)));
+    for task in [Task::Arith, Task::Logic, Task::Judge] {
+        assert!(query(task, Split::Train, 2, 5).images.is_empty());
+    }
+}
+
+#[test]
+fn truths_have_the_documented_types() {
+    let truth = |task| query(task, Split::Validation, 4, 8).ground_truth.unwrap();
+    assert!(truth(Task::Arith).is_u64() && truth(Task::Count).is_u64());
+    for task in [Task::Clock, Task::Digits, Task::Logic, Task::Describe, Task::Judge] {
+        assert!(truth(task).is_string(), "{task}");
+    }
+    let boxed = truth(Task::Locate);
+    assert_eq!(boxed["task"], "bbox");
+    assert_eq!(boxed["boxes"][0].as_array().unwrap().len(), 4);
+}
+
+/// The generator is part of the data: these lines change only when it does.
+#[test]
+fn golden_demonstrations() {
+    let lines: Vec<String> = Task::ALL
+        .into_iter()
+        .map(|task| {
+            let shown = demonstration(task, 1, 0, Style::Careful);
+            format!("{} -> {}", shown.query.question(), shown.response)
+        })
+        .collect();
+    assert_eq!(lines, GOLDEN);
+}
+
+const GOLDEN: [&str; 9] = [""; 9];
