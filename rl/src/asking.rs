@@ -1,0 +1,118 @@
+//! Between queries and rollouts: prompts for the engine, transcripts and scores of what came back.
+
+use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
+use sapo_policies::processor::{ChatMessage, ChatOptions, Processor};
+use sapo_policies::{Model, PolicyInput};
+use sapo_rewards::{RubricConfig, Score};
+use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
+use serde_json::{Value, json};
+
+use crate::error::Result;
+
+/// The policy's input of a query.
+///
+/// # Errors
+/// When a picture or the text cannot be used.
+pub fn encode(processor: &Processor, query: &Query) -> Result<PolicyInput> {
+    let messages: Vec<ChatMessage> = query.messages.iter().map(chat_message).collect();
+    let pictures = query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
+    let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
+    Ok(processor.encode(&messages, &pictures, &options)?)
+}
+
+fn chat_message(message: &Message) -> ChatMessage {
+    let part = |part: &Part| match part {
+        Part::Text { text } => json!({"type": "text", "text": text}),
+        Part::Image => json!({"type": "image"}),
+        Part::Video => json!({"type": "video"}),
+    };
+    let content = Value::Array(message.content.iter().map(part).collect());
+    ChatMessage { role: message.role.as_str().to_owned(), content, tool_calls: None }
+}
+
+/// One answer with its score.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The token record.
+    pub rollout: Rollout,
+    /// The text without tokens that only steer the conversation.
+    pub text: String,
+    /// Whether there is working before the answer.
+    pub with_working: bool,
+    /// The score.
+    pub score: Score,
+}
+
+/// A query with its answers.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What was asked.
+    pub query: Query,
+    /// Its prompt.
+    pub prompt: PolicyInput,
+    /// What came back.
+    pub answers: Vec<Answer>,
+}
+
+/// Where samples are taken, which their seeds depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The run's or the evaluation's seed.
+    pub seed: u64,
+    /// The phase and step, or the evaluation.
+    pub name: &'a str,
+    /// Samples of each query.
+    pub samples: usize,
+    /// Rows that are decoded together at most.
+    pub decode_rows: usize,
+}
+
+/// Samples answers to queries and scores them; `progress(done)` is told how many queries are answered.
+///
+/// # Errors
+/// When a query cannot be encoded.
+pub fn ask(
+    model: &Model,
+    queries: Vec<Query>,
+    sampling: &Sampling,
+    rubric: &RubricConfig,
+    place: Place<'_>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Answered>> {
+    let mut requests = Vec::with_capacity(queries.len());
+    for query in &queries {
+        let seeds = (0..place.samples).map(|sample| seed_of(place.seed, place.name, &query.id, sample)).collect();
+        requests.push(Request { query_id: query.id.clone(), prompt: encode(&model.processor, query)?, seeds });
+    }
+    let engine = LocalEngine { stop_ids: model.processor.stop_ids().to_vec(), max_rows: place.decode_rows };
+    let mut groups: Vec<Option<Group>> = vec![None; requests.len()];
+    let mut done = 0;
+    engine.sample(&model.policy, &requests, sampling, &mut |index, group| {
+        groups[index] = Some(group);
+        done += 1;
+        progress(done);
+    })?;
+    let answered = queries.into_iter().zip(requests).zip(groups).map(|((query, request), group)| {
+        let rollouts = group.map(|group| group.rollouts).unwrap_or_default();
+        let answers = rollouts.into_iter().map(|rollout| judge(model, &query, rollout, sampling, rubric)).collect();
+        Answered { query, prompt: request.prompt, answers }
+    });
+    Ok(answered.collect())
+}
+
+fn judge(model: &Model, query: &Query, rollout: Rollout, sampling: &Sampling, rubric: &RubricConfig) -> Answer {
+    let ended = usize::from(rollout.stop == StopReason::Eos);
+    let text = model.processor.decode(&rollout.tokens[..rollout.tokens.len() - ended], true);
+    let transcript = Transcript {
+        query_id: query.id.clone(),
+        turns: vec![Turn { role: Role::Assistant, text: text.clone() }],
+        calls: Vec::new(),
+        tokens: rollout.tokens.len(),
+        token_limit: sampling.max_new_tokens,
+        stop: rollout.stop,
+        pictures: Vec::new(),
+        thinking_open: model.processor.thinking_open(),
+    };
+    let with_working = !transcript.reasoning().trim().is_empty();
+    Answer { score: rubric.score(query, &transcript), rollout, text, with_working }
+}

@@ -1,0 +1,47 @@
+//! What can end a command, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use sapo_datasets::DatasetError;
+use sapo_policies::PolicyError;
+
+use crate::config::ConfigError;
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, RunError>;
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A configuration that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Data that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A model or prompt that cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A file that cannot be read or written.
+    #[error("cannot access {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Anything else that the caller can mend.
+    #[error("{0}")]
+    User(String),
+    /// A fault of this program.
+    #[error("internal fault: {0}; please report it")]
+    Internal(String),
+}
+
+impl RunError {
+    /// A file that cannot be read or written.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}

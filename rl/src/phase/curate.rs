@@ -1,0 +1,126 @@
+//! Curation: every query is sampled, recorded, and dropped when the policy already passes it too often.
+
+use sapo_datasets::{Query, Split, synthetic};
+use sapo_policies::Model;
+use sapo_rewards::RubricConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::asking::{Answered, Place, ask};
+use crate::config::CurateConfig;
+use crate::error::Result;
+
+/// Fewer scored samples than three in four leave a query undecided.
+const LEAST_SCORED: (usize, usize) = (3, 4);
+
+/// What becomes of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It is trained on.
+    Kept,
+    /// Passed more than 90 % of the time.
+    DroppedTooEasy,
+    /// Never passed, and the configuration drops such queries.
+    DroppedNeverSolved,
+    /// Too few samples could be scored; it is kept and counted apart.
+    Undecided,
+}
+
+/// The record of one query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curation {
+    /// The query.
+    pub query_id: String,
+    /// Its task.
+    pub task: String,
+    /// 1 passed, 0 failed the check, `None` could not be scored.
+    pub outcomes: Vec<Option<u8>>,
+    /// Samples that passed.
+    pub passed: usize,
+    /// Samples that were scored.
+    pub scored: usize,
+    /// What becomes of it.
+    pub decision: Decision,
+}
+
+/// The decision by integers: `10 * passed > 9 * scored` is too easy (15 and 16 of 16 go, 14 stay).
+pub fn decide(passed: usize, scored: usize, samples: usize, drop_never_solved: bool) -> Decision {
+    if scored * LEAST_SCORED.1 < samples * LEAST_SCORED.0 {
+        Decision::Undecided
+    } else if 10 * passed > 9 * scored {
+        Decision::DroppedTooEasy
+    } else if passed == 0 && drop_never_solved {
+        Decision::DroppedNeverSolved
+    } else {
+        Decision::Kept
+    }
+}
+
+/// Curates fresh training queries and gives the kept ones with the record of all.
+///
+/// # Errors
+/// When a query cannot be encoded.
+pub fn run(
+    model: &Model,
+    config: &CurateConfig,
+    rubric: &RubricConfig,
+    seed: u64,
+    name: &str,
+    decode_rows: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Vec<Query>, Vec<Curation>)> {
+    let total = config.tasks.len() * config.queries_per_task;
+    let (mut kept, mut records) = (Vec::new(), Vec::new());
+    for (index, task) in config.tasks.iter().enumerate() {
+        // The pool starts far behind what the cold start has seen.
+        let first = POOL_START;
+        let queries: Vec<Query> =
+            (0..config.queries_per_task as u64).map(|at| synthetic::query(*task, Split::Train, seed, first + at)).collect();
+        let place = Place { seed, name, samples: config.samples, decode_rows };
+        let before = index * config.queries_per_task;
+        for one in ask(model, queries, &config.sampling, rubric, place, &mut |done| progress(before + done, total))? {
+            let record = record(&one, config);
+            if matches!(record.decision, Decision::Kept | Decision::Undecided) {
+                kept.push(one.query);
+            }
+            records.push(record);
+        }
+    }
+    Ok((kept, records))
+}
+
+/// Number of the first query of a task that curation and RL draw, beyond any cold start.
+pub const POOL_START: u64 = 1 << 32;
+
+fn record(one: &Answered, config: &CurateConfig) -> Curation {
+    let outcomes: Vec<Option<u8>> = one.answers.iter().map(|answer| answer.score.passed.map(u8::from)).collect();
+    let passed = outcomes.iter().flatten().filter(|outcome| **outcome == 1).count();
+    let scored = outcomes.iter().flatten().count();
+    Curation {
+        query_id: one.query.id.clone(),
+        task: one.query.task.clone(),
+        decision: decide(passed, scored, outcomes.len(), config.drop_never_solved),
+        outcomes,
+        passed,
+        scored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_strictly_above_nine_in_ten() {
+        assert_eq!(decide(14, 16, 16, false), Decision::Kept);
+        assert_eq!(decide(15, 16, 16, false), Decision::DroppedTooEasy);
+        assert_eq!(decide(16, 16, 16, false), Decision::DroppedTooEasy);
+        assert_eq!(decide(9, 10, 10, false), Decision::Kept);
+        assert_eq!(decide(58, 64, 64, false), Decision::DroppedTooEasy);
+        assert_eq!(decide(57, 64, 64, false), Decision::Kept);
+        assert_eq!(decide(11, 11, 16, false), Decision::Undecided);
+        assert_eq!(decide(12, 12, 16, false), Decision::DroppedTooEasy);
+        assert_eq!(decide(0, 16, 16, false), Decision::Kept);
+        assert_eq!(decide(0, 16, 16, true), Decision::DroppedNeverSolved);
+    }
+}

@@ -1,0 +1,96 @@
+//! Supervised learning: the cold start, from generated demonstrations.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, TensorData};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use sapo_datasets::Task;
+use sapo_datasets::synthetic::{self, Style};
+use sapo_policies::{Group, Model};
+use sapo_rollouts::seed_of;
+
+use crate::asking::encode;
+use crate::config::{Mix, SftConfig};
+use crate::error::{Result, RunError};
+use crate::metrics::{Metrics, names};
+use crate::optimizer::AdamW;
+use crate::update::gradients;
+
+/// Where the phase stands in its data: demonstrations taken of each task.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    taken: BTreeMap<Task, u64>,
+}
+
+impl Cursor {
+    /// The next demonstration's number within its task.
+    fn next(&mut self, task: Task) -> u64 {
+        let taken = self.taken.entry(task).or_default();
+        *taken += 1;
+        *taken - 1
+    }
+}
+
+/// One optimizer step on fresh demonstrations.
+///
+/// The loss is the negative log-prob of each answer token, weighted `1 / sqrt(n)` within an answer of n tokens and
+/// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271).
+///
+/// # Errors
+/// When a demonstration cannot be encoded.
+pub fn step(
+    model: &mut Model,
+    optimizer: &mut AdamW,
+    config: &SftConfig,
+    cursor: &mut Cursor,
+    seed: u64,
+    place: &str,
+    step: u64,
+    token_budget: usize,
+) -> Result<Metrics> {
+    let end = model.processor.tokenizer().id("<|im_end|>").ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed_of(seed, place, "batch", step as usize));
+    let mut examples = Vec::with_capacity(config.batch_size);
+    for _ in 0..config.batch_size {
+        let task = draw(&config.data, &mut rng);
+        let style = if rng.random::<f64>() < config.hasty { Style::Hasty } else { Style::Careful };
+        let shown = synthetic::demonstration(task, seed, cursor.next(task), style);
+        let mut tokens = model.processor.tokenizer().encode(&shown.response)?;
+        tokens.push(end);
+        examples.push((encode(&model.processor, &shown.query)?, tokens));
+    }
+    let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
+    let groups: Vec<Group<'_>> = examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+    let total: f64 = examples.iter().map(|(_, tokens)| (tokens.len() as f64).sqrt()).sum();
+    let weight = |group: usize| (1.0 / (examples[group].1.len() as f64).sqrt() / total) as f32;
+    let mut loss_sum = 0.0;
+    let (gradients, _) = gradients(&model.policy, &groups, 1.0, token_budget, &mut |origins, log_probs| {
+        let weights: Vec<f32> = origins.iter().map(|(group, _, _)| weight(*group)).collect();
+        let weights = Tensor::<1>::from_data(TensorData::new(weights, [origins.len()]), &log_probs.device());
+        let loss = (log_probs * weights).sum().neg();
+        loss_sum += f64::from(loss.clone().inner().into_scalar::<f32>());
+        loss
+    })?;
+    let lr = config.optimizer.lr_at(step, config.steps);
+    let mut params = model.policy.parameters_mut();
+    let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
+    let norm = optimizer.step(&mut values, gradients, &config.optimizer, lr);
+    let mut metrics = Metrics::default();
+    metrics.set(names::SFT_LOSS, loss_sum);
+    metrics.set(names::GRAD_NORM, norm);
+    metrics.set(names::LR, lr);
+    Ok(metrics)
+}
+
+fn draw(data: &[Mix], rng: &mut ChaCha8Rng) -> Task {
+    let total: f64 = data.iter().map(|mix| mix.share).sum();
+    let mut at = rng.random::<f64>() * total;
+    for mix in data {
+        at -= mix.share;
+        if at < 0.0 {
+            return mix.task;
+        }
+    }
+    data[data.len() - 1].task
+}
