@@ -30,7 +30,10 @@ impl Picture {
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, place: &str) -> Result<Self> {
         let bytes: Arc<[u8]> = bytes.into();
         if bytes.len() > MAX_ENCODED_BYTES {
-            return Err(DatasetError::picture(place, format!("{} bytes are more than the {MAX_ENCODED_BYTES} that are accepted", bytes.len())));
+            return Err(DatasetError::picture(
+                place,
+                format!("{} bytes are more than the {MAX_ENCODED_BYTES} that are accepted", bytes.len()),
+            ));
         }
         let format = image::guess_format(&bytes)
             .map_err(|_| DatasetError::picture(place, "not a PNG, JPEG or WebP picture".to_owned()))?;
@@ -60,9 +63,13 @@ impl Picture {
     pub fn decode(&self) -> Result<RgbImage> {
         let place = &format!("picture {}", &self.sha256[..12]);
         let reader = || image::ImageReader::with_format(std::io::Cursor::new(&self.bytes[..]), self.format);
-        let (width, height) = reader().into_dimensions().map_err(|error| DatasetError::picture(place, error.to_string()))?;
+        let (width, height) =
+            reader().into_dimensions().map_err(|error| DatasetError::picture(place, error.to_string()))?;
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(DatasetError::picture(place, format!("{width} x {height} is more than {MAX_PIXELS} pixels; scale it down first")));
+            return Err(DatasetError::picture(
+                place,
+                format!("{width} x {height} is more than {MAX_PIXELS} pixels; scale it down first"),
+            ));
         }
         let decoded = reader().decode().map_err(|error| DatasetError::picture(place, error.to_string()))?;
         Ok(opaque(&decoded))

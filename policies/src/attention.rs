@@ -77,7 +77,8 @@ pub fn attend_branches(
         scores = scores + mask.clone();
     }
     let weights = activation::softmax(scores, 2);
-    let from_prefix = weights.clone().narrow(2, 0, p).reshape([bm, per_prompt, p]).matmul(prefix.1).reshape([rows, ra, k]);
+    let from_prefix =
+        weights.clone().narrow(2, 0, p).reshape([bm, per_prompt, p]).matmul(prefix.1).reshape([rows, ra, k]);
     from_prefix + weights.narrow(2, p, c).matmul(own.1)
 }
 

@@ -84,7 +84,8 @@ impl<'a> Batch<'a> {
         }
         batch.place_prompts();
         batch.branches = groups.iter().map(|group| group.branches.len()).max().unwrap_or(0);
-        batch.branch_width = groups.iter().flat_map(|group| group.branches).map(|branch| branch.len()).max().unwrap_or(0);
+        batch.branch_width =
+            groups.iter().flat_map(|group| group.branches).map(|branch| branch.len()).max().unwrap_or(0);
         for (index, (group, next)) in groups.iter().zip(nexts).enumerate() {
             batch.push_branches(index, group, next);
         }

@@ -33,7 +33,12 @@ impl Policy {
         let mut builder = Builder { config: &config, values };
         let vision = builder.vision()?;
         let text = builder.text()?;
-        let banned = vec![config.vision_start_token_id, config.vision_end_token_id, config.image_token_id, config.video_token_id];
+        let banned = vec![
+            config.vision_start_token_id,
+            config.vision_end_token_id,
+            config.image_token_id,
+            config.video_token_id,
+        ];
         Ok(Self { config, vision, text, banned, device: device.clone() })
     }
 }

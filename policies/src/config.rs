@@ -171,7 +171,10 @@ impl Config {
         if let Some(kind) = rope.as_ref().and_then(|rope| rope.rope_type.as_deref()).filter(|kind| *kind != "default") {
             return Err(format!("`rope_type` is `{kind}`; only `default` is supported"));
         }
-        let rope_theta = text.rope_theta.or_else(|| rope.as_ref().and_then(|rope| rope.rope_theta)).ok_or("`rope_theta` is missing")?;
+        let rope_theta = text
+            .rope_theta
+            .or_else(|| rope.as_ref().and_then(|rope| rope.rope_theta))
+            .ok_or("`rope_theta` is missing")?;
         let vision = raw.vision_config;
         Ok(Self {
             tied_head: raw.tie_word_embeddings.or(text.tie_word_embeddings).unwrap_or(false),
@@ -232,7 +235,10 @@ impl Config {
             }
         }
         let must = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
-        must(text.heads.is_multiple_of(text.kv_heads), "`num_attention_heads` is not a multiple of `num_key_value_heads`")?;
+        must(
+            text.heads.is_multiple_of(text.kv_heads),
+            "`num_attention_heads` is not a multiple of `num_key_value_heads`",
+        )?;
         must(text.head_dim.is_multiple_of(2), "`head_dim` is odd")?;
         must(
             text.mrope_section.iter().try_fold(0_usize, |sum, part| sum.checked_add(*part)) == Some(text.head_dim / 2),
@@ -241,7 +247,10 @@ impl Config {
         must(vision.hidden_size.is_multiple_of(vision.heads), "the tower's width is not a multiple of its heads")?;
         must((vision.hidden_size / vision.heads).is_multiple_of(4), "the tower's head width is not a multiple of 4")?;
         must(vision.table_side().pow(2) == vision.position_embeddings, "`num_position_embeddings` is not a square")?;
-        must(vision.deepstack_indexes.iter().all(|index| *index < vision.depth), "a DeepStack index is beyond the tower's depth")?;
+        must(
+            vision.deepstack_indexes.iter().all(|index| *index < vision.depth),
+            "a DeepStack index is beyond the tower's depth",
+        )?;
         must(vision.deepstack_indexes.windows(2).all(|pair| pair[0] < pair[1]), "the DeepStack indexes do not rise")?;
         must(vision.deepstack_indexes.len() <= text.layers, "there are more DeepStack taps than text layers")
     }

@@ -28,11 +28,8 @@ impl Policy {
     /// A policy of these sizes with random parameters; the same seed gives the same numbers.
     pub fn random(config: Config, seed: u64, device: &Device) -> Self {
         let depth = config.text.layers.max(config.vision.depth) as f64;
-        let mut values = Random {
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            residual: RESIDUAL_FACTOR / (2.0 * depth).sqrt(),
-            device,
-        };
+        let mut values =
+            Random { rng: ChaCha8Rng::seed_from_u64(seed), residual: RESIDUAL_FACTOR / (2.0 * depth).sqrt(), device };
         Self::build(config, &mut values, device).expect("random values exist for every name and shape")
     }
 }

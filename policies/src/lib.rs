@@ -28,6 +28,6 @@ pub use config::Config;
 pub use decode::Decoding;
 pub use error::{PolicyError, Result};
 pub use input::{ImageSpan, PictureInput, PolicyInput};
-pub use preset::Model;
 pub use policy::{ParamGradients, Policy};
+pub use preset::Model;
 pub use trace::Trace;

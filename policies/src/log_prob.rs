@@ -43,7 +43,8 @@ impl Policy {
     pub fn token_log_probs(&self, hidden_md: Tensor<2>, targets: &[u32], temperature: f64) -> Vec<f32> {
         let mut all = Vec::with_capacity(targets.len());
         for rows in chunks(targets.len()) {
-            let log_probs = self.chunk_log_probs(hidden_md.clone().narrow(0, rows.start, rows.len()), &targets[rows], temperature);
+            let log_probs =
+                self.chunk_log_probs(hidden_md.clone().narrow(0, rows.start, rows.len()), &targets[rows], temperature);
             all.extend(floats(log_probs));
         }
         all

@@ -82,7 +82,13 @@ impl Policy {
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
         let layout = DeviceLayout::new(batch, Heads::of(text), &self.device);
         let mut attend = |_: usize, projected: Projected| layout.attend(projected).0;
-        self.text.forward(self.indices(batch.ids.iter().map(|id| i64::from(*id))), &rope, visual.as_ref(), &mut attend, trace)
+        self.text.forward(
+            self.indices(batch.ids.iter().map(|id| i64::from(*id))),
+            &rope,
+            visual.as_ref(),
+            &mut attend,
+            trace,
+        )
     }
 
     /// Keys and values of the prompts of a batch, one pair `[b*m, p, k]` per layer, for decoding.

@@ -74,7 +74,9 @@ macro_rules! embedded {
 fn tiny(seed: u64, device: &Device) -> Result<Model> {
     let files = embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json");
     let tokenizer = crate::processor::Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
-    let id = |token: &str| tokenizer.id(token).ok_or_else(|| PolicyError::file("tokenizer.json", format!("has no `{token}`")));
+    let id = |token: &str| {
+        tokenizer.id(token).ok_or_else(|| PolicyError::file("tokenizer.json", format!("has no `{token}`")))
+    };
     let config = Config {
         text: TextConfig {
             vocab_size: tokenizer.vocabulary_size(),

@@ -201,7 +201,12 @@ impl VisionTower {
         Tensor::from_data(TensorData::new(pixels, [patches, self.config.patch_inputs()]), device)
     }
 
-    fn interpolated_positions(&self, pictures: &[&PictureInput], coordinates: &[Vec<[usize; 2]>], device: &Device) -> Tensor<2> {
+    fn interpolated_positions(
+        &self,
+        pictures: &[&PictureInput],
+        coordinates: &[Vec<[usize; 2]>],
+        device: &Device,
+    ) -> Tensor<2> {
         let side = self.config.table_side();
         let neighbours: Vec<[(i64, f32); 4]> = pictures
             .iter()

@@ -45,10 +45,9 @@ struct FileValues<'a> {
 
 impl Values for FileValues<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
-        let stored = self
-            .tensors
-            .remove(name)
-            .ok_or_else(|| PolicyError::tensor(&self.folder, name, "is missing; the checkpoint is incomplete or of another model"))?;
+        let stored = self.tensors.remove(name).ok_or_else(|| {
+            PolicyError::tensor(&self.folder, name, "is missing; the checkpoint is incomplete or of another model")
+        })?;
         if stored.shape != shape {
             let reason = format!("has shape {:?}, but the config asks for {shape:?}", stored.shape);
             return Err(PolicyError::tensor(stored.file, name, reason));
@@ -84,7 +83,12 @@ impl Policy {
         Self::from_tensors(config, tensors, file, device)
     }
 
-    fn from_tensors(config: Config, mut tensors: BTreeMap<String, Stored>, folder: &str, device: &Device) -> Result<Self> {
+    fn from_tensors(
+        config: Config,
+        mut tensors: BTreeMap<String, Stored>,
+        folder: &str,
+        device: &Device,
+    ) -> Result<Self> {
         if config.tied_head {
             tensors.remove("lm_head.weight");
         }
@@ -145,7 +149,8 @@ impl Policy {
             encoded.push((param.name.clone(), param.shape.clone(), format.encode(&floats(param.value.clone()))));
         }
         let views = encoded.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(format.dtype(), shape.clone(), bytes).expect("bytes were encoded for this shape");
+            let view =
+                TensorView::new(format.dtype(), shape.clone(), bytes).expect("bytes were encoded for this shape");
             (name.as_str(), view)
         });
         let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -213,7 +218,13 @@ fn read_tensors(bytes: &[u8], file: &str, tensors: &mut BTreeMap<String, Stored>
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            other => return Err(PolicyError::tensor(file, key, format!("is stored as {other:?}; F32, BF16 and F16 are read"))),
+            other => {
+                return Err(PolicyError::tensor(
+                    file,
+                    key,
+                    format!("is stored as {other:?}; F32, BF16 and F16 are read"),
+                ));
+            }
         };
         let stored = Stored { file: file.to_owned(), shape: view.shape().to_vec(), values };
         if let Some(other) = tensors.insert(key.to_owned(), stored) {

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use safetensors::SafeTensors;
-use sapo_policies::processor::{ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, opaque, smart_resize};
 use sapo_policies::Config;
+use sapo_policies::processor::{
+    ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, opaque, smart_resize,
+};
 use serde_json::{Value, json};
 
 fn fixtures() -> PathBuf {
@@ -27,7 +29,13 @@ fn processor(folder: &str) -> Processor {
 fn sizes_follow_the_rule() {
     for row in read_json("image_processor/smart_resize.json")["image"].as_array().expect("rows") {
         let number = |name: &str| row[name].as_u64().expect("a number") as usize;
-        let ours = smart_resize(number("height"), number("width"), number("factor"), number("min_pixels"), number("max_pixels"));
+        let ours = smart_resize(
+            number("height"),
+            number("width"),
+            number("factor"),
+            number("min_pixels"),
+            number("max_pixels"),
+        );
         match row["result"].as_array() {
             Some(golden) => {
                 let (height, width) = ours.expect("a size");
@@ -42,15 +50,19 @@ fn sizes_follow_the_rule() {
 fn pixels_are_the_references() {
     let bytes = std::fs::read(fixtures().join("image_processor/expected.safetensors")).expect("goldens");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let images = ImageProcessor::from_json(&read_json("tiny-dense/preprocessor_config.json"), "preprocessor_config.json").expect("settings");
+    let images =
+        ImageProcessor::from_json(&read_json("tiny-dense/preprocessor_config.json"), "preprocessor_config.json")
+            .expect("settings");
     for name in ["gray", "rgb", "tall", "tiny", "wide"] {
         let picture = opaque(&image::open(fixtures().join(format!("image_processor/{name}.png"))).expect("a picture"));
         let ours = images.process(&picture).expect("patches");
         let grid = tensors.tensor(&format!("{name}.image_grid_thw")).expect("a grid");
-        let grid: Vec<usize> = grid.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect();
+        let grid: Vec<usize> =
+            grid.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect();
         assert_eq!(ours.grid.to_vec(), grid, "{name}");
         let golden = tensors.tensor(&format!("{name}.pixel_values")).expect("pixels");
-        let golden: Vec<f32> = golden.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+        let golden: Vec<f32> =
+            golden.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
         assert_eq!(ours.pixels.len(), golden.len());
         let level = |value: f32| ((value * 0.5 + 0.5) * 255.0).round() as i32;
         for (a, b) in ours.pixels.iter().zip(&golden) {
@@ -94,13 +106,18 @@ fn pictures_become_spans_that_fit_their_features() {
     assert_eq!(input.spans[0].len, input.pictures[0].tokens(2));
     let error = processor.encode(&user(content), &[], &options).expect_err("a missing picture");
     assert!(error.to_string().contains("1 pictures, but 0"), "{error}");
-    let error = processor.encode(&user(json!("look: <|image_pad|>")), &[picture], &options).expect_err("an injected placeholder");
+    let error = processor
+        .encode(&user(json!("look: <|image_pad|>")), &[picture], &options)
+        .expect_err("an injected placeholder");
     assert!(error.to_string().contains("<|image_pad|>"), "{error}");
 }
 
 #[test]
 fn a_hostile_template_ends_in_an_error() {
-    let template = ChatTemplate::new("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", "chat_template.jinja");
+    let template = ChatTemplate::new(
+        "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+        "chat_template.jinja",
+    );
     assert!(template.expect("compiles").render(&[], &ChatOptions::default()).is_err());
     assert!(ChatTemplate::new("{% for %}", "chat_template.jinja").is_err());
 }

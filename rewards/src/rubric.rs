@@ -86,7 +86,8 @@ mod tests {
             for index in 0..60 {
                 for style in [Style::Careful, Style::Hasty] {
                     let shown = synthetic::demonstration(task, 11, index, style);
-                    let transcript = Transcript { thinking_open: true, ..Transcript::of_answer(&shown.query.id, &shown.response) };
+                    let transcript =
+                        Transcript { thinking_open: true, ..Transcript::of_answer(&shown.query.id, &shown.response) };
                     let score = RubricConfig::default().score(&shown.query, &transcript);
                     assert_eq!((score.total, score.passed), (Some(1.0), Some(true)), "{}: {}", task, shown.response);
                 }

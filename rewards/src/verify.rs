@@ -27,9 +27,12 @@ pub fn verify(truth: &Value, answer: &str) -> Result<(f64, String), String> {
         Value::Object(object) if object.get("task").and_then(Value::as_str) == Some("bbox") => {
             let boxes = object.get("boxes").and_then(boxes).filter(|boxes| !boxes.is_empty());
             let wanted = boxes.ok_or("the ground truth holds no boxes")?;
-            let [wanted] = wanted[..] else { return Err("the ground truth holds several boxes; one is supported".to_owned()) };
+            let [wanted] = wanted[..] else {
+                return Err("the ground truth holds several boxes; one is supported".to_owned());
+            };
             let overlap = said_box(answer).map(|said| iou(said, wanted));
-            let evidence = overlap.map_or_else(|| "no valid box".to_owned(), |overlap| format!("IoU {overlap:.3}, 0.5 passes"));
+            let evidence =
+                overlap.map_or_else(|| "no valid box".to_owned(), |overlap| format!("IoU {overlap:.3}, 0.5 passes"));
             Ok((f64::from(u8::from(overlap.is_some_and(|overlap| overlap >= 0.5))), evidence))
         }
         other => Err(format!("a ground truth of this form cannot be verified: {other}")),

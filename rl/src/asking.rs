@@ -15,7 +15,8 @@ use crate::error::Result;
 /// When a picture or the text cannot be used.
 pub fn encode(processor: &Processor, query: &Query) -> Result<PolicyInput> {
     let messages: Vec<ChatMessage> = query.messages.iter().map(chat_message).collect();
-    let pictures = query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
+    let pictures =
+        query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
     let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
     Ok(processor.encode(&messages, &pictures, &options)?)
 }

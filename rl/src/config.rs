@@ -224,7 +224,8 @@ impl Config {
         let mut merged = Table::new();
         for file in files {
             let place = file.display().to_string();
-            let text = std::fs::read_to_string(file).map_err(|error| fault(&place, format!("cannot be read: {error}")))?;
+            let text =
+                std::fs::read_to_string(file).map_err(|error| fault(&place, format!("cannot be read: {error}")))?;
             let table: Table = text.parse().map_err(|error: toml::de::Error| fault(&place, error.to_string()))?;
             merge(&mut merged, table);
         }
@@ -234,36 +235,62 @@ impl Config {
                 .filter(|(key, _)| !key.is_empty())
                 .ok_or_else(|| fault(text, "is neither a configuration file nor `key=value`"))?;
             let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-            set(&mut merged, key, parsed.unwrap_or_else(|| Value::String(value.to_owned()))).map_err(|reason| fault(text, reason))?;
+            set(&mut merged, key, parsed.unwrap_or_else(|| Value::String(value.to_owned())))
+                .map_err(|reason| fault(text, reason))?;
         }
         let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-        let config: Self = Value::Table(merged).try_into().map_err(|error: toml::de::Error| fault(place, with_nearest(&error.to_string())))?;
+        let config: Self = Value::Table(merged)
+            .try_into()
+            .map_err(|error: toml::de::Error| fault(place, with_nearest(&error.to_string())))?;
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let plain = !self.run.name.is_empty() && Path::new(&self.run.name).components().count() == 1 && !self.run.name.starts_with('.');
+        let plain = !self.run.name.is_empty()
+            && Path::new(&self.run.name).components().count() == 1
+            && !self.run.name.starts_with('.');
         let must = |holds: bool, key: String, reason: &str| if holds { Ok(()) } else { Err(fault(key, reason)) };
         must(plain, "run.name".to_owned(), "must be a plain folder name")?;
         must(!self.run.phases.is_empty(), "run.phases".to_owned(), "names no phase")?;
         self.rubric("eval.rubric", &self.eval.rubric)?;
-        let evaluated = self.eval.queries_per_task > 0 && self.eval.samples > 0 && self.eval.max_new_tokens > 0 && !self.eval.tasks.is_empty();
+        let evaluated = self.eval.queries_per_task > 0
+            && self.eval.samples > 0
+            && self.eval.max_new_tokens > 0
+            && !self.eval.tasks.is_empty();
         must(evaluated, "eval".to_owned(), "tasks, queries_per_task, samples and max_new_tokens must not be 0")?;
         for name in &self.run.phases {
             let place = format!("phases.{name}");
             let phase = self.phases.get(name).ok_or_else(|| {
-                fault("run.phases", format!("names `{name}`, which is no phase{}", nearest(name, self.phases.keys().map(String::as_str))))
+                fault(
+                    "run.phases",
+                    format!(
+                        "names `{name}`, which is no phase{}",
+                        nearest(name, self.phases.keys().map(String::as_str))
+                    ),
+                )
             })?;
             match phase {
                 PhaseConfig::Sft(sft) => {
-                    must(sft.batch_size > 0 && !sft.data.is_empty(), place.clone(), "batch_size and data must not be empty")?;
+                    must(
+                        sft.batch_size > 0 && !sft.data.is_empty(),
+                        place.clone(),
+                        "batch_size and data must not be empty",
+                    )?;
                     must((0.0..=1.0).contains(&sft.hasty), format!("{place}.hasty"), "must be between 0 and 1")?;
-                    must(sft.data.iter().all(|mix| mix.share > 0.0 && mix.share.is_finite()), format!("{place}.data"), "shares must be above 0")?;
+                    must(
+                        sft.data.iter().all(|mix| mix.share > 0.0 && mix.share.is_finite()),
+                        format!("{place}.data"),
+                        "shares must be above 0",
+                    )?;
                 }
                 PhaseConfig::Curate(curate) => {
                     self.rubric(&format!("{place}.rubric"), &curate.rubric)?;
-                    must(curate.samples > 0 && curate.sampling.max_new_tokens > 0, place, "samples and max_new_tokens must not be 0")?;
+                    must(
+                        curate.samples > 0 && curate.sampling.max_new_tokens > 0,
+                        place,
+                        "samples and max_new_tokens must not be 0",
+                    )?;
                 }
                 PhaseConfig::Rl(rl) => {
                     self.rubric(&format!("{place}.rubric"), &rl.rubric)?;
@@ -271,11 +298,26 @@ impl Config {
                         return Err(fault(format!("{place}.algorithm"), reason));
                     }
                     must(rl.sampling.temperature > 0.0, format!("{place}.sampling.temperature"), "must be above 0")?;
-                    must(rl.rollouts_per_prompt >= 2, format!("{place}.rollouts_per_prompt"), "must be 2 or more: advantages compare rollouts of a group")?;
-                    must(rl.prompts_per_task > 0 && !rl.tasks.is_empty(), place.clone(), "tasks and prompts_per_task must not be empty")?;
-                    must((1..=rl.prompts_per_task * rl.tasks.len()).contains(&rl.mini_batches), format!("{place}.mini_batches"), "must be between 1 and the queries of a step")?;
+                    must(
+                        rl.rollouts_per_prompt >= 2,
+                        format!("{place}.rollouts_per_prompt"),
+                        "must be 2 or more: advantages compare rollouts of a group",
+                    )?;
+                    must(
+                        rl.prompts_per_task > 0 && !rl.tasks.is_empty(),
+                        place.clone(),
+                        "tasks and prompts_per_task must not be empty",
+                    )?;
+                    must(
+                        (1..=rl.prompts_per_task * rl.tasks.len()).contains(&rl.mini_batches),
+                        format!("{place}.mini_batches"),
+                        "must be between 1 and the queries of a step",
+                    )?;
                     let before = self.run.phases.iter().take_while(|other| *other != name);
-                    let pool = rl.pool.as_ref().is_none_or(|pool| before.into_iter().any(|other| other == pool) && matches!(self.phases.get(pool), Some(PhaseConfig::Curate(_))));
+                    let pool = rl.pool.as_ref().is_none_or(|pool| {
+                        before.into_iter().any(|other| other == pool)
+                            && matches!(self.phases.get(pool), Some(PhaseConfig::Curate(_)))
+                    });
                     must(pool, format!("{place}.pool"), "must name a curate phase that runs before this one")?;
                 }
             }
@@ -287,7 +329,10 @@ impl Config {
         if self.rubrics.contains_key(name) {
             return Ok(());
         }
-        Err(fault(place, format!("names `{name}`, which is no rubric{}", nearest(name, self.rubrics.keys().map(String::as_str)))))
+        Err(fault(
+            place,
+            format!("names `{name}`, which is no rubric{}", nearest(name, self.rubrics.keys().map(String::as_str))),
+        ))
     }
 
     /// The resolved configuration as TOML; composing it again gives the same configuration.

@@ -95,11 +95,14 @@ pub fn evaluate(
     };
     let total = config.tasks.len() * config.queries_per_task;
     for (index, task) in config.tasks.iter().enumerate() {
-        let queries: Vec<_> = (0..config.queries_per_task as u64).map(|at| synthetic::query(*task, Split::Test, config.seed, at)).collect();
+        let queries: Vec<_> = (0..config.queries_per_task as u64)
+            .map(|at| synthetic::query(*task, Split::Test, config.seed, at))
+            .collect();
         let before = index * config.queries_per_task;
         let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: config.max_new_tokens };
         let place = Place { seed: config.seed, name: "eval", samples: config.samples, decode_rows };
-        let sampled = ask(model, queries.clone(), &sampling, rubric, place, &mut |done| progress(before + done, total))?;
+        let sampled =
+            ask(model, queries.clone(), &sampling, rubric, place, &mut |done| progress(before + done, total))?;
         let greedy_place = Place { name: "greedy", samples: 1, ..place };
         let greedy = ask(model, queries, &Sampling::greedy(config.max_new_tokens), rubric, greedy_place, &mut |_| {})?;
         evaluation.add(*task, &sampled, &greedy);
@@ -138,7 +141,8 @@ impl Evaluation {
             greedy: greedy_rates.iter().sum::<f64>() / greedy_rates.len().max(1) as f64,
             with_working: share(answers.iter().filter(|answer| answer.with_working).count()),
             truncated: share(answers.iter().filter(|answer| answer.rollout.stop == StopReason::Length).count()),
-            mean_tokens: answers.iter().map(|answer| answer.rollout.tokens.len()).sum::<usize>() as f64 / answers.len().max(1) as f64,
+            mean_tokens: answers.iter().map(|answer| answer.rollout.tokens.len()).sum::<usize>() as f64
+                / answers.len().max(1) as f64,
         });
         for (one, is_greedy) in sampled.iter().map(|one| (one, false)).chain(greedy.iter().map(|one| (one, true))) {
             for answer in &one.answers {
@@ -188,7 +192,14 @@ impl Evaluation {
         let mut gain = |task: &str, lists: &[Vec<f64>], greedy_gain: f64| {
             if let Some(estimate) = estimate(lists, self.seed) {
                 let (from, to) = (earlier.after.clone(), self.after.clone());
-                gains.push(Gain { from, to, task: task.to_owned(), gain: estimate.value, ci95: estimate.interval, greedy_gain });
+                gains.push(Gain {
+                    from,
+                    to,
+                    task: task.to_owned(),
+                    gain: estimate.value,
+                    ci95: estimate.interval,
+                    greedy_gain,
+                });
             }
         };
         for (task, rates) in &self.rates {

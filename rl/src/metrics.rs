@@ -96,7 +96,8 @@ pub fn metrics_sha256(lines: &[Value]) -> String {
     lines.sort_by_key(|line| line["step"].as_u64());
     let mut hash = Sha256::new();
     for line in lines {
-        let kept: BTreeMap<&String, &Value> = line.as_object().into_iter().flatten().filter(|(key, _)| !timed(key)).collect();
+        let kept: BTreeMap<&String, &Value> =
+            line.as_object().into_iter().flatten().filter(|(key, _)| !timed(key)).collect();
         hash.update(serde_json::to_vec(&kept).unwrap_or_default());
         hash.update(b"\n");
     }

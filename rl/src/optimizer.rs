@@ -78,7 +78,13 @@ pub struct AdamW {
 
 impl AdamW {
     /// One step. Gradients are clipped together by their global norm, which is returned as it was before clipping.
-    pub fn step(&mut self, params: &mut [&mut Tensor<2>], gradients: Vec<Option<Tensor<2>>>, config: &OptimizerConfig, lr: f64) -> f64 {
+    pub fn step(
+        &mut self,
+        params: &mut [&mut Tensor<2>],
+        gradients: Vec<Option<Tensor<2>>>,
+        config: &OptimizerConfig,
+        lr: f64,
+    ) -> f64 {
         let norm = global_norm(&gradients);
         let scale = (config.clip_norm / (norm + 1e-6)).min(1.0);
         self.steps += 1;
@@ -105,6 +111,7 @@ impl AdamW {
 }
 
 fn global_norm(gradients: &[Option<Tensor<2>>]) -> f64 {
-    let squares = gradients.iter().flatten().map(|gradient| f64::from(gradient.clone().square().sum().into_scalar::<f32>()));
+    let squares =
+        gradients.iter().flatten().map(|gradient| f64::from(gradient.clone().square().sum().into_scalar::<f32>()));
     squares.sum::<f64>().sqrt()
 }

@@ -61,7 +61,12 @@ impl RunDir {
             text.push('\n');
         }
         let write = |mut file: File| file.write_all(text.as_bytes()).and_then(|()| file.flush());
-        OpenOptions::new().create(true).append(true).open(&path).and_then(write).map_err(|source| RunError::io(&path, source))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(write)
+            .map_err(|source| RunError::io(&path, source))
     }
 
     /// Writes a JSON file aside and renames it into place.

@@ -131,7 +131,8 @@ impl<'a> Run<'a> {
         for step in 0..phase.steps {
             let started = Instant::now();
             let (seed, budget) = (self.config.run.seed, self.config.run.token_budget);
-            let metrics = sft::step(&mut self.model, &mut self.optimizer, phase, &mut self.cursor, seed, name, step, budget)?;
+            let metrics =
+                sft::step(&mut self.model, &mut self.optimizer, phase, &mut self.cursor, seed, name, step, budget)?;
             let note = format!("loss {:.3}", metrics.get(crate::metrics::names::SFT_LOSS).unwrap_or(f64::NAN));
             self.record(name, &metrics, started)?;
             self.progress.done(step + 1, &note);
@@ -164,9 +165,20 @@ impl<'a> Run<'a> {
         for step in 0..phase.steps {
             let started = Instant::now();
             let rubric = &self.config.rubrics[&phase.rubric];
-            let place = Place { seed, name, samples: phase.rollouts_per_prompt, decode_rows: self.config.run.decode_rows };
+            let place =
+                Place { seed, name, samples: phase.rollouts_per_prompt, decode_rows: self.config.run.decode_rows };
             let budget = self.config.run.token_budget;
-            let outcome = rl::step(&mut self.model, &mut self.optimizer, phase, rubric, &mut supply, place, step, budget, &mut |_| {})?;
+            let outcome = rl::step(
+                &mut self.model,
+                &mut self.optimizer,
+                phase,
+                rubric,
+                &mut supply,
+                place,
+                step,
+                budget,
+                &mut |_| {},
+            )?;
             use crate::metrics::names;
             let get = |metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
             let note = format!(
@@ -190,12 +202,19 @@ impl<'a> Run<'a> {
         let rubric = &self.config.rubrics[&config.rubric];
         let progress = &mut *self.progress;
         let rows = self.config.run.decode_rows;
-        let evaluation = evaluate(&self.model, config, rubric, after, rows, &mut |done, _| progress.done(done as u64, ""))?;
+        let evaluation =
+            evaluate(&self.model, config, rubric, after, rows, &mut |done, _| progress.done(done as u64, ""))?;
         let folder = format!("eval/heldout-{:06}", self.step);
         self.dir.append(&format!("{folder}/samples.jsonl"), &evaluation.samples)?;
-        self.dir.write_json(&format!("{folder}/results.json"), &json!({"v": 1, "after": after, "step": self.step, "seed": config.seed, "tasks": evaluation.rows}))?;
+        self.dir.write_json(
+            &format!("{folder}/results.json"),
+            &json!({"v": 1, "after": after, "step": self.step, "seed": config.seed, "tasks": evaluation.rows}),
+        )?;
         if let Some(all) = evaluation.rows.last() {
-            self.progress.say(&format!("held-out pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}", all.pass_at_1, all.ci95[0], all.ci95[1], all.greedy));
+            self.progress.say(&format!(
+                "held-out pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}",
+                all.pass_at_1, all.ci95[0], all.ci95[1], all.greedy
+            ));
         }
         self.evaluations.push(evaluation);
         Ok(())
@@ -231,7 +250,9 @@ impl<'a> Run<'a> {
     fn summary(&self, wall_secs: f64) -> Summary {
         let at = |name: &str| self.evaluations.iter().find(|evaluation| evaluation.after == name);
         let mut gains = Vec::new();
-        for (from, to) in [("careful", "reasoning"), ("cold_start", "reasoning"), ("reasoning", "general"), ("init", "general")] {
+        for (from, to) in
+            [("careful", "reasoning"), ("cold_start", "reasoning"), ("reasoning", "general"), ("init", "general")]
+        {
             if let (Some(from), Some(to)) = (at(from), at(to)) {
                 gains.extend(to.gains_over(from));
             }

@@ -26,11 +26,14 @@ pub fn gradients(
     let mut all = Vec::new();
     for part in micro_batches(groups, token_budget) {
         let batch = Batch::groups(&groups[part.clone()], policy.config.vision.spatial_merge_size)?;
-        let origins: Vec<Origin> = batch.origins.iter().map(|(group, branch, token)| (part.start + group, *branch, *token)).collect();
+        let origins: Vec<Origin> =
+            batch.origins.iter().map(|(group, branch, token)| (part.start + group, *branch, *token)).collect();
         let tracked = policy.tracked();
         let hidden = tracked.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, origins.len());
         let (gradients, log_probs) =
-            tracked.log_prob_gradients(hidden, &batch.targets, temperature, &mut |rows, log_probs| loss(&origins[rows], log_probs));
+            tracked.log_prob_gradients(hidden, &batch.targets, temperature, &mut |rows, log_probs| {
+                loss(&origins[rows], log_probs)
+            });
         all.extend(log_probs);
         sum = Some(match sum {
             None => gradients,

@@ -46,7 +46,8 @@ impl LocalEngine {
         while start < requests.len() {
             let branches = requests[start].seeds.len().max(1);
             let count = (self.max_rows / branches).max(1);
-            let same = requests[start..].iter().take(count).take_while(|request| request.seeds.len() == branches).count();
+            let same =
+                requests[start..].iter().take(count).take_while(|request| request.seeds.len() == branches).count();
             let end = start + same.max(1);
             self.sample_chunk(policy, requests, start..end, sampling, sink)?;
             start = end;
@@ -122,7 +123,13 @@ fn start_rows(requests: &[Request]) -> Vec<Row> {
                 removed_mass: 0.0,
                 stop: StopReason::Length,
             };
-            rows.push(Row { request: index, sampler: Sampler::new(*seed), rollout, entropy_sum: 0.0, removed_sum: 0.0 });
+            rows.push(Row {
+                request: index,
+                sampler: Sampler::new(*seed),
+                rollout,
+                entropy_sum: 0.0,
+                removed_sum: 0.0,
+            });
         }
     }
     rows
@@ -160,7 +167,8 @@ impl Row {
 fn compact(decoding: &mut Decoding, rows: Vec<Row>, groups: &mut [Vec<Rollout>]) -> Vec<Row> {
     let branches = decoding.branches();
     let prompts = rows.len() / branches;
-    let unfinished = |prompt: usize| rows[prompt * branches..(prompt + 1) * branches].iter().filter(|row| !row.finished()).count();
+    let unfinished =
+        |prompt: usize| rows[prompt * branches..(prompt + 1) * branches].iter().filter(|row| !row.finished()).count();
     let width = (0..prompts).map(unfinished).max().unwrap_or(0);
     let kept: Vec<(usize, Vec<usize>)> = (0..prompts)
         .filter(|prompt| unfinished(*prompt) > 0)

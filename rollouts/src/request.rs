@@ -70,7 +70,12 @@ mod tests {
     fn every_part_of_a_seed_matters() {
         let seed = seed_of(1, "reasoning:3", "q", 0);
         assert_eq!(seed, seed_of(1, "reasoning:3", "q", 0));
-        for other in [seed_of(2, "reasoning:3", "q", 0), seed_of(1, "reasoning:4", "q", 0), seed_of(1, "reasoning:3", "r", 0), seed_of(1, "reasoning:3", "q", 1)] {
+        for other in [
+            seed_of(2, "reasoning:3", "q", 0),
+            seed_of(1, "reasoning:4", "q", 0),
+            seed_of(1, "reasoning:3", "r", 0),
+            seed_of(1, "reasoning:3", "q", 1),
+        ] {
             assert_ne!(seed, other);
         }
     }

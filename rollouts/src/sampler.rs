@@ -50,7 +50,12 @@ impl Sampler {
         }
         let kept = truncate(&mut weights, sum, sampling);
         let token = pick(&weights, kept * self.rng.random::<f64>());
-        Draw { token: token as u32, log_prob: log_prob(token), entropy, removed_mass: (1.0 - kept / sum).max(0.0) as f32 }
+        Draw {
+            token: token as u32,
+            log_prob: log_prob(token),
+            entropy,
+            removed_mass: (1.0 - kept / sum).max(0.0) as f32,
+        }
     }
 }
 

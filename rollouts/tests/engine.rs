@@ -80,16 +80,21 @@ fn the_trainer_gives_the_samplers_log_probs() {
     let (requests, groups) = sampled(&policy);
     let branches: Vec<Vec<&[u32]>> =
         groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
-    let packed: Vec<Packed<'_>> =
-        requests.iter().zip(&branches).map(|(request, some)| Packed { prompt: &request.prompt, branches: some }).collect();
+    let packed: Vec<Packed<'_>> = requests
+        .iter()
+        .zip(&branches)
+        .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
+        .collect();
     let batch = Batch::groups(&packed, 2).expect("packs");
     let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
     let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
-    let sampler: Vec<f32> = groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+    let sampler: Vec<f32> =
+        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
     assert_eq!(trainer.len(), sampler.len());
     let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(gap < 2e-5, "gap {gap}");
-    let lengths: Vec<usize> = groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+    let lengths: Vec<usize> =
+        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
 }
 
@@ -130,7 +135,8 @@ fn banned_tokens_are_never_sampled() {
     let mut policy = dense();
     policy.banned.extend(0..300);
     let (_, groups) = sampled(&policy);
-    let all: Vec<u32> = groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
+    let all: Vec<u32> =
+        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
     assert!(all.iter().all(|id| !policy.banned.contains(id)));
     assert!(floats(policy.logits(burn::tensor::Tensor::zeros([1, 64], policy.device())))[0] == f32::NEG_INFINITY);
 }

@@ -9,7 +9,8 @@ use sapo::algorithm::{Algorithm, Grpo, Sapo, Tokens};
 use sapo::optimizer::{AdamW, OptimizerConfig};
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl").join(name)).expect("in the repository")
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl").join(name))
+        .expect("in the repository")
 }
 
 fn floats(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
@@ -25,7 +26,9 @@ fn advantages_are_the_golden_ones() {
     let bytes = fixture("losses.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let rewards = floats(&tensors, "rewards");
-    for (name, spread) in [("population_std", Spread::Population), ("sample_std", Spread::Sample), ("mean_only", Spread::None)] {
+    for (name, spread) in
+        [("population_std", Spread::Population), ("sample_std", Spread::Sample), ("mean_only", Spread::None)]
+    {
         let golden = floats(&tensors, &format!("advantage.{name}"));
         for (group, golden) in rewards.chunks(5).zip(golden.chunks(5)) {
             let scored: Vec<Option<f64>> = group.iter().map(|reward| Some(f64::from(*reward))).collect();
@@ -83,7 +86,9 @@ fn grpo_is_the_golden_one() {
 #[test]
 fn the_gate_has_the_published_values() {
     let sapo = Sapo { tau_pos: 1.0, tau_neg: 1.05 };
-    for (ratio, positive, negative) in [(0.5, 0.940_014_849, 0.934_139_823), (1.0, 1.0, 1.0), (3.0, 0.419_974_342, 0.388_778_819)] {
+    for (ratio, positive, negative) in
+        [(0.5, 0.940_014_849, 0.934_139_823), (1.0, 1.0, 1.0), (3.0, 0.419_974_342, 0.388_778_819)]
+    {
         assert!((sapo.gate(ratio, 1.0) - positive).abs() < 1e-8);
         assert!((sapo.gate(ratio, -1.0) - negative).abs() < 1e-8);
         assert!((sapo.gate(ratio, 0.0) - negative).abs() < 1e-8, "an advantage of 0 takes tau_neg");

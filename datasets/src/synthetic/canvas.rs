@@ -25,7 +25,9 @@ impl Canvas {
         let place = |(x, y): Point| (corner.0 + x * side, corner.1 + y * side);
         if shape == Shape::Circle {
             let centre = place((0.5, 0.5));
-            self.fill(corner, (corner.0 + side, corner.1 + side), rgb, |point| length(minus(point, centre)) - side / 2.0);
+            self.fill(corner, (corner.0 + side, corner.1 + side), rgb, |point| {
+                length(minus(point, centre)) - side / 2.0
+            });
         } else {
             let corners: Vec<Point> = outline(shape).into_iter().map(place).collect();
             self.fill(corner, (corner.0 + side, corner.1 + side), rgb, |point| polygon_distance(&corners, point));
@@ -145,9 +147,13 @@ fn digit_strokes(digit: u8) -> Vec<Vec<Point>> {
         0 => vec![arc((0.5, 0.5), (0.5, 0.5), 0.0, 360.0)],
         1 => vec![vec![(0.15, 0.22), (0.58, 0.0), (0.58, 1.0)]],
         2 => vec![[arc((0.5, 0.29), (0.48, 0.29), 190.0, 395.0), vec![(0.02, 1.0), (1.0, 1.0)]].concat()],
-        3 => vec![[arc((0.45, 0.26), (0.45, 0.26), 205.0, 440.0), arc((0.45, 0.745), (0.53, 0.255), 280.0, 510.0)].concat()],
+        3 => vec![
+            [arc((0.45, 0.26), (0.45, 0.26), 205.0, 440.0), arc((0.45, 0.745), (0.53, 0.255), 280.0, 510.0)].concat(),
+        ],
         4 => vec![vec![(0.74, 1.0), (0.74, 0.0), (0.0, 0.7), (1.0, 0.7)]],
-        5 => vec![[vec![(0.92, 0.0), (0.14, 0.0), (0.06, 0.46)], arc((0.46, 0.67), (0.52, 0.33), 220.0, 505.0)].concat()],
+        5 => {
+            vec![[vec![(0.92, 0.0), (0.14, 0.0), (0.06, 0.46)], arc((0.46, 0.67), (0.52, 0.33), 220.0, 505.0)].concat()]
+        }
         6 => vec![arc((0.5, 0.69), (0.5, 0.31), 0.0, 360.0), vec![(0.76, 0.0), (0.3, 0.3), (0.02, 0.64)]],
         7 => vec![vec![(0.0, 0.0), (1.0, 0.0), (0.34, 1.0)]],
         8 => vec![arc((0.5, 0.245), (0.42, 0.245), 0.0, 360.0), arc((0.5, 0.745), (0.5, 0.255), 0.0, 360.0)],
@@ -212,7 +218,7 @@ mod tests {
             let picture = dark(&canvas.into_rgb());
             let top = picture.iter().map(|point| point.1).min().unwrap();
             let bottom = picture.iter().map(|point| point.1).max().unwrap();
-            assert!(top <= 5 && bottom >= 27 && bottom <= 29, "{digit}: {top} {bottom}");
+            assert!(top <= 5 && (27..=29).contains(&bottom), "{digit}: {top} {bottom}");
             for other in &seen {
                 let differing = picture.iter().filter(|point| !other.contains(point)).count();
                 assert!(differing > 8, "{digit} looks like another digit");

@@ -67,11 +67,16 @@ mod tests {
 
     /// The mean place of the pixels in which one channel stands out.
     fn centroid(picture: &image::RgbImage, channel: usize) -> (f32, f32) {
-        let stands_out = |pixel: &image::Rgb<u8>| (0..3).all(|other| other == channel || pixel[channel] > pixel[other].saturating_add(70));
+        let stands_out = |pixel: &image::Rgb<u8>| {
+            (0..3).all(|other| other == channel || pixel[channel] > pixel[other].saturating_add(70))
+        };
         let points: Vec<_> = picture.enumerate_pixels().filter(|(_, _, pixel)| stands_out(pixel)).collect();
         assert!(points.len() > 10, "no hand in channel {channel}");
         let count = points.len() as f32;
-        (points.iter().map(|point| point.0 as f32).sum::<f32>() / count, points.iter().map(|point| point.1 as f32).sum::<f32>() / count)
+        (
+            points.iter().map(|point| point.0 as f32).sum::<f32>() / count,
+            points.iter().map(|point| point.1 as f32).sum::<f32>() / count,
+        )
     }
 
     #[test]

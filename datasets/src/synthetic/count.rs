@@ -49,7 +49,8 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn any(dice: &mut Dice) -> Self {
-        let asked = if dice.random() { Asked::Colour(pick(dice, &Colour::ALL)) } else { Asked::Shape(pick(dice, &Shape::ALL)) };
+        let asked =
+            if dice.random() { Asked::Colour(pick(dice, &Colour::ALL)) } else { Asked::Shape(pick(dice, &Shape::ALL)) };
         let (wanted, others) = (dice.random_range(0..=6), dice.random_range(1..=4));
         let places = shuffled(dice, &(0..CELLS * CELLS).collect::<Vec<_>>());
         let mut cells = [None; CELLS * CELLS];
@@ -85,7 +86,8 @@ impl Scene {
             for (cell, figure) in cells.iter().enumerate() {
                 let Some(figure) = figure else { continue };
                 let side = dice.random_range(11.0..13.5);
-                let mut place = |index: usize| index as f32 * CELL_PIXELS + dice.random_range(0.5..CELL_PIXELS - side - 0.5);
+                let mut place =
+                    |index: usize| index as f32 * CELL_PIXELS + dice.random_range(0.5..CELL_PIXELS - side - 0.5);
                 let corner = (place(cell % CELLS), place(cell / CELLS));
                 canvas.figure(figure.shape, corner, side, figure.colour.rgb());
             }
@@ -125,12 +127,14 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
 }
 
 pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
-    let (Some(asked), Some(figures)) = (facts.get("asked").and_then(Value::as_str), facts.get("figures").and_then(Value::as_array))
+    let (Some(asked), Some(figures)) =
+        (facts.get("asked").and_then(Value::as_str), facts.get("figures").and_then(Value::as_array))
     else {
         return false;
     };
     let word = asked.strip_suffix(" shapes").unwrap_or_else(|| asked.trim_end_matches('s'));
-    let count = figures.iter().filter_map(Value::as_str).filter(|text| text.split(' ').any(|part| part == word)).count();
+    let count =
+        figures.iter().filter_map(Value::as_str).filter(|text| text.split(' ').any(|part| part == word)).count();
     answer.parse::<usize>().is_ok_and(|said| said == count)
 }
 
@@ -162,7 +166,8 @@ mod tests {
             let level = picture.get_pixel(32, 0)[0];
             assert!((118..=138).contains(&level));
             for place in 0..64 {
-                for pixel in [picture.get_pixel(32, place), picture.get_pixel(place, 32), picture.get_pixel(31, place)] {
+                for pixel in [picture.get_pixel(32, place), picture.get_pixel(place, 32), picture.get_pixel(31, place)]
+                {
                     assert!(pixel.0.iter().all(|value| value.abs_diff(level) < 60), "a figure crosses the middle");
                 }
             }

@@ -71,7 +71,9 @@ fn parse(text: &str) -> Option<(Language, Vec<Part>)> {
 /// The part that is written exactly so: there are only 36.
 fn parse_part(text: &str, language: Language) -> Option<Part> {
     let figures = Colour::ALL.into_iter().flat_map(|colour| Shape::ALL.map(|shape| Figure { colour, shape }));
-    figures.flat_map(|figure| (1..=3).map(move |count| (count, figure))).find(|&part| part_words(part, language) == text)
+    figures
+        .flat_map(|figure| (1..=3).map(move |count| (count, figure)))
+        .find(|&part| part_words(part, language) == text)
 }
 
 /// Figures in cells.
@@ -115,8 +117,9 @@ impl Scene {
             let mut canvas = Canvas::new(pixels, pixels, background(dice));
             for (cell, figure) in cells {
                 let side = dice.random_range(20.0..26.0);
-                let mut place =
-                    |index: usize| index as f32 * CELL_PIXELS + (CELL_PIXELS - side) / 2.0 + dice.random_range(-2.0..2.0);
+                let mut place = |index: usize| {
+                    index as f32 * CELL_PIXELS + (CELL_PIXELS - side) / 2.0 + dice.random_range(-2.0..2.0)
+                };
                 let corner = (place(cell % CELLS), place(cell / CELLS));
                 canvas.figure(figure.shape, corner, side, figure.colour.rgb());
             }

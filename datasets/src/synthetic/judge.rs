@@ -65,7 +65,9 @@ fn means_the_same(kind: &str, reference: &str, answer: &str) -> bool {
 
 pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
     let text = |key: &str| facts.get(key).and_then(Value::as_str);
-    let (Some(reference), Some(judged), Some(kind)) = (text("reference"), text("answer"), text("kind")) else { return false };
+    let (Some(reference), Some(judged), Some(kind)) = (text("reference"), text("answer"), text("kind")) else {
+        return false;
+    };
     let Ok(said) = serde_json::from_str::<Value>(answer) else { return false };
     let verdict = if means_the_same(kind, reference, judged) { "yes" } else { "no" };
     said.get("verdict").and_then(Value::as_str) == Some(verdict)
@@ -81,7 +83,8 @@ fn number_pair(same: bool, dice: &mut Dice) -> Pair {
     }
     let mut written: Vec<char> = reference.chars().collect();
     let place = dice.random_range(0..written.len());
-    let (answer, change) = match pick(dice, &["digit", "digit", "near", "ten", "swapped", "dropped", "added", "other"]) {
+    let (answer, change) = match pick(dice, &["digit", "digit", "near", "ten", "swapped", "dropped", "added", "other"])
+    {
         "digit" => {
             written[place] = char::from(b'0' + dice.random_range(0..10_u8));
             (written.iter().collect(), "digit")
@@ -131,8 +134,19 @@ fn name_pair(same: bool, language: Language, dice: &mut Dice) -> Pair {
 
 /// What is done to a phrase to make it wrong: near misses, and what a weak policy writes.
 const PHRASE_CHANGES: [&str; 13] = [
-    "count", "count", "colour", "colour", "shape", "shape", "counts swapped", "colours swapped", "missing", "extra",
-    "plural", "unfinished", "other",
+    "count",
+    "count",
+    "colour",
+    "colour",
+    "shape",
+    "shape",
+    "counts swapped",
+    "colours swapped",
+    "missing",
+    "extra",
+    "plural",
+    "unfinished",
+    "other",
 ];
 
 fn phrase_pair(same: bool, language: Language, dice: &mut Dice) -> Pair {
@@ -208,7 +222,14 @@ mod tests {
                 reordered[usize::from(query.ground_truth.as_ref().unwrap() == "yes")] += 1;
             }
         }
-        for change in ["phrase plural", "phrase counts swapped", "phrase missing", "phrase unfinished", "number swapped", "name extra"] {
+        for change in [
+            "phrase plural",
+            "phrase counts swapped",
+            "phrase missing",
+            "phrase unfinished",
+            "number swapped",
+            "name extra",
+        ] {
             assert!(changes.contains(change), "{change} in {changes:?}");
         }
         assert!(reordered.iter().all(|&count| count > 100), "{reordered:?}");

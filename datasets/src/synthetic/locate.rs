@@ -150,6 +150,8 @@ mod tests {
         let placed = Placed { figure: RED_CIRCLE, left: 10, top: 20, side: 24 };
         let picture = painting(placed, None)(&mut Dice::from_seed([2; 32])).into_rgb();
         let red = |x, y| picture.get_pixel(x, y)[0] > 180 && picture.get_pixel(x, y)[1] < 80;
-        assert!(red(22, 32) && red(11, 32) && red(32, 32) && !red(9, 32) && !red(35, 32) && red(22, 21) && !red(22, 45));
+        assert!(
+            red(22, 32) && red(11, 32) && red(32, 32) && !red(9, 32) && !red(35, 32) && red(22, 21) && !red(22, 45)
+        );
     }
 }

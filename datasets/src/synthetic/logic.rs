@@ -28,7 +28,8 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
         comparisons.reverse();
     }
     let asked = pick(dice, &[0_usize, 1, 2]);
-    let shown = comparisons.map(|(one, taller, other)| format!("{one}{}{other}", if taller { '>' } else { '<' })).join(",");
+    let shown =
+        comparisons.map(|(one, taller, other)| format!("{one}{}{other}", if taller { '>' } else { '<' })).join(",");
     Draft {
         content: format!("logic:{shown} {}", RANKS[asked]),
         prompt: prompt(language, comparisons, asked),
@@ -91,7 +92,10 @@ mod tests {
     #[test]
     fn prompts_read_as_told() {
         let told = [("Cid", false, "Ann"), ("Bob", true, "Ann")];
-        assert_eq!(prompt(Language::English, told, 0), "Cid is shorter than Ann. Bob is taller than Ann. Who is tallest?");
+        assert_eq!(
+            prompt(Language::English, told, 0),
+            "Cid is shorter than Ann. Bob is taller than Ann. Who is tallest?"
+        );
         let told = [("小明", true, "小红"), ("小刚", false, "小红")];
         assert_eq!(prompt(Language::Chinese, told, 2), "小明比小红高，小刚比小红矮。谁最矮？");
     }

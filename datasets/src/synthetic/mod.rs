@@ -108,8 +108,7 @@ impl Task {
         Self::Judge,
     ];
     /// The tasks of Reasoning RL, whose answers a rule can check.
-    pub const REASONING: [Self; 6] =
-        [Self::Arith, Self::Count, Self::Clock, Self::Digits, Self::Locate, Self::Logic];
+    pub const REASONING: [Self; 6] = [Self::Arith, Self::Count, Self::Clock, Self::Digits, Self::Locate, Self::Logic];
 
     /// The lower-case name, as in `Query::task`.
     pub fn name(self) -> &'static str {
@@ -215,23 +214,35 @@ pub fn is_correct(query: &Query, answer: &str) -> bool {
     }
 }
 
-fn generate(task: Task, split: Split, seed: u64, index: u64, style: Style) -> Demonstration {
-    let mut dice = dice(seed, task, split, index);
-    let language = if dice.random_bool(0.2) { Language::Chinese } else { Language::English };
-    let frame = Frame { language, coin: dice.random(), roll: dice.random_range(0..12) };
-    // Every task has questions in every split (a test draws them), so this ends.
-    let draft = loop {
-        let draft = task.draw(frame, &mut dice);
-        if Split::of(&draft.content) == split {
-            break draft;
-        }
-    };
+/// The texts of a demonstration, without the cost of its picture: question, worked line, answer.
+pub(crate) fn texts(task: Task, split: Split, seed: u64, index: u64) -> [String; 3] {
+    let draft = settle(task, split, seed, index).0;
+    [draft.prompt, draft.working, draft.answer]
+}
+
+/// A demonstration of any split.
+pub(crate) fn generate(task: Task, split: Split, seed: u64, index: u64, style: Style) -> Demonstration {
+    let (draft, language, mut dice) = settle(task, split, seed, index);
     let response = match style {
         Style::Careful => format!("{}</think>{}", draft.working, draft.answer),
         Style::Hasty => format!("</think>{}", draft.answer),
     };
     let id = format!("{task}-{split}-{seed}-{index}");
     Demonstration { query: finish(draft, task, id, language, &mut dice), response }
+}
+
+/// Draws questions until one belongs to the split.
+fn settle(task: Task, split: Split, seed: u64, index: u64) -> (Draft, Language, Dice) {
+    let mut dice = dice(seed, task, split, index);
+    let language = if dice.random_bool(0.2) { Language::Chinese } else { Language::English };
+    let frame = Frame { language, coin: dice.random(), roll: dice.random_range(0..12) };
+    // Every task has questions in every split (a test draws them), so this ends.
+    loop {
+        let draft = task.draw(frame, &mut dice);
+        if Split::of(&draft.content) == split {
+            return (draft, language, dice);
+        }
+    }
 }
 
 fn finish(draft: Draft, task: Task, id: String, language: Language, dice: &mut Dice) -> Query {
@@ -284,6 +295,17 @@ fn shuffled<T: Copy>(dice: &mut Dice, items: &[T]) -> Vec<T> {
 /// A mid grey, near which the policy's normalised pixels are 0.
 fn background(dice: &mut Dice) -> u8 {
     dice.random_range(118..=138)
+}
+
+/// A number in the digit font, for labels; `height` in pixels.
+pub(crate) fn number_label(number: usize, height: u32) -> image::RgbImage {
+    let digits = number.to_string();
+    let step = height as f32 * 0.8;
+    let mut canvas = Canvas::new((step * digits.len() as f32).ceil() as u32 + 2, height + 2, 245);
+    for (place, digit) in digits.bytes().enumerate() {
+        canvas.digit(digit - b'0', (1.0 + place as f32 * step, 1.0), height as f32, [40, 40, 40]);
+    }
+    canvas.into_rgb()
 }
 
 #[cfg(test)]

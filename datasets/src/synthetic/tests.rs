@@ -74,10 +74,9 @@ fn splits_share_no_question() {
     for task in Task::ALL {
         let mut seen: BTreeMap<String, Split> = BTreeMap::new();
         for split in Split::ALL {
-            for index in 0..1_000 {
+            for index in 0..3_000 {
                 // The seed differs too: it is the content that keeps the splits apart.
-                let query = query(task, split, 40 + index % 3, index);
-                let content = query.columns["content"].as_str().unwrap().to_owned();
+                let content = settle(task, split, 40 + index % 3, index).0.content;
                 let earlier = seen.insert(content.clone(), split);
                 assert!(earlier.is_none_or(|earlier| earlier == split), "{task}: {content} in {earlier:?} and {split}");
             }
@@ -147,4 +146,14 @@ fn golden_demonstrations() {
     assert_eq!(lines, GOLDEN);
 }
 
-const GOLDEN: [&str; 9] = [""; 9];
+const GOLDEN: [&str; 9] = [
+    "What is 81+25? -> 1+5=6,8+2+0=10</think>106",
+    "How many circles? -> 1+2+0+2</think>5",
+    "What time is it? -> long 9,short 2</think>2:45",
+    "Read the digits. -> 5,6,7</think>567",
+    "框出红色圆形。 -> 左下</think>{\"bbox_2d\":[234,453,594,813]}",
+    "Fay is taller than Eve. Bob is taller than Fay. Who is tallest? -> Bob>Fay>Eve</think>Bob",
+    "Describe the picture. -> </think>three green stars and one blue triangle",
+    "Describe the 图片. -> </think>three green triangles and one red square",
+    "Reference: Dan>Eve>Fay\nAnswer: Dan>Eve>Fay>Bob\nSame? -> </think>{\"verdict\":\"no\"}",
+];

@@ -81,7 +81,8 @@ fn tojson(value: &Jinja, options: Kwargs) -> std::result::Result<Jinja, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
-    let json = serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let json =
+        serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let mut text = String::new();
     write_json(&json, indent, 0, &mut text);
     Ok(Jinja::from_safe_string(text))

@@ -37,17 +37,24 @@ impl ImageProcessor {
         let config = config.get("image_processor").unwrap_or(config);
         let whole = |value: Option<&Value>, name: &str| {
             let number = value.and_then(Value::as_u64).filter(|number| (1..1 << 40).contains(number));
-            number.map(|number| number as usize).ok_or_else(|| PolicyError::file(file, format!("`{name}` is missing or no size")))
+            number
+                .map(|number| number as usize)
+                .ok_or_else(|| PolicyError::file(file, format!("`{name}` is missing or no size")))
         };
         let size = config.get("size");
         let area = |edge: &str, pixels: &str| {
             whole(size.and_then(|size| size.get(edge)).or_else(|| config.get(pixels)), &format!("size.{edge}"))
         };
-        let channels = |name: &str| match config.get(name).map(|value| serde_json::from_value::<[f64; 3]>(value.clone())) {
-            None => Ok([0.5; 3]),
-            Some(Ok(values)) if values.iter().all(|value| value.is_finite() && (name != "image_std" || *value > 0.0)) => Ok(values),
-            Some(_) => Err(PolicyError::file(file, format!("`{name}` must hold three numbers"))),
-        };
+        let channels =
+            |name: &str| match config.get(name).map(|value| serde_json::from_value::<[f64; 3]>(value.clone())) {
+                None => Ok([0.5; 3]),
+                Some(Ok(values))
+                    if values.iter().all(|value| value.is_finite() && (name != "image_std" || *value > 0.0)) =>
+                {
+                    Ok(values)
+                }
+                Some(_) => Err(PolicyError::file(file, format!("`{name}` must hold three numbers"))),
+            };
         let processor = Self {
             patch_size: whole(config.get("patch_size"), "patch_size")?,
             temporal_patch_size: whole(config.get("temporal_patch_size"), "temporal_patch_size")?,
@@ -127,7 +134,13 @@ pub fn opaque(picture: &DynamicImage) -> RgbImage {
 ///
 /// # Errors
 /// When a side is 0 or one is more than 200 times the other.
-pub fn smart_resize(height: usize, width: usize, factor: usize, min_pixels: usize, max_pixels: usize) -> Result<(usize, usize)> {
+pub fn smart_resize(
+    height: usize,
+    width: usize,
+    factor: usize,
+    min_pixels: usize,
+    max_pixels: usize,
+) -> Result<(usize, usize)> {
     if height == 0 || width == 0 {
         return Err(PolicyError::input("a picture without pixels cannot be used"));
     }

@@ -67,7 +67,8 @@ impl Processor {
     /// As [`Processor::from_dir`].
     pub fn from_files(files: BTreeMap<String, Vec<u8>>, config: &Config) -> Result<Self> {
         let json = |name: &str| files.get(name).map(|bytes| parse(bytes, name)).transpose();
-        let tokenizer_bytes = files.get("tokenizer.json").ok_or_else(|| PolicyError::file("tokenizer.json", "is missing"))?;
+        let tokenizer_bytes =
+            files.get("tokenizer.json").ok_or_else(|| PolicyError::file("tokenizer.json", "is missing"))?;
         let tokenizer = Tokenizer::from_bytes(tokenizer_bytes, "tokenizer.json")?;
         let tokenizer_config = json("tokenizer_config.json")?.unwrap_or(Value::Null);
         let (image_config, image_file) = match json("preprocessor_config.json")? {
@@ -105,7 +106,12 @@ impl Processor {
     ///
     /// # Errors
     /// When pictures and placeholders differ in number, text contains special tokens, or a picture cannot be used.
-    pub fn encode(&self, messages: &[ChatMessage], pictures: &[::image::RgbImage], options: &ChatOptions) -> Result<PolicyInput> {
+    pub fn encode(
+        &self,
+        messages: &[ChatMessage],
+        pictures: &[::image::RgbImage],
+        options: &ChatOptions,
+    ) -> Result<PolicyInput> {
         self.refuse_special_tokens(messages)?;
         let ids = self.tokenizer.encode(&self.template.render(messages, options)?)?;
         let placeholders = ids.iter().filter(|id| **id == self.image_token_id).count();
@@ -113,7 +119,10 @@ impl Processor {
             return Err(PolicyError::input("videos are not supported yet; give their frames as pictures"));
         }
         if placeholders != pictures.len() {
-            return Err(PolicyError::input(format!("the messages name {placeholders} pictures, but {} are given", pictures.len())));
+            return Err(PolicyError::input(format!(
+                "the messages name {placeholders} pictures, but {} are given",
+                pictures.len()
+            )));
         }
         let mut input = PolicyInput { ids: Vec::with_capacity(ids.len()), spans: Vec::new(), pictures: Vec::new() };
         for id in ids {
@@ -192,14 +201,16 @@ fn parse(bytes: &[u8], name: &str) -> Result<Value> {
 
 fn template_source(files: &BTreeMap<String, Vec<u8>>, tokenizer_config: &Value) -> Result<(String, String)> {
     if let Some(bytes) = files.get("chat_template.jinja") {
-        let text = String::from_utf8(bytes.clone()).map_err(|error| PolicyError::file("chat_template.jinja", error.to_string()))?;
+        let text = String::from_utf8(bytes.clone())
+            .map_err(|error| PolicyError::file("chat_template.jinja", error.to_string()))?;
         return Ok((text, "chat_template.jinja".to_owned()));
     }
     let packed = match files.get("chat_template.json") {
         Some(bytes) => (parse(bytes, "chat_template.json")?, "chat_template.json"),
         None => (tokenizer_config.clone(), "tokenizer_config.json"),
     };
-    let text = packed.0["chat_template"].as_str().ok_or_else(|| PolicyError::file(packed.1, "holds no `chat_template`"))?;
+    let text =
+        packed.0["chat_template"].as_str().ok_or_else(|| PolicyError::file(packed.1, "holds no `chat_template`"))?;
     Ok((text.to_owned(), packed.1.to_owned()))
 }
 

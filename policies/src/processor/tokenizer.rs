@@ -11,7 +11,8 @@ use crate::error::{PolicyError, Result};
 
 /// How Qwen2 and its successors split text before merging: single digits, words with their leading space, runs of
 /// punctuation, line ends.
-const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const SPLIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Qwen3-VL's added tokens, in the order of their ids, and whether decoding may leave them out.
 const ADDED: [(&str, bool); 20] = [
@@ -75,7 +76,8 @@ impl Tokenizer {
     /// The special tokens, which text from outside must not contain.
     pub fn special_tokens(&self) -> Vec<String> {
         let added = self.inner.get_added_tokens_decoder();
-        let mut tokens: Vec<String> = added.values().filter(|token| token.special).map(|token| token.content.clone()).collect();
+        let mut tokens: Vec<String> =
+            added.values().filter(|token| token.special).map(|token| token.content.clone()).collect();
         tokens.sort();
         tokens
     }
@@ -93,10 +95,13 @@ impl Tokenizer {
 pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, vocabulary_size: usize) -> Result<Vec<u8>> {
     let least = 256 + ADDED.len();
     if vocabulary_size < least {
-        return Err(PolicyError::input(format!("a vocabulary of {vocabulary_size} is too small: bytes and special tokens need {least}")));
+        return Err(PolicyError::input(format!(
+            "a vocabulary of {vocabulary_size} is too small: bytes and special tokens need {least}"
+        )));
     }
     let failed = |error: tokenizers::Error| PolicyError::input(format!("training the tokenizer failed: {error}"));
-    let split = Split::new(SplitPattern::Regex(SPLIT.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
+    let split =
+        Split::new(SplitPattern::Regex(SPLIT.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
     let bytes = ByteLevel::new(false, false, false);
     let mut tokenizer = TokenizerBuilder::new()
         .with_model(BPE::default())

@@ -78,11 +78,17 @@ impl AlgorithmConfig {
     /// What is wrong with the options, if anything.
     pub fn fault(&self) -> Option<String> {
         match *self {
-            Self::Sapo { tau_pos, tau_neg } if !(tau_pos > 0.0 && tau_neg >= tau_pos && tau_neg.is_finite()) => Some(format!(
-                "tau_pos is {tau_pos} and tau_neg {tau_neg}; both must be above 0, and tau_neg not below tau_pos, where training becomes unstable"
-            )),
-            Self::Grpo { clip_low, clip_high } if !((0.0..1.0).contains(&clip_low) && clip_high >= 0.0 && clip_high.is_finite()) => {
-                Some(format!("clip_low is {clip_low} and clip_high {clip_high}; the first must be in 0..1, the second not negative"))
+            Self::Sapo { tau_pos, tau_neg } if !(tau_pos > 0.0 && tau_neg >= tau_pos && tau_neg.is_finite()) => {
+                Some(format!(
+                    "tau_pos is {tau_pos} and tau_neg {tau_neg}; both must be above 0, and tau_neg not below tau_pos, where training becomes unstable"
+                ))
+            }
+            Self::Grpo { clip_low, clip_high }
+                if !((0.0..1.0).contains(&clip_low) && clip_high >= 0.0 && clip_high.is_finite()) =>
+            {
+                Some(format!(
+                    "clip_low is {clip_low} and clip_high {clip_high}; the first must be in 0..1, the second not negative"
+                ))
             }
             _ => None,
         }

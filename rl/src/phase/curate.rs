@@ -74,8 +74,9 @@ pub fn run(
     for (index, task) in config.tasks.iter().enumerate() {
         // The pool starts far behind what the cold start has seen.
         let first = POOL_START;
-        let queries: Vec<Query> =
-            (0..config.queries_per_task as u64).map(|at| synthetic::query(*task, Split::Train, seed, first + at)).collect();
+        let queries: Vec<Query> = (0..config.queries_per_task as u64)
+            .map(|at| synthetic::query(*task, Split::Train, seed, first + at))
+            .collect();
         let place = Place { seed, name, samples: config.samples, decode_rows };
         let before = index * config.queries_per_task;
         for one in ask(model, queries, &config.sampling, rubric, place, &mut |done| progress(before + done, total))? {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
 use sapo_policies::{Group, Model};
 use sapo_rewards::RubricConfig;
@@ -93,8 +93,12 @@ pub fn step(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Outcome> {
     let started = Instant::now();
-    let queries: Vec<Query> =
-        config.tasks.iter().flat_map(|task| (0..config.prompts_per_task).map(|_| *task)).map(|task| supply.next(task)).collect();
+    let queries: Vec<Query> = config
+        .tasks
+        .iter()
+        .flat_map(|task| (0..config.prompts_per_task).map(|_| *task))
+        .map(|task| supply.next(task))
+        .collect();
     let name = format!("{}:{step}", place.name);
     let batch = ask(model, queries, &config.sampling, rubric, Place { name: &name, ..place }, progress)?;
     let rollout_secs = started.elapsed().as_secs_f64();
@@ -108,7 +112,18 @@ pub fn step(
     let lr = config.optimizer.lr_at(step, config.steps);
     let mut seen = Seen::default();
     for (index, part) in mini_batches(&batch, &trained, config.mini_batches).into_iter().enumerate() {
-        seen.norms.push(update(model, optimizer, config, &*algorithm, &batch, &part, lr, token_budget, index == 0, &mut seen.tokens)?);
+        seen.norms.push(update(
+            model,
+            optimizer,
+            config,
+            &*algorithm,
+            &batch,
+            &part,
+            lr,
+            token_budget,
+            index == 0,
+            &mut seen.tokens,
+        )?);
     }
     seen.record(&*algorithm, &mut metrics);
     metrics.set(names::TRAINED, trained.len() as f64);
@@ -149,8 +164,12 @@ fn describe(batch: &[Answered], metrics: &mut Metrics) {
     metrics.set(names::REWARD_MEAN, totals.iter().sum::<f64>() / totals.len() as f64);
     metrics.set(names::PASSED, passed as f64 / totals.len() as f64);
     metrics.set(names::REWARD_FAILED, (answers.len() - totals.len()) as f64);
-    metrics.set(names::LENGTH_MEAN, answers.iter().map(|answer| answer.rollout.tokens.len() as f64).sum::<f64>() / count);
-    metrics.set(names::TRUNCATED, answers.iter().filter(|answer| answer.rollout.stop == StopReason::Length).count() as f64 / count);
+    metrics
+        .set(names::LENGTH_MEAN, answers.iter().map(|answer| answer.rollout.tokens.len() as f64).sum::<f64>() / count);
+    metrics.set(
+        names::TRUNCATED,
+        answers.iter().filter(|answer| answer.rollout.stop == StopReason::Length).count() as f64 / count,
+    );
     metrics.set(names::WITH_WORKING, answers.iter().filter(|answer| answer.with_working).count() as f64 / count);
     metrics.set(names::ENTROPY, answers.iter().map(|answer| f64::from(answer.rollout.entropy)).sum::<f64>() / count);
     let mut tasks: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -171,10 +190,8 @@ fn mini_batches<'a>(batch: &[Answered], trained: &'a [Trained], count: usize) ->
         by_task.entry(&batch[group.index].query.task).or_default().push(group);
     }
     let mut parts: Vec<Vec<&Trained>> = vec![Vec::new(); count];
-    let mut next = 0;
-    for group in by_task.into_values().flatten() {
-        parts[next % count].push(group);
-        next += 1;
+    for (index, group) in by_task.into_values().flatten().enumerate() {
+        parts[index % count].push(group);
     }
     parts.retain(|part| !part.is_empty());
     parts
@@ -204,7 +221,8 @@ impl Seen {
         let tokens = &self.tokens;
         metrics.set(names::GRAD_NORM, mean(&mut self.norms.iter().copied()));
         metrics.set(names::RATIO_MEAN, mean(&mut tokens.log_ratios.iter().map(|log| f64::from(*log).exp())));
-        metrics.set(names::RATIO_OFF, mean(&mut tokens.log_ratios.iter().map(|log| (f64::from(*log).exp() - 1.0).abs())));
+        metrics
+            .set(names::RATIO_OFF, mean(&mut tokens.log_ratios.iter().map(|log| (f64::from(*log).exp() - 1.0).abs())));
         metrics.set(names::MISMATCH_KL, mean(&mut tokens.gaps.iter().map(|gap| f64::from(-*gap))));
         let largest = tokens.gaps.iter().fold(f32::NAN, |largest, gap| largest.max(gap.abs()));
         metrics.set(names::LOGPROB_GAP, f64::from(largest));
@@ -230,23 +248,33 @@ fn update(
     // Failed rollouts have no advantage: they are not packed, so their tokens are in no sum and no count.
     let chosen: Vec<Vec<(usize, f64)>> = part
         .iter()
-        .map(|group| group.advantages.iter().enumerate().filter_map(|(at, advantage)| advantage.map(|a| (at, a))).collect())
+        .map(|group| {
+            group.advantages.iter().enumerate().filter_map(|(at, advantage)| advantage.map(|a| (at, a))).collect()
+        })
         .collect();
     let branches: Vec<Vec<&[u32]>> = part
         .iter()
         .zip(&chosen)
-        .map(|(group, chosen)| chosen.iter().map(|(at, _)| batch[group.index].answers[*at].rollout.tokens.as_slice()).collect())
+        .map(|(group, chosen)| {
+            chosen.iter().map(|(at, _)| batch[group.index].answers[*at].rollout.tokens.as_slice()).collect()
+        })
         .collect();
-    let groups: Vec<Group<'_>> =
-        part.iter().zip(&branches).map(|(group, branches)| Group { prompt: &batch[group.index].prompt, branches }).collect();
+    let groups: Vec<Group<'_>> = part
+        .iter()
+        .zip(&branches)
+        .map(|(group, branches)| Group { prompt: &batch[group.index].prompt, branches })
+        .collect();
     let sequences = branches.iter().map(Vec::len).sum::<usize>() as f32;
     let answer = |group: usize, branch: usize| &batch[part[group].index].answers[chosen[group][branch].0].rollout;
     let temperature = config.sampling.record_temperature();
     let (gradients, _) = gradients(&model.policy, &groups, temperature, token_budget, &mut |origins, log_probs| {
-        let old: Vec<f32> = origins.iter().map(|(group, branch, token)| answer(*group, *branch).log_probs[*token]).collect();
+        let old: Vec<f32> =
+            origins.iter().map(|(group, branch, token)| answer(*group, *branch).log_probs[*token]).collect();
         let advantages: Vec<f32> = origins.iter().map(|(group, branch, _)| chosen[*group][*branch].1 as f32).collect();
-        let weights: Vec<f32> =
-            origins.iter().map(|(group, branch, _)| 1.0 / (answer(*group, *branch).tokens.len() as f32 * sequences)).collect();
+        let weights: Vec<f32> = origins
+            .iter()
+            .map(|(group, branch, _)| 1.0 / (answer(*group, *branch).tokens.len() as f32 * sequences))
+            .collect();
         let now = sapo_policies::log_prob::floats(log_probs.clone().inner());
         let ratios = now.iter().zip(&old).map(|(now, old)| now - old);
         if on_policy {

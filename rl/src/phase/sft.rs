@@ -49,7 +49,11 @@ pub fn step(
     step: u64,
     token_budget: usize,
 ) -> Result<Metrics> {
-    let end = model.processor.tokenizer().id("<|im_end|>").ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
+    let end = model
+        .processor
+        .tokenizer()
+        .id("<|im_end|>")
+        .ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed_of(seed, place, "batch", step as usize));
     let mut examples = Vec::with_capacity(config.batch_size);
     for _ in 0..config.batch_size {
@@ -61,7 +65,8 @@ pub fn step(
         examples.push((encode(&model.processor, &shown.query)?, tokens));
     }
     let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
-    let groups: Vec<Group<'_>> = examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+    let groups: Vec<Group<'_>> =
+        examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
     let total: f64 = examples.iter().map(|(_, tokens)| (tokens.len() as f64).sqrt()).sum();
     let weight = |group: usize| (1.0 / (examples[group].1.len() as f64).sqrt() / total) as f32;
     let mut loss_sum = 0.0;

@@ -43,7 +43,7 @@ enum Command {
     },
     /// Evaluates a model on held-out queries of generated tasks.
     ///
-    /// Example: sapo eval --model runs/quickstart/checkpoints/step-000820 --queries 200
+    /// Example: sapo eval --model runs/quickstart/checkpoints/step-001210 --queries 200
     Eval {
         /// A preset, a checkpoint of a run, or a folder in the Hugging Face layout.
         #[arg(long)]
@@ -139,11 +139,16 @@ fn run(command: Command) -> Result<()> {
         Command::Train { config, json } => run_training(&config, json),
         Command::Eval { model, tasks, queries, samples, seed, max_new_tokens, json } => {
             let tasks = tasks.split(',').map(|task| Task::parse(task.trim())).collect::<std::result::Result<_, _>>()?;
-            let config = EvalConfig { tasks, queries_per_task: queries, samples, max_new_tokens, rubric: String::new(), seed };
+            let config =
+                EvalConfig { tasks, queries_per_task: queries, samples, max_new_tokens, rubric: String::new(), seed };
             run_evaluation(&model, &config, json)
         }
-        Command::Data(DataCommand::Tokenizer { out, vocabulary, examples }) => make_tokenizer(&out, vocabulary, examples),
-        Command::Data(DataCommand::Show { task, count, seed, pictures }) => show(&task, count, seed, pictures.as_deref()),
+        Command::Data(DataCommand::Tokenizer { out, vocabulary, examples }) => {
+            make_tokenizer(&out, vocabulary, examples)
+        }
+        Command::Data(DataCommand::Show { task, count, seed, pictures }) => {
+            show(&task, count, seed, pictures.as_deref())
+        }
         Command::Config(ConfigCommand::Show { config }) => {
             print!("{}", compose(&config)?.to_toml()?);
             Ok(())
@@ -198,7 +203,10 @@ fn run_evaluation(model: &str, config: &EvalConfig, json: bool) -> Result<()> {
 }
 
 fn table(rows: &[EvalRow]) -> String {
-    let mut text = format!("{:<12} {:<9} {:>7} {:>7}  {:<16} {:>7} {:>8}\n", "after", "task", "queries", "pass@1", "95 % interval", "greedy", "working");
+    let mut text = format!(
+        "{:<12} {:<9} {:>7} {:>7}  {:<16} {:>7} {:>8}\n",
+        "after", "task", "queries", "pass@1", "95 % interval", "greedy", "working"
+    );
     for row in rows {
         text.push_str(&format!(
             "{:<12} {:<9} {:>7} {:>7.3}  [{:.3}, {:.3}]   {:>7.3} {:>8.2}\n",
@@ -214,7 +222,12 @@ fn gains(gains: &[Gain]) -> String {
         let points = |value: f64| value * 100.0;
         text.push_str(&format!(
             "{} -> {}: {:+.1} points [{:.1}, {:.1}] at temperature 1, {:+.1} greedy\n",
-            gain.from, gain.to, points(gain.gain), points(gain.ci95[0]), points(gain.ci95[1]), points(gain.greedy_gain)
+            gain.from,
+            gain.to,
+            points(gain.gain),
+            points(gain.ci95[0]),
+            points(gain.ci95[1]),
+            points(gain.greedy_gain)
         ));
     }
     text

@@ -21,7 +21,13 @@ pub(crate) struct Printer {
 impl Printer {
     /// A printer that draws bars when stderr is a terminal.
     pub(crate) fn new() -> Self {
-        Self { bar: None, terminal: std::io::stderr().is_terminal(), name: String::new(), units: 0, last: Instant::now() }
+        Self {
+            bar: None,
+            terminal: std::io::stderr().is_terminal(),
+            name: String::new(),
+            units: 0,
+            last: Instant::now(),
+        }
     }
 
     /// Takes the last bar away.

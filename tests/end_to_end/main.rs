@@ -1,0 +1,119 @@
+//! The real binary on small real runs: the smoke configuration, its determinism, its files, and bad input.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sapo(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Command::new(env!("CARGO_BIN_EXE_sapo")).args(arguments).current_dir(root).output().expect("the binary starts")
+}
+
+fn json(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object alone on stdout")
+}
+
+fn smoke(dir: &Path, more: &[&str]) -> Output {
+    let place = format!("run.dir={}", dir.display());
+    let mut arguments = vec!["train", "configs/smoke.toml", &place, "--json"];
+    arguments.extend(more);
+    sapo(&arguments)
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the file is in the run directory");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let first = json(&smoke(dir.path(), &[]));
+    let second = json(&smoke(dir.path(), &["run.name=again"]));
+    for key in ["weights_sha256", "metrics_sha256", "evals", "gains", "curation"] {
+        assert_eq!(first[key], second[key], "{key}");
+    }
+    let other = json(&smoke(dir.path(), &["run.name=other", "run.seed=2"]));
+    assert_ne!(first["weights_sha256"], other["weights_sha256"]);
+    assert!(first["logprob_gap_max"].as_f64().expect("a number") < 1e-4, "{}", first["logprob_gap_max"]);
+
+    let run = dir.path().join("smoke");
+    let metrics = lines(&run.join("metrics.jsonl"));
+    let steps: Vec<u64> = metrics.iter().filter_map(|line| line["step"].as_u64()).collect();
+    assert_eq!(steps, (0..14).collect::<Vec<u64>>(), "steps count over the whole run");
+    let curated = lines(&run.join("curation/curate.jsonl"));
+    assert_eq!(curated.len() as u64, first["curation"]["queries"].as_u64().expect("a count"));
+    assert!(curated.iter().all(|line| line["outcomes"].as_array().is_some_and(|outcomes| outcomes.len() == 4)));
+    for row in first["evals"].as_array().expect("rows") {
+        let count = |key: &str| row[key].as_u64().expect("a count");
+        assert_eq!(count("scored") + count("failed"), count("queries") * 2, "samples are scored or failed: {row}");
+    }
+    let rollouts = lines(&run.join("rollouts/reasoning-000012.jsonl"));
+    assert_eq!(rollouts.len(), 16);
+    for rollout in &rollouts {
+        assert_eq!(rollout["tokens"].as_array().map(Vec::len), rollout["log_probs"].as_array().map(Vec::len));
+    }
+
+    // The number that the run logged is the number that the checkpoint gives.
+    let checkpoint = run.join("checkpoints/step-000014");
+    let evaluated = json(&sapo(&[
+        "eval",
+        "--model",
+        &checkpoint.display().to_string(),
+        "--queries",
+        "4",
+        "--samples",
+        "2",
+        "--max-new-tokens",
+        "12",
+        "--json",
+    ]));
+    let last: Vec<&Value> =
+        first["evals"].as_array().expect("rows").iter().filter(|row| row["after"] == "reasoning").collect();
+    for (logged, again) in last.iter().zip(evaluated["evals"].as_array().expect("rows")) {
+        assert_eq!((&logged["pass_at_1"], &logged["mean_tokens"]), (&again["pass_at_1"], &again["mean_tokens"]));
+    }
+
+    // The saved configuration repeats the run.
+    let saved = run.join("config.toml").display().to_string();
+    let repeated = json(&sapo(&["train", &saved, "run.name=repeated", "--json"]));
+    assert_eq!(first["weights_sha256"], repeated["weights_sha256"]);
+}
+
+fn refused(output: &Output, says: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(says), "`{says}` is not in: {errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+#[test]
+fn bad_input_is_refused_with_its_place_and_nothing_is_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    refused(&smoke(dir.path(), &["run.sed=1"]), "did you mean `seed`");
+    refused(&smoke(dir.path(), &["run.seed=many"]), "seed");
+    refused(&smoke(dir.path(), &["policy.model=no-such-model"]), "no-such-model");
+    refused(&sapo(&["train", "configs/missing.toml"]), "configs/missing.toml");
+    refused(&sapo(&["eval", "--model", "tiny", "--tasks", "arit"]), "arith");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0);
+    std::fs::create_dir(dir.path().join("smoke")).expect("a folder");
+    refused(&smoke(dir.path(), &[]), "exists already");
+}
+
+#[test]
+fn a_corrupt_checkpoint_names_the_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl/tiny-dense");
+    for entry in std::fs::read_dir(fixture).expect("the fixture") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let shard = dir.path().join("model-00002-of-00002.safetensors");
+    let bytes = std::fs::read(&shard).expect("the shard");
+    std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("written");
+    let model = dir.path().display().to_string();
+    refused(&sapo(&["eval", "--model", &model, "--queries", "1"]), "model-00002-of-00002.safetensors");
+}
