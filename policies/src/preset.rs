@@ -70,7 +70,7 @@ macro_rules! embedded {
     };
 }
 
-/// The quickstart's policy: the architecture of Qwen3-VL with about 1.6 million parameters.
+/// The quickstart's policy: the architecture of Qwen3-VL with about 1.7 million parameters.
 fn tiny(seed: u64, device: &Device) -> Result<Model> {
     let files = embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json");
     let tokenizer = crate::processor::Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
