@@ -2,9 +2,35 @@
 //!
 //! No tensor is known here. A reward that fails is failed, never 0.
 
+pub mod bench;
+pub mod catalogue;
+pub mod check;
+pub mod clock;
+mod concurrent;
+pub mod description;
+pub mod error;
+pub mod extract;
+pub mod format;
+pub mod grounding;
+pub mod json;
+pub mod judge;
+pub mod language;
+pub mod length;
+pub mod multiple_choice;
+pub mod number;
+pub mod registry;
+pub mod repetition;
+pub mod reward;
 pub mod rubric;
 pub mod score;
+pub mod similarity;
+pub mod text;
+mod truth;
 pub mod verify;
 
-pub use rubric::RubricConfig;
-pub use score::{Outcome, PartScore, Score};
+pub use error::{Result, RewardError};
+pub use judge::{Calibration, Endpoints, Judge, JudgeConfig, LabelledPair};
+pub use registry::{Registry, RewardConfig};
+pub use reward::{Item, Reward, RewardSpec};
+pub use rubric::{OnFailure, Rubric, RubricConfig};
+pub use score::{FailureKind, Outcome, PartScore, Score, WeightedPart};

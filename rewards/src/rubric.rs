@@ -1,84 +1,439 @@
 //! A rubric: how the parts of a score are put together, the same for every query of a phase.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
 use sapo_datasets::{Query, StopReason, Transcript};
 use serde::{Deserialize, Serialize};
 
-use crate::score::{Outcome, PartScore, Score};
-use crate::verify::{repeats, strays_from, verify};
+use crate::concurrent::all;
+use crate::error::{Result, RewardError};
+use crate::extract;
+use crate::registry::{Registry, RewardConfig};
+use crate::reward::{Item, Reward, score_all};
+use crate::score::{CORRECT, FailureKind, Outcome, PartScore, Score, WeightedPart};
 
-/// What a rubric takes off; the `correct` part always counts 1 and alone decides pass or fail.
+/// How a score is put together: `weight * correct + extras - penalties`, then gates and clipping.
+///
+/// The `correct` part alone decides pass or fail: a value of 0.5 passes. Skipped parts add nothing and weights are not
+/// renormalised; a part that fails makes the whole score fail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RubricConfig {
+    /// The reward that decides pass or fail.
+    pub correct: String,
+    /// What it counts.
+    pub weight: f64,
+    /// Further rewards that are added.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartConfig>,
+    /// Rewards that are taken off: 1 is the whole penalty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub penalties: Vec<PartConfig>,
+    /// Conditions under which parts count at all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateConfig>,
+    /// Least and greatest total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<[f64; 2]>,
+    /// What becomes of a rollout whose score failed.
+    pub on_failure: OnFailure,
+    /// Short for a penalty of this weight: any letter of another script than the prompt's language. 0 turns it off.
+    pub language_penalty: f64,
+    /// Short for a penalty of this weight: text that repeats itself, in responses as short as a line. 0 turns it off.
+    pub repetition_penalty: f64,
+}
+
+impl Default for RubricConfig {
+    fn default() -> Self {
+        Self {
+            correct: "exact".to_owned(),
+            weight: 1.0,
+            parts: Vec::new(),
+            penalties: Vec::new(),
+            gates: Vec::new(),
+            clip: None,
+            on_failure: OnFailure::Mask,
+            language_penalty: 0.5,
+            repetition_penalty: 0.0,
+        }
+    }
+}
+
+/// A reward and what it counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RubricConfig {
-    /// Taken off when the working or the answer is not in the prompt's language.
+pub struct PartConfig {
+    /// The reward's name; the part has the same.
+    pub reward: String,
+    /// What it counts, above 0.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+/// Parts that add nothing unless a reward reaches a value. Pass or fail is not touched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateConfig {
+    /// The reward that must be reached: one of the rubric's parts, or any other.
+    pub reward: String,
+    /// The least value that opens the gate.
     #[serde(default = "half")]
-    pub language_penalty: f64,
-    /// Taken off when the text says the same over and over.
-    #[serde(default)]
-    pub repetition_penalty: f64,
+    pub min: f64,
+    /// The parts behind it.
+    #[serde(default = "correct_part")]
+    pub parts: Vec<String>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 fn half() -> f64 {
     0.5
 }
 
-impl Default for RubricConfig {
-    fn default() -> Self {
-        Self { language_penalty: half(), repetition_penalty: 0.0 }
-    }
+fn correct_part() -> Vec<String> {
+    vec![CORRECT.to_owned()]
+}
+
+/// What becomes of a rollout whose score failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It leaves its group's statistics, gets advantage 0 and no loss.
+    #[default]
+    Mask,
+    /// The run stops at a checkpoint.
+    Stop,
 }
 
 impl RubricConfig {
-    /// Scores one transcript.
-    ///
-    /// An answer that the token limit cut before it ended is wrong, whatever it says; an engine's error fails the score.
+    /// Scores one transcript by rules alone: for rubrics whose rewards are kinds that need no options. A rubric that
+    /// needs more gives failed scores that say so; build a [`Rubric`] for it.
     pub fn score(&self, query: &Query, transcript: &Transcript) -> Score {
-        let mut parts = vec![correct(query, transcript)];
-        let language = query.columns.get("language").and_then(|language| language.as_str());
-        if let Some(language) = language.filter(|_| self.language_penalty != 0.0) {
-            let stray = strays_from(language, transcript.reasoning())
-                .or_else(|| transcript.answer().and_then(|answer| strays_from(language, answer)));
-            parts.push(penalty("language", self.language_penalty, stray));
+        let rubric = match Rubric::new(self, &Registry::rules()) {
+            Ok(rubric) => rubric,
+            Err(error) => return failed(FailureKind::Config, &error.to_string()),
+        };
+        let scoring = std::pin::pin!(rubric.score(query, transcript));
+        match scoring.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(score) => score,
+            Poll::Pending => failed(FailureKind::Config, "a reward of this rubric waits for others"),
         }
-        if self.repetition_penalty != 0.0 {
-            let evidence = repeats(transcript.last_text()).then(|| "the text repeats itself".to_owned());
-            parts.push(penalty("repetition", self.repetition_penalty, evidence));
-        }
-        Score::of(parts)
     }
 }
 
-fn correct(query: &Query, transcript: &Transcript) -> PartScore {
-    let part = |outcome: Outcome, extracted: Option<&str>, evidence: Option<String>| PartScore {
-        name: "correct".to_owned(),
-        outcome,
-        weight: 1.0,
-        extracted: extracted.map(|text| text.trim().to_owned()),
-        evidence,
-    };
-    let answer = transcript.answer();
-    match (transcript.stop, &query.ground_truth, answer) {
-        (StopReason::Error, _, _) => part(Outcome::Failed("the engine failed".to_owned()), None, None),
-        (_, None, _) => part(Outcome::Failed("the query has no ground truth".to_owned()), None, None),
-        (StopReason::Length, _, _) => part(Outcome::Value(0.0), answer, Some("cut by the token limit".to_owned())),
-        (_, _, None) => part(Outcome::Value(0.0), None, Some("the thinking is not closed".to_owned())),
-        (_, Some(truth), Some(answer)) => match verify(truth, answer) {
-            Ok((value, evidence)) => part(Outcome::Value(value), Some(answer), Some(evidence)),
-            Err(fault) => part(Outcome::Failed(fault), Some(answer), None),
-        },
+fn failed(kind: FailureKind, message: &str) -> Score {
+    let score = PartScore::failed(kind, message);
+    Score::of(vec![WeightedPart { name: CORRECT.to_owned(), weight: 1.0, score }])
+}
+
+/// A part with its reward.
+struct Part {
+    name: String,
+    weight: f64,
+    reward: Arc<dyn Reward>,
+}
+
+/// A rubric whose rewards are ready.
+pub struct Rubric {
+    /// The first is `correct`.
+    parts: Vec<Part>,
+    gates: Vec<(GateConfig, Option<Arc<dyn Reward>>)>,
+    clip: Option<[f64; 2]>,
+    on_failure: OnFailure,
+}
+
+impl Rubric {
+    /// Finds the rewards of a rubric.
+    ///
+    /// # Errors
+    /// When a reward is not known, a name comes twice, or a number makes no sense.
+    pub fn new(config: &RubricConfig, registry: &Registry) -> Result<Self> {
+        let part = |name: &str, reward: &str, weight: f64| {
+            Ok(Part { name: name.to_owned(), weight, reward: registry.get(reward)? })
+        };
+        let mut parts = vec![part(CORRECT, &config.correct, config.weight)?];
+        for extra in &config.parts {
+            parts.push(part(&extra.reward, &extra.reward, above_zero(&extra.reward, extra.weight)?)?);
+        }
+        for penalty in &config.penalties {
+            parts.push(part(&penalty.reward, &penalty.reward, -above_zero(&penalty.reward, penalty.weight)?)?);
+        }
+        parts.extend(short_penalties(config)?);
+        for (at, part) in parts.iter().enumerate() {
+            if parts[..at].iter().any(|other| other.name == part.name) {
+                return Err(RewardError::Rubric(format!(
+                    "`{}` stands twice; leave one out, or set {0}_penalty = 0",
+                    part.name
+                )));
+            }
+        }
+        above_zero(CORRECT, config.weight)?;
+        if config
+            .clip
+            .is_some_and(|[least, greatest]| least.partial_cmp(&greatest).is_none_or(std::cmp::Ordering::is_gt))
+        {
+            return Err(RewardError::Rubric("clip must be [least, greatest]".to_owned()));
+        }
+        let gates = config.gates.iter().map(|gate| Self::gate(gate, &parts, registry)).collect::<Result<_>>()?;
+        Ok(Self { parts, gates, clip: config.clip, on_failure: config.on_failure })
+    }
+
+    fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<(GateConfig, Option<Arc<dyn Reward>>)> {
+        let known = |name: &str| parts.iter().any(|part| part.name == name);
+        if let Some(name) = gate.parts.iter().find(|name| !known(name)) {
+            return Err(RewardError::Rubric(format!("a gate stands before `{name}`, which is no part of this rubric")));
+        }
+        let reward = if known(&gate.reward) { None } else { Some(registry.get(&gate.reward)?) };
+        Ok((gate.clone(), reward))
+    }
+
+    /// What becomes of a rollout whose score failed.
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+
+    /// The rewards of the rubric by the names of their parts.
+    pub fn rewards(&self) -> impl Iterator<Item = (&str, &dyn Reward)> {
+        self.parts.iter().map(|part| (part.name.as_str(), &*part.reward))
+    }
+
+    /// Scores one transcript.
+    pub async fn score(&self, query: &Query, transcript: &Transcript) -> Score {
+        let mut scores = self.score_batch(&[Item { query, transcript }]).await;
+        scores.pop().unwrap_or_else(|| failed(FailureKind::Protocol, "no score for one item"))
+    }
+
+    /// Scores many transcripts; rewards that wait for others (judges) wait side by side.
+    ///
+    /// An answer that the token limit cut is wrong unless its tag or box is closed, and no reward is asked about it. An
+    /// engine's error fails the score.
+    pub async fn score_batch(&self, items: &[Item<'_>]) -> Vec<Score> {
+        let settled: Vec<Option<PartScore>> = items.iter().map(|item| settled(item.transcript)).collect();
+        let open: Vec<Item<'_>> =
+            items.iter().zip(&settled).filter(|(_, settled)| settled.is_none()).map(|(item, _)| *item).collect();
+        let asked = self.parts.iter().enumerate();
+        let asked = asked.map(|(at, part)| score_all(&*part.reward, if at == 0 { &open } else { items }));
+        let mut columns: Vec<Vec<PartScore>> = all(asked.collect()).await;
+        let gates = self.gates.iter().filter_map(|(_, reward)| reward.as_deref());
+        let gates: Vec<Vec<PartScore>> = all(gates.map(|reward| score_all(reward, items)).collect()).await;
+        let mut verdicts = std::mem::take(&mut columns[0]).into_iter();
+        columns[0] = settled
+            .into_iter()
+            .map(|settled| {
+                settled
+                    .or_else(|| verdicts.next())
+                    .unwrap_or_else(|| PartScore::failed(FailureKind::Protocol, "no score"))
+            })
+            .collect();
+        (0..items.len()).map(|at| self.sum(at, &columns, &gates)).collect()
+    }
+
+    fn sum(&self, at: usize, columns: &[Vec<PartScore>], gates: &[Vec<PartScore>]) -> Score {
+        let mut parts: Vec<WeightedPart> = self
+            .parts
+            .iter()
+            .zip(columns)
+            .map(|(part, column)| WeightedPart {
+                name: part.name.clone(),
+                weight: part.weight,
+                score: column[at].clone(),
+            })
+            .collect();
+        let mut outer = gates.iter();
+        let mut broken = None;
+        let mut closed: Vec<(&str, String)> = Vec::new();
+        for (gate, reward) in &self.gates {
+            let score = match reward {
+                Some(_) => outer.next().map(|column| &column[at]),
+                None => parts.iter().find(|part| part.name == gate.reward).map(|part| &part.score),
+            };
+            match score.map(|score| &score.outcome) {
+                Some(Outcome::Value(value)) if *value < gate.min => {
+                    closed.extend(
+                        gate.parts
+                            .iter()
+                            .map(|name| (name.as_str(), format!("{} is {value}, below {}", gate.reward, gate.min))),
+                    );
+                }
+                Some(Outcome::Failed { kind, message }) => {
+                    broken = Some((gate.reward.clone(), PartScore::failed(*kind, message.clone())));
+                }
+                _ => {}
+            }
+        }
+        for (name, reason) in closed {
+            if let Some(part) = parts.iter_mut().find(|part| part.name == name) {
+                part.weight = 0.0;
+                let evidence = part.score.evidence.take().unwrap_or_default();
+                part.score.evidence = Some(format!("{evidence}; adds nothing: {reason}"));
+            }
+        }
+        if let Some((name, score)) = broken {
+            parts.push(WeightedPart { name: format!("gate {name}"), weight: 0.0, score });
+        }
+        if parts.iter().all(|part| matches!(part.score.outcome, Outcome::Skip(_))) {
+            let score = PartScore::failed(FailureKind::Empty, "no part of the rubric applies");
+            parts.push(WeightedPart { name: "rubric".to_owned(), weight: 0.0, score });
+        }
+        let mut score = Score::of(parts);
+        if let (Some(total), Some([least, greatest])) = (score.total, self.clip) {
+            score.total = Some(total.clamp(least, greatest));
+        }
+        score
     }
 }
 
-fn penalty(name: &str, weight: f64, evidence: Option<String>) -> PartScore {
-    let outcome = Outcome::Value(f64::from(u8::from(evidence.is_some())));
-    PartScore { name: name.to_owned(), outcome, weight: -weight, extracted: None, evidence }
+/// What needs no reward: the engine failed, or the answer was cut.
+fn settled(transcript: &Transcript) -> Option<PartScore> {
+    let answer = extract::answer(transcript);
+    match transcript.stop {
+        StopReason::Error => Some(PartScore::failed(FailureKind::Engine, "the engine failed")),
+        StopReason::Length if !answer.is_some_and(extract::is_closed) => {
+            Some(PartScore::verdict(false, "cut by the token limit before the answer was closed"))
+        }
+        _ => None,
+    }
+}
+
+fn above_zero(name: &str, weight: f64) -> Result<f64> {
+    if weight.is_finite() && weight > 0.0 {
+        return Ok(weight);
+    }
+    Err(RewardError::Rubric(format!("the weight {weight} of `{name}` must be above 0 (penalties are taken off)")))
+}
+
+/// Bytes of a loop in responses as short as a line.
+const SHORT_SPAN_BYTES: usize = 24;
+
+fn short_penalties(config: &RubricConfig) -> Result<Vec<Part>> {
+    let language = RewardConfig::Language { strict_script: true, thinking: true };
+    let repetition = RewardConfig::Repetition { span_bytes: SHORT_SPAN_BYTES };
+    let mut parts = Vec::new();
+    for (name, weight, reward) in
+        [("language", config.language_penalty, language), ("repetition", config.repetition_penalty, repetition)]
+    {
+        if weight != 0.0 {
+            let reward = reward.rule(name)?.ok_or_else(|| RewardError::Rubric(format!("`{name}` is no rule")))?;
+            parts.push(Part { name: name.to_owned(), weight: -above_zero(name, weight)?, reward });
+        }
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
     use sapo_datasets::synthetic::{self, Style, Task};
+    use serde_json::json;
 
     use super::*;
+    use crate::reward::tests::{now, query};
+    use crate::reward::{RewardSpec, Rule};
+
+    fn rubric(text: &str) -> Result<Rubric> {
+        let mut registry = Registry::rules();
+        for (name, outcome) in [
+            ("half", Outcome::Value(0.5)),
+            ("none", Outcome::Value(0.0)),
+            ("full", Outcome::Value(1.0)),
+            ("skip", Outcome::Skip("not here".to_owned())),
+            ("broken", Outcome::failed(FailureKind::Timeout, "too late")),
+        ] {
+            let score = PartScore { outcome, extracted: None, evidence: None };
+            registry
+                .insert(name, Arc::new(Rule::new(RewardSpec::rule(name, "test/1"), move |_: &Item<'_>| score.clone())));
+        }
+        Rubric::new(&serde_json::from_str(text).expect("a config"), &registry)
+    }
+
+    fn total(config: &str, answer: &str) -> (Option<f64>, Option<bool>) {
+        let query = query("3 + 2?", json!(5));
+        let score = now(rubric(config).expect("a rubric").score(&query, &Transcript::of_answer("q", answer)));
+        (score.total, score.passed)
+    }
+
+    #[test]
+    fn parts_add_up_and_only_correct_passes() {
+        let base = r#""correct":"number","language_penalty":0"#;
+        let with = |more: &str| format!("{{{base}{more}}}");
+        assert_eq!(total(&with(""), "5"), (Some(1.0), Some(true)));
+        assert_eq!(total(&with(r#","weight":2"#), "5"), (Some(2.0), Some(true)));
+        assert_eq!(total(&with(r#","parts":[{"reward":"half","weight":0.5}]"#), "4"), (Some(0.25), Some(false)));
+        assert_eq!(total(&with(r#","penalties":[{"reward":"full","weight":3}]"#), "5"), (Some(-2.0), Some(true)));
+        assert_eq!(
+            total(&with(r#","penalties":[{"reward":"full","weight":3}],"clip":[-1,1]"#), "5"),
+            (Some(-1.0), Some(true))
+        );
+        assert_eq!(total(&with(r#","parts":[{"reward":"skip"}]"#), "5"), (Some(1.0), Some(true)));
+        assert_eq!(total(&with(r#","parts":[{"reward":"broken"}]"#), "5"), (None, None));
+        assert_eq!(total(r#"{"correct":"skip","language_penalty":0}"#, "5"), (None, None));
+        assert_eq!(total(r#"{"correct":"half","language_penalty":0}"#, "5"), (Some(0.5), Some(true)));
+    }
+
+    #[test]
+    fn gates_close_parts_and_not_the_verdict() {
+        let gated =
+            r#"{"correct":"number","language_penalty":0,"parts":[{"reward":"full"}],"gates":[{"reward":"none"}]}"#;
+        assert_eq!(total(gated, "5"), (Some(1.0), Some(true)));
+        let both = r#"{"correct":"number","language_penalty":0,"parts":[{"reward":"full"}],
+            "gates":[{"reward":"correct","parts":["full"]}]}"#;
+        assert_eq!(total(both, "5"), (Some(2.0), Some(true)));
+        assert_eq!(total(both, "4"), (Some(0.0), Some(false)));
+        let broken = r#"{"correct":"number","language_penalty":0,"gates":[{"reward":"broken"}]}"#;
+        assert_eq!(total(broken, "5"), (None, None));
+    }
+
+    #[test]
+    fn bad_rubrics_are_refused() {
+        for (config, word) in [
+            (r#"{"correct":"magic"}"#, "magic"),
+            (r#"{"penalties":[{"reward":"language"}]}"#, "language_penalty = 0"),
+            (r#"{"parts":[{"reward":"half","weight":-1}]}"#, "above 0"),
+            (r#"{"weight":0}"#, "above 0"),
+            (r#"{"clip":[1,0]}"#, "clip"),
+            (r#"{"gates":[{"reward":"half","parts":["x"]}]}"#, "no part"),
+        ] {
+            let error = rubric(config).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(word), "{config}: {error}");
+        }
+        assert!(serde_json::from_str::<RubricConfig>(r#"{"corect":"number"}"#).is_err());
+        let waits = RubricConfig { correct: "judge".to_owned(), ..RubricConfig::default() };
+        let score = waits.score(&query("?", json!(5)), &Transcript::of_answer("q", "5"));
+        assert_eq!(score.failure().map(|(_, kind, _)| kind), Some(FailureKind::Config));
+    }
+
+    #[test]
+    fn cut_answers_are_wrong_unless_closed_and_errors_are_failures() {
+        let query = query("3 + 2?", json!(5));
+        let scored = |text: &str, stop| {
+            let transcript = Transcript { stop, ..Transcript::of_answer("q", text) };
+            let config = RubricConfig { correct: "number".to_owned(), ..RubricConfig::default() };
+            let score = config.score(&query, &transcript);
+            (score.total, score.passed)
+        };
+        assert_eq!(scored("5", StopReason::Length), (Some(0.0), Some(false)));
+        assert_eq!(scored("\\boxed{5} and so", StopReason::Length), (Some(1.0), Some(true)));
+        assert_eq!(scored("5", StopReason::Error), (None, None));
+    }
+
+    #[test]
+    fn a_batch_scores_as_its_items_do() {
+        let rubric = rubric(r#"{"correct":"number","repetition_penalty":0.5}"#).unwrap();
+        let query = query("3 + 2?", json!(5));
+        let texts = ["5", "4", "<think>5", "十五", "5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5", ""];
+        let mut transcripts: Vec<Transcript> = texts.iter().map(|text| Transcript::of_answer("q", *text)).collect();
+        transcripts[1].stop = StopReason::Length;
+        transcripts[2].stop = StopReason::Error;
+        let items: Vec<Item<'_>> = transcripts.iter().map(|transcript| Item { query: &query, transcript }).collect();
+        let batch = now(rubric.score_batch(&items));
+        let single: Vec<Score> = transcripts.iter().map(|transcript| now(rubric.score(&query, transcript))).collect();
+        assert_eq!(batch, single);
+        let totals: Vec<Option<f64>> = batch.iter().map(|score| score.total).collect();
+        assert_eq!(totals, [Some(1.0), Some(0.0), None, Some(-0.5), Some(-0.5), Some(0.0)]);
+        assert!(now(rubric.score_batch(&[])).is_empty());
+    }
 
     #[test]
     fn every_demonstration_of_a_reasoning_task_scores_one() {

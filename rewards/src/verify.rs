@@ -88,16 +88,6 @@ pub fn strays_from(language: &str, text: &str) -> Option<String> {
     Some(format!("{} letters are not of `{language}`", other.1))
 }
 
-/// Whether a text says the same over and over: its tail repeats with a short period at least four times.
-pub fn repeats(text: &str) -> bool {
-    let letters: Vec<char> = text.chars().collect();
-    (1..=letters.len() / 4).any(|period| {
-        let tail = letters.len() - period;
-        let same = (0..tail).rev().take_while(|at| letters[*at] == letters[at + period]).count();
-        same >= 3 * period && same + period >= 12
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -132,20 +122,11 @@ mod tests {
         assert_eq!(strays_from("zh", r#"{"bbox_2d":[1,2,3,4]}"#), None);
     }
 
-    #[test]
-    fn loops() {
-        assert!(repeats("one circle and one circle and one circle and one circle and "));
-        assert!(repeats("111111111111111"));
-        assert!(!repeats("1+0+0+2"));
-        assert!(!repeats("two red circles and one blue square"));
-    }
-
     proptest! {
         #[test]
         fn no_answer_panics(answer in "\\PC{0,80}", number in any::<i64>()) {
             let (value, _) = verify(&json!(number), &answer).expect("a readable truth");
             prop_assert!(value == 0.0 || answer.trim().parse::<i64>() == Ok(number));
-            let _ = repeats(&answer);
             let _ = strays_from("en", &answer);
             let truth = json!({"task": "bbox", "boxes": [[0, 0, 10, 10]]});
             prop_assert!(verify(&truth, &answer).is_ok());

@@ -1,0 +1,240 @@
+//! The catalogue: every kind of reward with its options and an example, for people who write configs.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A kind of reward.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// What stands at `kind`.
+    pub kind: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Its options: name, default, meaning.
+    pub options: Vec<Parameter>,
+    /// A row and what it gets.
+    pub example: Example,
+}
+
+/// An option of a kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parameter {
+    /// The key in the config.
+    pub name: &'static str,
+    /// The value when it is left out; `required` when it cannot be.
+    pub default: &'static str,
+    /// What it means.
+    pub summary: &'static str,
+}
+
+/// A row, and the value it gets with the default options.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Example {
+    /// The query's ground truth.
+    pub ground_truth: Value,
+    /// Further columns of the query.
+    pub columns: Value,
+    /// The response.
+    pub response: &'static str,
+    /// What it gets; `None` where a server would have to be asked.
+    pub value: Option<f64>,
+}
+
+/// Every kind, in the order in which they are best read.
+pub fn catalogue() -> Vec<Entry> {
+    let boxes = json!({"task": "bbox", "boxes": [[100, 200, 300, 400]]});
+    vec![
+        entry(
+            "exact",
+            "the whole answer is the ground truth: number, text, one box; nothing is extracted",
+            json!(85),
+            "85",
+            1.0,
+        ),
+        entry(
+            "truth",
+            "the verifier that the column reward_kind names, else the one for the ground truth's form",
+            json!("Ann"),
+            "\\boxed{Ann}",
+            1.0,
+        ),
+        entry("number", "an integer or decimal, exactly", json!(85), "The answer is 85.0.", 1.0),
+        entry("numeric", "a number within a tolerance", json!(2.5), "2.50", 1.0)
+            .option("absolute_tolerance", "0", "in units of the answer")
+            .option("relative_tolerance", "0", "as a fraction of the truth; both add up"),
+        entry(
+            "text",
+            "a text (or one of a list), whatever its case, width and spaces",
+            json!(["colour", "color"]),
+            "Color.",
+            1.0,
+        ),
+        entry("clock", "a clock time", json!("9:05"), "09:05", 1.0),
+        entry(
+            "grounding",
+            "boxes or points in Qwen3-VL's JSON, 0..1000, matched one to one",
+            boxes,
+            "[{\"bbox_2d\": [100, 200, 200, 400]}]",
+            0.5,
+        )
+        .option("metric", "mean_iou", "mean_iou, or f1 at IoU 0.5")
+        .option("threshold", "none", "with it 1 from this value on and 0 below"),
+        entry(
+            "multiple_choice",
+            "the letter of an option; the column choices holds the options",
+            json!("B"),
+            "The correct answer is (B).",
+            1.0,
+        )
+        .columns(json!({"choices": {"A": "a dog", "B": "a red bus"}})),
+        entry(
+            "description",
+            "a phrase of counted coloured shapes in English or Chinese",
+            json!("two red circles and one blue square"),
+            "one blue square and two red circles",
+            1.0,
+        ),
+        entry("verdict", "the last JSON verdict, for training a judge", json!("yes"), "{\"verdict\": \"yes\"}", 1.0),
+        entry("f1", "word F1 with the nearest accepted text", json!("the red bus"), "red car", 0.4),
+        entry(
+            "anls",
+            "ANLS with the nearest accepted text: 0 below a likeness of one half",
+            json!("abcd"),
+            "abcx",
+            0.75,
+        ),
+        entry(
+            "edit",
+            "edit similarity with the nearest accepted text, for text read from a picture",
+            json!("abcd"),
+            "axyz",
+            0.25,
+        ),
+        entry("json", "strict JSON with certain keys", Value::Null, "{\"name\": \"Ann\"}", 1.0).option(
+            "keys",
+            "[]",
+            "keys that every object must have",
+        ),
+        entry(
+            "format",
+            "one closed thinking block and an answer; best as a gate",
+            Value::Null,
+            "<think>1+1=2</think>2",
+            1.0,
+        )
+        .option("needs_working", "false", "the thinking must not be blank")
+        .option("needs_answer_tag", "false", "the answer must stand in <answer>...</answer>"),
+        entry("length", "a penalty that rises near the length limit", Value::Null, "short", 0.0)
+            .option("max_tokens", "the request's limit", "tokens at which the penalty is full")
+            .option("buffer_tokens", "required", "over how many tokens before that it rises"),
+        entry("repetition", "a penalty for saying the same over and over", Value::Null, "five", 0.0).option(
+            "span_bytes",
+            "64",
+            "bytes that a unit said four times or more must fill",
+        ),
+        entry(
+            "language",
+            "a penalty for mixing languages, or another one than the query's",
+            Value::Null,
+            "The answer is \u{4e94}.",
+            1.0,
+        )
+        .columns(json!({"language": "en"}))
+        .option("strict_script", "false", "any letter of another script counts, names and terms too")
+        .option("thinking", "true", "the thinking counts as well as the answer"),
+        judge(),
+    ]
+}
+
+fn judge() -> Entry {
+    let mut judge = entry(
+        "judge",
+        "the verdict of a model behind an OpenAI-compatible endpoint",
+        json!("a red bus"),
+        "a bus that is red",
+        0.0,
+    )
+    .option("endpoint", "serve:judge", "base URL, or serve:NAME for one that the run starts")
+    .option("model", "judge", "the model's name in requests")
+    .option("prompt", "reference-v1", "reference-v1, or same-v1 for the small judge")
+    .option("min_balanced_accuracy", "0.9", "least agreement with the rule for a phase to start")
+    .option("max_concurrency", "8", "requests at a time")
+    .option("timeout_secs", "60", "seconds for one request")
+    .option("deadline_secs", "180", "seconds for one verdict with all its retries")
+    .option("max_tries", "5", "tries when the server is overloaded or faulty")
+    .option("retry_base_secs", "0.5", "seconds before the second try, doubling")
+    .option("max_tokens", "512", "longest reply")
+    .option("seed", "0", "of requests, jitter and fences")
+    .option("longest_answer_chars", "1000", "longer answers are wrong without a call")
+    .option("api_key_env", "none", "the environment variable that holds the key")
+    .option("extra_body", "{}", "further fields of the request");
+    judge.example.value = None;
+    judge
+}
+
+fn entry(kind: &'static str, summary: &'static str, ground_truth: Value, response: &'static str, value: f64) -> Entry {
+    let example = Example { ground_truth, columns: json!({}), response, value: Some(value) };
+    Entry { kind, summary, options: Vec::new(), example }
+}
+
+impl Entry {
+    fn option(mut self, name: &'static str, default: &'static str, summary: &'static str) -> Self {
+        self.options.push(Parameter { name, default, summary });
+        self
+    }
+
+    fn columns(mut self, columns: Value) -> Self {
+        self.example.columns = columns;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use sapo_datasets::Transcript;
+
+    use super::*;
+    use crate::judge::Endpoints;
+    use crate::registry::{Registry, RewardConfig};
+    use crate::reward::tests::{now, query};
+    use crate::reward::{Item, score_all};
+
+    #[test]
+    fn the_catalogue_says_what_the_code_does() {
+        for entry in catalogue() {
+            let mut config = json!({"kind": entry.kind});
+            if entry.kind == "length" {
+                config["buffer_tokens"] = json!(16);
+            }
+            let read: RewardConfig = serde_json::from_value(config).unwrap();
+            assert_eq!(read.kind(), entry.kind);
+            let written = serde_json::to_value(&read).unwrap();
+            for key in written.as_object().unwrap().keys().filter(|key| *key != "kind") {
+                assert!(
+                    entry.options.iter().any(|option| option.name == key),
+                    "{}: {key} is not documented",
+                    entry.kind
+                );
+            }
+            let Some(value) = entry.example.value else { continue };
+            let configs = BTreeMap::from([("x".to_owned(), read)]);
+            let reward = Registry::build(&configs, &Endpoints::default()).unwrap().get("x").unwrap();
+            let mut query = query("?", entry.example.ground_truth.clone());
+            query.columns = entry.example.columns.as_object().unwrap().clone();
+            let transcript = Transcript::of_answer("q", entry.example.response);
+            let score = now(score_all(&*reward, &[Item { query: &query, transcript: &transcript }])).remove(0);
+            assert_eq!(score.outcome.value(), Some(value), "{}: {score:?}", entry.kind);
+        }
+    }
+
+    #[test]
+    fn every_kind_is_listed() {
+        let error = serde_json::from_str::<RewardConfig>("{\"kind\": \"?\"}").unwrap_err().to_string();
+        let listed = catalogue();
+        let known = error.split('`').skip(3).step_by(2).collect::<Vec<_>>();
+        assert_eq!(known.len(), listed.len(), "{error}");
+        assert!(known.iter().all(|kind| listed.iter().any(|entry| entry.kind == *kind)), "{error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! JSON: whether the answer is, or ends in, one strict JSON value with the keys that are asked for.
+
+use serde_json::Value;
+
+use crate::extract::{LastJson, last_json};
+use crate::score::PartScore;
+
+/// 1 when the last object or list of `text` is strict JSON, is not empty, and every key of `keys` stands in it (in each
+/// object of it, when it is a list).
+pub fn score(text: &str, keys: &[String]) -> PartScore {
+    match last_json(text) {
+        LastJson::Nothing => PartScore::verdict(false, "no JSON object or list"),
+        LastJson::Broken => PartScore::verdict(false, "the last JSON object or list is not strict JSON"),
+        LastJson::Found(value) => match missing(&value, keys) {
+            None => PartScore::verdict(true, "strict JSON").extracted(value.to_string()),
+            Some(fault) => PartScore::verdict(false, fault).extracted(value.to_string()),
+        },
+    }
+}
+
+fn missing(value: &Value, keys: &[String]) -> Option<String> {
+    let objects: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        other => vec![other],
+    };
+    if objects.is_empty() || value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Some("the JSON is empty".to_owned());
+    }
+    let absent = |object: &&Value| keys.iter().find(|key| object.get(key.as_str()).is_none_or(Value::is_null));
+    objects.iter().find_map(absent).map(|key| format!("the key `{key}` is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict_and_not_empty() {
+        let keys = ["name".to_owned()];
+        let value = |text: &str| score(text, &keys).outcome.value();
+        assert_eq!(value("```json\n{\"name\": 1}\n```"), Some(1.0));
+        assert_eq!(value("[{\"name\": 1}, {\"name\": 2}]"), Some(1.0));
+        for text in ["", "{}", "[]", "{\"name\": 1,}", "{\"other\": 1}", "[{\"name\": 1}, {}]", "{\"name\": null}"] {
+            assert_eq!(value(text), Some(0.0), "{text}");
+        }
+    }
+}

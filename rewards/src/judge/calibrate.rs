@@ -1,0 +1,106 @@
+//! How far a judge agrees with what is known: measured before it is trusted with a reward.
+
+use serde::Serialize;
+
+use super::Judge;
+use crate::concurrent::all;
+use crate::error::{Result, RewardError};
+
+/// A pair of which it is known whether both say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelledPair {
+    /// What was asked.
+    pub question: String,
+    /// What is right.
+    pub reference: String,
+    /// What was answered.
+    pub answer: String,
+    /// Whether the answer says the same.
+    pub same: bool,
+}
+
+/// How far verdicts agree with labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Calibration {
+    /// The mean of the shares of right verdicts among the yes and among the no items.
+    pub balanced_accuracy: f64,
+    /// The share of right verdicts.
+    pub agreement: f64,
+    /// No items that were judged yes: what a policy would exploit.
+    pub false_yes: usize,
+    /// Yes items that were judged no.
+    pub false_no: usize,
+    /// Items with a verdict.
+    pub items: usize,
+    /// Yes items among them.
+    pub yes_items: usize,
+    /// No items among them.
+    pub no_items: usize,
+    /// Items without a verdict; they are in no other number.
+    pub failed: usize,
+}
+
+impl Calibration {
+    /// From pairs of label and verdict.
+    pub fn of(verdicts: &[(bool, Option<bool>)]) -> Self {
+        let count = |label: bool, said: bool| verdicts.iter().filter(|pair| **pair == (label, Some(said))).count();
+        let (yes_items, no_items) = (count(true, true) + count(true, false), count(false, true) + count(false, false));
+        let share = |right: usize, of: usize| if of == 0 { 0.0 } else { right as f64 / of as f64 };
+        Self {
+            balanced_accuracy: (share(count(true, true), yes_items) + share(count(false, false), no_items)) / 2.0,
+            agreement: share(count(true, true) + count(false, false), yes_items + no_items),
+            false_yes: count(false, true),
+            false_no: count(true, false),
+            items: yes_items + no_items,
+            yes_items,
+            no_items,
+            failed: verdicts.len() - yes_items - no_items,
+        }
+    }
+}
+
+/// More failures than this share make a calibration worthless.
+const MOST_FAILED: f64 = 0.05;
+
+impl Judge {
+    /// Judges labelled pairs and compares.
+    ///
+    /// # Errors
+    /// When pairs of one label are missing, or more than one in twenty got no verdict: the message has the last reason.
+    pub async fn calibrate(&self, pairs: &[LabelledPair]) -> Result<Calibration> {
+        if !pairs.iter().any(|pair| pair.same) || pairs.iter().all(|pair| pair.same) {
+            return Err(RewardError::Judge("a calibration needs pairs of both labels".to_owned()));
+        }
+        let scores =
+            all(pairs.iter().map(|pair| self.same(&pair.question, &pair.reference, &pair.answer)).collect()).await;
+        let verdicts: Vec<(bool, Option<bool>)> = pairs
+            .iter()
+            .zip(&scores)
+            .map(|(pair, score)| (pair.same, score.outcome.value().map(|value| value >= 0.5)))
+            .collect();
+        let calibration = Calibration::of(&verdicts);
+        if calibration.failed as f64 > MOST_FAILED * pairs.len() as f64 {
+            let reason = scores.iter().find(|score| score.outcome.value().is_none());
+            let reason = reason.map(|score| format!("{:?}", score.outcome)).unwrap_or_default();
+            let failed = calibration.failed;
+            return Err(RewardError::Judge(format!("{failed} of {} items got no verdict: {reason}", pairs.len())));
+        }
+        Ok(calibration)
+    }
+
+    /// Whether the calibration is good enough for this judge's config.
+    ///
+    /// # Errors
+    /// When it is not, with the numbers.
+    pub fn accept(&self, calibration: &Calibration) -> Result<()> {
+        let least = self.config().min_balanced_accuracy;
+        if calibration.balanced_accuracy >= least {
+            return Ok(());
+        }
+        Err(RewardError::Judge(format!(
+            "the judge's balanced accuracy is {:.3} on {} labelled items ({} false yes, {} false no), below \
+             min_balanced_accuracy = {least}; use a better judge or prompt, or lower the limit knowingly",
+            calibration.balanced_accuracy, calibration.items, calibration.false_yes, calibration.false_no
+        )))
+    }
+}

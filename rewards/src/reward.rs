@@ -1,0 +1,167 @@
+//! The reward trait: whole batches in, one part score for each item out, in order.
+
+use std::pin::Pin;
+
+use sapo_datasets::{Query, Transcript};
+
+use crate::score::{FailureKind, Outcome, PartScore};
+
+/// One thing to score.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// What was asked.
+    pub query: &'a Query,
+    /// What was said.
+    pub transcript: &'a Transcript,
+}
+
+/// What a reward says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RewardSpec {
+    /// Its name in the config.
+    pub name: String,
+    /// Its kind and the version of its rules, as `number/1`; it changes when a verdict can change.
+    pub version: String,
+    /// The least and the greatest value that it gives.
+    pub range: (f64, f64),
+    /// Whether it looks at pictures.
+    pub needs_pictures: bool,
+    /// Whether equal inputs always get equal values.
+    pub deterministic: bool,
+}
+
+impl RewardSpec {
+    /// A rule with values in 0..=1 that needs no picture.
+    pub fn rule(name: &str, version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            range: (0.0, 1.0),
+            needs_pictures: false,
+            deterministic: true,
+        }
+    }
+}
+
+/// The scores of a batch, to be waited for.
+pub type Scoring<'a> = Pin<Box<dyn Future<Output = Vec<PartScore>> + Send + 'a>>;
+
+/// Something that scores transcripts.
+pub trait Reward: Send + Sync {
+    /// What it says of itself.
+    fn spec(&self) -> &RewardSpec;
+
+    /// One part score for each item, in order. It must not panic; what cannot be told is a failure, not 0.
+    fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a>;
+}
+
+/// A reward that is a plain function of one item.
+pub struct Rule<F> {
+    spec: RewardSpec,
+    check: F,
+}
+
+impl<F: Fn(&Item<'_>) -> PartScore + Send + Sync> Rule<F> {
+    /// A reward made of `check`.
+    pub fn new(spec: RewardSpec, check: F) -> Self {
+        Self { spec, check }
+    }
+}
+
+impl<F: Fn(&Item<'_>) -> PartScore + Send + Sync> Reward for Rule<F> {
+    fn spec(&self) -> &RewardSpec {
+        &self.spec
+    }
+
+    fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
+        Box::pin(std::future::ready(items.iter().map(|item| (self.check)(item)).collect()))
+    }
+}
+
+/// Scores a batch and holds the reward to its promises: one score for each item, finite, within the declared range.
+pub async fn score_all(reward: &dyn Reward, items: &[Item<'_>]) -> Vec<PartScore> {
+    let scores = reward.score(items).await;
+    let spec = reward.spec();
+    if scores.len() != items.len() {
+        let message = format!("`{}` gave {} scores for {} items", spec.name, scores.len(), items.len());
+        return vec![PartScore::failed(FailureKind::Protocol, message); items.len()];
+    }
+    scores.into_iter().map(|score| within(spec, score)).collect()
+}
+
+fn within(spec: &RewardSpec, mut score: PartScore) -> PartScore {
+    if let Outcome::Value(value) = score.outcome {
+        let (least, greatest) = spec.range;
+        score.outcome = if value.is_finite() && !(least..=greatest).contains(&value) {
+            let message = format!("`{}` gave {value}, outside its range {least}..{greatest}", spec.name);
+            Outcome::failed(FailureKind::Invalid, message)
+        } else {
+            Outcome::of(value)
+        };
+    }
+    score
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// Runs a future that never has to wait.
+    pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+        match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("a rule does not wait"),
+        }
+    }
+
+    /// A query with a ground truth, and nothing else.
+    pub(crate) fn query(question: &str, truth: serde_json::Value) -> Query {
+        Query {
+            id: "q".to_owned(),
+            task: "test".to_owned(),
+            messages: vec![sapo_datasets::Message {
+                role: sapo_datasets::Role::User,
+                content: vec![sapo_datasets::Part::text(question)],
+            }],
+            images: Vec::new(),
+            ground_truth: Some(truth),
+            rubric: None,
+            tools: Vec::new(),
+            columns: serde_json::Map::new(),
+        }
+    }
+
+    struct Broken(RewardSpec, Vec<PartScore>);
+
+    impl Reward for Broken {
+        fn spec(&self) -> &RewardSpec {
+            &self.0
+        }
+
+        fn score<'a>(&'a self, _: &'a [Item<'a>]) -> Scoring<'a> {
+            Box::pin(std::future::ready(self.1.clone()))
+        }
+    }
+
+    #[test]
+    fn promises_are_held() {
+        let query = query("1+1?", 2.into());
+        let transcript = Transcript::of_answer("q", "2");
+        let items = [Item { query: &query, transcript: &transcript }; 2];
+        let value = |value: f64| PartScore { outcome: Outcome::Value(value), extracted: None, evidence: None };
+        let kinds = |given: Vec<PartScore>| -> Vec<Option<FailureKind>> {
+            let scores = now(score_all(&Broken(RewardSpec::rule("b", "b/1"), given), &items));
+            let kind = |score: &PartScore| match score.outcome {
+                Outcome::Failed { kind, .. } => Some(kind),
+                Outcome::Value(_) | Outcome::Skip(_) => None,
+            };
+            scores.iter().map(kind).collect()
+        };
+        assert_eq!(kinds(vec![value(1.0)]), [Some(FailureKind::Protocol); 2]);
+        assert_eq!(kinds(vec![value(1.0); 3]), [Some(FailureKind::Protocol); 2]);
+        assert_eq!(kinds(vec![value(1.0), value(f64::NAN)]), [None, Some(FailureKind::Invalid)]);
+        assert_eq!(kinds(vec![value(2.0), value(0.0)]), [Some(FailureKind::Invalid), None]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The report of a run: read from its directory, written as one self-contained page with a JSON twin.
+
+mod answers;
+mod curves;
+pub mod model;
+mod page;
+mod read;
+mod sections;
+mod svg;
+pub mod table;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use model::Report;
+
+use self::read::RunFiles;
+
+/// What keeps a report from being made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The folder is no run directory.
+    #[error(
+        "{} is no run directory: it holds neither run.json, metrics.jsonl nor eval/; give the folder of a run, such as \
+         runs/quickstart",
+        .0.display()
+    )]
+    NoRun(PathBuf),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A fault of this program.
+    #[error("internal fault: the report cannot be rendered ({0}); please report it")]
+    Render(String),
+}
+
+/// Reads a run directory, finished or not; what it lacks is said in [`Report::missing`].
+///
+/// # Errors
+/// When the folder is no run directory.
+pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
+    if !["run.json", "metrics.jsonl", "eval"].iter().any(|name| run_dir.join(name).exists()) {
+        return Err(ReportError::NoRun(run_dir.to_owned()));
+    }
+    let mut files = RunFiles::new(run_dir);
+    let summary = files.json("summary.json", None);
+    let config = files.text("config.toml", Some("the configuration cannot be shown"));
+    let steps = sections::steps(&mut files);
+    let evaluations = sections::evaluations(&mut files);
+    let mut report = Report {
+        v: 1,
+        run: sections::run_facts(&mut files, run_dir, summary.as_ref(), config.as_deref(), steps.len()),
+        gains: sections::gains(&evaluations, summary.as_ref()),
+        gates: curves::gates(&steps),
+        curves: curves::curves(&steps),
+        curation: sections::curation(&mut files),
+        conduct: sections::conduct(&evaluations),
+        time: curves::time(&steps),
+        samples: sections::samples(&evaluations),
+        groups: sections::groups(&mut files, &steps),
+        stages: evaluations.into_iter().map(|evaluation| evaluation.stage).collect(),
+        config,
+        ..Report::default()
+    };
+    report.judge = sections::judge(&mut files, &report.stages, summary.as_ref());
+    report.verdict = verdict::verdict(&report.run, &report.stages, &report.gains);
+    illustrate(&mut report, &mut files);
+    report.missing = files.missing;
+    Ok(report)
+}
+
+/// Writes `report.html` and `report.json` into the run directory and gives the path of the page.
+///
+/// # Errors
+/// When the folder is no run directory, or the files cannot be written.
+pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
+    let report = build(run_dir)?;
+    let page = page::render(&report)?;
+    let mut twin = serde_json::to_vec_pretty(&report).map_err(|error| ReportError::Render(error.to_string()))?;
+    twin.push(b'\n');
+    let path = run_dir.join("report.html");
+    for (path, bytes) in [(run_dir.join("report.json"), twin.as_slice()), (path.clone(), page.as_bytes())] {
+        write_aside(&path, bytes).map_err(|source| ReportError::Write { path, source })?;
+    }
+    Ok(path)
+}
+
+/// A reader of the old page never sees half of the new one.
+fn write_aside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("aside");
+    let mut file = File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)
+}
+
+/// The page of a report, as one HTML document that needs no other file and no network.
+///
+/// # Errors
+/// When the template fails, which is a fault of this program.
+pub fn render(report: &Report) -> Result<String, ReportError> {
+    page::render(report)
+}
+
+/// Adds prompts and pictures to the queries that the report shows.
+fn illustrate(report: &mut Report, files: &mut RunFiles) {
+    let shown = report.samples.iter().flat_map(|task| &task.queries).map(|query| query.query_id.clone());
+    let wanted: BTreeSet<String> = shown.chain(report.groups.iter().map(|group| group.query_id.clone())).collect();
+    let records = files.queries(&wanted);
+    for query in report.samples.iter_mut().flat_map(|task| &mut task.queries) {
+        if let Some(record) = records.get(&query.query_id) {
+            query.prompt = Some(record.prompt.clone());
+            query.images.clone_from(&record.images);
+            query.ground_truth.clone_from(&record.ground_truth);
+        }
+    }
+    for group in &mut report.groups {
+        if let Some(record) = records.get(&group.query_id) {
+            group.prompt = Some(record.prompt.clone());
+            group.images.clone_from(&record.images);
+        }
+    }
+    let samples = report.samples.iter().flat_map(|task| &task.queries).flat_map(|query| &query.images);
+    let hashes = samples.chain(report.groups.iter().flat_map(|group| &group.images)).cloned().collect();
+    report.pictures = files.pictures(&hashes);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The page: the report's template filled in. Whatever a model or a data set wrote is escaped.
+
+use std::collections::BTreeMap;
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+
+use super::model::{Report, Stage, TaskRow, Tone, stage_title};
+use super::verdict::{points, tone_of};
+use super::{ReportError, svg};
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The report as one HTML document.
+pub(super) fn render(report: &Report) -> Result<String, ReportError> {
+    filled(report).map_err(|error| ReportError::Render(format!("{error:#}")))
+}
+
+fn filled(report: &Report) -> Result<String, minijinja::Error> {
+    let mut page = Environment::new();
+    page.set_auto_escape_callback(|_| AutoEscape::Html);
+    page.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    page.add_filter("fixed", |value: f64, digits: usize| format!("{:.digits$}", value + 0.0));
+    page.add_filter("percent", |value: f64| format!("{:.1}", value * 100.0 + 0.0));
+    page.add_filter("points", |value: f64| points(value));
+    page.add_filter("stage", |name: &str| stage_title(name));
+    page.add_filter("duration", duration);
+    page.add_filter("tone", |interval: Vec<f64>| match interval[..] {
+        [low, high] => word(tone_of([low, high])),
+        _ => word(Tone::Note),
+    });
+    page.add_template("page", PAGE)?;
+    let labels: Vec<String> = report.stages.iter().map(|stage| short_title(&stage.after)).collect();
+    let tasks = tasks(&report.stages);
+    let panels: Vec<Value> = tasks.iter().map(|task| safe(svg::intervals(task, &report.stages, &labels))).collect();
+    // Data URIs are made by this program from base64, and need no escaping.
+    let pictures: BTreeMap<String, Value> =
+        report.pictures.iter().map(|(hash, uri)| (hash.clone(), safe(uri.clone()))).collect();
+    let charts = report.curves.iter().enumerate().map(|(index, curve)| safe(svg::lines(curve, index)));
+    let twin = safe(twin(report).map_err(|error| {
+        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the twin is no JSON").with_source(error)
+    })?);
+    page.get_template("page")?.render(context! {
+        report => Value::from(Serde(report)),
+        pictures => Value::from(pictures),
+        style => safe(STYLE.to_owned()),
+        script => safe(SCRIPT.to_owned()),
+        twin => twin,
+        panels => panels,
+        charts => charts.collect::<Vec<Value>>(),
+        histograms => report.curation.iter().map(|facts| safe(svg::histogram(facts))).collect::<Vec<Value>>(),
+        table => Value::from(Serde(table(&report.stages, &tasks))),
+        gain_tasks => gain_tasks(report),
+        longest => report.time.iter().map(|phase| phase.total_secs).fold(0.0, f64::max),
+        timed => report.time.iter().map(|phase| phase.total_secs).sum::<f64>(),
+    })
+}
+
+/// Every task that some stage evaluated, in the order of the tables.
+fn tasks(stages: &[Stage]) -> Vec<String> {
+    let mut tasks: Vec<String> = stages.iter().flat_map(|stage| &stage.rows).map(|row| row.task.clone()).collect();
+    tasks.sort_by_key(|task| (super::answers::place_of(task), task.clone()));
+    tasks.dedup();
+    tasks
+}
+
+/// Tasks by rows, stages by columns.
+fn table<'a>(stages: &'a [Stage], tasks: &'a [String]) -> Vec<(&'a str, Vec<Option<&'a TaskRow>>)> {
+    let row = |task: &'a String| (task.as_str(), stages.iter().map(|stage| stage.row(task)).collect());
+    tasks.iter().map(row).collect()
+}
+
+fn gain_tasks(report: &Report) -> Vec<Value> {
+    let mut pairs: Vec<(&str, &str)> = report.gains.iter().map(|gain| (gain.from.as_str(), gain.to.as_str())).collect();
+    pairs.dedup();
+    let rows = |(from, to): &(&str, &str)| {
+        let mut rows: Vec<_> = report.gains.iter().filter(|gain| gain.from == *from && gain.to == *to).collect();
+        rows.sort_by_key(|gain| super::answers::place_of(&gain.task));
+        context! { from => *from, to => *to, rows => Value::from(Serde(rows)) }
+    };
+    pairs.iter().map(rows).collect()
+}
+
+/// The twin as it may stand inside a script element: no `<` can close it, whatever a model wrote.
+fn twin(report: &Report) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string(report)?;
+    let escaped = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    Ok(escaped.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"))
+}
+
+fn safe(html: String) -> Value {
+    Value::from_safe_string(html)
+}
+
+fn word(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Better => "better",
+        Tone::Worse => "worse",
+        Tone::Same => "same",
+        Tone::Note => "note",
+    }
+}
+
+/// Names that fit under a dot.
+fn short_title(after: &str) -> String {
+    match after {
+        "init" => "start".to_owned(),
+        "cold_start" => "cold".to_owned(),
+        "reasoning" => "RL".to_owned(),
+        other => other.chars().take(7).collect(),
+    }
+}
+
+/// Seconds as people say them.
+fn duration(secs: f64) -> String {
+    match secs {
+        secs if secs < 10.0 => format!("{secs:.1} s"),
+        secs if secs < 120.0 => format!("{secs:.0} s"),
+        secs if secs < 7200.0 => format!("{:.0} min {:02.0} s", (secs / 60.0).floor(), (secs % 60.0).floor()),
+        secs => format!("{:.1} h", secs / 3600.0),
+    }
+}

@@ -1,0 +1,187 @@
+//! Reading a run directory that may still be written: what is absent or torn is noted, never fatal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sapo_datasets::Picture;
+use serde_json::{Map, Value};
+
+/// The largest picture that a page carries, in bytes.
+const PICTURE_BYTES: usize = 1 << 20;
+/// What all pictures of a page may weigh together, in bytes.
+const ALL_PICTURES_BYTES: usize = 12 << 20;
+
+/// A run directory, and notes about what it lacks.
+#[derive(Debug)]
+pub(super) struct RunFiles {
+    dir: PathBuf,
+    /// What could not be read, and why.
+    pub(super) missing: Vec<String>,
+}
+
+/// A query as the run recorded it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct QueryRecord {
+    pub(super) prompt: String,
+    pub(super) images: Vec<String>,
+    pub(super) ground_truth: Option<String>,
+}
+
+impl RunFiles {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), missing: Vec::new() }
+    }
+
+    /// The text of a file; `why` says what the report lacks without it.
+    pub(super) fn text(&mut self, name: &str, why: Option<&str>) -> Option<String> {
+        match std::fs::read_to_string(self.dir.join(name)) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.missing.extend(why.map(|why| format!("{name} is not there (yet): {why}.")));
+                None
+            }
+            Err(error) => {
+                self.missing.push(format!("{name} cannot be read: {error}."));
+                None
+            }
+        }
+    }
+
+    /// A JSON file.
+    pub(super) fn json(&mut self, name: &str, why: Option<&str>) -> Option<Value> {
+        let text = self.text(name, why)?;
+        serde_json::from_str(&text).map_err(|error| self.missing.push(format!("{name} is no JSON: {error}."))).ok()
+    }
+
+    /// Hands every line of a JSON-lines file over; a torn last line is passed over, others are noted.
+    pub(super) fn lines(&mut self, name: &str, why: Option<&str>, mut take: impl FnMut(Value)) {
+        let file = match File::open(self.dir.join(name)) {
+            Ok(file) => file,
+            Err(error) => {
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    self.missing.push(format!("{name} cannot be read: {error}."));
+                } else if let Some(why) = why {
+                    self.missing.push(format!("{name} is not there (yet): {why}."));
+                }
+                return;
+            }
+        };
+        let mut bad: Vec<usize> = Vec::new();
+        let mut last = 0;
+        for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
+            let Ok(line) = line else {
+                bad.push(index + 1);
+                break;
+            };
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            last = index + 1;
+            match serde_json::from_slice(&line) {
+                Ok(value) => take(value),
+                Err(_) => bad.push(index + 1),
+            }
+        }
+        // A run that is still going may be in the middle of its last line.
+        bad.retain(|line| *line != last);
+        if let Some(first) = bad.first() {
+            let count = if bad.len() == 1 { "1 line is".to_owned() } else { format!("{} lines are", bad.len()) };
+            self.missing.push(format!("{name}: {count} no JSON and left out, the first is line {first}."));
+        }
+    }
+
+    /// Names of the entries of a folder, sorted.
+    pub(super) fn entries(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// The named queries, by id.
+    pub(super) fn queries(&mut self, wanted: &BTreeSet<String>) -> BTreeMap<String, QueryRecord> {
+        let mut found = BTreeMap::new();
+        if wanted.is_empty() {
+            return found;
+        }
+        self.lines("queries.jsonl", Some("prompts and pictures cannot be shown"), |line| {
+            let id = line["id"].as_str().unwrap_or_default();
+            if wanted.contains(id) {
+                found.insert(id.to_owned(), query_record(&line));
+            }
+        });
+        found
+    }
+
+    /// The named pictures as data URIs, as many as a page should carry.
+    pub(super) fn pictures(&mut self, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let (mut found, mut bytes, mut left_out, mut absent) = (BTreeMap::new(), 0, 0, 0);
+        for hash in wanted {
+            match self.picture(hash) {
+                None => absent += 1,
+                Some(picture)
+                    if picture.bytes().len() > PICTURE_BYTES || bytes + picture.bytes().len() > ALL_PICTURES_BYTES =>
+                {
+                    left_out += 1;
+                }
+                Some(picture) => {
+                    bytes += picture.bytes().len();
+                    let data = STANDARD.encode(picture.bytes());
+                    found.insert(hash.clone(), format!("data:{};base64,{data}", picture.media_type()));
+                }
+            }
+        }
+        if absent > 0 {
+            self.missing.push(format!("images/: {absent} pictures are not there, or not what their names say."));
+        }
+        if left_out > 0 {
+            self.missing.push(format!("{left_out} large pictures are left out to keep the page small; see images/."));
+        }
+        found
+    }
+
+    /// A picture whose bytes have the hash that names it: a record cannot make the page carry any other file.
+    fn picture(&self, hash: &str) -> Option<Picture> {
+        if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        ["png", "jpg", "jpeg", "webp"].iter().find_map(|extension| {
+            let bytes = std::fs::read(self.dir.join("images").join(format!("{hash}.{extension}"))).ok()?;
+            Picture::from_bytes(bytes, hash).ok().filter(|picture| picture.sha256() == hash)
+        })
+    }
+}
+
+fn query_record(line: &Value) -> QueryRecord {
+    let mut prompt = String::new();
+    for message in line["messages"].as_array().into_iter().flatten() {
+        let text = match &message["content"] {
+            Value::String(text) => text.clone(),
+            content => content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
+        };
+        if !prompt.is_empty() {
+            prompt.push_str("\n\n");
+        }
+        if message["role"] != "user" {
+            prompt.push_str(&format!("{}: ", message["role"].as_str().unwrap_or("?")));
+        }
+        prompt.push_str(&text);
+    }
+    let images = line["images"].as_array().into_iter().flatten().filter_map(|hash| hash.as_str().map(str::to_owned));
+    let truth = match &line["ground_truth"] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    QueryRecord { prompt, images: images.collect(), ground_truth: truth }
+}
+
+/// The numbers of a record by name, whatever else it holds.
+pub(super) fn numbers(line: &Value) -> BTreeMap<String, f64> {
+    let entries = line.as_object().map(Map::iter).into_iter().flatten();
+    entries.filter_map(|(name, value)| value.as_f64().map(|value| (name.clone(), value))).collect()
+}

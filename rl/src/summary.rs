@@ -1,0 +1,163 @@
+//! The end of a run in one object, as `sapo train --json` prints it and `summary.json` keeps it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::eval::{EvalRow, Evaluation, Gain};
+use crate::phase::curate::{Curation, Decision};
+
+/// The evaluations that a summary compares: from, to.
+const COMPARED: [(&str, &str); 4] =
+    [("careful", "reasoning"), ("cold_start", "reasoning"), ("reasoning", "general"), ("init", "general")];
+
+/// The end of a run. Rates and gains are shares: 0.15 is 15 points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Cost and identity of the run.
+    #[serde(flatten)]
+    pub end: RunEnd,
+    /// Every evaluation, a row per task and `all`.
+    pub evals: Vec<EvalRow>,
+    /// Gains between evaluations, per task and `all`.
+    pub gains: Vec<Gain>,
+    /// What curation did.
+    pub curation: CurationCounts,
+    /// What the judge did; absent when the run has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeFacts>,
+    /// Largest gap between sampler and trainer log-probs of the run.
+    pub logprob_gap_max: f64,
+}
+
+/// Cost and identity of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// The run's folder.
+    pub run_dir: String,
+    /// Seconds from the start of the run to its end.
+    pub wall_secs: f64,
+    /// Largest resident memory, child processes included, in bytes.
+    pub peak_rss_bytes: u64,
+    /// SHA-256 over the final weights.
+    pub weights_sha256: String,
+    /// SHA-256 over the metrics, less what depends on the clock.
+    pub metrics_sha256: String,
+}
+
+/// Counts of a curation. They add up: `queries = kept + dropped_too_easy + dropped_never_solved`, and kept includes
+/// undecided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurationCounts {
+    /// All queries.
+    pub queries: usize,
+    /// Kept ones.
+    pub kept: usize,
+    /// Dropped because they pass too often.
+    pub dropped_too_easy: usize,
+    /// Dropped because they never pass.
+    pub dropped_never_solved: usize,
+    /// Kept because too few samples could be scored.
+    pub undecided: usize,
+}
+
+/// What the judge did in a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JudgeFacts {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that failed, after every retry.
+    pub failed: u64,
+    /// Share of the labelled items on which it agrees with the exact rule; `None` when not measured.
+    pub agreement_with_rule: Option<f64>,
+    /// Share of its yes that the exact rule confirms; `None` when it never said yes.
+    pub precision: Option<f64>,
+}
+
+impl Summary {
+    /// Sums up a run.
+    pub fn of(
+        end: RunEnd,
+        evaluations: &[Evaluation],
+        curation: CurationCounts,
+        judge: Option<JudgeFacts>,
+        logprob_gap_max: f64,
+    ) -> Self {
+        let at = |name: &str| evaluations.iter().rev().find(|evaluation| evaluation.after == name);
+        let pairs = COMPARED.iter().filter_map(|(from, to)| at(from).zip(at(to)));
+        Self {
+            end,
+            evals: evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect(),
+            gains: pairs.flat_map(|(from, to)| to.gains_over(from)).collect(),
+            curation,
+            judge,
+            logprob_gap_max,
+        }
+    }
+}
+
+impl CurationCounts {
+    /// Adds the records of a curation.
+    pub fn add(&mut self, records: &[Curation]) {
+        for record in records {
+            self.queries += 1;
+            match record.decision {
+                Decision::DroppedTooEasy => self.dropped_too_easy += 1,
+                Decision::DroppedNeverSolved => self.dropped_never_solved += 1,
+                Decision::Kept | Decision::Undecided => self.kept += 1,
+            }
+            self.undecided += usize::from(record.decision == Decision::Undecided);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(decision: Decision) -> Curation {
+        Curation {
+            query_id: "q".to_owned(),
+            task: "arith".to_owned(),
+            outcomes: Vec::new(),
+            passed: 0,
+            scored: 0,
+            decision,
+        }
+    }
+
+    #[test]
+    fn counts_add_up() {
+        use Decision::{DroppedNeverSolved, DroppedTooEasy, Kept, Undecided};
+        let mut counts = CurationCounts::default();
+        counts.add(&[Kept, Kept, Undecided, DroppedTooEasy, DroppedNeverSolved, DroppedTooEasy].map(record));
+        assert_eq!(counts.queries, counts.kept + counts.dropped_too_easy + counts.dropped_never_solved);
+        assert_eq!((counts.kept, counts.undecided, counts.dropped_too_easy), (3, 1, 2));
+    }
+
+    #[test]
+    fn the_object_has_the_promised_keys_and_reads_back() {
+        let end = RunEnd { run_dir: "runs/x".to_owned(), wall_secs: 1.5, ..RunEnd::default() };
+        let judge = JudgeFacts { calls: 3, failed: 1, agreement_with_rule: Some(0.9), precision: None };
+        let summary = Summary::of(end, &[], CurationCounts::default(), Some(judge), 1e-6);
+        let object = serde_json::to_value(&summary).unwrap();
+        let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+        let promised = [
+            "run_dir",
+            "wall_secs",
+            "peak_rss_bytes",
+            "weights_sha256",
+            "metrics_sha256",
+            "evals",
+            "gains",
+            "curation",
+            "judge",
+            "logprob_gap_max",
+        ];
+        assert_eq!(keys, promised);
+        assert_eq!(object["judge"], json!({"calls": 3, "failed": 1, "agreement_with_rule": 0.9, "precision": null}));
+        assert_eq!(serde_json::from_value::<Summary>(object).unwrap(), summary);
+        let without = Summary { judge: None, ..summary };
+        assert_eq!(serde_json::to_value(&without).unwrap().get("judge"), None::<&Value>);
+    }
+}
