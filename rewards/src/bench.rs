@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::error::{Result, RewardError};
 use crate::extract::after_thinking;
 use crate::grounding::{self, GroundingTask, Truth};
+use crate::math;
 use crate::multiple_choice;
 use crate::repetition;
 
@@ -23,11 +24,14 @@ pub enum GoldKind {
     Repetition,
     /// Rows with `expected_language`, `text`, `mixed`, `wrong_language`.
     LanguageMixing,
+    /// Rows with `gold`, `prediction`, `form`, `equal`.
+    MathEquivalence,
 }
 
 impl GoldKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::MultipleChoice, Self::Grounding, Self::Repetition, Self::LanguageMixing];
+    pub const ALL: [Self; 5] =
+        [Self::MultipleChoice, Self::Grounding, Self::Repetition, Self::LanguageMixing, Self::MathEquivalence];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl GoldKind {
             Self::Grounding => "grounding",
             Self::Repetition => "repetition",
             Self::LanguageMixing => "language_mixing",
+            Self::MathEquivalence => "math_equivalence",
         }
     }
 }
@@ -78,6 +83,7 @@ pub fn bench(kind: GoldKind, rows: &[Value]) -> Result<BenchReport> {
         GoldKind::Grounding => ground,
         GoldKind::Repetition => repeat,
         GoldKind::LanguageMixing => language_mixing,
+        GoldKind::MathEquivalence => math_equivalence,
     };
     let counted = rows.iter().enumerate().filter(|(_, row)| row.get("ambiguous") != Some(&Value::Bool(true)));
     let counted: Vec<(usize, &Value)> = counted.collect();
@@ -167,6 +173,18 @@ fn repeat(row: &Value) -> Judged {
     let wanted = flag(row, "repetitive")?;
     let found = repetition::sign(text(row, "text")?, repetition::Limits::default()).is_some();
     Ok(Verdict { right: wanted == found, wanted, found })
+}
+
+fn math_equivalence(row: &Value) -> Judged {
+    let form = match text(row, "form")? {
+        "answer" => math::Form::Answer,
+        "response" => math::Form::Response,
+        other => return Err(format!("`form` is `{other}`; `answer` and `response` are known")),
+    };
+    let wanted = flag(row, "equal")?;
+    let verdict = math::equivalent(text(row, "gold")?, text(row, "prediction")?, form).verdict;
+    let found = verdict == math::Verdict::Equal;
+    Ok(Verdict { right: found == wanted, wanted, found })
 }
 
 fn language_mixing(row: &Value) -> Judged {

@@ -16,6 +16,7 @@ pub mod json;
 pub mod judge;
 pub mod language;
 pub mod length;
+pub mod math;
 pub mod multiple_choice;
 pub mod number;
 pub mod registry;

@@ -109,17 +109,11 @@ pub enum OnFailure {
 }
 
 impl RubricConfig {
-    /// Scores one transcript by rules alone: for rubrics whose rewards are kinds that need no options. A rubric that
-    /// needs more gives failed scores that say so; build a [`Rubric`] for it.
+    /// Scores one transcript by rules alone; for several, build the [`Rubric`] once.
     pub fn score(&self, query: &Query, transcript: &Transcript) -> Score {
-        let rubric = match Rubric::new(self, &Registry::rules()) {
-            Ok(rubric) => rubric,
-            Err(error) => return failed(FailureKind::Config, &error.to_string()),
-        };
-        let scoring = std::pin::pin!(rubric.score(query, transcript));
-        match scoring.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(score) => score,
-            Poll::Pending => failed(FailureKind::Config, "a reward of this rubric waits for others"),
+        match Rubric::new(self, &Registry::rules()) {
+            Ok(rubric) => rubric.score_by_rules(query, transcript),
+            Err(error) => failed(FailureKind::Config, &error.to_string()),
         }
     }
 }
@@ -198,6 +192,16 @@ impl Rubric {
     /// The rewards of the rubric by the names of their parts.
     pub fn rewards(&self) -> impl Iterator<Item = (&str, &dyn Reward)> {
         self.parts.iter().map(|part| (part.name.as_str(), &*part.reward))
+    }
+
+    /// Scores one transcript at once, for rubrics of rule rewards: one that has to wait for others gives a failed score
+    /// that says so.
+    pub fn score_by_rules(&self, query: &Query, transcript: &Transcript) -> Score {
+        let scoring = std::pin::pin!(self.score(query, transcript));
+        match scoring.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(score) => score,
+            Poll::Pending => failed(FailureKind::Config, "a reward of this rubric waits for others"),
+        }
     }
 
     /// Scores one transcript.

@@ -3,7 +3,7 @@
 use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Processor};
 use sapo_policies::{Model, PolicyInput};
-use sapo_rewards::{RubricConfig, Score};
+use sapo_rewards::{Registry, Rubric, RubricConfig, Score};
 use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
 use serde_json::{Value, json};
 
@@ -80,6 +80,7 @@ pub fn ask(
     place: Place<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Answered>> {
+    let rubric = Rubric::new(rubric, &Registry::rules())?;
     let mut requests = Vec::with_capacity(queries.len());
     for query in &queries {
         let seeds = (0..place.samples).map(|sample| seed_of(place.seed, place.name, &query.id, sample)).collect();
@@ -95,13 +96,13 @@ pub fn ask(
     })?;
     let answered = queries.into_iter().zip(requests).zip(groups).map(|((query, request), group)| {
         let rollouts = group.map(|group| group.rollouts).unwrap_or_default();
-        let answers = rollouts.into_iter().map(|rollout| judge(model, &query, rollout, sampling, rubric)).collect();
+        let answers = rollouts.into_iter().map(|rollout| judge(model, &query, rollout, sampling, &rubric)).collect();
         Answered { query, prompt: request.prompt, answers }
     });
     Ok(answered.collect())
 }
 
-fn judge(model: &Model, query: &Query, rollout: Rollout, sampling: &Sampling, rubric: &RubricConfig) -> Answer {
+fn judge(model: &Model, query: &Query, rollout: Rollout, sampling: &Sampling, rubric: &Rubric) -> Answer {
     let ended = usize::from(rollout.stop == StopReason::Eos);
     let text = model.processor.decode(&rollout.tokens[..rollout.tokens.len() - ended], true);
     let transcript = Transcript {
@@ -115,5 +116,5 @@ fn judge(model: &Model, query: &Query, rollout: Rollout, sampling: &Sampling, ru
         thinking_open: model.processor.thinking_open(),
     };
     let with_working = !transcript.reasoning().trim().is_empty();
-    Answer { score: rubric.score(query, &transcript), rollout, text, with_working }
+    Answer { score: rubric.score_by_rules(query, &transcript), rollout, text, with_working }
 }

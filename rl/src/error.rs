@@ -23,6 +23,12 @@ pub enum RunError {
     /// A model or prompt that cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A reward or rubric that cannot be used.
+    #[error(transparent)]
+    Reward(#[from] sapo_rewards::RewardError),
+    /// A report that cannot be made.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
     /// A file that cannot be read or written.
     #[error("cannot access {}: {source}", path.display())]
     Io {

@@ -7,18 +7,18 @@ use burn::tensor::Device;
 use sapo_datasets::Query;
 use sapo_policies::Model;
 use sapo_policies::weights::WeightFormat;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::asking::Place;
 use crate::config::{Config, CurateConfig, PhaseConfig, RlConfig, SftConfig};
 use crate::error::Result;
-use crate::eval::{EvalRow, Evaluation, Gain, evaluate};
+use crate::eval::{Evaluation, evaluate};
 use crate::metrics::{Metrics, metrics_sha256};
 use crate::optimizer::AdamW;
-use crate::phase::curate::{self, Curation, Decision};
-use crate::phase::{rl, sft};
+use crate::phase::{curate, rl, sft};
+use crate::report;
 use crate::run_dir::RunDir;
+use crate::summary::{CurationCounts, RunEnd, Summary};
 
 /// What a run tells while it goes on. Nothing here may slow it down or end it.
 pub trait Progress {
@@ -28,44 +28,6 @@ pub trait Progress {
     fn done(&mut self, units: u64, note: &str);
     /// Something worth a line.
     fn say(&mut self, text: &str);
-}
-
-/// Counts of a curation; they add up: kept includes undecided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CurationCounts {
-    /// All queries.
-    pub queries: usize,
-    /// Kept ones.
-    pub kept: usize,
-    /// Dropped because they pass too often.
-    pub dropped_too_easy: usize,
-    /// Dropped because they never pass.
-    pub dropped_never_solved: usize,
-    /// Kept because too few samples could be scored.
-    pub undecided: usize,
-}
-
-/// The end of a run, as printed by `--json` and kept as `summary.json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// The run's folder.
-    pub run_dir: String,
-    /// Seconds from the start of the run to its end.
-    pub wall_secs: f64,
-    /// Largest resident memory, in bytes.
-    pub peak_rss_bytes: u64,
-    /// SHA-256 over the final weights.
-    pub weights_sha256: String,
-    /// SHA-256 over the metrics, less what depends on the clock.
-    pub metrics_sha256: String,
-    /// Every evaluation, a row per task.
-    pub evals: Vec<EvalRow>,
-    /// Gains between evaluations.
-    pub gains: Vec<Gain>,
-    /// What curation did.
-    pub curation: CurationCounts,
-    /// Largest gap between sampler and trainer log-probs of the run.
-    pub logprob_gap_max: f64,
 }
 
 struct Run<'a> {
@@ -122,6 +84,7 @@ pub fn train(config: &Config, device: &Device, progress: &mut dyn Progress) -> R
     let summary = run.summary(started.elapsed().as_secs_f64());
     run.dir.write_json("summary.json", &summary)?;
     run.state("finished")?;
+    report::write(run.dir.path())?;
     Ok(summary)
 }
 
@@ -149,7 +112,7 @@ impl<'a> Run<'a> {
             curate::run(&self.model, phase, rubric, seed, name, rows, &mut |done, _| progress.done(done as u64, ""))?;
         let lines: Vec<Value> = records.iter().filter_map(|record| serde_json::to_value(record).ok()).collect();
         self.dir.append(&format!("curation/{name}.jsonl"), &lines)?;
-        self.curation.count(&records);
+        self.curation.add(&records);
         self.progress.say(&format!("{name}: {} of {} queries kept", kept.len(), records.len()));
         self.pools.insert(name.to_owned(), kept);
         Ok(None)
@@ -248,43 +211,14 @@ impl<'a> Run<'a> {
     }
 
     fn summary(&self, wall_secs: f64) -> Summary {
-        let at = |name: &str| self.evaluations.iter().find(|evaluation| evaluation.after == name);
-        let mut gains = Vec::new();
-        for (from, to) in
-            [("careful", "reasoning"), ("cold_start", "reasoning"), ("reasoning", "general"), ("init", "general")]
-        {
-            if let (Some(from), Some(to)) = (at(from), at(to)) {
-                gains.extend(to.gains_over(from));
-            }
-        }
-        Summary {
+        let end = RunEnd {
             run_dir: self.dir.path().display().to_string(),
             wall_secs,
             peak_rss_bytes: peak_rss_bytes(),
             weights_sha256: self.model.policy.weights_sha256(),
             metrics_sha256: metrics_sha256(&self.lines),
-            evals: self.evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect(),
-            gains,
-            curation: self.curation.clone(),
-            logprob_gap_max: self.gap,
-        }
-    }
-}
-
-impl CurationCounts {
-    fn count(&mut self, records: &[Curation]) {
-        for record in records {
-            self.queries += 1;
-            match record.decision {
-                Decision::Kept => self.kept += 1,
-                Decision::DroppedTooEasy => self.dropped_too_easy += 1,
-                Decision::DroppedNeverSolved => self.dropped_never_solved += 1,
-                Decision::Undecided => {
-                    self.kept += 1;
-                    self.undecided += 1;
-                }
-            }
-        }
+        };
+        Summary::of(end, &self.evaluations, self.curation.clone(), None, self.gap)
     }
 }
 

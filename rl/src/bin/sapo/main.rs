@@ -17,6 +17,7 @@ use sapo_datasets::synthetic::{self, Style};
 use sapo_policies::Model;
 use sapo_policies::processor::train_tokenizer;
 use sapo_rewards::RubricConfig;
+use sapo_rewards::bench::GoldKind;
 
 use crate::printer::Printer;
 
@@ -67,12 +68,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes report.html and report.json of a run, finished or not, and prints the page's path.
+    ///
+    /// Example: sapo report runs/quickstart
+    Report {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// Shows and measures rewards.
+    #[command(subcommand)]
+    Reward(RewardCommand),
     /// Makes data and what is made from data.
     #[command(subcommand)]
     Data(DataCommand),
     /// Shows what a configuration comes to.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum RewardCommand {
+    /// Lists every kind of reward with its options and an example, as JSON.
+    List,
+    /// Runs a verifier over a gold set and prints how often it is right, as JSON.
+    Bench {
+        /// The kind of rows: math_equivalence, multiple_choice, grounding, repetition or language_mixing.
+        kind: String,
+        /// The rows, one JSON object a line.
+        file: PathBuf,
+        /// One line instead of an indented object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -143,6 +170,12 @@ fn run(command: Command) -> Result<()> {
                 EvalConfig { tasks, queries_per_task: queries, samples, max_new_tokens, rubric: String::new(), seed };
             run_evaluation(&model, &config, json)
         }
+        Command::Report { run } => {
+            println!("{}", sapo::report::write(&run)?.display());
+            Ok(())
+        }
+        Command::Reward(RewardCommand::List) => print_json(&sapo_rewards::catalogue::catalogue(), false),
+        Command::Reward(RewardCommand::Bench { kind, file, json }) => bench_reward(&kind, &file, json),
         Command::Data(DataCommand::Tokenizer { out, vocabulary, examples }) => {
             make_tokenizer(&out, vocabulary, examples)
         }
@@ -161,6 +194,26 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+fn print_json(value: &impl serde::Serialize, on_one_line: bool) -> Result<()> {
+    let text = if on_one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
+    println!("{}", text.map_err(|error| RunError::Internal(error.to_string()))?);
+    Ok(())
+}
+
+fn bench_reward(kind: &str, file: &std::path::Path, json: bool) -> Result<()> {
+    let kind = GoldKind::ALL.into_iter().find(|known| known.name() == kind).ok_or_else(|| {
+        RunError::User(format!("there is no kind `{kind}`; known are {}", GoldKind::ALL.map(GoldKind::name).join(", ")))
+    })?;
+    let text = std::fs::read_to_string(file).map_err(|source| RunError::io(file, source))?;
+    let mut rows = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let row = serde_json::from_str(line)
+            .map_err(|error| RunError::User(format!("{} line {}: {error}", file.display(), index + 1)))?;
+        rows.push(row);
+    }
+    print_json(&sapo_rewards::bench::bench(kind, &rows)?, json)
+}
+
 /// Arguments with an equals sign are overrides, the others files.
 fn compose(arguments: &[String]) -> Result<Config> {
     let (overrides, files): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|text| text.contains('='));
@@ -177,7 +230,9 @@ fn run_training(arguments: &[String], json: bool) -> Result<()> {
         println!("{}", serde_json::to_string(&summary).map_err(|error| RunError::Internal(error.to_string()))?);
     } else {
         print!("{}{}", table(&summary.evals), gains(&summary.gains));
-        println!("run: {} ({:.0} s, {} MiB at most)", summary.run_dir, summary.wall_secs, summary.peak_rss_bytes >> 20);
+        let end = &summary.end;
+        println!("run: {} ({:.0} s, {} MiB at most)", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
+        println!("report: {}/report.html", end.run_dir);
     }
     Ok(())
 }

@@ -1,0 +1,241 @@
+//! Whether two mathematical answers are one: `\frac{1}{2}`, `0.5` and `50\%` are, 2^53 and 2^53 + 1 are not.
+//!
+//! An answer goes through one alphabet (`symbols`), tokens (`lexer`, `merge`), a tree (`parser`, `operand`) and a typed
+//! value (`value`); values of a type are compared by the rule of the type (`compare`, `region`, `inequality`), numbers
+//! exactly or to a thousand bits and expressions in variables modulo primes or at points (`scalar`). Everything is pure and
+//! bounded: length, depth, parts, and a number of arithmetic steps that no clock measures.
+
+mod choice;
+mod compare;
+mod complex;
+mod evaluate;
+mod expression;
+mod extract;
+mod inequality;
+mod lexer;
+mod matrix;
+mod merge;
+mod names;
+mod number;
+mod numerals;
+mod operand;
+mod parser;
+mod real;
+mod region;
+mod residue;
+mod scalar;
+mod symbols;
+mod units;
+mod value;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use choice::Choice;
+use lexer::{Lexeme, Token};
+use scalar::Session;
+use value::Value;
+
+/// Longer answers are not read, in bytes.
+const MAX_ANSWER_BYTES: usize = 4_096;
+
+/// What a comparison found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same answer.
+    Equal,
+    /// Another answer, or none.
+    Different,
+    /// One side cannot be read or evaluated; on the gold side this is an error in the data.
+    Unknown,
+}
+
+impl Verdict {
+    fn when(equal: bool) -> Self {
+        if equal { Self::Equal } else { Self::Different }
+    }
+
+    /// Both must be equal; a difference outweighs a doubt.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Different, _) | (_, Self::Different) => Self::Different,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            _ => Self::Equal,
+        }
+    }
+}
+
+/// What the prediction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A final answer, as it would stand in a box.
+    Answer,
+    /// A whole reply, from which the answer is to be extracted.
+    Response,
+}
+
+/// The verdict on a prediction, with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// Whether gold and prediction are one answer.
+    pub verdict: Verdict,
+    /// The answer that was compared, where there was one.
+    pub extracted: Option<String>,
+    /// The reason in one line.
+    pub evidence: String,
+}
+
+/// Compares a prediction with the gold answer. Pure, deterministic, bounded; never panics.
+pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
+    let extracted = match form {
+        Form::Answer => Some(prediction.trim().to_owned()),
+        Form::Response => extract::extract(prediction),
+    };
+    let Some(answer) = extracted.filter(|answer| !answer.is_empty()) else {
+        return Comparison { verdict: Verdict::Different, extracted: None, evidence: "there is no answer".to_owned() };
+    };
+    if answer.len() > MAX_ANSWER_BYTES || gold.len() > MAX_ANSWER_BYTES {
+        let evidence = format!("an answer is longer than {MAX_ANSWER_BYTES} bytes");
+        return Comparison { verdict: Verdict::Unknown, extracted: Some(shortened(&answer)), evidence };
+    }
+    let (verdict, evidence) = compare_answers(gold, &answer);
+    Comparison { verdict, extracted: Some(answer), evidence }
+}
+
+/// An answer as text and as tokens.
+struct Reading {
+    text: String,
+    lexemes: Result<Vec<Lexeme>, &'static str>,
+    choice: Option<Choice>,
+}
+
+impl Reading {
+    fn new(answer: &str) -> Self {
+        let text = symbols::to_ascii(unwrapped(answer));
+        let lexemes = lexer::tokens(&text);
+        let choice = choice::read(&text);
+        Self { text, lexemes, choice }
+    }
+
+    fn tokens(&self) -> Option<Vec<&Token>> {
+        let lexemes = self.lexemes.as_ref().ok()?;
+        Some(lexemes.iter().map(|lexeme| &lexeme.token).collect())
+    }
+
+    fn value(&self, letter_units: bool, session: &mut Session) -> Result<Value, &'static str> {
+        let lexemes = self.lexemes.as_ref().map_err(|reason| *reason)?;
+        if lexemes.is_empty() {
+            return Err("there is nothing in it");
+        }
+        let expr = parser::parse(lexemes, letter_units)?;
+        session.settle(&expr)
+    }
+
+    /// Whether it holds words and punctuation only, so that it can be compared as text.
+    fn is_prose(&self) -> bool {
+        let plain = self.text.replace("\\$", "");
+        let has_letters = plain.chars().filter(|c| c.is_alphabetic()).count() > 1;
+        let signs = plain
+            .chars()
+            .any(|c| matches!(c, '+' | '*' | '/' | '=' | '<' | '>' | '^' | '_' | '|' | '%' | '[' | ']' | '&'));
+        let dash = plain.split('-').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == ' '));
+        has_letters && !signs && !dash
+    }
+}
+
+/// An answer without the box, quotation marks or emphasis around all of it.
+fn unwrapped(answer: &str) -> &str {
+    let mut text = answer.trim();
+    loop {
+        let inner = [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__")]
+            .into_iter()
+            .find_map(|(open, close)| {
+                text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
+            });
+        match inner {
+            Some(inner) => text = inner.trim(),
+            None => return text,
+        }
+    }
+}
+
+fn compare_answers(gold: &str, prediction: &str) -> (Verdict, String) {
+    if gold.trim() == prediction.trim() {
+        return (Verdict::Equal, "the answers are the same text".to_owned());
+    }
+    let (gold_reading, reading) = (Reading::new(gold), Reading::new(prediction));
+    let shown = |sign: &str| format!("{} {sign} {}", shortened(prediction.trim()), shortened(gold.trim()));
+    if let Some(verdict) = compare_choices(&gold_reading, &reading) {
+        return (verdict, shown(if verdict == Verdict::Equal { "is the choice" } else { "is not the choice" }));
+    }
+    if gold_reading.tokens().is_some_and(|tokens| !tokens.is_empty() && Some(tokens) == reading.tokens()) {
+        return (Verdict::Equal, shown("="));
+    }
+    let (verdict, reason) = compare_values(&gold_reading, &reading);
+    match (verdict, reason) {
+        (Verdict::Equal, _) => (verdict, shown("=")),
+        (Verdict::Different, _) => (verdict, shown("is not")),
+        (Verdict::Unknown, Some(reason)) => (verdict, format!("{}: {reason}", shown("could not be compared with"))),
+        (Verdict::Unknown, None) => (verdict, shown("could not be compared with")),
+    }
+}
+
+/// Lettered choices, where at least one side is certainly one.
+fn compare_choices(gold: &Reading, reading: &Reading) -> Option<Verdict> {
+    match (&gold.choice, &reading.choice) {
+        (Some(a), Some(b)) => match (&a.content, &b.content) {
+            (Some(x), Some(y)) if a.letter == b.letter => Some(compare_answers(x, y).0),
+            _ => Some(Verdict::when(a.letter == b.letter)),
+        },
+        (Some(Choice { content: Some(content), .. }), None) => {
+            (compare_answers(content, &reading.text).0 == Verdict::Equal).then_some(Verdict::Equal)
+        }
+        (None, Some(Choice { content: Some(content), .. })) => {
+            (compare_answers(&gold.text, content).0 == Verdict::Equal).then_some(Verdict::Equal)
+        }
+        _ => None,
+    }
+}
+
+/// The verdict of both ways to read a lone letter after a number: as a unit and as a variable.
+fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>) {
+    let mut doubt = None;
+    let mut texts = false;
+    let mut verdict = Verdict::Different;
+    for letter_units in [true, false] {
+        let mut session = Session::new();
+        let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
+        texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
+        let found = match (&a, &b) {
+            (Ok(a), Ok(b)) => session.equal(a, b),
+            (Err(reason), _) => {
+                doubt = Some(format!("the gold answer cannot be read, {reason}"));
+                Verdict::Unknown
+            }
+            (_, Err(reason)) => {
+                doubt = Some(format!("the prediction cannot be read, {reason}"));
+                Verdict::Unknown
+            }
+        };
+        match found {
+            Verdict::Equal => return (found, None),
+            Verdict::Unknown => verdict = found,
+            Verdict::Different => {}
+        }
+    }
+    if texts && gold.is_prose() && reading.is_prose() {
+        return (Verdict::when(words::normal_text(&gold.text) == words::normal_text(&reading.text)), None);
+    }
+    (verdict, doubt)
+}
+
+/// At most 120 characters of a text.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= 120 {
+        return text.to_owned();
+    }
+    let mut start: String = text.chars().take(117).collect();
+    start.push_str("...");
+    start
+}
