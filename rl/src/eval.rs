@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sapo_datasets::{Split, StopReason, Task, synthetic};
+use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
 use sapo_policies::Model;
 use sapo_rewards::RubricConfig;
 use sapo_rollouts::Sampling;
@@ -65,6 +65,8 @@ pub struct Evaluation {
     pub after: String,
     /// One row per task, then `all`.
     pub rows: Vec<EvalRow>,
+    /// The queries.
+    pub queries: Vec<Query>,
     /// Every sample, as it is stored.
     pub samples: Vec<Value>,
     /// Pass rate of every query, by task.
@@ -88,6 +90,7 @@ pub fn evaluate(
     let mut evaluation = Evaluation {
         after: after.to_owned(),
         rows: Vec::new(),
+        queries: Vec::new(),
         samples: Vec::new(),
         rates: BTreeMap::new(),
         greedy: BTreeMap::new(),
@@ -158,6 +161,7 @@ impl Evaluation {
                 }));
             }
         }
+        self.queries.extend(sampled.iter().map(|one| one.query.clone()));
         self.rates.insert(task, rates);
         self.greedy.insert(task, greedy_rates);
     }

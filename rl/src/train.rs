@@ -1,6 +1,6 @@
 //! A run: its phases in order, evaluated and recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -40,6 +40,7 @@ struct Run<'a> {
     curation: CurationCounts,
     evaluations: Vec<Evaluation>,
     lines: Vec<Value>,
+    logged: BTreeSet<String>,
     gap: f64,
     step: u64,
     progress: &'a mut dyn Progress,
@@ -64,6 +65,7 @@ pub fn train(config: &Config, device: &Device, progress: &mut dyn Progress) -> R
         curation: CurationCounts::default(),
         evaluations: Vec::new(),
         lines: Vec::new(),
+        logged: BTreeSet::new(),
         gap: 0.0,
         step: 0,
         progress,
@@ -153,6 +155,7 @@ impl<'a> Run<'a> {
             );
             self.gap = self.gap.max(outcome.metrics.get(names::LOGPROB_GAP).unwrap_or(0.0));
             self.dir.append(&format!("rollouts/{name}-{:06}.jsonl", self.step), &outcome.rollouts)?;
+            self.log_queries(&outcome.queries)?;
             self.record(name, &outcome.metrics, started)?;
             self.progress.done(step + 1, &note);
         }
@@ -179,8 +182,28 @@ impl<'a> Run<'a> {
                 all.pass_at_1, all.ci95[0], all.ci95[1], all.greedy
             ));
         }
+        self.log_queries(&evaluation.queries)?;
         self.evaluations.push(evaluation);
         Ok(())
+    }
+
+    /// Writes each query, and each picture, once.
+    fn log_queries(&mut self, queries: &[Query]) -> Result<()> {
+        let mut lines = Vec::new();
+        for query in queries {
+            if !self.logged.insert(query.id.clone()) {
+                continue;
+            }
+            for picture in &query.images {
+                let name = format!("images/{}.{}", picture.sha256(), picture.extension());
+                if !self.dir.path().join(&name).exists() {
+                    self.dir.write(&name, picture.bytes())?;
+                }
+            }
+            let hashes: Vec<String> = query.images.iter().map(|picture| picture.sha256().to_owned()).collect();
+            lines.push(sapo_datasets::source::query_line(query, &hashes));
+        }
+        self.dir.append("queries.jsonl", &lines)
     }
 
     fn record(&mut self, phase: &str, metrics: &Metrics, started: Instant) -> Result<()> {

@@ -68,6 +68,8 @@ pub struct Outcome {
     pub metrics: Metrics,
     /// Its rollouts, one line each.
     pub rollouts: Vec<Value>,
+    /// The queries that were asked.
+    pub queries: Vec<Query>,
 }
 
 /// A group that is trained on: advantages by rollout, `None` where the score failed.
@@ -130,7 +132,8 @@ pub fn step(
     metrics.set(names::LR, lr);
     metrics.set(names::ROLLOUT_SECS, rollout_secs);
     metrics.set(names::UPDATE_SECS, started.elapsed().as_secs_f64());
-    Ok(Outcome { metrics, rollouts: lines(&batch, &trained) })
+    let rollouts = lines(&batch, &trained);
+    Ok(Outcome { metrics, rollouts, queries: batch.into_iter().map(|one| one.query).collect() })
 }
 
 /// Advantages of every group, and which groups are trained on.
