@@ -84,7 +84,7 @@ pub(super) fn write_aside(path: &Path, fill: impl FnOnce(&mut File) -> Result<()
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let aside = path.with_file_name(name);
-    let mut file = File::create(&aside).map_err(io)?;
+    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&aside).map_err(io)?;
     fill(&mut file)?;
     file.sync_all().map_err(io)?;
     fs::rename(&aside, path).map_err(io)

@@ -1,6 +1,7 @@
 //! Parquet in the Hugging Face layout: `images` as a list of `{bytes, path}`, the rest as text columns.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use polars::prelude::*;
@@ -8,13 +9,19 @@ use serde_json::{Map, Number, Value, json};
 
 use super::jsonl::write_aside;
 use super::row::{IMAGE_MARK, marked_parts, picture};
-use super::{OpenOptions, RowReader};
+use super::{OpenOptions, RESPONSE_COLUMN, RowReader};
 use crate::error::{DatasetError, Result};
 use crate::picture::Picture;
 use crate::query::{Message, Part, Query, Role};
 
 /// Columns that hold JSON as text in files that [`write`] made.
 const JSON_COLUMNS: [&str; 4] = ["messages", "ground_truth", "tools", "columns"];
+
+/// The key under which the writer notes column types of its own. Arrow looks at nothing else where it finds it, and
+/// `datasets` of Hugging Face would not see that there are pictures.
+const OWN_TYPES_KEY: &[u8; 12] = b"ARROW:schema";
+/// A key of the same length that no reader knows.
+const UNKNOWN_KEY: &[u8; 12] = b"polars:types";
 
 /// Reads a Parquet file. Either `bytes` or `path` of a picture may be null; a path is relative to the file.
 ///
@@ -62,6 +69,15 @@ fn open_json(values: &mut Map<String, Value>, place: &str) -> Result<()> {
         }
     }
     values.remove("answer");
+    if let Some(Value::String(response)) = values.remove(RESPONSE_COLUMN) {
+        let columns = values.entry("columns").or_insert(Value::Null);
+        if columns.is_null() {
+            *columns = json!({});
+        }
+        if let Value::Object(columns) = columns {
+            columns.insert(RESPONSE_COLUMN.to_owned(), response.into());
+        }
+    }
     if values.get("messages").is_some_and(|messages| !messages.is_null()) {
         values.remove("prompt");
     }
@@ -122,7 +138,9 @@ fn read_pictures(column: &Series, row: usize, path: &Path, place: &str) -> Resul
 }
 
 /// Writes queries so that `datasets` of Hugging Face shows their pictures, and [`read`] gives them back unchanged.
-/// `prompt` and `answer` are for people; `ground_truth`, `columns`, `tools` and (for conversations) `messages` are JSON.
+///
+/// `prompt` and `answer` are for people; `ground_truth`, `columns`, `tools` and (for conversations) `messages` are
+/// JSON. Responses to imitate, if there are any, have a column of their own.
 ///
 /// # Errors
 /// When the file exists already, or cannot be written.
@@ -131,16 +149,33 @@ pub fn write(path: &Path, queries: &[Query]) -> Result<()> {
         |error: PolarsError| DatasetError::row(path.display().to_string(), format!("cannot be written: {error}"));
     let mut frame = frame(queries).map_err(broken)?;
     write_aside(path, |file| {
-        let note = KeyValueMetadata::from_static(vec![("huggingface".to_owned(), features().to_string())]);
+        let features = features(queries.iter().any(|query| response(query).is_some()));
+        let note = KeyValueMetadata::from_static(vec![("huggingface".to_owned(), features.to_string())]);
         // Pictures are compressed already.
-        let writer = ParquetWriter::new(file).with_compression(ParquetCompression::Uncompressed);
+        let writer = ParquetWriter::new(&mut *file).with_compression(ParquetCompression::Uncompressed);
         writer.with_key_value_metadata(Some(note)).finish(&mut frame).map_err(broken)?;
-        Ok(())
+        hide_own_types(file).map_err(|error| DatasetError::io(path, error))
     })
 }
 
+/// Renames the key of the writer's own column types, which is the last of its kind in the footer.
+fn hide_own_types(file: &mut File) -> std::io::Result<()> {
+    let mut end = [0; 8];
+    file.seek(SeekFrom::End(-8))?;
+    file.read_exact(&mut end)?;
+    let length = u32::from_le_bytes([end[0], end[1], end[2], end[3]]);
+    let start = file.seek(SeekFrom::End(-8 - i64::from(length)))?;
+    let mut footer = vec![0; length as usize];
+    file.read_exact(&mut footer)?;
+    if let Some(at) = footer.windows(OWN_TYPES_KEY.len()).rposition(|window| window == OWN_TYPES_KEY) {
+        file.seek(SeekFrom::Start(start + at as u64))?;
+        file.write_all(UNKNOWN_KEY)?;
+    }
+    Ok(())
+}
+
 /// What the key `huggingface` of the file says, so that pictures are recognised.
-fn features() -> Value {
+fn features(with_responses: bool) -> Value {
     let text = json!({"dtype": "string", "_type": "Value"});
     let mut features = Map::new();
     for name in ["id", "task", "prompt"] {
@@ -149,6 +184,9 @@ fn features() -> Value {
     features.insert("images".to_owned(), json!({"feature": {"_type": "Image"}, "_type": "List"}));
     for name in ["answer", "ground_truth", "messages", "rubric", "tools", "columns"] {
         features.insert(name.to_owned(), text.clone());
+    }
+    if with_responses {
+        features.insert(RESPONSE_COLUMN.to_owned(), text);
     }
     json!({"info": {"features": features}})
 }
@@ -162,7 +200,7 @@ fn frame(queries: &[Query]) -> PolarsResult<DataFrame> {
         Some(Value::String(text)) => Some(text.clone()),
         other => other.as_ref().map(ToString::to_string),
     };
-    let columns = vec![
+    let mut columns = vec![
         texts("id", &|query| Some(query.id.clone())),
         texts("task", &|query| Some(query.task.clone())),
         texts("prompt", &|query| Some(prompt_text(&query.messages))),
@@ -172,9 +210,23 @@ fn frame(queries: &[Query]) -> PolarsResult<DataFrame> {
         texts("messages", &|query| needs_messages(query).then(|| json!(query.messages).to_string())),
         texts("rubric", &|query| query.rubric.clone()),
         texts("tools", &|query| (!query.tools.is_empty()).then(|| json!(query.tools).to_string())),
-        texts("columns", &|query| Some(Value::Object(query.columns.clone()).to_string())),
+        texts("columns", &|query| Some(Value::Object(further(query)).to_string())),
     ];
+    if queries.iter().any(|query| response(query).is_some()) {
+        columns.push(texts(RESPONSE_COLUMN, &|query| response(query).map(str::to_owned)));
+    }
     DataFrame::new(queries.len(), columns)
+}
+
+/// The response to imitate, if the query has one.
+fn response(query: &Query) -> Option<&str> {
+    query.columns.get(RESPONSE_COLUMN).and_then(Value::as_str)
+}
+
+/// The columns that have none of their own in the file.
+fn further(query: &Query) -> Map<String, Value> {
+    let own = |name: &str| name == RESPONSE_COLUMN && response(query).is_some();
+    query.columns.iter().filter(|(name, _)| !own(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The text of a conversation with `<image>` marks.
@@ -230,6 +282,8 @@ mod tests {
         queries[0].rubric = Some("strict".to_owned());
         queries[1].tools = vec!["zoom".to_owned()];
         queries[2].ground_truth = None;
+        queries[3].columns.insert(RESPONSE_COLUMN.to_owned(), "7</think>7".into());
+        queries[5].columns.insert(RESPONSE_COLUMN.to_owned(), "</think>3".into());
         let asked = queries[3].messages[0].clone();
         queries[3].messages = vec![Message { role: Role::System, content: vec![Part::text("Be brief.")] }, asked];
         let two = queries[6].images[0].clone();
@@ -259,6 +313,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("huggingface") && text.contains(r#""_type":"Image""#));
+        assert!(!text.contains("ARROW:schema"), "it would hide the features from Arrow");
     }
 
     #[test]

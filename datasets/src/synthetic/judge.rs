@@ -47,11 +47,53 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
         prompt: judge_prompt(&pair.reference, &pair.answer),
         reward_kind: "verdict",
         ground_truth: verdict.into(),
-        working: String::new(),
+        working: side_by_side(&pair.reference, &pair.answer, joint(language)),
         answer: json!({"verdict": verdict}).to_string(),
         facts: json!({"reference": pair.reference, "answer": pair.answer, "kind": kind}),
         columns,
         painting: None,
+    }
+}
+
+/// The worked line: every word of the reference beside the word of the answer that should be the same, and whether it
+/// is: `two two= red red= circles circle!, one one= blue blue= square square=`.
+///
+/// Copying and comparing neighbours is what a small policy learns; comparing over a distance is not.
+fn side_by_side(reference: &str, answer: &str, joint: &str) -> String {
+    let references: Vec<&str> = reference.split(joint).collect();
+    let mut left: Vec<&str> = answer.split(joint).collect();
+    // Equal parts belong together; what is left over is compared in order.
+    let mut beside: Vec<Option<&str>> = references
+        .iter()
+        .map(|part| left.iter().position(|other| other == part).map(|place| left.remove(place)))
+        .collect();
+    for place in beside.iter_mut().filter(|place| place.is_none()) {
+        *place = (!left.is_empty()).then(|| left.remove(0));
+    }
+    let told = references.iter().zip(beside).map(|(part, other)| word_by_word(part, other.unwrap_or_default()));
+    let extra = left.iter().map(|other| word_by_word("", other));
+    told.chain(extra).collect::<Vec<_>>().join(",")
+}
+
+fn word_by_word(one: &str, other: &str) -> String {
+    let (one, other) = (words(one), words(other));
+    let pairs = (0..one.len().max(other.len())).map(|at| (one.get(at), other.get(at)));
+    let told = pairs.map(|(one, other)| {
+        let mark = if one == other { '=' } else { '!' };
+        let said = [one, other].into_iter().flatten().map(|word| format!(" {word}")).collect::<String>();
+        format!("{said}{mark}")
+    });
+    told.collect()
+}
+
+/// Words, names, digits, or pairs of Chinese characters.
+fn words(text: &str) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    if text.contains([' ', '>']) || text.chars().all(|letter| letter.is_ascii_alphabetic()) {
+        text.split([' ', '>']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    } else {
+        let width = if text.is_ascii() { 1 } else { 2 };
+        letters.chunks(width).map(|word| word.iter().collect()).collect()
     }
 }
 
@@ -247,6 +289,28 @@ mod tests {
                 let yes = verdicts.iter().filter(|&&yes| yes).count() as f64 / verdicts.len() as f64;
                 assert!((0.4..0.6).contains(&yes), "{split} {kind}: {yes}");
             }
+        }
+    }
+
+    #[test]
+    fn the_worked_line_finds_what_differs() {
+        let lines = [
+            ("85", "58", " 8 5! 5 8!"),
+            ("Ann>Bob", "Ann", " Ann Ann= Bob!"),
+            (
+                "two red circles and one blue square",
+                "one blue square and two red circle",
+                " two two= red red= circles circle!, one one= blue blue= square square=",
+            ),
+            (
+                "one red circle",
+                "one red circle and two blue stars",
+                " one one= red red= circle circle=, two! blue! stars!",
+            ),
+            ("两个红色圆形", "两个蓝色圆形", " 两个 两个= 红色 蓝色! 圆形 圆形="),
+        ];
+        for (reference, answer, line) in lines {
+            assert_eq!(super::side_by_side(reference, answer, " and "), line);
         }
     }
 

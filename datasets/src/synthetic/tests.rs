@@ -39,7 +39,7 @@ proptest! {
         prop_assert!(!is_correct(&careful.query, ""));
         prop_assert!(!is_correct(&careful.query, "I do not know"));
         let question = task_of_question(&careful.query);
-        let works = !matches!(question, Task::Describe | Task::Judge);
+        let works = question != Task::Describe;
         prop_assert_eq!(!careful.response.starts_with("</think>"), works);
     }
 
@@ -155,5 +155,5 @@ const GOLDEN: [&str; 9] = [
     "Fay is taller than Eve. Bob is taller than Fay. Who is tallest? -> Bob>Fay>Eve</think>Bob",
     "Describe the picture. -> </think>three green stars and one blue triangle",
     "Describe the 图片. -> </think>three green triangles and one red square",
-    "Reference: Dan>Eve>Fay\nAnswer: Dan>Eve>Fay>Bob\nSame? -> </think>{\"verdict\":\"no\"}",
+    "Reference: Dan>Eve>Fay\nAnswer: Dan>Eve>Fay>Bob\nSame? ->  Dan Dan= Eve Eve= Fay Fay= Bob!</think>{\"verdict\":\"no\"}",
 ];
