@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::processor::Processor;
 
 /// The names of the embedded presets.
-pub const PRESETS: [&str; 1] = ["tiny"];
+pub const PRESETS: [&str; 2] = ["tiny", "judge"];
 
 /// A policy with its processor.
 #[derive(Debug)]
@@ -23,14 +23,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a preset (with random weights from `seed`) or a checkpoint folder.
+    /// Opens a preset (`tiny` with random weights from `seed`, `judge` with its trained ones) or a checkpoint folder.
     ///
     /// # Errors
     /// When there is no such preset or folder, or its files are wrong.
     pub fn open(name: &str, seed: u64, device: &Device) -> Result<Self> {
         let folder = Path::new(name);
-        if name == "tiny" {
-            return tiny(seed, device);
+        if PRESETS.contains(&name) {
+            return preset(name, seed, device);
         }
         // A run's checkpoint keeps the policy beside the trainer's state.
         let inner = folder.join("policy");
@@ -70,8 +70,11 @@ macro_rules! embedded {
     };
 }
 
-/// The quickstart's policy: the architecture of Qwen3-VL with about 1.7 million parameters.
-fn tiny(seed: u64, device: &Device) -> Result<Model> {
+/// The weights of the preset `judge`, in bf16: what `configs/judge.toml` makes.
+const JUDGE_WEIGHTS: &[u8] = include_bytes!("../presets/judge/model.safetensors");
+
+/// A small policy: the architecture of Qwen3-VL with about 1.7 million parameters.
+fn preset(name: &str, seed: u64, device: &Device) -> Result<Model> {
     let files = embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json");
     let tokenizer = crate::processor::Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
     let id = |token: &str| {
@@ -109,5 +112,9 @@ fn tiny(seed: u64, device: &Device) -> Result<Model> {
         tied_head: true,
     };
     let processor = Processor::from_files(files, &config)?;
-    Ok(Model { policy: Policy::random(config, seed, device), processor })
+    let policy = match name {
+        "judge" => Policy::from_bytes(config, JUDGE_WEIGHTS, "the preset `judge`", device)?,
+        _ => Policy::random(config, seed, device),
+    };
+    Ok(Model { policy, processor })
 }

@@ -30,7 +30,7 @@ mod truth;
 pub mod verify;
 
 pub use error::{Result, RewardError};
-pub use judge::{Calibration, Endpoints, Judge, JudgeConfig, LabelledPair};
+pub use judge::{Calibration, CalibrationConfig, Endpoints, Judge, JudgeConfig, LabelledPair};
 pub use registry::{Registry, RewardConfig};
 pub use reward::{Item, Reward, RewardSpec};
 pub use rubric::{OnFailure, Rubric, RubricConfig};

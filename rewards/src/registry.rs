@@ -329,7 +329,9 @@ mod tests {
                     let shown = synthetic::demonstration(task, 11, index, style);
                     let whole = Transcript { thinking_open: true, ..Transcript::of_answer("q", &shown.response) };
                     assert_eq!(value("truth", &shown.query, &whole), Some(1.0), "{task}: {}", shown.response);
-                    for penalty in ["language", "repetition"] {
+                    // A judge's working puts the words of two texts side by side: it is no prose.
+                    let penalties = if task == Task::Judge { &[][..] } else { &["language", "repetition"] };
+                    for penalty in penalties {
                         assert_eq!(
                             value(penalty, &shown.query, &whole),
                             Some(0.0),

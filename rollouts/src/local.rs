@@ -42,14 +42,40 @@ impl LocalEngine {
         sampling: &Sampling,
         sink: &mut dyn FnMut(usize, Group),
     ) -> Result<(), PolicyError> {
+        let mut open: Vec<Vec<Rollout>> = requests.iter().map(|_| Vec::new()).collect();
+        self.sample_each(policy, requests, sampling, &mut |index, rollout| {
+            let group = &mut open[index];
+            group.push(rollout);
+            if group.len() == requests[index].seeds.len() {
+                let mut rollouts = std::mem::take(group);
+                rollouts.sort_by_key(|rollout| rollout.sample);
+                sink(index, Group { query_id: requests[index].query_id.clone(), rollouts });
+            }
+        })
+    }
+
+    /// The same, but `sink` gets every rollout as soon as it has ended, while others are still being sampled.
+    ///
+    /// # Errors
+    /// As [`LocalEngine::sample`].
+    pub fn sample_each(
+        &self,
+        policy: &Policy,
+        requests: &[Request],
+        sampling: &Sampling,
+        sink: &mut dyn FnMut(usize, Rollout),
+    ) -> Result<(), PolicyError> {
         let mut start = 0;
         while start < requests.len() {
-            let branches = requests[start].seeds.len().max(1);
-            let count = (self.max_rows / branches).max(1);
+            let branches = requests[start].seeds.len();
+            let count = (self.max_rows / branches.max(1)).max(1);
             let same =
                 requests[start..].iter().take(count).take_while(|request| request.seeds.len() == branches).count();
             let end = start + same.max(1);
-            self.sample_chunk(policy, requests, start..end, sampling, sink)?;
+            if branches > 0 && sampling.max_new_tokens > 0 {
+                let some = &requests[start..end];
+                self.sample_chunk(policy, some, sampling, &mut |index, rollout| sink(start + index, rollout))?;
+            }
             start = end;
         }
         Ok(())
@@ -59,24 +85,15 @@ impl LocalEngine {
         &self,
         policy: &Policy,
         requests: &[Request],
-        chunk: std::ops::Range<usize>,
         sampling: &Sampling,
-        sink: &mut dyn FnMut(usize, Group),
+        sink: &mut dyn FnMut(usize, Rollout),
     ) -> Result<(), PolicyError> {
-        let some = &requests[chunk.clone()];
-        let branches = some[0].seeds.len();
-        let mut groups: Vec<Vec<Rollout>> = vec![Vec::with_capacity(branches); some.len()];
-        if branches == 0 || sampling.max_new_tokens == 0 {
-            for (index, request) in some.iter().enumerate() {
-                sink(chunk.start + index, Group { query_id: request.query_id.clone(), rollouts: Vec::new() });
-            }
-            return Ok(());
-        }
-        let prompts: Vec<_> = some.iter().map(|request| &request.prompt).collect();
+        let prompts: Vec<_> = requests.iter().map(|request| &request.prompt).collect();
         let merge = policy.config.vision.spatial_merge_size;
         let nexts: Vec<u32> = prompts.iter().map(|prompt| positions(prompt, merge).next).collect();
+        let branches = requests[0].seeds.len();
         let mut decoding = policy.start_decoding(&prompts, branches, sampling.max_new_tokens)?;
-        let mut rows = start_rows(some);
+        let mut rows = start_rows(requests);
         for step in 0..sampling.max_new_tokens {
             let fed: Vec<(u32, u32)> = rows
                 .iter()
@@ -88,23 +105,22 @@ impl LocalEngine {
             let (ids, at): (Vec<u32>, Vec<u32>) = fed.into_iter().unzip();
             let logits = floats(policy.decode(&mut decoding, &ids, &at));
             let width = logits.len() / rows.len();
-            for (row, logits) in rows.iter_mut().zip(logits.chunks(width)) {
+            for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| !row.finished()) {
                 row.take(logits, sampling, &self.stop_ids);
+                if row.finished() {
+                    sink(row.request, row.record());
+                }
             }
             let unfinished = rows.iter().filter(|row| !row.finished()).count();
             if unfinished == 0 {
-                break;
+                return Ok(());
             }
             if (unfinished as f64) < COMPACT_BELOW * rows.len() as f64 {
-                rows = compact(&mut decoding, rows, &mut groups);
+                rows = compact(&mut decoding, rows);
             }
         }
-        for row in rows {
-            row.close(&mut groups);
-        }
-        for (index, mut rollouts) in groups.into_iter().enumerate() {
-            rollouts.sort_by_key(|rollout| rollout.sample);
-            sink(chunk.start + index, Group { query_id: some[index].query_id.clone(), rollouts });
+        for row in rows.iter().filter(|row| !row.finished()) {
+            sink(row.request, row.record());
         }
         Ok(())
     }
@@ -141,9 +157,6 @@ impl Row {
     }
 
     fn take(&mut self, logits: &[f32], sampling: &Sampling, stop_ids: &[u32]) {
-        if self.finished() {
-            return;
-        }
         let draw = self.sampler.draw(logits, sampling);
         self.rollout.tokens.push(draw.token);
         self.rollout.log_probs.push(draw.log_prob);
@@ -154,17 +167,20 @@ impl Row {
         }
     }
 
-    fn close(mut self, groups: &mut [Vec<Rollout>]) {
+    /// The record of the sample, with its means.
+    fn record(&self) -> Rollout {
         let tokens = self.rollout.tokens.len().max(1) as f64;
-        self.rollout.entropy = (self.entropy_sum / tokens) as f32;
-        self.rollout.removed_mass = (self.removed_sum / tokens) as f32;
-        groups[self.request].push(self.rollout);
+        Rollout {
+            entropy: (self.entropy_sum / tokens) as f32,
+            removed_mass: (self.removed_sum / tokens) as f32,
+            ..self.rollout.clone()
+        }
     }
 }
 
 /// Drops finished rows: prompts without unfinished rows leave, the others go on with equally many branches each, where
 /// finished ones fill up what is missing.
-fn compact(decoding: &mut Decoding, rows: Vec<Row>, groups: &mut [Vec<Rollout>]) -> Vec<Row> {
+fn compact(decoding: &mut Decoding, rows: Vec<Row>) -> Vec<Row> {
     let branches = decoding.branches();
     let prompts = rows.len() / branches;
     let unfinished =
@@ -187,9 +203,6 @@ fn compact(decoding: &mut Decoding, rows: Vec<Row>, groups: &mut [Vec<Rollout>])
     let mut remaining = Vec::with_capacity(kept.len() * width);
     for (prompt, some) in &kept {
         remaining.extend(some.iter().filter_map(|branch| left[prompt * branches + branch].take()));
-    }
-    for row in left.into_iter().flatten() {
-        row.close(groups);
     }
     remaining
 }

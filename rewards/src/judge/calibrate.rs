@@ -1,10 +1,51 @@
 //! How far a judge agrees with what is known: measured before it is trusted with a reward.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use sapo_datasets::Query;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Judge;
 use crate::concurrent::all;
 use crate::error::{Result, RewardError};
+
+/// Where labelled items come from: queries whose columns say what is right, what was answered, and whether that is the
+/// same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationConfig {
+    /// A file, a folder or a generated task with its split and slice, such as `synthetic:judge@test[0:900]`.
+    pub data: String,
+    /// Columns with the value that they must have: the kind of item that is judged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub only: BTreeMap<String, String>,
+    /// The seed of generated items.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl CalibrationConfig {
+    /// The labelled items.
+    ///
+    /// # Errors
+    /// When the data cannot be read, or an item has no label.
+    pub fn pairs(&self) -> Result<Vec<LabelledPair>> {
+        let fault = |error: String| RewardError::Judge(format!("calibration.data = \"{}\": {error}", self.data));
+        let source = sapo_datasets::open(&self.data, self.seed).map_err(|error| fault(error.to_string()))?;
+        if source.len().is_none() {
+            return Err(fault("is unlimited; say how many items by a slice such as [0:400]".to_owned()));
+        }
+        let mut pairs = Vec::new();
+        for query in source.iter() {
+            let query = query.map_err(|error| fault(error.to_string()))?;
+            if self.only.iter().all(|(column, wanted)| query.columns.get(column).is_some_and(|value| value == wanted)) {
+                pairs.push(LabelledPair::of(&query).map_err(fault)?);
+            }
+        }
+        Ok(pairs)
+    }
+}
 
 /// A pair of which it is known whether both say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +58,25 @@ pub struct LabelledPair {
     pub answer: String,
     /// Whether the answer says the same.
     pub same: bool,
+}
+
+impl LabelledPair {
+    /// The pair that a query describes: the columns `reference` and `answer` (those of a generated pair lie in `facts`),
+    /// and the ground truth `yes` or `no`.
+    fn of(query: &Query) -> std::result::Result<Self, String> {
+        let facts = query.columns.get("facts");
+        let text = |column: &str| {
+            let value = query.columns.get(column).or_else(|| facts.and_then(|facts| facts.get(column)));
+            let missing = || format!("item `{}` has no text in its column `{column}`", query.id);
+            value.and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
+        };
+        let same = match query.ground_truth.as_ref().and_then(Value::as_str) {
+            Some("yes") => true,
+            Some("no") => false,
+            _ => return Err(format!("the ground truth of item `{}` is neither `yes` nor `no`", query.id)),
+        };
+        Ok(Self { question: query.question(), reference: text("reference")?, answer: text("answer")?, same })
+    }
 }
 
 /// How far verdicts agree with labels.

@@ -106,6 +106,16 @@ impl Client {
         })
     }
 
+    /// Whether anybody listens at the endpoint, whatever it replies.
+    pub(super) async fn reach(&self) -> std::result::Result<(), String> {
+        let url = self.url.replace("/chat/completions", "/models");
+        match timeout(Duration::from_secs(2 * CONNECT_SECS), self.http.get(&url).send()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("{url} cannot be reached: {}", innermost(&error))),
+            Err(_) => Err(format!("{url} does not reply")),
+        }
+    }
+
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -213,10 +223,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Try {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
+        let cause = innermost(error);
         let message = format!("{} cannot be reached: {cause}; is the judge running?", self.url);
         Try::Busy { kind: FailureKind::Unreachable, message, after: None }
     }
@@ -230,4 +237,13 @@ fn read(reply: &str) -> std::result::Result<Try, String> {
     verdict(content)
         .map(Try::Verdict)
         .ok_or_else(|| format!("no verdict in the judge's reply: {}", shortened(content.trim())))
+}
+
+/// The last of the reasons that an error gives: the words of the system.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }

@@ -21,7 +21,7 @@ use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
 use cache::Cache;
-pub use calibrate::{Calibration, LabelledPair};
+pub use calibrate::{Calibration, CalibrationConfig, LabelledPair};
 use client::Client;
 pub use prefilter::refused;
 pub use prompt::{Prompt, PromptParts};
@@ -43,6 +43,9 @@ pub struct JudgeConfig {
     pub prompt: String,
     /// The phase does not start when the judge agrees less than this with the rule on labelled items.
     pub min_balanced_accuracy: f64,
+    /// The labelled items on which that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationConfig>,
     /// Requests at a time.
     pub max_concurrency: usize,
     /// Seconds for one request.
@@ -73,6 +76,7 @@ impl Default for JudgeConfig {
             model: "judge".to_owned(),
             prompt: "reference-v1".to_owned(),
             min_balanced_accuracy: 0.9,
+            calibration: None,
             max_concurrency: 8,
             timeout_secs: 60.0,
             deadline_secs: 180.0,
@@ -179,6 +183,17 @@ impl Judge {
             cache_hits: self.cache.hits(),
             refused: self.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether its server can be reached at all.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn reach(&self) -> Result<()> {
+        self.client.reach().await.map_err(|reason| {
+            let remedy = "start the server, or point `endpoint` at one that runs";
+            RewardError::reward(&self.spec.name, format!("the judge at {reason}; {remedy}"))
+        })
     }
 
     /// Whether `answer` states the same as `reference`, as the judge says.
