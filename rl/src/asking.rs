@@ -1,19 +1,26 @@
 //! Between queries and rollouts: prompts for the engine, transcripts and scores of what came back.
 
+use std::sync::Arc;
+
 use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Processor};
 use sapo_policies::{Model, PolicyInput};
-use sapo_rewards::{Registry, Rubric, RubricConfig, Score};
-use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
+use sapo_rewards::Score;
+use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
 use serde_json::{Value, json};
 
-use crate::error::Result;
+use crate::error::{Result, RunError};
+use crate::scoring::{Pending, Rubrics, Scorer};
 
 /// The policy's input of a query.
 ///
 /// # Errors
-/// When a picture or the text cannot be used.
+/// When a picture or the text cannot be used; the message names the query.
 pub fn encode(processor: &Processor, query: &Query) -> Result<PolicyInput> {
+    input(processor, query).map_err(|error| RunError::User(format!("query `{}`: {error}", query.id)))
+}
+
+fn input(processor: &Processor, query: &Query) -> Result<PolicyInput> {
     let messages: Vec<ChatMessage> = query.messages.iter().map(chat_message).collect();
     let pictures =
         query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
@@ -68,7 +75,8 @@ pub struct Place<'a> {
     pub decode_rows: usize,
 }
 
-/// Samples answers to queries and scores them; `progress(done)` is told how many queries are answered.
+/// Samples answers to queries and scores them while others are still being sampled; `progress(done)` is told how many
+/// rollouts have ended.
 ///
 /// # Errors
 /// When a query cannot be encoded.
@@ -76,45 +84,55 @@ pub fn ask(
     model: &Model,
     queries: Vec<Query>,
     sampling: &Sampling,
-    rubric: &RubricConfig,
+    scorer: &Scorer,
+    rubrics: &Rubrics,
     place: Place<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Answered>> {
-    let rubric = Rubric::new(rubric, &Registry::rules())?;
+    let queries: Vec<Arc<Query>> = queries.into_iter().map(Arc::new).collect();
     let mut requests = Vec::with_capacity(queries.len());
     for query in &queries {
         let seeds = (0..place.samples).map(|sample| seed_of(place.seed, place.name, &query.id, sample)).collect();
         requests.push(Request { query_id: query.id.clone(), prompt: encode(&model.processor, query)?, seeds });
     }
     let engine = LocalEngine { stop_ids: model.processor.stop_ids().to_vec(), max_rows: place.decode_rows };
-    let mut groups: Vec<Option<Group>> = vec![None; requests.len()];
+    let mut open: Vec<Vec<(Rollout, Transcript, Pending)>> = requests.iter().map(|_| Vec::new()).collect();
     let mut done = 0;
-    engine.sample(&model.policy, &requests, sampling, &mut |index, group| {
-        groups[index] = Some(group);
+    engine.sample_each(&model.policy, &requests, sampling, &mut |index, rollout| {
+        let query = &queries[index];
+        let transcript = transcript(model, query, &rollout, sampling);
+        let pending = scorer.start(rubrics.of(query), Arc::clone(query), transcript.clone());
+        open[index].push((rollout, transcript, pending));
         done += 1;
         progress(done);
     })?;
-    let answered = queries.into_iter().zip(requests).zip(groups).map(|((query, request), group)| {
-        let rollouts = group.map(|group| group.rollouts).unwrap_or_default();
-        let answers = rollouts.into_iter().map(|rollout| judge(model, &query, rollout, sampling, &rubric)).collect();
-        Answered { query, prompt: request.prompt, answers }
-    });
-    Ok(answered.collect())
+    let mut answered = Vec::with_capacity(queries.len());
+    for ((query, request), mut rollouts) in queries.into_iter().zip(requests).zip(open) {
+        rollouts.sort_by_key(|(rollout, ..)| rollout.sample);
+        let mut answers = Vec::with_capacity(rollouts.len());
+        for (rollout, transcript, pending) in rollouts {
+            let score = scorer.finish(pending)?;
+            let with_working = !transcript.reasoning().trim().is_empty();
+            let text = transcript.turns.into_iter().map(|turn| turn.text).collect();
+            answers.push(Answer { score, rollout, text, with_working });
+        }
+        let query = Arc::try_unwrap(query).unwrap_or_else(|shared| Query::clone(&shared));
+        answered.push(Answered { query, prompt: request.prompt, answers });
+    }
+    Ok(answered)
 }
 
-fn judge(model: &Model, query: &Query, rollout: Rollout, sampling: &Sampling, rubric: &Rubric) -> Answer {
+fn transcript(model: &Model, query: &Query, rollout: &Rollout, sampling: &Sampling) -> Transcript {
     let ended = usize::from(rollout.stop == StopReason::Eos);
     let text = model.processor.decode(&rollout.tokens[..rollout.tokens.len() - ended], true);
-    let transcript = Transcript {
+    Transcript {
         query_id: query.id.clone(),
-        turns: vec![Turn { role: Role::Assistant, text: text.clone() }],
+        turns: vec![Turn { role: Role::Assistant, text }],
         calls: Vec::new(),
         tokens: rollout.tokens.len(),
         token_limit: sampling.max_new_tokens,
         stop: rollout.stop,
         pictures: Vec::new(),
         thinking_open: model.processor.thinking_open(),
-    };
-    let with_working = !transcript.reasoning().trim().is_empty();
-    Answer { score: rubric.score_by_rules(query, &transcript), rollout, text, with_working }
+    }
 }

@@ -1,10 +1,11 @@
 //! The configuration of a run: TOML files merged left to right, then `key=value` overrides; closed, checked, saved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sapo_datasets::Task;
-use sapo_rewards::RubricConfig;
+use sapo_policies::weights::WeightFormat;
+use sapo_rewards::{Endpoints, RewardConfig, RubricConfig, registry};
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -35,6 +36,9 @@ pub struct Config {
     pub run: RunConfig,
     /// The policy.
     pub policy: PolicyConfig,
+    /// Rewards with options, by name; kinds that need no options are there under their own names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, RewardConfig>,
     /// How answers are scored, by name.
     pub rubrics: BTreeMap<String, RubricConfig>,
     /// Sections of the run, by name; `run.phases` orders them.
@@ -56,6 +60,18 @@ pub struct RunConfig {
     pub seed: u64,
     /// Names of phases, in order.
     pub phases: Vec<String>,
+    /// Where tensors live: `cpu`, or `cuda:0` in a build with the feature `cuda`.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// Steps between two checkpoints within a phase; every phase and evaluation ends with one as well.
+    #[serde(default = "checkpoint_every")]
+    pub checkpoint_every: u64,
+    /// How many checkpoints are kept: the newest ones.
+    #[serde(default = "keep_checkpoints")]
+    pub keep_checkpoints: usize,
+    /// How long a full disk is waited for before the run stops.
+    #[serde(default = "disk_wait_secs")]
+    pub disk_wait_secs: u64,
     /// Rows of a micro-batch at most; bounds memory.
     #[serde(default = "token_budget")]
     pub token_budget: usize,
@@ -70,6 +86,9 @@ pub struct RunConfig {
 pub struct PolicyConfig {
     /// A preset, or a checkpoint folder.
     pub model: String,
+    /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<WeightFormat>,
 }
 
 /// A share of one task in a batch.
@@ -80,6 +99,9 @@ pub struct Mix {
     pub task: Task,
     /// Its share, relative to the others.
     pub share: f64,
+    /// Columns with the value that they must have, to train on one kind of the task's queries alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub only: BTreeMap<String, String>,
 }
 
 /// A section of a run.
@@ -92,6 +114,17 @@ pub enum PhaseConfig {
     Curate(CurateConfig),
     /// Reinforcement learning.
     Rl(RlConfig),
+}
+
+impl PhaseConfig {
+    /// The name under which the evaluation after it stands in the table.
+    pub fn eval_after(&self) -> Option<&str> {
+        match self {
+            Self::Sft(phase) => phase.eval_after.as_deref(),
+            Self::Curate(_) => None,
+            Self::Rl(phase) => phase.eval_after.as_deref(),
+        }
+    }
 }
 
 /// Supervised learning.
@@ -152,6 +185,12 @@ pub struct RlConfig {
     pub sampling: Sampling,
     /// The rubric.
     pub rubric: String,
+    /// Rubrics of tasks that have another one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rubrics: BTreeMap<Task, String>,
+    /// More failed rewards than this share of a step's rollouts stop the run.
+    #[serde(default = "max_failed_share")]
+    pub max_failed_share: f64,
     /// Algorithm.
     pub algorithm: AlgorithmConfig,
     /// What advantages are divided by.
@@ -179,6 +218,9 @@ pub struct RlConfig {
 pub struct EvalConfig {
     /// Tasks.
     pub tasks: Vec<Task>,
+    /// Further tasks that get a row each, but are no part of `all`: what is judged or provoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Task>,
     /// Test queries of each task.
     pub queries_per_task: usize,
     /// Samples of each query at temperature 1; one greedy answer comes on top.
@@ -191,8 +233,40 @@ pub struct EvalConfig {
     pub seed: u64,
 }
 
+impl EvalConfig {
+    /// All queries of an evaluation.
+    pub fn queries(&self) -> usize {
+        (self.tasks.len() + self.apart.len()) * self.queries_per_task
+    }
+
+    /// Sampled rollouts of all of them.
+    pub fn rollouts(&self) -> usize {
+        self.queries() * self.samples
+    }
+}
+
 fn runs() -> PathBuf {
     PathBuf::from("runs")
+}
+
+fn cpu() -> String {
+    "cpu".to_owned()
+}
+
+fn checkpoint_every() -> u64 {
+    100
+}
+
+fn keep_checkpoints() -> usize {
+    2
+}
+
+fn disk_wait_secs() -> u64 {
+    600
+}
+
+fn max_failed_share() -> f64 {
+    0.2
 }
 
 fn token_budget() -> usize {
@@ -253,12 +327,26 @@ impl Config {
         let must = |holds: bool, key: String, reason: &str| if holds { Ok(()) } else { Err(fault(key, reason)) };
         must(plain, "run.name".to_owned(), "must be a plain folder name")?;
         must(!self.run.phases.is_empty(), "run.phases".to_owned(), "names no phase")?;
+        let counts = [
+            ("token_budget", self.run.token_budget),
+            ("decode_rows", self.run.decode_rows),
+            ("keep_checkpoints", self.run.keep_checkpoints),
+            ("checkpoint_every", self.run.checkpoint_every as usize),
+        ];
+        for (key, count) in counts {
+            must(count > 0, format!("run.{key}"), "must not be 0")?;
+        }
+        crate::device::check(&self.run.device).map_err(|reason| fault("run.device", reason))?;
+        self.check_rubrics()?;
         self.rubric("eval.rubric", &self.eval.rubric)?;
         let evaluated = self.eval.queries_per_task > 0
             && self.eval.samples > 0
             && self.eval.max_new_tokens > 0
             && !self.eval.tasks.is_empty();
         must(evaluated, "eval".to_owned(), "tasks, queries_per_task, samples and max_new_tokens must not be 0")?;
+        let mut once = BTreeSet::new();
+        let each_once = self.eval.tasks.iter().chain(&self.eval.apart).all(|task| once.insert(*task));
+        must(each_once, "eval.apart".to_owned(), "a task may be named once in `tasks` and `apart` together")?;
         for name in &self.run.phases {
             let place = format!("phases.{name}");
             let phase = self.phases.get(name).ok_or_else(|| {
@@ -294,6 +382,19 @@ impl Config {
                 }
                 PhaseConfig::Rl(rl) => {
                     self.rubric(&format!("{place}.rubric"), &rl.rubric)?;
+                    for (task, rubric) in &rl.rubrics {
+                        self.rubric(&format!("{place}.rubrics.{task}"), rubric)?;
+                    }
+                    must(
+                        self.judges_of(rl).len() <= 1,
+                        format!("{place}.rubrics"),
+                        "use more than one judge; a phase has one",
+                    )?;
+                    must(
+                        (0.0..=1.0).contains(&rl.max_failed_share),
+                        format!("{place}.max_failed_share"),
+                        "must be between 0 and 1",
+                    )?;
                     if let Some(reason) = rl.algorithm.fault() {
                         return Err(fault(format!("{place}.algorithm"), reason));
                     }
@@ -333,6 +434,43 @@ impl Config {
             place,
             format!("names `{name}`, which is no rubric{}", nearest(name, self.rubrics.keys().map(String::as_str))),
         ))
+    }
+
+    /// Builds every reward and rubric once, without asking anybody anything.
+    fn check_rubrics(&self) -> Result<(), ConfigError> {
+        let served = registry::served_judges(&self.rewards);
+        let nowhere = served.into_iter().map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned())).collect();
+        let rewards = sapo_rewards::Registry::build(&self.rewards, &Endpoints(nowhere));
+        let rewards = rewards.map_err(|error| fault("rewards", error.to_string()))?;
+        for (name, rubric) in &self.rubrics {
+            sapo_rewards::Rubric::new(rubric, &rewards)
+                .map_err(|error| fault(format!("rubrics.{name}"), error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The rubrics of a phase with the tasks that they score.
+    pub fn rubrics_of<'a>(&'a self, phase: &'a RlConfig) -> BTreeMap<Task, &'a RubricConfig> {
+        let of_task = |task: &Task| &self.rubrics[phase.rubrics.get(task).unwrap_or(&phase.rubric)];
+        phase.tasks.iter().map(|task| (*task, of_task(task))).collect()
+    }
+
+    /// The judges that a phase's rubrics ask, by name, each with the tasks that it judges.
+    pub fn judges_of<'a>(&'a self, phase: &'a RlConfig) -> BTreeMap<&'a str, Vec<Task>> {
+        let mut judges: BTreeMap<&'a str, Vec<Task>> = BTreeMap::new();
+        for (task, rubric) in self.rubrics_of(phase) {
+            for name in crate::scoring::used_rewards([rubric]) {
+                if matches!(self.rewards.get(name), Some(RewardConfig::Judge(_))) {
+                    judges.entry(name).or_default().push(task);
+                }
+            }
+        }
+        judges
+    }
+
+    /// The run's folder.
+    pub fn run_path(&self) -> PathBuf {
+        self.run.dir.join(&self.run.name)
     }
 
     /// The resolved configuration as TOML; composing it again gives the same configuration.
@@ -409,6 +547,7 @@ mod tests {
         assert!(error("run.seed=high").contains("seed"));
         assert!(error("phases.reasoning.rubric=reasonin").contains("did you mean `reasoning`"));
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
+        assert!(error(r#"eval.apart=["arith"]"#).contains("eval.apart: a task may be named once"));
         assert!(error("nonsense").contains("key=value"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
         assert!(missing.to_string().contains("no-such.toml"));

@@ -37,6 +37,9 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A run that was stopped by something outside of it: it goes on from its last checkpoint.
+    #[error("{0}")]
+    Stopped(String),
     /// Anything else that the caller can mend.
     #[error("{0}")]
     User(String),
@@ -49,5 +52,17 @@ impl RunError {
     /// A file that cannot be read or written.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source }
+    }
+
+    /// Whether the disk had no room, which time may mend.
+    pub fn is_disk_full(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. }
+            | Self::Policy(PolicyError::Io { source, .. })
+            | Self::Data(DatasetError::Io { source, .. })
+            | Self::Report(crate::report::ReportError::Write { source, .. }) => source,
+            _ => return false,
+        };
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
     }
 }

@@ -12,6 +12,8 @@ pub mod names {
     pub const SFT_LOSS: &str = "train/loss";
     /// Mean total reward of the scored rollouts.
     pub const REWARD_MEAN: &str = "train/reward/mean";
+    /// What the names of the parts of a reward begin with; `/<part>/mean` follows.
+    pub const REWARD: &str = "train/reward";
     /// Share of scored rollouts that pass.
     pub const PASSED: &str = "train/reward/passed";
     /// Rollouts whose reward failed.
@@ -52,10 +54,14 @@ pub mod names {
     pub const LR: &str = "optim/lr";
     /// Seconds of sampling.
     pub const ROLLOUT_SECS: &str = "time/rollout_secs";
-    /// Seconds of scoring.
+    /// Seconds that scoring took beyond sampling.
     pub const REWARD_SECS: &str = "time/reward_secs";
     /// Seconds of updating.
     pub const UPDATE_SECS: &str = "time/update_secs";
+    /// Sampled tokens a second of sampling.
+    pub const ROLLOUT_SPEED: &str = "perf/rollout_tokens_per_sec";
+    /// Trained answer tokens a second of updating.
+    pub const TRAIN_SPEED: &str = "perf/train_tokens_per_sec";
 }
 
 /// Numbers of one step, by name.
@@ -101,7 +107,16 @@ pub fn metrics_sha256(lines: &[Value]) -> String {
         hash.update(serde_json::to_vec(&kept).unwrap_or_default());
         hash.update(b"\n");
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value below which a share of sorted values lies (nearest rank).

@@ -1,35 +1,49 @@
-//! The run directory: files are appended to, or written aside and renamed.
+//! The run directory: files are appended to, or written aside and renamed; a full disk is waited for.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::error::{Result, RunError};
+use crate::progress::Progress;
+
+/// Seconds between two tries on a full disk, at most.
+const DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// A run's folder.
-#[derive(Clone, Debug)]
-pub struct RunDir {
+#[derive(Clone)]
+pub struct RunDir<'a> {
     path: PathBuf,
+    disk_wait: Duration,
+    progress: &'a dyn Progress,
 }
 
-impl RunDir {
-    /// Creates `dir/name`.
+impl<'a> RunDir<'a> {
+    /// Creates a run's folder. Writing waits up to `disk_wait_secs` for a full disk and says so to `progress`.
     ///
     /// # Errors
     /// When it exists already: nothing is overwritten.
-    pub fn create(dir: &Path, name: &str) -> Result<Self> {
-        std::fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
-        let path = dir.join(name);
-        std::fs::create_dir(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => RunError::User(format!(
-                "the run directory {} exists already; give another name (`run.name=...`) or move it away",
+    pub fn create(path: &Path, disk_wait_secs: u64, progress: &'a dyn Progress) -> Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))?;
+        }
+        std::fs::create_dir(path).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => RunError::User(format!(
+                "the run directory {} exists already; go on with it by --resume, give another name (`run.name=...`), \
+                 or move it away",
                 path.display()
             )),
-            _ => RunError::io(&path, source),
+            _ => RunError::io(path, source),
         })?;
-        Ok(Self { path })
+        Ok(Self::open(path, disk_wait_secs, progress))
+    }
+
+    /// A run's folder that exists.
+    pub fn open(path: &Path, disk_wait_secs: u64, progress: &'a dyn Progress) -> Self {
+        Self { path: path.to_owned(), disk_wait: Duration::from_secs(disk_wait_secs), progress }
     }
 
     /// The folder.
@@ -44,7 +58,7 @@ impl RunDir {
     pub fn file(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))?;
+            self.patiently(|| std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source)))?;
         }
         Ok(path)
     }
@@ -54,19 +68,21 @@ impl RunDir {
     /// # Errors
     /// When they cannot be written.
     pub fn append(&self, name: &str, lines: &[serde_json::Value]) -> Result<()> {
-        let path = self.file(name)?;
         let mut text = String::new();
         for line in lines {
             text.push_str(&line.to_string());
             text.push('\n');
         }
-        let write = |mut file: File| file.write_all(text.as_bytes()).and_then(|()| file.flush());
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(write)
-            .map_err(|source| RunError::io(&path, source))
+        self.append_bytes(name, text.as_bytes())
+    }
+
+    /// Appends bytes to a file: all of them, or none.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn append_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.file(name)?;
+        self.patiently(|| append_whole(&path, bytes).map_err(|source| RunError::io(&path, source)))
     }
 
     /// Writes a JSON file aside and renames it into place.
@@ -86,7 +102,100 @@ impl RunDir {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.file(name)?;
         let aside = path.with_extension("tmp");
-        let written = File::create(&aside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        written.and_then(|()| std::fs::rename(&aside, &path)).map_err(|source| RunError::io(&path, source))
+        self.patiently(|| {
+            let written =
+                File::create(&aside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+            written.and_then(|()| std::fs::rename(&aside, &path)).map_err(|source| RunError::io(&path, source))
+        })
+    }
+
+    /// Does something that needs room on the disk, again and again while there is none.
+    ///
+    /// # Errors
+    /// [`RunError::Stopped`] when the disk stays full, and whatever else `attempt` gives.
+    pub fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut since: Option<Instant> = None;
+        loop {
+            let error = match attempt() {
+                Err(error) if error.is_disk_full() => error,
+                other => return other,
+            };
+            let wait_secs = self.disk_wait.as_secs();
+            let waited = since.get_or_insert_with(|| {
+                self.progress.say(&format!("the disk is full ({error}): waiting up to {wait_secs} s for room"));
+                Instant::now()
+            });
+            let left = self.disk_wait.saturating_sub(waited.elapsed());
+            if left.is_zero() {
+                return Err(RunError::Stopped(format!(
+                    "{error}; the disk stayed full for {wait_secs} s (run.disk_wait_secs). Free some room, then go on \
+                     from the last checkpoint with --resume={}",
+                    self.path.display()
+                )));
+            }
+            std::thread::sleep(DISK_RETRY.min(self.disk_wait / 20).min(left));
+        }
+    }
+}
+
+fn append_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let before = file.metadata()?.len();
+    let written = file.write_all(bytes).and_then(|()| file.flush());
+    if written.is_err() {
+        // What was written of it is taken back; that cannot fail for want of room.
+        drop(file.set_len(before));
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Progress for Heard {
+        fn begin(&self, _: &str, _: u64, _: u64) {}
+        fn done(&self, _: u64, _: &str) {}
+        fn rollouts(&self, _: usize, _: usize) {}
+        fn say(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn an_existing_run_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = Heard::default();
+        let error = RunDir::create(folder.path(), 0, &heard).err().unwrap().to_string();
+        assert!(error.contains("exists already") && error.contains("--resume"), "{error}");
+    }
+
+    /// `/dev/full` takes nothing: every write finds the disk full.
+    #[test]
+    fn a_full_disk_is_waited_for_and_then_stops_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = Heard::default();
+        let dir = RunDir::open(folder.path(), 0, &heard);
+        if !Path::new("/dev/full").exists() {
+            return;
+        }
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("metrics.jsonl")).unwrap();
+        let error = dir.append("metrics.jsonl", &[serde_json::json!({"step": 1})]).unwrap_err();
+        assert!(matches!(error, RunError::Stopped(_)), "{error}");
+        assert!(error.to_string().contains("--resume"), "{error}");
+        assert_eq!(heard.0.lock().unwrap().len(), 1, "it is said once");
+        let mut tries = 0;
+        let patient = RunDir { disk_wait: Duration::from_millis(40), ..RunDir::open(folder.path(), 0, &heard) };
+        let full = || RunError::io("x", std::io::Error::from(ErrorKind::StorageFull));
+        let done = patient.patiently(|| {
+            tries += 1;
+            if tries < 2 { Err(full()) } else { Ok(tries) }
+        });
+        assert_eq!(done.unwrap(), 2, "room was made while it waited");
     }
 }

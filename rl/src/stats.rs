@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 /// Draws of a bootstrap.
 const DRAWS: usize = 2000;
@@ -21,7 +22,7 @@ pub struct Estimate {
 }
 
 /// What became of the samples of one query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryOutcomes {
     /// The query.
     pub query_id: String,

@@ -33,17 +33,17 @@ fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
     let dir = tempfile::tempdir().expect("a folder");
     let first = json(&smoke(dir.path(), &[]));
     let second = json(&smoke(dir.path(), &["run.name=again"]));
-    for key in ["weights_sha256", "metrics_sha256", "evals", "gains", "curation"] {
+    for key in ["weights_sha256", "metrics_sha256", "evals", "gains", "curation", "logprob_gap_max"] {
         assert_eq!(first[key], second[key], "{key}");
     }
-    let other = json(&smoke(dir.path(), &["run.name=other", "run.seed=2"]));
-    assert_ne!(first["weights_sha256"], other["weights_sha256"]);
+    let short = ["run.name=other", "run.seed=2", "run.phases=[\"careful\"]"];
+    assert_ne!(first["weights_sha256"], json(&smoke(dir.path(), &short))["weights_sha256"]);
     assert!(first["logprob_gap_max"].as_f64().expect("a number") < 1e-4, "{}", first["logprob_gap_max"]);
 
     let run = dir.path().join("smoke");
     let metrics = lines(&run.join("metrics.jsonl"));
     let steps: Vec<u64> = metrics.iter().filter_map(|line| line["step"].as_u64()).collect();
-    assert_eq!(steps, (0..14).collect::<Vec<u64>>(), "steps count over the whole run");
+    assert_eq!(steps, (0..68).collect::<Vec<u64>>(), "steps count over the whole run");
     let curated = lines(&run.join("curation/curate.jsonl"));
     assert_eq!(curated.len() as u64, first["curation"]["queries"].as_u64().expect("a count"));
     assert!(curated.iter().all(|line| line["outcomes"].as_array().is_some_and(|outcomes| outcomes.len() == 4)));
@@ -51,28 +51,21 @@ fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
         let count = |key: &str| row[key].as_u64().expect("a count");
         assert_eq!(count("scored") + count("failed"), count("queries") * 2, "samples are scored or failed: {row}");
     }
-    let rollouts = lines(&run.join("rollouts/reasoning-000012.jsonl"));
+    let rollouts = lines(&run.join("rollouts/reasoning-000064.jsonl"));
     assert_eq!(rollouts.len(), 16);
     for rollout in &rollouts {
         assert_eq!(rollout["tokens"].as_array().map(Vec::len), rollout["log_probs"].as_array().map(Vec::len));
     }
 
+    judged(&run, &first);
+
     // The number that the run logged is the number that the checkpoint gives.
-    let checkpoint = run.join("checkpoints/step-000014");
-    let evaluated = json(&sapo(&[
-        "eval",
-        "--model",
-        &checkpoint.display().to_string(),
-        "--queries",
-        "4",
-        "--samples",
-        "2",
-        "--max-new-tokens",
-        "12",
-        "--json",
-    ]));
+    let (checkpoint, config) = (run.join("checkpoints/step-000068"), run.join("config.toml"));
+    let (checkpoint, config) = (checkpoint.display().to_string(), config.display().to_string());
+    let evaluated = json(&sapo(&["eval", "--model", &checkpoint, "--config", &config, "--json"]));
     let last: Vec<&Value> =
-        first["evals"].as_array().expect("rows").iter().filter(|row| row["after"] == "reasoning").collect();
+        first["evals"].as_array().expect("rows").iter().filter(|row| row["after"] == "general").collect();
+    assert_eq!(last.len(), 9, "six tasks, two apart, and all");
     for (logged, again) in last.iter().zip(evaluated["evals"].as_array().expect("rows")) {
         assert_eq!((&logged["pass_at_1"], &logged["mean_tokens"]), (&again["pass_at_1"], &again["mean_tokens"]));
     }
@@ -81,6 +74,46 @@ fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
     let saved = run.join("config.toml").display().to_string();
     let repeated = json(&sapo(&["train", &saved, "run.name=repeated", "--json"]));
     assert_eq!(first["weights_sha256"], repeated["weights_sha256"]);
+}
+
+/// General RL asked its judge over HTTP, after measuring it.
+fn judged(run: &Path, summary: &Value) {
+    let judge = &summary["judge"];
+    assert!(judge["calls"].as_u64().is_some_and(|calls| calls > 0), "{judge}");
+    assert_eq!(judge["failed"], 0);
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(run.join("judge.json")).expect("judge.json")).expect("JSON");
+    let count = |key: &str| record[key].as_u64().expect("a count");
+    assert_eq!(count("items"), count("yes_items") + count("no_items"));
+    assert_eq!(judge["agreement_with_rule"], record["agreement"]);
+    let rollouts = lines(&run.join("rollouts/general-000066.jsonl"));
+    let part = |rollout: &Value| rollout["score"]["parts"]["correct"]["evidence"].to_string();
+    let of_task = |task: &str| rollouts.iter().filter(|line| line["task"] == task).map(part).collect::<Vec<_>>();
+    assert!(of_task("describe").iter().any(|evidence| evidence.contains("judge says")), "{:?}", of_task("describe"));
+    assert!(of_task("digits").iter().all(|evidence| !evidence.contains("judge says")), "{:?}", of_task("digits"));
+}
+
+#[test]
+fn a_judge_that_is_not_there_or_not_good_enough_stops_the_run_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    refused(&smoke(dir.path(), &[&format!("rewards.same.endpoint=http://{nobody}")]), "cannot be reached");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing was written");
+    // On numbers, which it was not made for, the judge is not perfect.
+    let output = smoke(
+        dir.path(),
+        &[
+            "run.phases=[\"careful\", \"general\"]",
+            "phases.careful.steps=8",
+            "rewards.same.min_balanced_accuracy=1.0",
+            "rewards.same.calibration.data=synthetic:judge@test[0:300]",
+            "rewards.same.calibration.only.kind=number",
+        ],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains("balanced accuracy") && errors.contains("false yes"), "{errors}");
+    assert!(dir.path().join("smoke/checkpoints/step-000008").exists(), "the last good checkpoint is there");
 }
 
 fn refused(output: &Output, says: &str) {
@@ -98,6 +131,8 @@ fn bad_input_is_refused_with_its_place_and_nothing_is_written() {
     refused(&smoke(dir.path(), &["policy.model=no-such-model"]), "no-such-model");
     refused(&sapo(&["train", "configs/missing.toml"]), "configs/missing.toml");
     refused(&sapo(&["eval", "--model", "tiny", "--tasks", "arit"]), "arith");
+    refused(&smoke(dir.path(), &["run.device=cuda:0"]), "--features cuda");
+    refused(&smoke(dir.path(), &["rubrics.general.correct=trut"]), "there is no such reward");
     assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0);
     std::fs::create_dir(dir.path().join("smoke")).expect("a folder");
     refused(&smoke(dir.path(), &[]), "exists already");

@@ -1,13 +1,13 @@
 //! Curation: every query is sampled, recorded, and dropped when the policy already passes it too often.
 
-use sapo_datasets::{Query, Split, synthetic};
+use sapo_datasets::{Query, Split, Task, synthetic};
 use sapo_policies::Model;
-use sapo_rewards::RubricConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::asking::{Answered, Place, ask};
 use crate::config::CurateConfig;
 use crate::error::Result;
+use crate::scoring::{Rubrics, Scorer};
 
 /// Fewer scored samples than three in four leave a query undecided.
 const LEAST_SCORED: (usize, usize) = (3, 4);
@@ -56,38 +56,47 @@ pub fn decide(passed: usize, scored: usize, samples: usize, drop_never_solved: b
     }
 }
 
-/// Curates fresh training queries and gives the kept ones with the record of all.
+impl Curation {
+    /// Whether the query is trained on.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.decision, Decision::Kept | Decision::Undecided)
+    }
+}
+
+/// Curates fresh training queries and gives the record of all, task by task; `progress` is told how many rollouts have
+/// ended.
 ///
 /// # Errors
 /// When a query cannot be encoded.
 pub fn run(
     model: &Model,
     config: &CurateConfig,
-    rubric: &RubricConfig,
-    seed: u64,
-    name: &str,
-    decode_rows: usize,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Vec<Query>, Vec<Curation>)> {
-    let total = config.tasks.len() * config.queries_per_task;
-    let (mut kept, mut records) = (Vec::new(), Vec::new());
-    for (index, task) in config.tasks.iter().enumerate() {
-        // The pool starts far behind what the cold start has seen.
-        let first = POOL_START;
-        let queries: Vec<Query> = (0..config.queries_per_task as u64)
-            .map(|at| synthetic::query(*task, Split::Train, seed, first + at))
-            .collect();
-        let place = Place { seed, name, samples: config.samples, decode_rows };
-        let before = index * config.queries_per_task;
-        for one in ask(model, queries, &config.sampling, rubric, place, &mut |done| progress(before + done, total))? {
-            let record = record(&one, config);
-            if matches!(record.decision, Decision::Kept | Decision::Undecided) {
-                kept.push(one.query);
-            }
-            records.push(record);
-        }
+    scorer: &Scorer,
+    rubrics: &Rubrics,
+    place: Place<'_>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Curation>> {
+    let mut records = Vec::new();
+    for task in &config.tasks {
+        let queries = (0..config.queries_per_task).map(|at| pool_query(*task, place.seed, at)).collect();
+        let before = records.len() * config.samples;
+        let answered =
+            ask(model, queries, &config.sampling, scorer, rubrics, place, &mut |ended| progress(before + ended))?;
+        records.extend(answered.iter().map(|one| record(one, config)));
     }
-    Ok((kept, records))
+    Ok(records)
+}
+
+/// The queries that a recorded curation kept.
+pub fn kept(config: &CurateConfig, records: &[Curation], seed: u64) -> Vec<Query> {
+    let pool = config.tasks.iter().flat_map(|task| (0..config.queries_per_task).map(move |at| (*task, at)));
+    let kept = pool.zip(records).filter(|(_, record)| record.is_kept());
+    kept.map(|((task, at), _)| pool_query(task, seed, at)).collect()
+}
+
+/// The pool starts far behind what the cold start has seen.
+fn pool_query(task: Task, seed: u64, at: usize) -> Query {
+    synthetic::query(task, Split::Train, seed, POOL_START + at as u64)
 }
 
 /// Number of the first query of a task that curation and RL draw, beyond any cold start.

@@ -9,7 +9,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
 use sapo_policies::{Group, Model};
-use sapo_rewards::RubricConfig;
+use sapo_rewards::OnFailure;
 use sapo_rollouts::seed_of;
 use serde_json::{Value, json};
 
@@ -17,10 +17,10 @@ use crate::advantage::advantages;
 use crate::algorithm::{Algorithm, Tokens};
 use crate::asking::{Answered, Place, ask};
 use crate::config::RlConfig;
-use crate::error::Result;
+use crate::error::{Result, RunError};
+use crate::judging::Judging;
 use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
-use crate::phase::curate::POOL_START;
 use crate::update::gradients;
 
 /// Added to the standard deviation of a group.
@@ -30,20 +30,27 @@ const EPS: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub struct Supply {
     seed: u64,
+    first: u64,
     pools: BTreeMap<Task, Vec<Query>>,
     taken: BTreeMap<Task, usize>,
 }
 
 impl Supply {
-    /// A supply of curated queries; tasks without any are drawn afresh.
-    pub fn new(kept: &[Query], seed: u64) -> Self {
+    /// A supply of curated queries, so many of which were taken earlier; tasks without any are drawn afresh, from the
+    /// number `first` on.
+    pub fn new(kept: Vec<Query>, seed: u64, first: u64, taken: BTreeMap<Task, usize>) -> Self {
         let mut pools: BTreeMap<Task, Vec<Query>> = BTreeMap::new();
         for query in kept {
             if let Ok(task) = Task::parse(&query.task) {
-                pools.entry(task).or_default().push(query.clone());
+                pools.entry(task).or_default().push(query);
             }
         }
-        Self { seed, pools, taken: BTreeMap::new() }
+        Self { seed, first, pools, taken }
+    }
+
+    /// How many queries of each task were taken.
+    pub fn taken(&self) -> BTreeMap<Task, usize> {
+        self.taken.clone()
     }
 
     fn next(&mut self, task: Task) -> Query {
@@ -57,7 +64,7 @@ impl Supply {
                 order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_of(self.seed, task.name(), "epoch", epoch)));
                 pool[order[at]].clone()
             }
-            None => synthetic::query(task, Split::Train, self.seed, POOL_START + index as u64),
+            None => synthetic::query(task, Split::Train, self.seed, self.first + index as u64),
         }
     }
 }
@@ -87,7 +94,7 @@ pub fn step(
     model: &mut Model,
     optimizer: &mut AdamW,
     config: &RlConfig,
-    rubric: &RubricConfig,
+    judging: &Judging,
     supply: &mut Supply,
     place: Place<'_>,
     step: u64,
@@ -102,8 +109,21 @@ pub fn step(
         .map(|task| supply.next(task))
         .collect();
     let name = format!("{}:{step}", place.name);
-    let batch = ask(model, queries, &config.sampling, rubric, Place { name: &name, ..place }, progress)?;
-    let rollout_secs = started.elapsed().as_secs_f64();
+    let mut sampled_secs = 0.0;
+    let batch = ask(
+        model,
+        queries,
+        &config.sampling,
+        &judging.scorer,
+        &judging.rubrics,
+        Place { name: &name, ..place },
+        &mut |ended| {
+            sampled_secs = started.elapsed().as_secs_f64();
+            progress(ended);
+        },
+    )?;
+    let scored_secs = started.elapsed().as_secs_f64();
+    refuse_failures(&batch, config, judging)?;
 
     let mut metrics = Metrics::default();
     let trained = select(&batch, config, place.seed, &name, &mut metrics);
@@ -130,10 +150,36 @@ pub fn step(
     seen.record(&*algorithm, &mut metrics);
     metrics.set(names::TRAINED, trained.len() as f64);
     metrics.set(names::LR, lr);
-    metrics.set(names::ROLLOUT_SECS, rollout_secs);
-    metrics.set(names::UPDATE_SECS, started.elapsed().as_secs_f64());
+    metrics.set(names::ROLLOUT_SECS, sampled_secs);
+    metrics.set(names::REWARD_SECS, scored_secs - sampled_secs);
+    let update_secs = started.elapsed().as_secs_f64();
+    metrics.set(names::UPDATE_SECS, update_secs);
+    metrics.set(names::ROLLOUT_SPEED, tokens(&batch) as f64 / sampled_secs);
+    metrics.set(names::TRAIN_SPEED, seen.tokens.log_ratios.len() as f64 / update_secs);
     let rollouts = lines(&batch, &trained);
     Ok(Outcome { metrics, rollouts, queries: batch.into_iter().map(|one| one.query).collect() })
+}
+
+/// Stops the run when too many rewards fail, or when one fails whose rubric says so: a policy must not learn from what
+/// is left by chance.
+fn refuse_failures(batch: &[Answered], config: &RlConfig, judging: &Judging) -> Result<()> {
+    let answers = batch.iter().flat_map(|one| one.answers.iter().map(move |answer| (&one.query, &answer.score)));
+    let failed: Vec<_> = answers.clone().filter(|(_, score)| score.total.is_none()).collect();
+    let Some((query, score)) = failed.first() else { return Ok(()) };
+    let all = answers.count();
+    let stops = failed.iter().any(|(query, _)| judging.rubrics.of(query).on_failure() == OnFailure::Stop);
+    if !stops && failed.len() as f64 <= config.max_failed_share * all as f64 {
+        return Ok(());
+    }
+    let (part, _, message) =
+        score.failure().unwrap_or(("correct", sapo_rewards::FailureKind::Empty, "no part applies"));
+    Err(RunError::Stopped(format!(
+        "{} of {all} rewards of this step failed (max_failed_share = {}); the first, on query `{}`: {part}: {message}. \
+         Mend it, then go on with --resume",
+        failed.len(),
+        config.max_failed_share,
+        query.id
+    )))
 }
 
 /// Advantages of every group, and which groups are trained on.
@@ -158,6 +204,10 @@ fn select(batch: &[Answered], config: &RlConfig, seed: u64, place: &str, metrics
     trained
 }
 
+fn tokens(batch: &[Answered]) -> usize {
+    batch.iter().flat_map(|one| &one.answers).map(|answer| answer.rollout.tokens.len()).sum()
+}
+
 /// Means over all rollouts of a batch, and the pass rate of each task.
 fn describe(batch: &[Answered], metrics: &mut Metrics) {
     let answers: Vec<_> = batch.iter().flat_map(|one| &one.answers).collect();
@@ -166,9 +216,15 @@ fn describe(batch: &[Answered], metrics: &mut Metrics) {
     let passed = answers.iter().filter(|answer| answer.score.passed == Some(true)).count();
     metrics.set(names::REWARD_MEAN, totals.iter().sum::<f64>() / totals.len() as f64);
     metrics.set(names::PASSED, passed as f64 / totals.len() as f64);
+    let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for part in answers.iter().flat_map(|answer| &answer.score.parts) {
+        parts.entry(&part.name).or_default().extend(part.score.outcome.value());
+    }
+    for (part, values) in parts {
+        metrics.set(format!("{}/{part}/mean", names::REWARD), values.iter().sum::<f64>() / values.len() as f64);
+    }
     metrics.set(names::REWARD_FAILED, (answers.len() - totals.len()) as f64);
-    metrics
-        .set(names::LENGTH_MEAN, answers.iter().map(|answer| answer.rollout.tokens.len() as f64).sum::<f64>() / count);
+    metrics.set(names::LENGTH_MEAN, tokens(batch) as f64 / count);
     metrics.set(
         names::TRUNCATED,
         answers.iter().filter(|answer| answer.rollout.stop == StopReason::Length).count() as f64 / count,
@@ -326,7 +382,7 @@ mod tests {
     #[test]
     fn a_pool_is_used_up_before_it_repeats() {
         let kept: Vec<Query> = (0..5).map(|at| synthetic::query(Task::Arith, Split::Train, 1, at)).collect();
-        let mut supply = Supply::new(&kept, 9);
+        let mut supply = Supply::new(kept, 9, 0, BTreeMap::new());
         let mut epoch = || {
             let mut ids: Vec<String> = (0..5).map(|_| supply.next(Task::Arith).id).collect();
             let order = ids.clone();

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use sapo_datasets::Task;
 use sapo_datasets::synthetic::{self, Style};
+use sapo_datasets::{Demonstration, Task};
 use sapo_policies::{Group, Model};
 use sapo_rollouts::seed_of;
+use serde::{Deserialize, Serialize};
 
 use crate::asking::encode;
 use crate::config::{Mix, SftConfig};
@@ -17,8 +18,12 @@ use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
 use crate::update::gradients;
 
+/// So many queries of another kind are passed over in search of the next one that is wanted.
+const MOST_PASSED_OVER: usize = 10_000;
+
 /// Where the phase stands in its data: demonstrations taken of each task.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Cursor {
     taken: BTreeMap<Task, u64>,
 }
@@ -57,9 +62,9 @@ pub fn step(
     let mut rng = ChaCha8Rng::seed_from_u64(seed_of(seed, place, "batch", step as usize));
     let mut examples = Vec::with_capacity(config.batch_size);
     for _ in 0..config.batch_size {
-        let task = draw(&config.data, &mut rng);
+        let mix = draw(&config.data, &mut rng);
         let style = if rng.random::<f64>() < config.hasty { Style::Hasty } else { Style::Careful };
-        let shown = synthetic::demonstration(task, seed, cursor.next(task), style);
+        let shown = demonstration(mix, seed, cursor, style)?;
         let mut tokens = model.processor.tokenizer().encode(&shown.response)?;
         tokens.push(end);
         examples.push((encode(&model.processor, &shown.query)?, tokens));
@@ -88,14 +93,30 @@ pub fn step(
     Ok(metrics)
 }
 
-fn draw(data: &[Mix], rng: &mut ChaCha8Rng) -> Task {
+/// The next demonstration that the mixture wants.
+fn demonstration(mix: &Mix, seed: u64, cursor: &mut Cursor, style: Style) -> Result<Demonstration> {
+    for _ in 0..MOST_PASSED_OVER {
+        let shown = synthetic::demonstration(mix.task, seed, cursor.next(mix.task), style);
+        if mix.only.iter().all(|(column, wanted)| shown.query.columns.get(column).is_some_and(|value| value == wanted))
+        {
+            return Ok(shown);
+        }
+    }
+    Err(RunError::User(format!(
+        "data: {MOST_PASSED_OVER} queries of `{}` in a row are not as `only` wants them ({}); see `sapo data show {0}`",
+        mix.task,
+        mix.only.iter().map(|(column, value)| format!("{column} = {value}")).collect::<Vec<_>>().join(", ")
+    )))
+}
+
+fn draw<'a>(data: &'a [Mix], rng: &mut ChaCha8Rng) -> &'a Mix {
     let total: f64 = data.iter().map(|mix| mix.share).sum();
     let mut at = rng.random::<f64>() * total;
     for mix in data {
         at -= mix.share;
         if at < 0.0 {
-            return mix.task;
+            return mix;
         }
     }
-    data[data.len() - 1].task
+    &data[data.len() - 1]
 }

@@ -431,6 +431,7 @@ impl From<&EvalRow> for TaskRow {
             pass_at_1: row.pass_at_1,
             ci95: row.ci95,
             greedy: Some(row.greedy),
+            pass_at_16: row.pass_at_16,
             with_working: Some(row.with_working),
             truncated: Some(row.truncated),
             mean_tokens: Some(row.mean_tokens),

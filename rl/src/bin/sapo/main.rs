@@ -6,6 +6,7 @@ mod data;
 mod eval;
 mod printer;
 mod reward;
+mod serve;
 mod train;
 
 use std::path::PathBuf;
@@ -28,9 +29,18 @@ enum Command {
     ///
     /// Example: sapo train configs/quickstart.toml run.seed=2 run.name=second
     Train(train::TrainArguments),
-    /// Evaluates a model on held-out queries of generated tasks.
+    /// Evaluates a model on held-out queries of generated tasks, or on the rows of files.
     ///
-    /// Example: sapo eval --model runs/quickstart/checkpoints/step-001210 --queries 200
+    /// What is not given comes from `[eval]` of --config, if there is one: with the configuration of a run, the numbers
+    /// for its checkpoint are those that the run logged.
+    ///
+    /// Examples:
+    ///
+    /// sapo eval --model runs/quickstart/checkpoints/step-001210 --config runs/quickstart/config.toml
+    ///
+    /// sapo eval --model tiny --tasks arith,clock --queries 50 --samples 16 --out evaluated
+    ///
+    /// sapo eval --model tiny --data geometry.parquet --data synthetic:clock@test[0:200] --rubric number
     Eval(eval::EvalArguments),
     /// Writes report.html and report.json of a run, finished or not, and prints the page's path.
     ///
@@ -39,6 +49,10 @@ enum Command {
         /// The run's folder.
         run: PathBuf,
     },
+    /// Serves a model over HTTP, as OpenAI's chat completions.
+    ///
+    /// Example: sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
+    Serve(serve::ServeArguments),
     /// Shows and measures rewards.
     #[command(subcommand)]
     Reward(reward::RewardCommand),
@@ -52,27 +66,28 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(130),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(match error {
-                RunError::Internal(_) => 3,
+                RunError::Internal(_) | RunError::Stopped(_) => 3,
                 _ => 2,
             })
         }
     }
 }
 
-fn run(command: Command) -> Result<()> {
+/// Runs a command; false when it was interrupted after saving.
+fn run(command: Command) -> Result<bool> {
     match command {
-        Command::Train(arguments) => train::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Report { run } => {
-            println!("{}", sapo::report::write(&run)?.display());
-            Ok(())
-        }
-        Command::Reward(command) => reward::run(command),
-        Command::Data(command) => data::run(command),
-        Command::Config(command) => config::run(command),
+        Command::Train(arguments) => return train::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments)?,
+        Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
+        Command::Serve(arguments) => serve::run(arguments)?,
+        Command::Reward(command) => reward::run(command)?,
+        Command::Data(command) => data::run(command)?,
+        Command::Config(command) => config::run(command)?,
     }
+    Ok(true)
 }

@@ -1,21 +1,28 @@
 //! What people see: bars on a terminal and plain lines elsewhere while a command works, tables and JSON at its end.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sapo::error::{Result, RunError};
 use sapo::eval::{EvalRow, Gain};
-use sapo::train::Progress;
+use sapo::progress::Progress;
 
 /// How often a plain line is printed at most.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Talks on stderr.
 pub(crate) struct Printer {
-    bar: Option<ProgressBar>,
     terminal: bool,
+    talk: Mutex<Talk>,
+}
+
+/// What is being told.
+struct Talk {
+    bar: Option<ProgressBar>,
     name: String,
+    note: String,
     units: u64,
     last: Instant,
 }
@@ -23,55 +30,66 @@ pub(crate) struct Printer {
 impl Printer {
     /// A printer that draws bars when stderr is a terminal.
     pub(crate) fn new() -> Self {
-        Self {
-            bar: None,
-            terminal: std::io::stderr().is_terminal(),
-            name: String::new(),
-            units: 0,
-            last: Instant::now(),
-        }
+        let talk = Talk { bar: None, name: String::new(), note: String::new(), units: 0, last: Instant::now() };
+        Self { terminal: std::io::stderr().is_terminal(), talk: Mutex::new(talk) }
     }
 
     /// Takes the last bar away.
-    pub(crate) fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = self.talk().bar.take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn talk(&self) -> MutexGuard<'_, Talk> {
+        self.talk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Progress for Printer {
-    fn begin(&mut self, name: &str, units: u64) {
+    fn begin(&self, name: &str, units: u64, from: u64) {
         self.finish();
-        (self.name, self.units) = (name.to_owned(), units);
+        let mut talk = self.talk();
+        (talk.name, talk.units, talk.note) = (name.to_owned(), units, String::new());
+        talk.last = Instant::now();
         if self.terminal {
-            let bar = ProgressBar::new(units).with_prefix(name.to_owned());
+            let bar = ProgressBar::new(units).with_prefix(name.to_owned()).with_position(from);
             if let Ok(style) = ProgressStyle::with_template("{prefix:<22} {bar:30} {pos}/{len} {elapsed}<{eta} {msg}") {
                 bar.set_style(style);
             }
-            self.bar = Some(bar);
+            bar.reset_eta();
+            bar.tick();
+            talk.bar = Some(bar);
         } else {
-            eprintln!("{name}: {units} to do");
-            self.last = Instant::now();
+            eprintln!("{name}: {} to do", units.saturating_sub(from));
         }
     }
 
-    fn done(&mut self, units: u64, note: &str) {
-        match &self.bar {
+    fn done(&self, units: u64, note: &str) {
+        let mut talk = self.talk();
+        note.clone_into(&mut talk.note);
+        match &talk.bar {
             Some(bar) => {
                 bar.set_message(note.to_owned());
                 bar.set_position(units);
             }
-            None if self.last.elapsed() >= PLAIN_EVERY => {
-                eprintln!("{}: {units}/{} {note}", self.name, self.units);
-                self.last = Instant::now();
+            None if talk.last.elapsed() >= PLAIN_EVERY => {
+                eprintln!("{}: {units}/{} {note}", talk.name, talk.units);
+                talk.last = Instant::now();
             }
             None => {}
         }
     }
 
-    fn say(&mut self, text: &str) {
-        match &self.bar {
+    fn rollouts(&self, ended: usize, of: usize) {
+        let talk = self.talk();
+        if let Some(bar) = &talk.bar {
+            bar.set_message(format!("{}  rollouts {ended}/{of}", talk.note));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.talk().bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
         }
@@ -81,21 +99,48 @@ impl Progress for Printer {
 /// Prints a value as JSON on stdout.
 pub(crate) fn print_json(value: &impl serde::Serialize, on_one_line: bool) -> Result<()> {
     let text = if on_one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
-    println!("{}", text.map_err(|error| RunError::Internal(error.to_string()))?);
-    Ok(())
+    print_text(&format!("{}\n", text.map_err(|error| RunError::Internal(error.to_string()))?))
 }
 
-/// Rows of evaluations as a table.
+/// Prints on stdout. A reader that has seen enough, as `head` does, is no fault.
+pub(crate) fn print_text(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(RunError::io("the standard output", error)),
+        _ => Ok(()),
+    }
+}
+
+/// Rows of evaluations as a table; pass@16 and failed scores have a column where there are any.
 pub(crate) fn table(rows: &[EvalRow]) -> String {
+    let widest =
+        |least: usize, of: fn(&EvalRow) -> &str| rows.iter().map(|row| of(row).chars().count()).fold(least, usize::max);
+    let (after, task) = (widest(12, |row| &row.after), widest(9, |row| &row.task));
+    let sixteen = rows.iter().any(|row| row.pass_at_16.is_some());
+    let failed = rows.iter().any(|row| row.failed > 0);
     let mut text = format!(
-        "{:<12} {:<9} {:>7} {:>7}  {:<16} {:>7} {:>8}\n",
+        "{:<after$} {:<task$} {:>7} {:>7}  {:<16} {:>7} {:>8}",
         "after", "task", "queries", "pass@1", "95 % interval", "greedy", "working"
     );
+    text.push_str(if sixteen { " pass@16" } else { "" });
+    text.push_str(if failed { "  failed" } else { "" });
+    text.push('\n');
     for row in rows {
+        let rate = match row.scored {
+            0 => format!("{:>7}  {:<16}", "-", "not scored"),
+            _ => format!("{:>7.3}  [{:.3}, {:.3}]  ", row.pass_at_1, row.ci95[0], row.ci95[1]),
+        };
         text.push_str(&format!(
-            "{:<12} {:<9} {:>7} {:>7.3}  [{:.3}, {:.3}]   {:>7.3} {:>8.2}\n",
-            row.after, row.task, row.queries, row.pass_at_1, row.ci95[0], row.ci95[1], row.greedy, row.with_working
+            "{:<after$} {:<task$} {:>7} {rate} {:>7.3} {:>8.2}",
+            row.after, row.task, row.queries, row.greedy, row.with_working
         ));
+        if sixteen {
+            text.push_str(&row.pass_at_16.map_or_else(|| format!("{:>8}", "-"), |value| format!("{value:>8.3}")));
+        }
+        if failed {
+            text.push_str(&format!("{:>8}", row.failed));
+        }
+        text.push('\n');
     }
     text
 }

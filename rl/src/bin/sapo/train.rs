@@ -1,37 +1,95 @@
 //! `sapo train`: a run from configuration files and overrides.
 
-use burn::tensor::Device;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use clap::Args;
+use sapo::config::Config;
 use sapo::error::{Result, RunError};
-use sapo::train::train;
+use sapo::summary::Summary;
+use sapo::train::{Ended, Start, train};
 
 use crate::config::compose;
-use crate::printer::{Printer, gains, table};
+use crate::printer::{Printer, gains, print_json, table};
 
 /// What to train.
 #[derive(Args)]
 pub(crate) struct TrainArguments {
     /// Configuration files, then overrides such as `phases.reasoning.steps=20`.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "resume")]
     pub(crate) config: Vec<String>,
+    /// Goes on from the last checkpoint of the run that the configuration names, or of the run directory PATH (whose own
+    /// configuration is used when none is given). Begins the run when there is nothing to resume.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    pub(crate) resume: Option<Option<PathBuf>>,
     /// Prints one JSON object on stdout at the end, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
-    let config = compose(&arguments.config)?;
-    let mut printer = Printer::new();
-    let summary = train(&config, &Device::flex(), &mut printer)?;
+/// Runs the command; false when the run was interrupted.
+pub(crate) fn run(arguments: &TrainArguments) -> Result<bool> {
+    let config = configuration(arguments)?;
+    let start = if arguments.resume.is_some() { Start::Resume } else { Start::New };
+    let printer = Printer::new();
+    let stop = interruptible()?;
+    let ended = train(&config, start, &stop, &printer);
     printer.finish();
-    if arguments.json {
-        println!("{}", serde_json::to_string(&summary).map_err(|error| RunError::Internal(error.to_string()))?);
-    } else {
-        print!("{}{}", table(&summary.evals), gains(&summary.gains));
-        let end = &summary.end;
-        println!("run: {} ({:.0} s, {} MiB at most)", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
-        println!("report: {}/report.html", end.run_dir);
+    match ended? {
+        Ended::Finished(summary) if arguments.json => print_json(&summary, true)?,
+        Ended::Finished(summary) => show(&summary),
+        Ended::Interrupted { step } => {
+            let path = config.run_path();
+            eprintln!("interrupted; {step} steps are saved. Go on with: sapo train --resume={}", path.display());
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+fn show(summary: &Summary) {
+    print!("{}{}", table(&summary.evals), gains(&summary.gains));
+    let end = &summary.end;
+    if let Some(judge) = &summary.judge {
+        let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
+        println!(
+            "judge: {} calls, {} failed, agreement with the rule {}, its yes is right in {}",
+            judge.calls,
+            judge.failed,
+            share(judge.agreement_with_rule),
+            share(judge.precision)
+        );
+    }
+    println!("run: {} ({:.0} s, {} MiB at most)", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
+    println!("report: {}/report.html", end.run_dir);
+}
+
+/// The configuration that is asked for; with `--resume=PATH`, that run's own, or one that lies in its folder.
+fn configuration(arguments: &TrainArguments) -> Result<Config> {
+    let Some(Some(path)) = &arguments.resume else { return compose(&arguments.config) };
+    let mut given = arguments.config.clone();
+    if !given.iter().any(|argument| !argument.contains('=')) {
+        let saved = path.join("config.toml");
+        if !saved.is_file() {
+            return Err(RunError::User(format!("{} holds no config.toml, so it is no run directory", path.display())));
+        }
+        given.insert(0, saved.display().to_string());
+    }
+    let mut config = compose(&given)?;
+    let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().and_then(|name| name.to_str()));
+    config.run.dir = dir.to_owned();
+    config.run.name = name.ok_or_else(|| RunError::User(format!("{} is no run directory", path.display())))?.to_owned();
+    Ok(config)
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
+fn interruptible() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let shutdown = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+        let both = shutdown.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        both.map_err(|error| RunError::Internal(format!("signals cannot be caught: {error}")))?;
+    }
+    Ok(stop)
 }

@@ -1,0 +1,384 @@
+//! Checkpoints: the policy and the trainer's state, written aside, hashed and renamed; the newest whole one is found.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sapo_datasets::Task;
+use sapo_policies::log_prob::floats;
+use sapo_policies::weights::WeightFormat;
+use sapo_policies::{Model, Policy};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, RunError};
+use crate::eval::Evaluation;
+use crate::judging::JudgeRecord;
+use crate::metrics::sha256;
+use crate::optimizer::{AdamW, Moments};
+use crate::phase::sft::Cursor;
+use crate::run_dir::RunDir;
+use crate::summary::CurationCounts;
+
+/// Files that only grow; a resume cuts them back to where they ended at the checkpoint.
+pub const GROWING: [&str; 3] = ["metrics.jsonl", "queries.jsonl", EVENTS];
+/// The TensorBoard event file.
+pub const EVENTS: &str = "tb/events.out.tfevents.0.sapo";
+
+/// Where a run stands, beside its weights and the optimizer's moments.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerState {
+    /// Steps done, over the whole run.
+    pub step: u64,
+    /// Place in the list of the run's parts.
+    pub part: usize,
+    /// Steps done within that part.
+    pub step_in_part: u64,
+    /// Seconds that the run took so far.
+    pub wall_secs: f64,
+    /// Largest resident memory so far, child processes included, in bytes.
+    pub peak_rss_bytes: u64,
+    /// Largest gap between sampler and trainer log-probs so far.
+    pub logprob_gap_max: f64,
+    /// Steps of the optimizer since it began anew.
+    pub optimizer_steps: i32,
+    /// Demonstrations taken.
+    pub cursor: Cursor,
+    /// Queries taken of each task in this part.
+    pub supply: BTreeMap<Task, usize>,
+    /// Counts over all curations so far.
+    pub curation: CurationCounts,
+    /// Evaluations so far.
+    pub evaluations: Vec<Evaluation>,
+    /// Their folders in `eval/`.
+    pub evaluated: Vec<String>,
+    /// What is known of the judge.
+    pub judge: Option<JudgeRecord>,
+}
+
+/// What a checkpoint holds, with hashes, and how long the growing files were.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Manifest {
+    v: u32,
+    step: u64,
+    sha256: BTreeMap<String, String>,
+    lengths: BTreeMap<String, u64>,
+}
+
+/// A whole checkpoint on disk.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Its folder; the policy lies in `policy/`.
+    pub path: PathBuf,
+    /// Where the run stood.
+    pub state: TrainerState,
+    lengths: BTreeMap<String, u64>,
+}
+
+/// Writes a checkpoint and deletes the oldest beyond `keep`.
+///
+/// # Errors
+/// When it cannot be written; the ones before are untouched then.
+pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState, keep: usize) -> Result<()> {
+    let folder = dir.file(&format!("checkpoints/step-{:06}", state.step))?;
+    let aside = folder.with_extension("tmp");
+    dir.patiently(|| {
+        remove(&aside)?;
+        let trainer = aside.join("trainer");
+        std::fs::create_dir_all(&trainer).map_err(|source| RunError::io(&trainer, source))?;
+        model.save(&aside.join("policy"), WeightFormat::F32)?;
+        write_file(&trainer.join("state.json"), &json(state)?)?;
+        write_file(&trainer.join("optimizer.safetensors"), &moments_file(&model.policy, optimizer)?)?;
+        let manifest = Manifest { v: 1, step: state.step, sha256: hashes(&aside)?, lengths: lengths(dir.path()) };
+        write_file(&aside.join("manifest.json"), &json(&manifest)?)
+    })?;
+    let old = folder.with_extension("old");
+    remove(&old)?;
+    let io = |source| RunError::io(&folder, source);
+    if folder.exists() {
+        std::fs::rename(&folder, &old).map_err(io)?;
+    }
+    std::fs::rename(&aside, &folder).map_err(io)?;
+    remove(&old)?;
+    let all = folders(dir.path());
+    for outdated in &all[..all.len().saturating_sub(keep)] {
+        remove(outdated)?;
+    }
+    Ok(())
+}
+
+/// The newest checkpoint of a run that is whole; torn ones are told to `torn` and passed over.
+///
+/// # Errors
+/// When the newest whole one was written by another version of this program.
+pub fn newest(run: &Path, torn: &mut dyn FnMut(&Path, &str)) -> Result<Option<Checkpoint>> {
+    for path in folders(run).into_iter().rev() {
+        match read(&path) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(RunError::Internal(reason)) => torn(&path, &reason),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn read(path: &Path) -> Result<Checkpoint> {
+    let manifest: Manifest = read_json(&path.join("manifest.json"))?;
+    for (name, wanted) in &manifest.sha256 {
+        let found = hash(&path.join(name)).map_err(|error| RunError::Internal(error.to_string()))?;
+        if found != *wanted {
+            return Err(RunError::Internal(format!("{name} is not what was written")));
+        }
+    }
+    let state = path.join("trainer/state.json");
+    let text = std::fs::read_to_string(&state).map_err(|source| RunError::io(&state, source))?;
+    let state = serde_json::from_str(&text).map_err(|error| {
+        RunError::User(format!("{}: another version of sapo wrote it ({error}); resume with that one", state.display()))
+    })?;
+    Ok(Checkpoint { path: path.to_owned(), state, lengths: manifest.lengths })
+}
+
+impl Checkpoint {
+    /// Where a run stands that has saved nothing.
+    pub fn none() -> Self {
+        Self { path: PathBuf::new(), state: TrainerState::default(), lengths: BTreeMap::new() }
+    }
+
+    /// The optimizer as it was.
+    ///
+    /// # Errors
+    /// When its file does not fit the policy.
+    pub fn optimizer(&self, policy: &Policy) -> Result<AdamW> {
+        let path = self.path.join("trainer/optimizer.safetensors");
+        let bytes = std::fs::read(&path).map_err(|source| RunError::io(&path, source))?;
+        let wrong = |reason: String| RunError::User(format!("{}: {reason}", path.display()));
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let read = |name: &str, shape: [usize; 2], device: &Device| -> Result<Option<Tensor<2>>> {
+            let Ok(view) = tensors.tensor(name) else { return Ok(None) };
+            if view.shape() != shape || view.dtype() != Dtype::F32 {
+                return Err(wrong(format!("`{name}` has another shape than the policy")));
+            }
+            let values: Vec<f32> =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            Ok(Some(Tensor::from_data(TensorData::new(values, shape), device)))
+        };
+        let mut moments = Vec::new();
+        for param in policy.parameters() {
+            let shape = param.value.dims();
+            let first = read(&format!("first.{}", param.name), shape, policy.device())?;
+            let second = read(&format!("second.{}", param.name), shape, policy.device())?;
+            moments.push(first.zip(second).map(|(first, second)| Moments { first, second }));
+        }
+        Ok(AdamW { steps: self.state.optimizer_steps, moments })
+    }
+
+    /// Takes everything that the run recorded after this checkpoint out of its files and puts it into `aside/`.
+    ///
+    /// # Errors
+    /// When a file cannot be moved or cut, or is shorter than it was.
+    pub fn roll_back(&self, run: &Path, evaluated: &[String], curated: &[String]) -> Result<()> {
+        let aside = run.join("aside").join(format!("before-resume-{}", count(&run.join("aside"))));
+        for name in GROWING {
+            cut(run, name, self.lengths.get(name).copied().unwrap_or(0), &aside)?;
+        }
+        let later = |folder: &str, keep: &dyn Fn(&str) -> bool| -> Result<()> {
+            for name in entries(&run.join(folder)).iter().filter(|name| !keep(name)) {
+                move_into(&run.join(folder).join(name), &aside.join(folder))?;
+            }
+            Ok(())
+        };
+        later("rollouts", &|name| step_of(name).is_some_and(|step| step < self.state.step))?;
+        later("eval", &|name| evaluated.iter().any(|kept| kept == name))?;
+        later("curation", &|name| curated.iter().any(|kept| kept == name))?;
+        later("checkpoints", &|name| step_of(name).is_some_and(|step| step <= self.state.step))
+    }
+}
+
+/// The step in a name such as `reasoning-000012.jsonl` or `step-000012`.
+fn step_of(name: &str) -> Option<u64> {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+    let step = stem.rsplit_once('-')?.1.parse().ok()?;
+    (extension.is_empty() || extension == "jsonl").then_some(step)
+}
+
+fn cut(run: &Path, name: &str, length: u64, aside: &Path) -> Result<()> {
+    let path = run.join(name);
+    if !path.exists() {
+        return Ok(());
+    }
+    let bytes = std::fs::read(&path).map_err(|source| RunError::io(&path, source))?;
+    let keep = usize::try_from(length).unwrap_or(usize::MAX);
+    if bytes.len() < keep {
+        let reason = "is shorter than at the checkpoint: lines were lost, so the run cannot be continued faithfully";
+        return Err(RunError::User(format!("{} {reason}", path.display())));
+    }
+    if bytes.len() > keep {
+        let kept_aside = aside.join(name);
+        let parent = kept_aside.parent().unwrap_or(aside);
+        std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))?;
+        write_file(&kept_aside, &bytes[keep..])?;
+        let file = File::options().write(true).open(&path).map_err(|source| RunError::io(&path, source))?;
+        file.set_len(length).and_then(|()| file.sync_all()).map_err(|source| RunError::io(&path, source))?;
+    }
+    Ok(())
+}
+
+fn move_into(path: &Path, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| RunError::io(folder, source))?;
+    let name = path.file_name().unwrap_or_default();
+    std::fs::rename(path, folder.join(name)).map_err(|source| RunError::io(path, source))
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn count(folder: &Path) -> usize {
+    entries(folder).len()
+}
+
+/// Finished checkpoint folders, oldest first.
+fn folders(run: &Path) -> Vec<PathBuf> {
+    let folder = run.join("checkpoints");
+    let mut steps: Vec<u64> =
+        entries(&folder).iter().filter(|name| name.starts_with("step-")).filter_map(|name| step_of(name)).collect();
+    steps.sort_unstable();
+    steps.into_iter().map(|step| folder.join(format!("step-{step:06}"))).collect()
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(RunError::io(folder, error)),
+        _ => Ok(()),
+    }
+}
+
+fn lengths(run: &Path) -> BTreeMap<String, u64> {
+    let length = |name: &str| std::fs::metadata(run.join(name)).map_or(0, |metadata| metadata.len());
+    GROWING.iter().map(|name| ((*name).to_owned(), length(name))).collect()
+}
+
+/// The hashes of all files below a folder, by their path within it; each is synchronised on the way.
+fn hashes(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for part in ["policy", "trainer"] {
+        for name in entries(&folder.join(part)) {
+            let path = folder.join(part).join(&name);
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|source| RunError::io(&path, source))?;
+            all.insert(format!("{part}/{name}"), hash(&path)?);
+        }
+    }
+    Ok(all)
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
+    Ok(sha256(&bytes))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| RunError::Internal(error.to_string()))
+}
+
+/// A manifest that is absent or torn is an internal fault here: the checkpoint is passed over.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| RunError::Internal(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| RunError::Internal(error.to_string()))
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|source| RunError::io(path, source))
+}
+
+fn moments_file(policy: &Policy, optimizer: &AdamW) -> Result<Vec<u8>> {
+    let mut encoded = Vec::new();
+    for (param, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
+        let Some(moments) = moments else { continue };
+        for (kind, tensor) in [("first", &moments.first), ("second", &moments.second)] {
+            let bytes: Vec<u8> = floats(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
+            encoded.push((format!("{kind}.{}", param.name), tensor.dims(), bytes));
+        }
+    }
+    let mut views = Vec::with_capacity(encoded.len());
+    for (name, shape, bytes) in &encoded {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+        views.push((name.as_str(), view.map_err(|error| RunError::Internal(error.to_string()))?));
+    }
+    safetensors::serialize(views, None).map_err(|error| RunError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    fn run(folder: &Path) -> (Model, AdamW, RunDir<'static>) {
+        let model = Model::open("tiny", 1, &Device::flex()).unwrap();
+        let moments = model.policy.parameters().into_iter().map(|param| {
+            let second = param.value.clone().square();
+            Some(Moments { first: param.value.clone(), second })
+        });
+        let optimizer = AdamW { steps: 3, moments: moments.collect() };
+        (model, optimizer, RunDir::open(folder, 0, &Silent))
+    }
+
+    #[test]
+    fn a_torn_checkpoint_is_passed_over_and_the_one_before_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, optimizer, dir) = run(folder.path());
+        for step in [5, 7, 9] {
+            let state = TrainerState { step, optimizer_steps: 3, ..TrainerState::default() };
+            write(&dir, &model, &optimizer, &state, 2).unwrap();
+        }
+        assert_eq!(entries(&folder.path().join("checkpoints")), ["step-000007", "step-000009"]);
+        let mut torn = Vec::new();
+        let whole = newest(folder.path(), &mut |path, _| torn.push(path.to_owned())).unwrap().unwrap();
+        assert_eq!((whole.state.step, torn.len()), (9, 0));
+        let again = whole.optimizer(&model.policy).unwrap();
+        assert_eq!(again.steps, 3);
+        for (one, other) in again.moments.iter().zip(&optimizer.moments) {
+            let (one, other) = (one.as_ref().unwrap(), other.as_ref().unwrap());
+            assert_eq!(floats(one.second.clone()), floats(other.second.clone()));
+        }
+        let weights = whole.path.join("policy/model.safetensors");
+        let bytes = std::fs::read(&weights).unwrap();
+        std::fs::write(&weights, &bytes[..bytes.len() - 1]).unwrap();
+        let whole = newest(folder.path(), &mut |path, _| torn.push(path.to_owned())).unwrap().unwrap();
+        assert_eq!((whole.state.step, torn.len()), (7, 1));
+    }
+
+    #[test]
+    fn what_came_after_the_checkpoint_is_cut_and_kept_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, optimizer, dir) = run(folder.path());
+        let line = |step: u64| [serde_json::json!({"step": step})];
+        dir.append("metrics.jsonl", &line(0)).unwrap();
+        dir.append("rollouts/rl-000000.jsonl", &line(0)).unwrap();
+        let state = TrainerState { step: 1, ..TrainerState::default() };
+        write(&dir, &model, &optimizer, &state, 2).unwrap();
+        dir.append("metrics.jsonl", &line(1)).unwrap();
+        dir.append("rollouts/rl-000001.jsonl", &line(1)).unwrap();
+        dir.append("eval/heldout-000001/samples.jsonl", &line(1)).unwrap();
+        let checkpoint = newest(folder.path(), &mut |_, _| {}).unwrap().unwrap();
+        checkpoint.roll_back(folder.path(), &[], &[]).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("metrics.jsonl"), "{\"step\":0}\n");
+        assert_eq!(read("aside/before-resume-0/metrics.jsonl"), "{\"step\":1}\n");
+        assert_eq!(entries(&folder.path().join("rollouts")), ["rl-000000.jsonl"]);
+        assert!(folder.path().join("aside/before-resume-0/rollouts/rl-000001.jsonl").exists());
+        assert!(entries(&folder.path().join("eval")).is_empty());
+        std::fs::write(folder.path().join("metrics.jsonl"), "").unwrap();
+        assert!(checkpoint.roll_back(folder.path(), &[], &[]).unwrap_err().to_string().contains("shorter"));
+    }
+}

@@ -1,0 +1,146 @@
+//! Laws of the rows: `all` is the mean of what counts, denominators add up, nothing is gained over itself.
+
+use proptest::prelude::*;
+use sapo_datasets::Task;
+
+use super::*;
+
+const TASKS: [(Task, bool); 3] = [(Task::Logic, true), (Task::Arith, true), (Task::Provoke, false)];
+/// Verdicts of the samples of each query, then of its greedy answer.
+type Verdicts = Vec<(Vec<Option<bool>>, Option<bool>)>;
+
+fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
+    let mut evaluation =
+        Evaluation::new("reasoning", EvalSampling { samples, max_new_tokens: 9, seed: 7, decode_rows: 8 });
+    let mut lists = Vec::new();
+    for ((task, counted), verdicts) in TASKS.iter().zip(tasks) {
+        let queries: Vec<Query> =
+            (0..verdicts.len() as u64).map(|index| synthetic::query(*task, Split::Test, 7, index)).collect();
+        let mut record = TaskRecord { counted: *counted, ..TaskRecord::default() };
+        for (query, (sampled, greedy)) in queries.iter().zip(verdicts) {
+            let of = |passes: &[Option<bool>]| QueryOutcomes {
+                query_id: query.id.clone(),
+                task: query.task.clone(),
+                passes: passes.to_vec(),
+            };
+            record.sampled.push(of(sampled));
+            record.greedy.push(of(&[*greedy]));
+            record.said.extend(sampled.iter().map(|passed| Said {
+                passed: *passed,
+                tokens: 3,
+                with_working: *passed == Some(true),
+                truncated: passed.is_none(),
+            }));
+            evaluation.queries.push(query.clone());
+        }
+        evaluation.records.insert(task.name().to_owned(), record);
+        lists.push(TaskQueries { task: task.name().to_owned(), queries, counted: *counted });
+    }
+    evaluation.close(&lists);
+    evaluation
+}
+
+fn verdicts(samples: usize) -> impl Strategy<Value = Vec<Verdicts>> {
+    let one = || prop::option::weighted(0.8, any::<bool>());
+    let query = (prop::collection::vec(one(), samples), one());
+    prop::collection::vec(prop::collection::vec(query, 1..5), TASKS.len())
+}
+
+fn row<'a>(evaluation: &'a Evaluation, task: &str) -> Option<&'a EvalRow> {
+    evaluation.rows.iter().find(|row| row.task == task)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn all_is_the_mean_of_the_counted_tasks(tasks in verdicts(3)) {
+        let evaluation = evaluation(&tasks, 3);
+        let rated: Vec<&EvalRow> =
+            evaluation.rows.iter().filter(|row| ["logic", "arith"].contains(&row.task.as_str())).collect();
+        let scored: Vec<&&EvalRow> = rated.iter().filter(|row| row.scored > 0).collect();
+        match row(&evaluation, ALL) {
+            None => prop_assert!(scored.is_empty()),
+            Some(all) => {
+                let mean = scored.iter().map(|row| row.pass_at_1).sum::<f64>() / scored.len() as f64;
+                prop_assert!((all.pass_at_1 - mean).abs() < 1e-12);
+                prop_assert_eq!(all.queries, rated.iter().map(|row| row.queries).sum::<usize>());
+                prop_assert_eq!(all.failed, rated.iter().map(|row| row.failed).sum::<usize>());
+                prop_assert_eq!(evaluation.rows.last().map(|row| row.task.as_str()), Some(ALL));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_apart_has_a_row_and_does_not_touch_all(tasks in verdicts(2), other in verdicts(2)) {
+        let whole = evaluation(&tasks, 2);
+        let without = evaluation(&tasks[..2], 2);
+        prop_assert_eq!(row(&whole, ALL), row(&without, ALL));
+        prop_assert!(row(&whole, "provoke").is_some());
+        let gains = whole.gains_over(&evaluation(&other, 2));
+        let alone = without.gains_over(&evaluation(&other[..2], 2));
+        let of = |gains: &[Gain], task: &str| gains.iter().find(|gain| gain.task == task).cloned();
+        prop_assert_eq!(of(&gains, ALL), of(&alone, ALL));
+        prop_assert_eq!(of(&alone, "provoke"), None);
+    }
+
+    #[test]
+    fn denominators_add_up(tasks in verdicts(4)) {
+        for row in &evaluation(&tasks, 4).rows {
+            prop_assert_eq!(row.scored + row.failed, row.queries * 4, "{}", row.task);
+        }
+    }
+
+    #[test]
+    fn nothing_is_gained_over_itself(tasks in verdicts(3)) {
+        let evaluation = evaluation(&tasks, 3);
+        for gain in evaluation.gains_over(&evaluation) {
+            prop_assert_eq!((gain.gain, gain.ci95, gain.greedy_gain), (0.0, [0.0, 0.0], 0.0));
+        }
+    }
+}
+
+#[test]
+fn rows_stand_in_order_and_apart_tasks_before_all() {
+    let one = || vec![(vec![Some(true), Some(false)], Some(true))];
+    let evaluation = evaluation(&[one(), one(), one()], 2);
+    let tasks: Vec<&str> = evaluation.rows.iter().map(|row| row.task.as_str()).collect();
+    assert_eq!(tasks, ["logic", "arith", "provoke", "all"]);
+    let gained: Vec<String> = evaluation.gains_over(&evaluation).into_iter().map(|gain| gain.task).collect();
+    assert_eq!(gained, tasks);
+    let written = evaluation.results(12);
+    assert_eq!((written["step"].as_u64(), written["samples"].as_u64()), (Some(12), Some(2)));
+    assert_eq!(written["tasks"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn pass_at_16_is_told_from_sixteen_samples_on() {
+    let passes = |count: usize| (0..16).map(|sample| Some(sample < count)).collect::<Vec<_>>();
+    let tasks = |samples: usize| {
+        let cut = |count| (passes(count)[..samples].to_vec(), Some(true));
+        vec![vec![cut(1)], vec![cut(0), cut(3)]]
+    };
+    let sixteen = evaluation(&tasks(16), 16);
+    assert_eq!(row(&sixteen, "arith").and_then(|row| row.pass_at_16), Some(0.5));
+    assert_eq!(row(&sixteen, ALL).and_then(|row| row.pass_at_16), Some(0.75));
+    let written = serde_json::to_value(&sixteen.rows[0]).unwrap();
+    assert_eq!(written["pass_at_16"], 1.0);
+    let fewer = evaluation(&tasks(15), 15);
+    assert!(fewer.rows.iter().all(|row| row.pass_at_16.is_none()));
+    assert!(serde_json::to_value(&fewer.rows[0]).unwrap().get("pass_at_16").is_none());
+}
+
+#[test]
+fn queries_are_sorted_by_task_and_told_apart_by_id() {
+    let query = |task: Task, index| synthetic::query(task, Split::Test, 7, index);
+    let mixed = || vec![query(Task::Clock, 0), query(Task::Arith, 0), query(Task::Clock, 1)];
+    let lists = by_task(mixed(), &["arith".to_owned()]).unwrap();
+    let shape: Vec<(&str, usize, bool)> =
+        lists.iter().map(|list| (list.task.as_str(), list.queries.len(), list.counted)).collect();
+    assert_eq!(shape, [("clock", 2, true), ("arith", 1, false)]);
+    assert!(by_task(mixed(), &["count".to_owned()]).unwrap_err().to_string().contains("`count`; there are clock"));
+    let twice = by_task([mixed(), mixed()].concat(), &[]).unwrap_err().to_string();
+    assert!(twice.contains("`clock-test-7-0` comes twice"), "{twice}");
+    let all = Query { task: ALL.to_owned(), ..query(Task::Arith, 3) };
+    assert!(by_task(vec![all], &[]).unwrap_err().to_string().contains("arith-test-7-3"));
+}

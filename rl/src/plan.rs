@@ -1,0 +1,178 @@
+//! The plan of a run: what will be done, how much of it, and about how long it takes.
+
+use std::time::Instant;
+
+use sapo_datasets::Task;
+use sapo_datasets::synthetic::{self, Style};
+use sapo_policies::{Group, Model};
+use serde::Serialize;
+
+use crate::asking::encode;
+use crate::config::{Config, PhaseConfig};
+use crate::error::Result;
+use crate::update::gradients;
+
+/// Demonstrations of the trial step that the time is estimated from.
+const TRIAL: usize = 8;
+/// What sampling a token costs beside training on one, as a share; measured on small policies.
+const SAMPLING_SHARE: f64 = 0.5;
+/// Larger batches use the machine better than the trial does, by about this factor.
+const BATCH_FACTOR: f64 = 0.7;
+
+/// A run, planned.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Version of this record.
+    pub v: u32,
+    /// Numbers in the policy's parameters.
+    pub parameters: usize,
+    /// The parts in order.
+    pub parts: Vec<PartPlan>,
+    /// Seconds that the whole run may take, from a trial step on this machine.
+    pub about_secs: f64,
+    /// Bytes of weights, gradients, moments and activations that it may hold at its peak.
+    pub about_bytes: u64,
+}
+
+/// A part of a run, planned.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartPlan {
+    /// The phase's name, or `evaluation`.
+    pub name: String,
+    /// `sft`, `curate`, `rl` or `evaluation`.
+    pub kind: &'static str,
+    /// How often it is done: 1 but for evaluations.
+    pub times: usize,
+    /// Optimizer steps of supervised learning, or steps that each sample one batch.
+    pub steps: u64,
+    /// Demonstrations or queries of a step.
+    pub prompts_per_step: usize,
+    /// Answers sampled for each query; 0 where demonstrations are given.
+    pub rollouts_per_prompt: usize,
+    /// Seconds that it may take.
+    pub about_secs: f64,
+}
+
+impl Plan {
+    /// Plans a run; one small step is tried for the estimate, and forgotten.
+    ///
+    /// # Errors
+    /// When a demonstration cannot be encoded.
+    pub fn of(config: &Config, model: &Model) -> Result<Self> {
+        let trial = Trial::run(model)?;
+        let eval = &config.eval;
+        let mut parts: Vec<PartPlan> = config
+            .run
+            .phases
+            .iter()
+            .map(|name| match &config.phases[name] {
+                PhaseConfig::Sft(phase) => trial.part(name, "sft", phase.steps, phase.batch_size, 0),
+                PhaseConfig::Curate(phase) => {
+                    trial.part(name, "curate", 1, phase.tasks.len() * phase.queries_per_task, phase.samples)
+                }
+                PhaseConfig::Rl(phase) => {
+                    let prompts = phase.tasks.len() * phase.prompts_per_task;
+                    trial.part(name, "rl", phase.steps, prompts, phase.rollouts_per_prompt)
+                }
+            })
+            .collect();
+        let evaluations =
+            1 + config.run.phases.iter().filter(|name| config.phases[*name].eval_after().is_some()).count();
+        let rollouts = eval.rollouts();
+        let mut evaluation = trial.part("evaluation", "evaluation", 1, rollouts, 1);
+        evaluation.times = evaluations;
+        evaluation.about_secs *= evaluations as f64;
+        parts.push(evaluation);
+        let parameters = model.policy.parameter_count();
+        Ok(Self {
+            v: 1,
+            parameters,
+            about_secs: parts.iter().map(|part| part.about_secs).sum(),
+            about_bytes: about_bytes(config, model, parameters),
+            parts,
+        })
+    }
+
+    /// The plan in lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "plan: {:.2} million parameters, about {} and {} MiB",
+            self.parameters as f64 / 1e6,
+            duration(self.about_secs),
+            self.about_bytes >> 20
+        )];
+        for part in &self.parts {
+            let work = match part.kind {
+                "sft" => format!("{} steps x {} demonstrations", part.steps, part.prompts_per_step),
+                "curate" => format!("{} queries x {} rollouts", part.prompts_per_step, part.rollouts_per_prompt),
+                "rl" => format!(
+                    "{} steps x {} queries x {} rollouts",
+                    part.steps, part.prompts_per_step, part.rollouts_per_prompt
+                ),
+                _ => format!("{} times {} answers", part.times, part.prompts_per_step),
+            };
+            lines.push(format!("  {:<12} {:<44} about {}", part.name, work, duration(part.about_secs)));
+        }
+        lines
+    }
+}
+
+/// What a trial step has shown.
+struct Trial {
+    secs_per_token: f64,
+    tokens_per_prompt: f64,
+    tokens_per_answer: f64,
+}
+
+impl Trial {
+    fn run(model: &Model) -> Result<Self> {
+        let mut examples = Vec::with_capacity(TRIAL);
+        for index in 0..TRIAL {
+            let task = Task::REASONING[index % Task::REASONING.len()];
+            let shown = synthetic::demonstration(task, 0, index as u64, Style::Careful);
+            examples
+                .push((encode(&model.processor, &shown.query)?, model.processor.tokenizer().encode(&shown.response)?));
+        }
+        let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
+        let groups: Vec<Group<'_>> =
+            examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+        let started = Instant::now();
+        gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
+        let secs = started.elapsed().as_secs_f64();
+        let count = |of: &dyn Fn(&(sapo_policies::PolicyInput, Vec<u32>)) -> usize| {
+            examples.iter().map(of).sum::<usize>() as f64 / TRIAL as f64
+        };
+        let tokens_per_prompt = count(&|(prompt, _)| prompt.ids.len());
+        let tokens_per_answer = count(&|(_, tokens)| tokens.len());
+        let secs_per_token = BATCH_FACTOR * secs / (TRIAL as f64 * (tokens_per_prompt + tokens_per_answer));
+        Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })
+    }
+
+    fn part(&self, name: &str, kind: &'static str, steps: u64, prompts: usize, rollouts: usize) -> PartPlan {
+        let answers = prompts as f64 * rollouts.max(1) as f64 * self.tokens_per_answer;
+        let read = prompts as f64 * self.tokens_per_prompt;
+        let trained = if matches!(kind, "sft" | "rl") { read + answers } else { 0.0 };
+        let sampled = if rollouts > 0 { SAMPLING_SHARE * (read + answers) } else { 0.0 };
+        PartPlan {
+            name: name.to_owned(),
+            kind,
+            times: 1,
+            steps,
+            prompts_per_step: prompts,
+            rollouts_per_prompt: rollouts,
+            about_secs: steps as f64 * self.secs_per_token * (trained + sampled),
+        }
+    }
+}
+
+/// Weights, gradients and two moments; activations of a micro-batch, and the logits of a chunk.
+fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
+    let text = &model.policy.config.text;
+    let per_row = text.layers * (16 * text.hidden_size + 6 * text.intermediate_size);
+    let activations = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
+    (4 * (4 * parameters + activations)) as u64
+}
+
+fn duration(secs: f64) -> String {
+    if secs < 90.0 { format!("{secs:.0} s") } else { format!("{:.0} min", secs / 60.0) }
+}

@@ -1,0 +1,111 @@
+//! Runs that are stopped, killed and resumed: the end is that of the run that nobody disturbed.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The smoke run without its judge, and with a checkpoint every other step.
+fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["train", "configs/smoke.toml", "--json", "run.checkpoint_every=2"].map(str::to_owned).into();
+    arguments.push(format!("run.dir={}", dir.display()));
+    arguments.push(format!("run.name={name}"));
+    arguments.push("run.phases=[\"careful\", \"mixed\", \"curate\", \"reasoning\"]".to_owned());
+    arguments.extend(["phases.careful.steps=8", "phases.reasoning.steps=5"].map(str::to_owned));
+    arguments.extend(more.iter().map(|text| (*text).to_owned()));
+    arguments
+}
+
+fn sapo(arguments: &[String]) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sapo"));
+    command.args(arguments).current_dir(root);
+    command
+}
+
+fn summary(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object alone on stdout")
+}
+
+fn finish(arguments: &[String]) -> Value {
+    summary(&sapo(arguments).output().expect("the binary starts"))
+}
+
+/// Starts a run and waits until it says `line`.
+fn until(arguments: &[String], line: &str) -> Child {
+    let mut child = sapo(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut heard = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert!(heard.any(|said| said.expect("text").contains(line)), "the run never said `{line}`");
+    // The rest is read beside the test, so that the run never waits for its reader.
+    std::thread::spawn(move || heard.count());
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+fn same(one: &Value, other: &Value) {
+    for key in ["weights_sha256", "metrics_sha256", "evals", "gains", "curation", "logprob_gap_max"] {
+        assert_eq!(one[key], other[key], "{key}");
+    }
+}
+
+#[test]
+fn a_stopped_run_ends_as_the_undisturbed_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let undisturbed = finish(&arguments(dir.path(), "undisturbed", &[]));
+    let stopped = arguments(dir.path(), "stopped", &[]);
+    for said in ["careful: 8 to do", "reasoning: 5 to do"] {
+        let resumed = arguments(dir.path(), "stopped", &["--resume"]);
+        let mut child = until(if said.starts_with("careful") { &stopped } else { &resumed }, said);
+        signal(&child, "-INT");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "after `{said}`");
+        let state = std::fs::read_to_string(dir.path().join("stopped/run.json")).expect("run.json");
+        assert!(state.contains("\"interrupted\""), "{state}");
+    }
+    let resumed = finish(&arguments(dir.path(), "stopped", &["--resume"]));
+    same(&undisturbed, &resumed);
+    // A finished run gives its summary again.
+    let again =
+        finish(&["train", &format!("--resume={}", dir.path().join("stopped").display()), "--json"].map(str::to_owned));
+    assert_eq!(again["weights_sha256"], resumed["weights_sha256"]);
+}
+
+#[test]
+fn a_killed_run_ends_as_the_undisturbed_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Nothing is there to resume, so the run begins.
+    let undisturbed = finish(&arguments(dir.path(), "undisturbed", &["--resume"]));
+    let killed = arguments(dir.path(), "killed", &[]);
+    let resumed = arguments(dir.path(), "killed", &["--resume"]);
+    for (arguments, said) in
+        [(&killed, "evaluation (init)"), (&resumed, "mixed: 4 to do"), (&resumed, "evaluation (reasoning)")]
+    {
+        let mut child = until(arguments, said);
+        signal(&child, "-KILL");
+        child.wait().expect("it ends");
+    }
+    let end = finish(&resumed);
+    same(&undisturbed, &end);
+    let events = std::fs::read_dir(dir.path().join("killed/tb")).expect("tb").count();
+    assert_eq!(events, 1);
+}
+
+#[test]
+fn another_configuration_is_not_resumed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut child = until(&arguments(dir.path(), "run", &[]), "careful: 8 to do");
+    signal(&child, "-KILL");
+    child.wait().expect("it ends");
+    let other = arguments(dir.path(), "run", &["--resume", "phases.careful.optimizer.lr=5e-4"]);
+    let output = sapo(&other).output().expect("the binary starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("another configuration") && errors.contains("0.0005"), "{errors}");
+}
