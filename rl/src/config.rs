@@ -338,7 +338,7 @@ impl Config {
         }
         crate::device::check(&self.run.device).map_err(|reason| fault("run.device", reason))?;
         self.check_rubrics()?;
-        self.rubric("eval.rubric", &self.eval.rubric)?;
+        self.rubric_of_rules("eval.rubric", &self.eval.rubric)?;
         let evaluated = self.eval.queries_per_task > 0
             && self.eval.samples > 0
             && self.eval.max_new_tokens > 0
@@ -373,7 +373,7 @@ impl Config {
                     )?;
                 }
                 PhaseConfig::Curate(curate) => {
-                    self.rubric(&format!("{place}.rubric"), &curate.rubric)?;
+                    self.rubric_of_rules(&format!("{place}.rubric"), &curate.rubric)?;
                     must(
                         curate.samples > 0 && curate.sampling.max_new_tokens > 0,
                         place,
@@ -434,6 +434,22 @@ impl Config {
             place,
             format!("names `{name}`, which is no rubric{}", nearest(name, self.rubrics.keys().map(String::as_str))),
         ))
+    }
+
+    /// Evaluation and curation are scored by rules: their numbers must not depend on who answers for a judge.
+    fn rubric_of_rules(&self, place: &str, name: &str) -> Result<(), ConfigError> {
+        self.rubric(place, name)?;
+        let used = crate::scoring::used_rewards([&self.rubrics[name]]);
+        match used.into_iter().find(|name| matches!(self.rewards.get(*name), Some(RewardConfig::Judge(_)))) {
+            Some(judge) => Err(fault(place, format!("`{name}` asks the judge `{judge}`; name a rubric of rules here"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The rewards of the configuration that are rules, by name.
+    pub fn rule_rewards(&self) -> BTreeMap<String, RewardConfig> {
+        let rules = self.rewards.iter().filter(|(_, reward)| !matches!(reward, RewardConfig::Judge(_)));
+        rules.map(|(name, reward)| (name.clone(), reward.clone())).collect()
     }
 
     /// Builds every reward and rubric once, without asking anybody anything.
@@ -549,6 +565,7 @@ mod tests {
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
         assert!(error(r#"eval.apart=["arith"]"#).contains("eval.apart: a task may be named once"));
         assert!(error("nonsense").contains("key=value"));
+        assert!(error("eval.rubric=judged").contains("asks the judge `same`"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
         assert!(missing.to_string().contains("no-such.toml"));
     }

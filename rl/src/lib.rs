@@ -15,6 +15,7 @@ pub mod optimizer;
 pub mod phase;
 pub mod plan;
 pub mod progress;
+mod reopen;
 pub mod report;
 pub mod run;
 pub mod run_dir;

@@ -139,11 +139,9 @@ impl Trial {
         let started = Instant::now();
         gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
         let secs = started.elapsed().as_secs_f64();
-        let count = |of: &dyn Fn(&(sapo_policies::PolicyInput, Vec<u32>)) -> usize| {
-            examples.iter().map(of).sum::<usize>() as f64 / TRIAL as f64
-        };
-        let tokens_per_prompt = count(&|(prompt, _)| prompt.ids.len());
-        let tokens_per_answer = count(&|(_, tokens)| tokens.len());
+        let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / TRIAL as f64;
+        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids.len()).collect());
+        let tokens_per_answer = mean(examples.iter().map(|(_, tokens)| tokens.len()).collect());
         let secs_per_token = BATCH_FACTOR * secs / (TRIAL as f64 * (tokens_per_prompt + tokens_per_answer));
         Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })
     }

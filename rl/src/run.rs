@@ -1,11 +1,12 @@
 //! A run at work: what is open while it goes on, and the one step of each kind of part.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use sapo_datasets::Query;
 use sapo_policies::Model;
+use sapo_rewards::Endpoints;
 use serde_json::{Value, json};
 
 use crate::asking::Place;
@@ -19,6 +20,7 @@ use crate::optimizer::AdamW;
 use crate::phase::{curate, rl, sft};
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::reopen;
 use crate::run_dir::RunDir;
 use crate::scoring::{Rubrics, Scorer};
 use crate::summary::{JudgeFacts, RunEnd, Summary};
@@ -66,15 +68,15 @@ impl<'a> Run<'a> {
         let path = config.run_path();
         let found = start == Start::Resume && path.exists();
         if found {
-            is_run(&path)?;
-            if let Some(summary) = finished(&path)? {
+            reopen::is_run(&path)?;
+            reopen::same_config(config, &path)?;
+            if let Some(summary) = reopen::finished(&path) {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
                 return Ok(Err(summary));
             }
-            same_config(config, &path)?;
         }
         judging::reach_all(config)?;
-        let checkpoint = if found { newest(&path, progress)? } else { None };
+        let checkpoint = if found { reopen::newest(&path, progress)? } else { None };
         let device = device::open(&config.run.device)?;
         let model = match &checkpoint {
             Some(checkpoint) => Model::open(&checkpoint.path.display().to_string(), config.run.seed, &device)?,
@@ -90,7 +92,7 @@ impl<'a> Run<'a> {
             dir,
             model,
             optimizer: AdamW::default(),
-            scorer: Scorer::rules()?,
+            scorer: Scorer::new(&config.rule_rewards(), &Endpoints::default())?,
             open: None,
             judging: None,
             lines: Vec::new(),
@@ -131,8 +133,8 @@ impl<'a> Run<'a> {
             .collect();
         checkpoint.roll_back(self.dir.path(), &checkpoint.state.evaluated, &curated)?;
         self.optimizer = checkpoint.optimizer(&self.model.policy)?;
-        self.lines = read_lines(&self.dir.path().join("metrics.jsonl"))?;
-        let queries = read_lines(&self.dir.path().join("queries.jsonl"))?;
+        self.lines = reopen::read_lines(&self.dir.path().join("metrics.jsonl"))?;
+        let queries = reopen::read_lines(&self.dir.path().join("queries.jsonl"))?;
         self.logged = queries.iter().filter_map(|line| line["id"].as_str().map(str::to_owned)).collect();
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;
@@ -231,7 +233,7 @@ impl<'a> Run<'a> {
         let kept = match phase.pool.as_deref().map(|pool| (pool, &self.config.phases[pool])) {
             Some((pool, PhaseConfig::Curate(curation))) => {
                 let path = self.dir.path().join(record_of(pool));
-                let records = read_lines(&path)?
+                let records = reopen::read_lines(&path)?
                     .into_iter()
                     .map(serde_json::from_value)
                     .collect::<std::result::Result<Vec<_>, _>>();
@@ -264,12 +266,11 @@ impl<'a> Run<'a> {
     fn close_judging(&mut self) {
         // Its memory can be asked for only while it lives.
         self.state.peak_rss_bytes = self.peak_rss_bytes();
-        if let Some((_, judging)) = self.judging.take() {
-            if let Some(record) = &mut self.state.judge {
-                let (calls, failed) = judging.counts();
-                record.calls += calls;
-                record.failed += failed;
-            }
+        let Some((_, judging)) = self.judging.take() else { return };
+        if let Some(record) = &mut self.state.judge {
+            let (calls, failed) = judging.counts();
+            record.calls += calls;
+            record.failed += failed;
         }
     }
 
@@ -536,67 +537,4 @@ fn rl_note(metrics: &Metrics) -> String {
 
 fn record_of(curation: &str) -> String {
     format!("curation/{curation}.jsonl")
-}
-
-/// Refuses to resume a folder that holds something else than a run.
-fn is_run(path: &Path) -> Result<()> {
-    let empty = std::fs::read_dir(path).map_err(|source| RunError::io(path, source))?.next().is_none();
-    if empty || path.join("config.toml").is_file() {
-        return Ok(());
-    }
-    Err(RunError::User(format!("{} holds no config.toml, so it is no run directory; name another run", path.display())))
-}
-
-/// The summary of a run that says it has finished.
-fn finished(path: &Path) -> Result<Option<Summary>> {
-    let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(path.join(name)).ok()?).ok() };
-    if read("run.json").is_none_or(|run| run["status"] != "finished") {
-        return Ok(None);
-    }
-    Ok(read("summary.json").and_then(|summary| serde_json::from_value(summary).ok()))
-}
-
-fn newest(path: &Path, progress: &dyn Progress) -> Result<Option<Checkpoint>> {
-    checkpoint::newest(path, &mut |torn, reason| {
-        progress.say(&format!("{} is torn ({reason}); the one before is used", torn.display()));
-    })
-}
-
-/// Refuses to go on with another configuration than the run began with, but for what changes no number.
-fn same_config(config: &Config, path: &Path) -> Result<()> {
-    let saved: PathBuf = path.join("config.toml");
-    if !saved.exists() {
-        return Ok(());
-    }
-    let mut before = Config::compose(&[saved.clone()], &[])?;
-    let run = &mut before.run;
-    run.dir.clone_from(&config.run.dir);
-    run.disk_wait_secs = config.run.disk_wait_secs;
-    run.checkpoint_every = config.run.checkpoint_every;
-    run.keep_checkpoints = config.run.keep_checkpoints;
-    let (before, now) = (before.to_toml()?, config.to_toml()?);
-    if before == now {
-        return Ok(());
-    }
-    let old: BTreeSet<&str> = before.lines().collect();
-    let differing: Vec<&str> = now.lines().filter(|line| !old.contains(line)).take(5).collect();
-    Err(RunError::User(format!(
-        "{} was begun with another configuration (now: {}); resume with the saved {}, or begin a new run by run.name=...",
-        path.display(),
-        differing.join(", "),
-        saved.display()
-    )))
-}
-
-fn read_lines(path: &Path) -> Result<Vec<Value>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(RunError::io(path, error)),
-    };
-    let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| RunError::User(format!("{} line {}: {error}", path.display(), index + 1)))
-    };
-    text.lines().enumerate().map(parse).collect()
 }

@@ -30,14 +30,6 @@ impl Scorer {
         Ok(Self { runtime, registry: Registry::build(rewards, endpoints)? })
     }
 
-    /// A scorer of the kinds that need no options.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn rules() -> Result<Self> {
-        Self::new(&BTreeMap::new(), &Endpoints::default())
-    }
-
     /// A rubric with its rewards.
     ///
     /// # Errors

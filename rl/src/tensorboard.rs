@@ -185,7 +185,7 @@ mod tests {
         // The check value of CRC-32C, and 32 zero bytes (RFC 3720, B.4).
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
-        let mask = |crc: u32| ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8);
+        let mask = |crc: u32| crc.rotate_right(15).wrapping_add(0xa282_ead8);
         assert_eq!(masked_crc(b"123456789"), mask(0xe306_9283));
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::eval::{EvalRow, Gain};
+use crate::judging::JudgeRecord;
 
 /// A run, ready to be shown.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -252,36 +253,13 @@ pub struct CurationRow {
     pub undecided: usize,
 }
 
-/// How far the judge can be trusted. Shares; empty where the run does not say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+/// How far the judge can be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JudgeReport {
-    /// Labelled items it was measured on.
-    pub items: Option<u64>,
-    /// Items whose truth is yes.
-    pub yes_items: Option<u64>,
-    /// Items whose truth is no.
-    pub no_items: Option<u64>,
-    /// Share of items on which it agrees with the exact rule.
-    pub agreement: Option<f64>,
-    /// Share of the no-items that it calls yes.
-    pub false_yes: Option<f64>,
-    /// Share of the yes-items that it calls no.
-    pub false_no: Option<f64>,
-    /// Mean of its accuracy on yes-items and on no-items.
-    pub balanced_accuracy: Option<f64>,
-    /// Below this the phase refuses to start.
-    pub min_balanced_accuracy: Option<f64>,
-    /// Share of its yes that the exact rule confirms, on the answers of the policy before the phase.
-    pub precision_before: Option<f64>,
-    /// The same after the phase, whose policy may have learned to please it.
-    pub precision_after: Option<f64>,
-    /// Calls during the run.
-    pub calls: Option<u64>,
-    /// Calls that failed.
-    pub failed: Option<u64>,
+    /// As the run measured it.
+    #[serde(flatten)]
+    pub measured: JudgeRecord,
     /// The description task by the exact rule: stage, pass@1 and its interval.
-    #[serde(skip_deserializing)]
     pub descriptions: Vec<(String, f64, [f64; 2])>,
 }
 

@@ -12,6 +12,7 @@ use super::model::{
     TrainingGroup,
 };
 use super::read::{RunFiles, numbers};
+use crate::judging::JudgeRecord;
 use crate::stats::{Estimate, QueryOutcomes, mean_interval, paired_gain};
 
 /// The evaluations that the run compares, when they exist.
@@ -231,16 +232,16 @@ pub(super) fn judge(files: &mut RunFiles, stages: &[Stage], summary: Option<&Val
     if measured.is_none() && in_summary.is_none() {
         return None;
     }
-    let mut judge: JudgeReport = measured.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    let mut measured: JudgeRecord = measured.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
     if let Some(end) = in_summary {
-        judge.calls = judge.calls.or_else(|| end["calls"].as_u64());
-        judge.failed = judge.failed.or_else(|| end["failed"].as_u64());
-        judge.agreement = judge.agreement.or_else(|| end["agreement_with_rule"].as_f64());
-        judge.precision_after = judge.precision_after.or_else(|| end["precision"].as_f64());
+        measured.calls = end["calls"].as_u64().unwrap_or(measured.calls);
+        measured.failed = end["failed"].as_u64().unwrap_or(measured.failed);
+        measured.agreement = measured.agreement.or_else(|| end["agreement_with_rule"].as_f64());
+        measured.precision_after = measured.precision_after.or_else(|| end["precision"].as_f64());
     }
     let descriptions = stages.iter().filter_map(|stage| stage.row("describe").map(|row| (stage, row)));
-    judge.descriptions = descriptions.map(|(stage, row)| (stage.after.clone(), row.pass_at_1, row.ci95)).collect();
-    Some(judge)
+    let descriptions = descriptions.map(|(stage, row)| (stage.after.clone(), row.pass_at_1, row.ci95)).collect();
+    Some(JudgeReport { measured, descriptions })
 }
 
 /// A group of the first and the last step of each phase that samples: one that was trained on, with mixed verdicts.

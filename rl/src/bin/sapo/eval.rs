@@ -1,6 +1,7 @@
 //! `sapo eval`: evaluates a model on generated tasks, or on the rows of files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use sapo::config::{Config, EvalConfig};
@@ -12,7 +13,7 @@ use sapo::run_dir::RunDir;
 use sapo::scoring::{Rubrics, Scorer};
 use sapo_datasets::{DatasetError, OpenOptions, Query, Task, open_with};
 use sapo_policies::Model;
-use sapo_rewards::{Registry, Rubric, RubricConfig};
+use sapo_rewards::{Endpoints, Rubric, RubricConfig};
 
 use crate::config::compose;
 use crate::printer::{Printer, print_json, print_text, table};
@@ -73,7 +74,9 @@ pub(crate) struct EvalArguments {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let config = (!arguments.config.is_empty()).then(|| compose(&arguments.config)).transpose()?;
-    let rubric = rubric(arguments.rubric.as_deref(), config.as_ref())?;
+    let rewards = config.as_ref().map(Config::rule_rewards).unwrap_or_default();
+    let scorer = Scorer::new(&rewards, &Endpoints::default())?;
+    let rubric = rubric(arguments.rubric.as_deref(), config.as_ref(), &scorer)?;
     let out = arguments.out.as_deref().map(vacant).transpose()?;
     let settings = settings(arguments, config.as_ref().map(|config| &config.eval))?;
     let sampling = EvalSampling {
@@ -85,8 +88,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let lists = if arguments.data.is_empty() { heldout(&settings) } else { listed(arguments, settings.seed)? };
     let device = device::open(config.as_ref().map_or("cpu", |config| &config.run.device))?;
     let model = Model::open(&arguments.model, settings.seed, &device)?;
-    let scorer = Scorer::rules()?;
-    let rubrics = Rubrics::one(scorer.rubric(&rubric)?);
+    let rubrics = Rubrics::one(rubric);
     let printer = Printer::new();
     let all: usize = lists.iter().map(|list| list.queries.len() * sampling.samples).sum();
     printer.begin("evaluation", all as u64, 0);
@@ -160,7 +162,7 @@ fn settings(arguments: &EvalArguments, config: Option<&EvalConfig>) -> Result<Ev
 }
 
 /// The rubric to score with: one of the configuration, or a rule reward alone.
-fn rubric(name: Option<&str>, config: Option<&Config>) -> Result<RubricConfig> {
+fn rubric(name: Option<&str>, config: Option<&Config>, scorer: &Scorer) -> Result<Arc<Rubric>> {
     let rubric = match config {
         Some(config) => {
             let name = name.unwrap_or(&config.eval.rubric);
@@ -180,13 +182,10 @@ fn rubric(name: Option<&str>, config: Option<&Config>) -> Result<RubricConfig> {
             ..RubricConfig::default()
         },
     };
-    match Rubric::new(&rubric, &Registry::rules()) {
-        Ok(_) => Ok(rubric),
-        Err(error) => Err(RunError::User(format!(
-            "--rubric {}: {error} (an evaluation scores by rules that need no options; judges are not asked)",
-            name.unwrap_or("of the configuration")
-        ))),
-    }
+    scorer.rubric(&rubric).map_err(|error| {
+        let name = name.unwrap_or("of the configuration");
+        RunError::User(format!("--rubric {name}: {error} (an evaluation scores by rules; judges are not asked)"))
+    })
 }
 
 /// Reads the rows of every `--data` and sorts them by task.

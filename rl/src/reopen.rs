@@ -1,0 +1,77 @@
+//! What a resume finds in a run's folder, and whether it may go on from it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::error::{Result, RunError};
+use crate::progress::Progress;
+use crate::summary::Summary;
+
+/// Refuses to resume a folder that holds something else than a run.
+pub(crate) fn is_run(path: &Path) -> Result<()> {
+    let empty = std::fs::read_dir(path).map_err(|source| RunError::io(path, source))?.next().is_none();
+    if empty || path.join("config.toml").is_file() {
+        return Ok(());
+    }
+    Err(RunError::User(format!("{} holds no config.toml, so it is no run directory; name another run", path.display())))
+}
+
+/// The summary of a run that says it has finished.
+pub(crate) fn finished(path: &Path) -> Option<Summary> {
+    let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(path.join(name)).ok()?).ok() };
+    if read("run.json").is_none_or(|run| run["status"] != "finished") {
+        return None;
+    }
+    read("summary.json").and_then(|summary| serde_json::from_value(summary).ok())
+}
+
+/// The newest whole checkpoint.
+pub(crate) fn newest(path: &Path, progress: &dyn Progress) -> Result<Option<Checkpoint>> {
+    checkpoint::newest(path, &mut |torn, reason| {
+        progress.say(&format!("{} is torn ({reason}); the one before is used", torn.display()));
+    })
+}
+
+/// Refuses to go on with another configuration than the run began with, but for what changes no number.
+pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
+    let saved: PathBuf = path.join("config.toml");
+    if !saved.exists() {
+        return Ok(());
+    }
+    let mut before = Config::compose(std::slice::from_ref(&saved), &[])?;
+    let run = &mut before.run;
+    run.dir.clone_from(&config.run.dir);
+    run.disk_wait_secs = config.run.disk_wait_secs;
+    run.checkpoint_every = config.run.checkpoint_every;
+    run.keep_checkpoints = config.run.keep_checkpoints;
+    let (before, now) = (before.to_toml()?, config.to_toml()?);
+    if before == now {
+        return Ok(());
+    }
+    let old: BTreeSet<&str> = before.lines().collect();
+    let differing: Vec<&str> = now.lines().filter(|line| !old.contains(line)).take(5).collect();
+    Err(RunError::User(format!(
+        "{} was begun with another configuration (now: {}); resume with the saved {}, or begin a new run by run.name=...",
+        path.display(),
+        differing.join(", "),
+        saved.display()
+    )))
+}
+
+/// The lines of a JSON-lines file; none when it is not there.
+pub(crate) fn read_lines(path: &Path) -> Result<Vec<Value>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(RunError::io(path, error)),
+    };
+    let parse = |(index, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| RunError::User(format!("{} line {}: {error}", path.display(), index + 1)))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
