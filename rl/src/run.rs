@@ -450,8 +450,9 @@ impl<'a> Run<'a> {
         match outcome {
             Ok(Ended::Finished(_)) => self.set_status("finished"),
             Ok(Ended::Interrupted { .. }) => self.set_status("interrupted"),
-            // The reason matters more than a status that cannot be written either.
+            // The reason matters more than a status that cannot be written either, and is not kept waiting for it.
             Err(error) => {
+                self.dir = RunDir::open(self.dir.path(), 0, self.progress);
                 let line = format!("{} error: {error}\n", jiff::Timestamp::now());
                 drop(self.set_status("failed").and_then(|()| self.dir.append_bytes("log.txt", line.as_bytes())));
                 Ok(())
