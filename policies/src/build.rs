@@ -5,9 +5,10 @@ use burn::tensor::{Device, Tensor};
 use crate::config::Config;
 use crate::error::Result;
 use crate::layers::{LayerNorm, Linear, RmsNorm};
+use crate::moe::{ExpertLayout, MoeConfig, SparseMlp};
 use crate::param::{Param, folded};
 use crate::policy::Policy;
-use crate::text::{TextLayer, TextModel};
+use crate::text::{DenseMlp, FeedForward, TextLayer, TextModel};
 use crate::vision::{Merger, VisionBlock, VisionTower};
 
 /// Gives the value of the parameter `name` with file shape `shape`, folded to a matrix.
@@ -17,6 +18,9 @@ pub trait Values {
     /// # Errors
     /// When there is none, or it has another shape.
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>>;
+
+    /// The shape of the parameter `name` where it is stored, if it is stored anywhere.
+    fn stored_shape(&self, name: &str) -> Option<&[usize]>;
 }
 
 struct Builder<'a> {
@@ -29,7 +33,12 @@ impl Policy {
     ///
     /// # Errors
     /// Those of `values`.
-    pub fn build(config: Config, values: &mut dyn Values, device: &Device) -> Result<Self> {
+    pub fn build(mut config: Config, values: &mut dyn Values, device: &Device) -> Result<Self> {
+        if let Some(layout) = stored_layout(&config, values)
+            && let Some(moe) = &mut config.text.moe
+        {
+            moe.layout = layout;
+        }
         let mut builder = Builder { config: &config, values };
         let vision = builder.vision()?;
         let text = builder.text()?;
@@ -41,6 +50,25 @@ impl Policy {
         ];
         Ok(Self { config, vision, text, banned, device: device.clone() })
     }
+}
+
+/// The name of a part of a text layer.
+fn layer_name(index: usize, part: &str) -> String {
+    format!("model.language_model.layers.{index}.{part}")
+}
+
+/// The layout of stored expert weights. One of the two tensors of a layer can be square and tell nothing, not both; what
+/// is stored neither way is found out when it is loaded.
+fn stored_layout(config: &Config, values: &dyn Values) -> Option<ExpertLayout> {
+    let moe = config.text.moe.as_ref()?;
+    let layer = (0..config.text.layers).find(|index| moe.is_sparse(*index))?;
+    let (width, inner) = (config.text.hidden_size, moe.intermediate_size);
+    let maps = [("mlp.experts.gate_up_proj", 2 * inner, width), ("mlp.experts.down_proj", width, inner)];
+    maps.into_iter().filter(|(_, outputs, inputs)| outputs != inputs).find_map(|(part, outputs, inputs)| {
+        let stored = values.stored_shape(&layer_name(layer, part))?;
+        let layouts = [ExpertLayout::InOut, ExpertLayout::OutIn];
+        layouts.into_iter().find(|layout| layout.shape(moe.experts, outputs, inputs) == stored)
+    })
 }
 
 impl Builder<'_> {
@@ -118,8 +146,8 @@ impl Builder<'_> {
 
     fn text_layer(&mut self, index: usize) -> Result<TextLayer> {
         let config = self.config.text.clone();
-        let (width, inner, head) = (config.hidden_size, config.intermediate_size, config.head_dim);
-        let name = |part: &str| format!("model.language_model.layers.{index}.{part}");
+        let (width, head) = (config.hidden_size, config.head_dim);
+        let name = |part: &str| layer_name(index, part);
         Ok(TextLayer {
             input_norm: self.rms_norm(&name("input_layernorm"), width)?,
             q: self.linear(&name("self_attn.q_proj"), config.heads * head, width, false)?,
@@ -129,9 +157,30 @@ impl Builder<'_> {
             q_norm: self.rms_norm(&name("self_attn.q_norm"), head)?,
             k_norm: self.rms_norm(&name("self_attn.k_norm"), head)?,
             post_norm: self.rms_norm(&name("post_attention_layernorm"), width)?,
-            gate: self.linear(&name("mlp.gate_proj"), inner, width, false)?,
-            up: self.linear(&name("mlp.up_proj"), inner, width, false)?,
-            down: self.linear(&name("mlp.down_proj"), width, inner, false)?,
+            feed_forward: match config.moe.filter(|moe| moe.is_sparse(index)) {
+                Some(moe) => FeedForward::Sparse(self.sparse(index, width, moe)?),
+                None => FeedForward::Dense(self.dense(index, width, config.intermediate_size)?),
+            },
+        })
+    }
+
+    fn dense(&mut self, index: usize, width: usize, inner: usize) -> Result<DenseMlp> {
+        Ok(DenseMlp {
+            gate: self.linear(&layer_name(index, "mlp.gate_proj"), inner, width, false)?,
+            up: self.linear(&layer_name(index, "mlp.up_proj"), inner, width, false)?,
+            down: self.linear(&layer_name(index, "mlp.down_proj"), width, inner, false)?,
+        })
+    }
+
+    fn sparse(&mut self, index: usize, width: usize, moe: MoeConfig) -> Result<SparseMlp> {
+        let (experts, inner) = (moe.experts, moe.intermediate_size);
+        let gate_up = moe.layout.shape(experts, 2 * inner, width);
+        let down = moe.layout.shape(experts, width, inner);
+        Ok(SparseMlp {
+            router: self.linear(&layer_name(index, "mlp.gate"), experts, width, false)?,
+            gate_up: self.param(layer_name(index, "mlp.experts.gate_up_proj"), &gate_up)?,
+            down: self.param(layer_name(index, "mlp.experts.down_proj"), &down)?,
+            config: moe,
         })
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{PolicyError, Result};
+use crate::moe::{ExpertLayout, MoeConfig, RawMoe};
 
 /// Sizes of a whole model.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub struct TextConfig {
     pub rope_theta: f64,
     /// Frequencies per axis (time, height, width), interleaved.
     pub mrope_section: [usize; 3],
+    /// Sizes of sparse layers, if the model has some.
+    pub moe: Option<MoeConfig>,
 }
 
 /// Sizes of the vision tower.
@@ -93,6 +96,7 @@ impl VisionConfig {
 
 #[derive(Deserialize)]
 struct RawConfig {
+    model_type: Option<String>,
     text_config: RawText,
     vision_config: RawVision,
     image_token_id: u32,
@@ -116,9 +120,10 @@ struct RawText {
     rope_scaling: Option<RawRope>,
     rope_parameters: Option<RawRope>,
     tie_word_embeddings: Option<bool>,
-    num_experts: Option<usize>,
     #[serde(default)]
     attention_bias: bool,
+    #[serde(flatten)]
+    moe: RawMoe,
 }
 
 #[derive(Deserialize)]
@@ -161,8 +166,13 @@ impl Config {
 
     fn from_raw(raw: RawConfig) -> std::result::Result<Self, String> {
         let text = raw.text_config;
-        if text.num_experts.is_some_and(|experts| experts > 0) {
-            return Err("mixture-of-experts checkpoints are not supported yet; use a dense one".to_owned());
+        let layout = match text.rope_parameters {
+            Some(_) => ExpertLayout::OutIn,
+            None => ExpertLayout::InOut,
+        };
+        let moe = text.moe.read(layout)?;
+        if moe.is_none() && raw.model_type.as_deref() == Some("qwen3_vl_moe") {
+            return Err("`model_type` is `qwen3_vl_moe`, but `text_config` has no `num_experts`; add it".to_owned());
         }
         if text.attention_bias {
             return Err("`attention_bias` is true; Qwen3-VL has no attention bias".to_owned());
@@ -193,6 +203,7 @@ impl Config {
                 rms_norm_eps: text.rms_norm_eps,
                 rope_theta,
                 mrope_section: rope.and_then(|rope| rope.mrope_section).unwrap_or([24, 20, 20]),
+                moe,
             },
             vision: VisionConfig {
                 depth: vision.depth,
@@ -258,7 +269,7 @@ impl Config {
     /// The `config.json` of this model in the layout of the published checkpoints.
     pub fn to_json(&self) -> Value {
         let (text, vision) = (&self.text, &self.vision);
-        json!({
+        let mut config = json!({
             "architectures": ["Qwen3VLForConditionalGeneration"],
             "model_type": "qwen3_vl",
             "dtype": "float32",
@@ -301,6 +312,10 @@ impl Config {
                 "out_hidden_size": text.hidden_size,
                 "hidden_act": "gelu_pytorch_tanh",
             },
-        })
+        });
+        if let Some(moe) = &text.moe {
+            moe.describe(&mut config);
+        }
+        config
     }
 }

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use crate::build::Values;
 use crate::config::Config;
 use crate::error::Result;
+use crate::moe::ExpertLayout;
 use crate::param::folded;
 use crate::policy::Policy;
 
@@ -21,6 +22,7 @@ const RESIDUAL_FACTOR: f64 = 0.1;
 struct Random<'a> {
     rng: ChaCha8Rng,
     residual: f64,
+    layout: Option<ExpertLayout>,
     device: &'a Device,
 }
 
@@ -28,8 +30,12 @@ impl Policy {
     /// A policy of these sizes with random parameters; the same seed gives the same numbers.
     pub fn random(config: Config, seed: u64, device: &Device) -> Self {
         let depth = config.text.layers.max(config.vision.depth) as f64;
-        let mut values =
-            Random { rng: ChaCha8Rng::seed_from_u64(seed), residual: RESIDUAL_FACTOR / (2.0 * depth).sqrt(), device };
+        let mut values = Random {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            residual: RESIDUAL_FACTOR / (2.0 * depth).sqrt(),
+            layout: config.text.moe.as_ref().map(|moe| moe.layout),
+            device,
+        };
         Self::build(config, &mut values, device).expect("random values exist for every name and shape")
     }
 }
@@ -40,9 +46,18 @@ impl Values for Random<'_> {
         let values = match shape {
             [_] if name.ends_with(".bias") => vec![0.0; columns],
             [_] => vec![1.0; columns],
+            // The experts of a layer in one: the inputs of an expert are on the axis that the layout says.
+            [_, first, second] => {
+                let inputs = if self.layout == Some(ExpertLayout::InOut) { first } else { second };
+                self.normal(rows * columns, self.std(name, *inputs))
+            }
             _ => self.normal(rows * columns, self.std(name, columns)),
         };
         Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+    }
+
+    fn stored_shape(&self, _: &str) -> Option<&[usize]> {
+        None
     }
 }
 

@@ -12,6 +12,7 @@ pub mod init;
 pub mod input;
 pub mod layers;
 pub mod log_prob;
+pub mod moe;
 pub mod param;
 pub mod policy;
 pub mod positions;

@@ -92,6 +92,7 @@ fn preset(name: &str, seed: u64, device: &Device) -> Result<Model> {
             rms_norm_eps: 1e-6,
             rope_theta: 10_000.0,
             mrope_section: [6, 5, 5],
+            moe: None,
         },
         vision: VisionConfig {
             depth: 2,

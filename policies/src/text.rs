@@ -6,7 +6,8 @@ use burn::tensor::{Int, Tensor, activation};
 
 use crate::config::TextConfig;
 use crate::layers::{Linear, RmsNorm};
-use crate::param::{Param, holds};
+use crate::moe::SparseMlp;
+use crate::param::{Param, Parameters, holds};
 use crate::rope::RopeTable;
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
@@ -44,16 +45,66 @@ pub struct TextLayer {
     pub q_norm: RmsNorm,
     /// Over each key head.
     pub k_norm: RmsNorm,
-    /// Before the MLP.
+    /// Before the feed-forward part.
     pub post_norm: RmsNorm,
-    /// Gate of the MLP.
+    /// What each row goes through alone.
+    pub feed_forward: FeedForward,
+}
+holds!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, feed_forward });
+
+/// The feed-forward part of a layer.
+#[derive(Clone, Debug)]
+pub enum FeedForward {
+    /// One MLP for every row.
+    Dense(DenseMlp),
+    /// A few experts of many for each row.
+    Sparse(SparseMlp),
+}
+
+impl Parameters for FeedForward {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit(visit),
+            Self::Sparse(mlp) => mlp.visit(visit),
+        }
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_mut(visit),
+            Self::Sparse(mlp) => mlp.visit_mut(visit),
+        }
+    }
+}
+
+impl FeedForward {
+    /// `x_td` to `[t, d]`.
+    fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x_td),
+            Self::Sparse(mlp) => mlp.forward(x_td, layer, trace),
+        }
+    }
+}
+
+/// `down(silu(gate(x)) * up(x))`.
+#[derive(Clone, Debug)]
+pub struct DenseMlp {
+    /// Gate.
     pub gate: Linear,
-    /// Input of the MLP.
+    /// Input.
     pub up: Linear,
-    /// Output of the MLP.
+    /// Output.
     pub down: Linear,
 }
-holds!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, gate, up, down });
+holds!(DenseMlp { gate, up, down });
+
+impl DenseMlp {
+    fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
+        let gate = activation::silu(self.gate.forward(x_td.clone()));
+        self.down.forward(gate * self.up.forward(x_td))
+    }
+}
 
 /// Queries, keys and values of all rows, as matrices: rotary positions are in.
 pub(crate) struct Projected {
@@ -82,11 +133,6 @@ impl TextLayer {
         let k = turned(&self.k, &self.k_norm, config.kv_heads);
         Projected { q, k, v: self.v.forward(x_td) }
     }
-
-    fn mlp(&self, x_td: Tensor<2>) -> Tensor<2> {
-        let gate = activation::silu(self.gate.forward(x_td.clone()));
-        self.down.forward(gate * self.up.forward(x_td))
-    }
 }
 
 impl TextModel {
@@ -113,7 +159,7 @@ impl TextModel {
         for (index, layer) in self.layers.iter().enumerate() {
             let projected = layer.project(layer.input_norm.forward(x_td.clone()), rope, &self.config);
             x_td = x_td + layer.o.forward(attend(index, projected));
-            let update = layer.mlp(layer.post_norm.forward(x_td.clone()));
+            let update = layer.feed_forward.forward(layer.post_norm.forward(x_td.clone()), index, trace);
             x_td = x_td + update;
             trace.keep(|| format!("layer_{index}"), &x_td);
             if let Some(visual) = visual {

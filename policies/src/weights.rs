@@ -56,6 +56,10 @@ impl Values for FileValues<'_> {
         }
         Ok(Tensor::from_data(TensorData::new(stored.values, folded(shape)), self.device))
     }
+
+    fn stored_shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|stored| stored.shape.as_slice())
+    }
 }
 
 impl Policy {

@@ -14,12 +14,15 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl")
 }
 
-fn dense() -> Policy {
-    Policy::load(&fixtures().join("tiny-dense"), &Device::flex()).expect("the fixture loads")
+const MODELS: [&str; 2] = ["dense", "moe"];
+
+fn tiny(model: &str) -> Policy {
+    Policy::load(&fixtures().join(format!("tiny-{model}")), &Device::flex()).expect("the fixture loads")
 }
 
-fn golden(kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
-    let bytes = std::fs::read(fixtures().join("cases-dense/greedy.safetensors")).expect("the golden case");
+fn golden(model: &str, kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
+    let path = fixtures().join(format!("cases-{model}/greedy.safetensors"));
+    let bytes = std::fs::read(path).expect("the golden case");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let ints = |name: &str| -> Vec<usize> {
         let view = tensors.tensor(&format!("{kind}.{name}")).expect("in the case");
@@ -54,20 +57,23 @@ fn run(policy: &Policy, stop_ids: &[u32], requests: &[Request], sampling: &Sampl
 
 #[test]
 fn greedy_answers_are_the_golden_ones() {
-    let mut policy = dense();
-    policy.banned.clear();
-    for kind in ["text", "image"] {
-        let (prompt, golden) = golden(kind, &policy);
-        let groups = run(&policy, &[], &[request(kind, prompt, 1)], &Sampling::greedy(16));
-        assert_eq!(groups[0].rollouts[0].tokens, golden, "{kind}");
-        assert_eq!(groups[0].rollouts[0].stop, StopReason::Length);
+    for model in MODELS {
+        let mut policy = tiny(model);
+        policy.banned.clear();
+        for kind in ["text", "image"] {
+            let (prompt, golden) = golden(model, kind, &policy);
+            let groups = run(&policy, &[], &[request(kind, prompt, 1)], &Sampling::greedy(16));
+            assert_eq!(groups[0].rollouts[0].tokens, golden, "{model} {kind}");
+            assert_eq!(groups[0].rollouts[0].stop, StopReason::Length);
+        }
     }
 }
 
 /// Two prompts of different lengths, one with a picture, five samples each, ended by frequent stop tokens so that the
 /// batch is compacted on the way.
 fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
-    let requests = [request("a", golden("text", policy).0, 5), request("b", golden("image", policy).0, 5)].to_vec();
+    let prompt = |kind| golden("dense", kind, policy).0;
+    let requests = [request("a", prompt("text"), 5), request("b", prompt("image"), 5)].to_vec();
     let stop_ids: Vec<u32> = (0..60).collect();
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
     let groups = run(policy, &stop_ids, &requests, &sampling);
@@ -76,63 +82,75 @@ fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
 
 #[test]
 fn the_trainer_gives_the_samplers_log_probs() {
-    let policy = dense();
-    let (requests, groups) = sampled(&policy);
-    let branches: Vec<Vec<&[u32]>> =
-        groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
-    let packed: Vec<Packed<'_>> = requests
-        .iter()
-        .zip(&branches)
-        .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
-        .collect();
-    let batch = Batch::groups(&packed, 2).expect("packs");
-    let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
-    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
-    let sampler: Vec<f32> =
-        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
-    assert_eq!(trainer.len(), sampler.len());
-    let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(gap < 2e-5, "gap {gap}");
-    let lengths: Vec<usize> =
-        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
-    assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
+    for model in MODELS {
+        let policy = tiny(model);
+        let (requests, groups) = sampled(&policy);
+        let branches: Vec<Vec<&[u32]>> = groups
+            .iter()
+            .map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect())
+            .collect();
+        let packed: Vec<Packed<'_>> = requests
+            .iter()
+            .zip(&branches)
+            .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
+            .collect();
+        let batch = Batch::groups(&packed, 2).expect("packs");
+        let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+        let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+        let sampler: Vec<f32> =
+            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+        assert_eq!(trainer.len(), sampler.len());
+        let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(gap < 2e-5, "gap {gap}");
+        let lengths: Vec<usize> =
+            groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+        assert!(
+            lengths.iter().any(|length| *length != lengths[0]),
+            "rows of one length test no compaction: {lengths:?}"
+        );
+    }
 }
 
 #[test]
 fn a_packed_group_equals_separate_rows() {
-    let policy = dense();
-    let (requests, groups) = sampled(&policy);
-    for (request, group) in requests.iter().zip(&groups) {
-        for rollout in &group.rollouts {
-            let mut alone = request.prompt.clone();
-            alone.ids.extend(&rollout.tokens);
-            let batch = Batch::prompts(&[&alone], 2);
-            let hidden = policy.forward(&batch, &mut Trace::off());
-            let prompt = request.prompt.ids.len();
-            let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
-            let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
-            let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(gap < 2e-5, "gap {gap}");
+    for model in MODELS {
+        let policy = tiny(model);
+        let (requests, groups) = sampled(&policy);
+        for (request, group) in requests.iter().zip(&groups) {
+            for rollout in &group.rollouts {
+                let mut alone = request.prompt.clone();
+                alone.ids.extend(&rollout.tokens);
+                let batch = Batch::prompts(&[&alone], 2);
+                let hidden = policy.forward(&batch, &mut Trace::off());
+                let prompt = request.prompt.ids.len();
+                let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
+                let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
+                let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(gap < 2e-5, "gap {gap}");
+            }
         }
     }
 }
 
 #[test]
 fn a_sample_does_not_depend_on_its_batch() {
-    let policy = dense();
-    let (requests, groups) = sampled(&policy);
-    let stop_ids: Vec<u32> = (0..60).collect();
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
-    for (request, group) in requests.iter().zip(&groups) {
-        let alone = run(&policy, &stop_ids, std::slice::from_ref(request), &sampling);
-        let tokens = |group: &Group| group.rollouts.iter().map(|rollout| rollout.tokens.clone()).collect::<Vec<_>>();
-        assert_eq!(tokens(&alone[0]), tokens(group));
+    for model in MODELS {
+        let policy = tiny(model);
+        let (requests, groups) = sampled(&policy);
+        let stop_ids: Vec<u32> = (0..60).collect();
+        let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
+        for (request, group) in requests.iter().zip(&groups) {
+            let alone = run(&policy, &stop_ids, std::slice::from_ref(request), &sampling);
+            let tokens =
+                |group: &Group| group.rollouts.iter().map(|rollout| rollout.tokens.clone()).collect::<Vec<_>>();
+            assert_eq!(tokens(&alone[0]), tokens(group));
+        }
     }
 }
 
 #[test]
 fn banned_tokens_are_never_sampled() {
-    let mut policy = dense();
+    let mut policy = tiny("dense");
     policy.banned.extend(0..300);
     let (_, groups) = sampled(&policy);
     let all: Vec<u32> =

@@ -1,0 +1,365 @@
+//! Mixture of experts: a router that picks a few experts for every row, and the experts, which compute chosen rows only.
+//!
+//! Rows are gathered expert by expert into a padded block, so that all chosen experts run in one batched product, and
+//! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone.
+//!
+//! Shape suffixes: `t` rows, `d` width, `e` experts, `c` chosen experts (at least one row each), `m` rows of the fullest
+//! of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::layers::Linear;
+use crate::log_prob::floats;
+use crate::param::{Param, holds};
+use crate::trace::Trace;
+
+/// How files store the fused weights of experts. The two generations of checkpoints differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpertLayout {
+    /// `gate_up_proj [e, d, o]` and `down_proj [e, i, d]`: the published checkpoints, with `rope_scaling` in the config.
+    InOut,
+    /// `gate_up_proj [e, o, d]` and `down_proj [e, d, i]`: what transformers 5 writes, with `rope_parameters`.
+    OutIn,
+}
+
+impl ExpertLayout {
+    /// The shape in files of `experts` maps of `inputs` numbers to `outputs`.
+    pub fn shape(self, experts: usize, outputs: usize, inputs: usize) -> [usize; 3] {
+        match self {
+            Self::InOut => [experts, inputs, outputs],
+            Self::OutIn => [experts, outputs, inputs],
+        }
+    }
+}
+
+/// Sizes of sparse layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoeConfig {
+    /// Experts of a layer.
+    pub experts: usize,
+    /// Experts that each row goes through.
+    pub chosen: usize,
+    /// Width of an expert.
+    pub intermediate_size: usize,
+    /// Every so many layers one is sparse: the last of them.
+    pub sparse_step: usize,
+    /// Layers, counted from 0, that are dense all the same.
+    pub dense_layers: Vec<usize>,
+    /// Weight of [`balance_loss`] beside the loss of supervised training.
+    pub balance_coef: f64,
+    /// How the files store expert weights.
+    pub layout: ExpertLayout,
+}
+
+/// The keys of `text_config` that speak of experts.
+#[derive(Deserialize)]
+pub(crate) struct RawMoe {
+    num_experts: Option<usize>,
+    num_local_experts: Option<usize>,
+    num_experts_per_tok: Option<usize>,
+    moe_intermediate_size: Option<usize>,
+    norm_topk_prob: Option<bool>,
+    decoder_sparse_step: Option<usize>,
+    mlp_only_layers: Option<Vec<usize>>,
+    router_aux_loss_coef: Option<f64>,
+}
+
+impl RawMoe {
+    /// The checked sizes, or none for a dense model; `layout` is that of the config's generation.
+    pub(crate) fn read(self, layout: ExpertLayout) -> Result<Option<MoeConfig>, String> {
+        let experts = match (self.num_experts, self.num_local_experts) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(format!("`num_experts` is {one}, but `num_local_experts` {other}; leave one out"));
+            }
+            (one, other) => one.or(other).unwrap_or(0),
+        };
+        if experts == 0 {
+            return Ok(None);
+        }
+        let missing = |key: &str| format!("`{key}` is missing from `text_config`, which has {experts} experts; add it");
+        let chosen = self.num_experts_per_tok.ok_or_else(|| missing("num_experts_per_tok"))?;
+        if chosen == 0 || chosen > experts {
+            return Err(format!("`num_experts_per_tok` is {chosen}; it must be 1 to {experts}, the number of experts"));
+        }
+        if self.norm_topk_prob == Some(false) {
+            let reason = "the weights of a token's experts are always divided by their sum, as the reference does";
+            return Err(format!("`norm_topk_prob` is false, but {reason}; a model that wants it so cannot be run"));
+        }
+        let sparse_step = self.decoder_sparse_step.unwrap_or(1);
+        if sparse_step == 0 {
+            return Err("`decoder_sparse_step` is 0; 1 makes every layer sparse".to_owned());
+        }
+        let balance_coef = self.router_aux_loss_coef.unwrap_or(0.001);
+        if !balance_coef.is_finite() || balance_coef < 0.0 {
+            return Err(format!("`router_aux_loss_coef` is {balance_coef}; it must be a number from 0 up"));
+        }
+        let intermediate_size = self.moe_intermediate_size.ok_or_else(|| missing("moe_intermediate_size"))?;
+        for (name, size) in [("num_experts", experts), ("moe_intermediate_size", intermediate_size)] {
+            if size == 0 || size > 1 << 24 {
+                return Err(format!("`{name}` is {size}, which no model has"));
+            }
+        }
+        Ok(Some(MoeConfig {
+            experts,
+            chosen,
+            intermediate_size,
+            sparse_step,
+            dense_layers: self.mlp_only_layers.unwrap_or_default(),
+            balance_coef,
+            layout,
+        }))
+    }
+}
+
+impl MoeConfig {
+    /// Whether layer `index`, counted from 0, is sparse.
+    pub fn is_sparse(&self, index: usize) -> bool {
+        !self.dense_layers.contains(&index) && (index + 1).is_multiple_of(self.sparse_step)
+    }
+
+    /// Turns the `config.json` of the dense model into that of this one.
+    pub(crate) fn describe(&self, config: &mut Value) {
+        config["architectures"] = json!(["Qwen3VLMoeForConditionalGeneration"]);
+        config["model_type"] = json!("qwen3_vl_moe");
+        config["vision_config"]["model_type"] = json!("qwen3_vl_moe");
+        let text = &mut config["text_config"];
+        text["model_type"] = json!("qwen3_vl_moe_text");
+        text["num_experts"] = json!(self.experts);
+        text["num_experts_per_tok"] = json!(self.chosen);
+        text["moe_intermediate_size"] = json!(self.intermediate_size);
+        text["norm_topk_prob"] = json!(true);
+        text["decoder_sparse_step"] = json!(self.sparse_step);
+        text["mlp_only_layers"] = json!(self.dense_layers);
+        text["router_aux_loss_coef"] = json!(self.balance_coef);
+        if self.layout == ExpertLayout::OutIn {
+            // The layout of the weights goes with the generation of the config.
+            let mut rope = text["rope_scaling"].take();
+            rope["rope_theta"] = text["rope_theta"].take();
+            text["rope_parameters"] = rope;
+            if let Some(text) = text.as_object_mut() {
+                text.retain(|key, _| key != "rope_scaling" && key != "rope_theta");
+            }
+        }
+    }
+}
+
+/// The feed-forward part of a sparse layer.
+#[derive(Clone, Debug)]
+pub struct SparseMlp {
+    /// Rates experts, `[e, d]`.
+    pub router: Linear,
+    /// Gate and input of every expert, one after the other: `[e, o*d]` in the order of `layout`.
+    pub gate_up: Param,
+    /// Output of every expert, `[e, i*d]` in the order of `layout`.
+    pub down: Param,
+    /// Sizes, and how the weights are stored.
+    pub config: MoeConfig,
+}
+holds!(SparseMlp { router, gate_up, down });
+
+impl SparseMlp {
+    /// `x_td` to `[t, d]`. The router's probabilities `[t, e]` are shown to `trace` as `router_LAYER`.
+    pub(crate) fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
+        let [rows, width] = x_td.dims();
+        let probs_te = activation::softmax(self.router.forward(x_td.clone()), 1);
+        trace.keep(|| format!("router_{layer}"), &probs_te);
+        if rows == 0 {
+            return x_td;
+        }
+        let k = self.config.chosen;
+        let choices = choose(&floats(probs_te.clone()), self.config.experts, k);
+        let routing = Routing::new(&choices, k, self.config.experts);
+        let device = x_td.device();
+        let indices = |values: &[i64]| -> Tensor<1, Int> {
+            Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
+        };
+        let chosen_tk: Tensor<2, Int> = indices(&routing.choices).reshape([rows, k]);
+        let weights_tk = probs_te.gather(1, chosen_tk);
+        let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
+
+        let (c, m, inner) = (routing.experts.len(), routing.width, self.config.intermediate_size);
+        let maps = |param: &Param, outputs: usize, inputs: usize| -> Tensor<3> {
+            let all = param.value.clone();
+            // All experts at work, as in any large batch, need no copy of their weights.
+            let some = if c == self.config.experts { all } else { all.select(0, indices(&routing.experts)) };
+            let maps = some.reshape(self.config.layout.shape(c, outputs, inputs));
+            match self.config.layout {
+                ExpertLayout::InOut => maps,
+                ExpertLayout::OutIn => maps.swap_dims(1, 2),
+            }
+        };
+        let x_cmd: Tensor<3> = x_td.select(0, indices(&routing.slots)).reshape([c, m, width]);
+        let both_cmo = x_cmd.matmul(maps(&self.gate_up, 2 * inner, width));
+        let gate_cmi = activation::silu(both_cmo.clone().narrow(2, 0, inner));
+        let y_cmd = (gate_cmi * both_cmo.narrow(2, inner, inner)).matmul(maps(&self.down, width, inner));
+        let y_tkd: Tensor<3> =
+            y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);
+        (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])
+    }
+}
+
+/// The `k` most probable experts of every row, ascending by index; of equals the first. `probs` is `[t, e]`.
+fn choose(probs: &[f32], experts: usize, k: usize) -> Vec<usize> {
+    let mut all = Vec::with_capacity(probs.len() / experts * k);
+    for row in probs.chunks(experts) {
+        let mut order: Vec<usize> = (0..experts).collect();
+        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
+        order.truncate(k);
+        order.sort_unstable();
+        all.extend(order);
+    }
+    all
+}
+
+/// Which expert computes which rows, in a block of `experts` times `width` slots.
+#[derive(Debug, PartialEq)]
+struct Routing {
+    /// The choices as they came, `[t*k]`.
+    choices: Vec<i64>,
+    /// Experts with at least one row, ascending, `[c]`.
+    experts: Vec<i64>,
+    /// Rows of the fullest expert.
+    width: usize,
+    /// The row in each slot, `[c*m]`; free slots compute row 0 for nothing.
+    slots: Vec<i64>,
+    /// The slot of each choice, `[t*k]`.
+    places: Vec<i64>,
+}
+
+impl Routing {
+    /// `choices` holds the `k` experts of every row.
+    fn new(choices: &[usize], k: usize, experts: usize) -> Self {
+        let mut counts = vec![0; experts];
+        choices.iter().for_each(|expert| counts[*expert] += 1);
+        let width = counts.iter().copied().max().unwrap_or(0);
+        let busy: Vec<usize> = (0..experts).filter(|expert| counts[*expert] > 0).collect();
+        let mut next = vec![0; experts];
+        for (position, expert) in busy.iter().enumerate() {
+            next[*expert] = position * width;
+        }
+        let mut routing = Self {
+            choices: choices.iter().map(|expert| *expert as i64).collect(),
+            experts: busy.iter().map(|expert| *expert as i64).collect(),
+            width,
+            slots: vec![0; busy.len() * width],
+            places: Vec::with_capacity(choices.len()),
+        };
+        for (choice, expert) in choices.iter().enumerate() {
+            let slot = next[*expert];
+            next[*expert] += 1;
+            routing.slots[slot] = (choice / k) as i64;
+            routing.places.push(slot as i64);
+        }
+        routing
+    }
+}
+
+/// The load-balancing loss `[1]` of the router probabilities `[t, e]` of all sparse layers (kept by a trace as
+/// `router_LAYER`): experts times the sum over experts of (choices of the expert per row) times (its mean probability).
+/// It is `chosen` when all experts are used alike, and the gradient goes through the probabilities. `None` without a row.
+pub fn balance_loss(routers: &[Tensor<2>], chosen: usize) -> Option<Tensor<1>> {
+    let experts = routers.first()?.dims()[1];
+    let all_te = Tensor::cat(routers.to_vec(), 0);
+    let rows = all_te.dims()[0];
+    if rows == 0 {
+        return None;
+    }
+    let mut counts = vec![0.0_f32; experts];
+    choose(&floats(all_te.clone()), experts, chosen).iter().for_each(|expert| counts[*expert] += 1.0);
+    let factor = experts as f32 / rows as f32;
+    let shares: Vec<f32> = counts.iter().map(|count| count * factor).collect();
+    let shares_1e = Tensor::<2>::from_data(TensorData::new(shares, [1, experts]), &all_te.device());
+    Some((all_te.mean_dim(0) * shares_1e).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_equals_is_chosen() {
+        assert_eq!(choose(&[0.1, 0.4, 0.1, 0.4, 0.25, 0.25, 0.25, 0.25], 4, 2), [1, 3, 0, 1]);
+        assert_eq!(
+            choose(&[f32::NAN, 0.2, 0.3], 3, 1),
+            [0],
+            "a number that is none chooses something, and does not panic"
+        );
+    }
+
+    #[test]
+    fn only_chosen_experts_get_slots() {
+        // Three rows, two experts each, of five: expert 2 is nobody's choice.
+        let routing = Routing::new(&[1, 3, 1, 4, 0, 1], 2, 5);
+        let golden = Routing {
+            choices: vec![1, 3, 1, 4, 0, 1],
+            experts: vec![0, 1, 3, 4],
+            width: 3,
+            slots: vec![2, 0, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0],
+            places: vec![3, 6, 4, 9, 0, 5],
+        };
+        assert_eq!(routing, golden);
+    }
+
+    #[test]
+    fn the_balance_loss_is_what_its_formula_says() {
+        let device = Device::flex();
+        let probs = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [2, 4]), &device);
+        let even = [probs(vec![0.4, 0.4, 0.1, 0.1, 0.1, 0.1, 0.4, 0.4])];
+        let loss = |routers: &[Tensor<2>]| floats(balance_loss(routers, 2).expect("there are rows"))[0];
+        assert!((loss(&even) - 2.0).abs() < 1e-6, "all experts are used alike");
+        // Over both layers the choices are 3, 3, 1, 1 of 4 rows, and the mean probabilities 0.4, 0.325, 0.1375, 0.1375.
+        let uneven = probs(vec![0.6, 0.3, 0.05, 0.05, 0.5, 0.5, 0.0, 0.0]);
+        let golden = 4.0 * (0.75 * 0.4 + 0.75 * 0.325 + 0.25 * (0.1375 + 0.1375));
+        assert!((loss(&[even[0].clone(), uneven]) - golden).abs() < 1e-6);
+        assert!(balance_loss(&[], 2).is_none());
+    }
+
+    #[test]
+    fn the_balance_loss_pulls_at_the_router() {
+        let device = Device::flex().autodiff();
+        let values = vec![0.6_f32, 0.3, 0.1, 0.5, 0.1, 0.4];
+        let probs = Tensor::<2>::from_data(TensorData::new(values, [2, 3]), &device).require_grad();
+        let loss = balance_loss(&[probs.clone()], 1).expect("there are rows");
+        let gradient = floats(probs.grad(&mut loss.backward()).expect("a gradient"));
+        // Expert 0 has both choices: 3 experts times a share of 1, over 2 rows.
+        assert_eq!(gradient, [1.5, 0.0, 0.0, 1.5, 0.0, 0.0]);
+    }
+
+    fn read(text: &str) -> Result<Option<MoeConfig>, String> {
+        serde_json::from_str::<RawMoe>(text).expect("JSON").read(ExpertLayout::InOut)
+    }
+
+    #[test]
+    fn impossible_experts_are_refused_with_the_key() {
+        let rest = r#""moe_intermediate_size": 8, "num_experts": 4"#;
+        for (text, key) in [
+            (r#"{"num_experts": 4, "num_experts_per_tok": 2}"#.to_owned(), "moe_intermediate_size"),
+            (format!("{{{rest}}}"), "num_experts_per_tok"),
+            (format!(r#"{{{rest}, "num_experts_per_tok": 5}}"#), "num_experts_per_tok"),
+            (format!(r#"{{{rest}, "num_experts_per_tok": 0}}"#), "num_experts_per_tok"),
+            (format!(r#"{{{rest}, "num_experts_per_tok": 2, "decoder_sparse_step": 0}}"#), "decoder_sparse_step"),
+            (format!(r#"{{{rest}, "num_experts_per_tok": 2, "norm_topk_prob": false}}"#), "norm_topk_prob"),
+            (format!(r#"{{{rest}, "num_experts_per_tok": 2, "num_local_experts": 3}}"#), "num_local_experts"),
+        ] {
+            let error = read(&text).expect_err(&text);
+            assert!(error.contains(key), "{error}");
+        }
+        assert_eq!(read(r#"{"num_experts": 0}"#), Ok(None));
+        assert_eq!(read("{}"), Ok(None));
+    }
+
+    #[test]
+    fn layers_are_sparse_by_step_and_list() {
+        let text = r#"{"num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8,
+            "decoder_sparse_step": 2, "mlp_only_layers": [3]}"#;
+        let config = read(text).expect("good").expect("sparse");
+        assert_eq!(
+            (0..6).map(|index| config.is_sparse(index)).collect::<Vec<_>>(),
+            [false, true, false, false, false, true]
+        );
+    }
+}
