@@ -57,8 +57,8 @@ fn layer_name(index: usize, part: &str) -> String {
     format!("model.language_model.layers.{index}.{part}")
 }
 
-/// The layout of stored expert weights. One of the two tensors of a layer can be square and tell nothing, not both; what
-/// is stored neither way is found out when it is loaded.
+/// The layout of stored expert weights. One of the two tensors of a layer can be square and tell nothing, not both;
+/// what is stored neither way is found out when it is loaded.
 fn stored_layout(config: &Config, values: &dyn Values) -> Option<ExpertLayout> {
     let moe = config.text.moe.as_ref()?;
     let layer = (0..config.text.layers).find(|index| moe.is_sparse(*index))?;

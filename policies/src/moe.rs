@@ -1,10 +1,10 @@
-//! Mixture of experts: a router that picks a few experts for every row, and the experts, which compute chosen rows only.
+//! Mixture of experts: a router that picks a few experts for every row, and experts, which compute their rows only.
 //!
 //! Rows are gathered expert by expert into a padded block, so that all chosen experts run in one batched product, and
 //! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone.
 //!
-//! Shape suffixes: `t` rows, `d` width, `e` experts, `c` chosen experts (at least one row each), `m` rows of the fullest
-//! of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
+//! Shape suffixes: `t` rows, `d` width, `e` experts, `c` chosen experts (at least one row each), `m` rows of the
+//! fullest of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use crate::trace::Trace;
 /// How files store the fused weights of experts. The two generations of checkpoints differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpertLayout {
-    /// `gate_up_proj [e, d, o]` and `down_proj [e, i, d]`: the published checkpoints, with `rope_scaling` in the config.
+    /// `gate_up_proj [e, d, o]` and `down_proj [e, i, d]`: published checkpoints, with `rope_scaling` in the config.
     InOut,
     /// `gate_up_proj [e, o, d]` and `down_proj [e, d, i]`: what transformers 5 writes, with `rope_parameters`.
     OutIn,
@@ -258,7 +258,7 @@ impl Routing {
 
 /// The load-balancing loss `[1]` of the router probabilities `[t, e]` of all sparse layers (kept by a trace as
 /// `router_LAYER`): experts times the sum over experts of (choices of the expert per row) times (its mean probability).
-/// It is `chosen` when all experts are used alike, and the gradient goes through the probabilities. `None` without a row.
+/// It is `chosen` when all experts are used alike; the gradient goes through the probabilities. `None` without a row.
 pub fn balance_loss(routers: &[Tensor<2>], chosen: usize) -> Option<Tensor<1>> {
     let experts = routers.first()?.dims()[1];
     let all_te = Tensor::cat(routers.to_vec(), 0);

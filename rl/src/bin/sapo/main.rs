@@ -4,6 +4,7 @@
 mod config;
 mod data;
 mod eval;
+mod parity;
 mod printer;
 mod reward;
 mod serve;
@@ -53,6 +54,13 @@ enum Command {
     ///
     /// Example: sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
     Serve(serve::ServeArguments),
+    /// Compares a checkpoint with golden cases of the reference implementation, tensor by tensor.
+    ///
+    /// Ends with 0 when every tensor is within its tolerance, with 1 when one is not, and with 2 when there is no case
+    /// or a tensor of a case that nothing was compared with.
+    ///
+    /// Example: sapo parity tests/fixtures/qwen3_vl/tiny-moe tests/fixtures/qwen3_vl/cases-moe
+    Parity(parity::ParityArguments),
     /// Shows and measures rewards.
     #[command(subcommand)]
     Reward(reward::RewardCommand),
@@ -66,8 +74,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(130),
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(match error {
@@ -78,10 +85,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command; false when it was interrupted after saving.
-fn run(command: Command) -> Result<bool> {
+/// Runs a command; 1 when what it measured is not good enough, 130 when it was interrupted after saving.
+fn run(command: Command) -> Result<ExitCode> {
+    let unless = |good: bool, code: u8| if good { ExitCode::SUCCESS } else { ExitCode::from(code) };
     match command {
-        Command::Train(arguments) => return train::run(&arguments),
+        Command::Train(arguments) => return Ok(unless(train::run(&arguments)?, 130)),
+        Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,
@@ -89,5 +98,5 @@ fn run(command: Command) -> Result<bool> {
         Command::Data(command) => data::run(command)?,
         Command::Config(command) => config::run(command)?,
     }
-    Ok(true)
+    Ok(ExitCode::SUCCESS)
 }
