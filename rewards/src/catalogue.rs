@@ -143,7 +143,49 @@ pub fn catalogue() -> Vec<Entry> {
         .option("strict_script", "false", "any letter of another script counts, names and terms too")
         .option("thinking", "true", "the thinking counts as well as the answer"),
         judge(),
+        process(),
+        http(),
     ]
+}
+
+fn process() -> Entry {
+    let mut process = entry(
+        "process",
+        "a Python function with the signature of verl, TRL or EasyR1 or of one's own, or any program that speaks JSON \
+         lines; see sapo reward schema",
+        json!(85),
+        "85",
+        0.0,
+    )
+    .option("command", "[]", "the program and its arguments; it speaks JSON lines itself")
+    .option("python", "none", "instead of command: file.py:function")
+    .option("interpreter", "python3", "what runs the file")
+    .option("messages", "false", "TRL functions get lists of messages instead of texts")
+    .option("workers", "2", "processes at a time")
+    .option("batch_size", "64", "items in a request at most")
+    .option("timeout_secs", "30", "seconds for one request; then the worker is killed and the batch halved")
+    .option("start_timeout_secs", "60", "seconds until a worker must be ready")
+    .option("max_restarts", "32", "deaths of workers without a score between; one more and the reward is given up")
+    .option("env", "[]", "environment variables for the workers, beside PATH, HOME, USER, LANG, TMPDIR and the like")
+    .option("pictures", "false", "items have the paths of their pictures in images")
+    .option("range", "[0, 1]", "the least and the greatest value; others are failures");
+    process.example.value = None;
+    process
+}
+
+fn http() -> Entry {
+    let mut http = entry("http", "a server that takes the JSON of process as a POST", json!(85), "85", 0.0)
+        .option("url", "required", "where requests are sent to")
+        .option("workers", "2", "requests at a time")
+        .option("batch_size", "64", "items in a request at most")
+        .option("timeout_secs", "30", "seconds for one try")
+        .option("deadline_secs", "120", "seconds for one request with all its tries")
+        .option("max_tries", "5", "tries when the server is overloaded or faulty")
+        .option("retry_base_secs", "0.5", "seconds before the second try, doubling")
+        .option("api_key_env", "none", "the environment variable that holds the key")
+        .option("range", "[0, 1]", "the least and the greatest value; others are failures");
+    http.example.value = None;
+    http
 }
 
 fn judge() -> Entry {

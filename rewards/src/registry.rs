@@ -12,6 +12,7 @@ use crate::judge::{Endpoints, Judge, JudgeConfig};
 use crate::language::Strictness;
 use crate::length::Overlong;
 use crate::number::Tolerance;
+use crate::plugin::{HttpConfig, Plugin, ProcessConfig};
 use crate::repetition::Limits;
 use crate::reward::{Item, Reward, RewardSpec, Rule};
 use crate::score::PartScore;
@@ -106,6 +107,10 @@ pub enum RewardConfig {
     },
     /// The verdict of a model behind an OpenAI-compatible endpoint.
     Judge(Box<JudgeConfig>),
+    /// A Python function, or any program that speaks JSON lines.
+    Process(Box<ProcessConfig>),
+    /// A server that takes the same JSON as a program does.
+    Http(Box<HttpConfig>),
 }
 
 fn default_span() -> usize {
@@ -139,6 +144,8 @@ impl RewardConfig {
             Self::Repetition { .. } => "repetition",
             Self::Language { .. } => "language",
             Self::Judge(_) => "judge",
+            Self::Process(_) => "process",
+            Self::Http(_) => "http",
         }
     }
 
@@ -190,6 +197,8 @@ impl RewardConfig {
                 let strictness = if strict_script { Strictness::Script } else { Strictness::Prose };
                 rule(spec, move |item| language::score(item.query, item.transcript, strictness, thinking))
             }
+            Self::Process(options) => Arc::new(Plugin::process(name, &options)?),
+            Self::Http(options) => Arc::new(Plugin::http(name, &options)?),
             Self::Judge(_) => return Ok(None),
         }))
     }
@@ -372,6 +381,8 @@ mod tests {
         assert_eq!(grounding, RewardConfig::Grounding { metric: Metric::MeanIou, threshold: Some(0.5) });
         assert!(read(r#"{"kind":"number","tolerance":1}"#).is_err());
         assert!(read(r#"{"kind":"judge","endpont":"x"}"#).is_err());
+        assert!(read(r#"{"kind":"process","comand":["x"]}"#).is_err());
+        assert!(read(r#"{"kind":"http","uri":"x"}"#).is_err());
         assert!(read(r#"{"kind":"magic"}"#).is_err());
         let judge = read(r#"{"kind":"judge","model":"m"}"#).unwrap();
         assert_eq!(serde_json::from_value::<RewardConfig>(serde_json::to_value(&judge).unwrap()).unwrap(), judge);

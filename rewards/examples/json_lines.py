@@ -1,0 +1,34 @@
+"""A program that speaks the protocol itself, as one in any language can: `sapo reward schema` describes it.
+
+[rewards.mine]
+kind = "process"
+command = ["python3", "rewards/examples/json_lines.py"]
+"""
+import json
+import os
+import re
+import sys
+
+
+def outcome(item):
+    if item["answer"] is None:
+        return {"value": 0, "evidence": "the thinking is not closed"}
+    if item["ground_truth"] is None:
+        return {"failed": "the query has no ground truth"}
+    boxes = re.findall(r"\\boxed\{([^{}]*)\}", item["answer"])
+    if not boxes:
+        return {"value": 0, "evidence": "no box"}
+    said = boxes[-1].strip()
+    return {"value": 1 if said == str(item["ground_truth"]) else 0, "extracted": said}
+
+
+with open(os.environ["SAPO_REWARD_CHANNEL"], "w", encoding="utf-8") as channel:
+
+    def say(line):
+        channel.write(json.dumps(line) + "\n")
+        channel.flush()
+
+    say({"v": 1, "ready": True})
+    for line in sys.stdin:
+        request = json.loads(line)
+        say({"id": request["id"], "outcomes": [outcome(item) for item in request["items"]]})

@@ -1,0 +1,194 @@
+//! Plugins: rewards that other programs compute, in processes or behind a URL. They may hang, die or give nonsense:
+//! only the items that are to blame fail, and none of them gets 0 for it.
+
+mod bisect;
+mod pictures;
+mod pool;
+mod process;
+mod protocol;
+mod queue;
+mod remote;
+pub mod schema;
+mod worker;
+
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Result, RewardError};
+use crate::reward::{Item, Reward, RewardSpec, Scoring};
+use crate::score::{FailureKind, PartScore};
+use pictures::PictureFolder;
+use pool::{Place, Pool};
+pub use process::ProcessConfig;
+pub use protocol::VERSION;
+use queue::{Asked, Queue};
+pub use remote::HttpConfig;
+use remote::Sender;
+pub use worker::CHANNEL_VARIABLE;
+
+/// A reward that another program computes. Its workers start with the first item.
+pub struct Plugin {
+    spec: RewardSpec,
+    queue: Arc<Queue>,
+    threads: OnceLock<std::result::Result<(), String>>,
+    side: Side,
+}
+
+/// Who computes it.
+enum Side {
+    Process { config: ProcessConfig, pool: Arc<Pool>, folder: OnceLock<Arc<PictureFolder>> },
+    Http(Arc<HttpConfig>),
+}
+
+impl Plugin {
+    /// A reward of processes; none is started yet.
+    ///
+    /// # Errors
+    /// When an option makes no sense, the Python file cannot be read, or a variable is not in the environment.
+    pub fn process(name: &str, config: &ProcessConfig) -> Result<Self> {
+        let (launch, version) = config.launch().map_err(|reason| RewardError::reward(name, reason))?;
+        let pool = Arc::new(Pool::new(launch, config.limits()));
+        let side = Side::Process { config: config.clone(), pool, folder: OnceLock::new() };
+        Ok(Self::new(name, &format!("process/{VERSION} {version}"), config.range, config.pictures, side))
+    }
+
+    /// A reward behind a URL; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When an option makes no sense, or the key is not in the environment.
+    pub fn http(name: &str, config: &HttpConfig) -> Result<Self> {
+        drop(config.poster().map_err(|reason| RewardError::reward(name, reason))?);
+        let digest = Sha256::digest(config.url.as_bytes());
+        let version: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let side = Side::Http(Arc::new(config.clone()));
+        Ok(Self::new(name, &format!("http/{VERSION} {version}"), config.range, false, side))
+    }
+
+    fn new(name: &str, version: &str, range: [f64; 2], needs_pictures: bool, side: Side) -> Self {
+        let spec = RewardSpec { range: range.into(), needs_pictures, ..RewardSpec::rule(name, version) };
+        Self { spec, queue: Arc::default(), threads: OnceLock::new(), side }
+    }
+
+    /// Starts the threads that talk to the workers.
+    fn start(&self) -> std::result::Result<(), String> {
+        let no_thread = |error: std::io::Error| format!("no thread for a reward: {error}");
+        match &self.side {
+            Side::Process { config, pool, folder: kept } => {
+                let folder = config.pictures.then(PictureFolder::new).transpose();
+                let folder = folder.map_err(|error| format!("no folder for pictures: {error}"))?.map(Arc::new);
+                if let Some(folder) = &folder {
+                    drop(kept.set(Arc::clone(folder)));
+                }
+                for _ in 0..config.workers {
+                    let (folder, mut place) = (folder.clone(), Place::new(Arc::clone(pool)));
+                    let score = move |asked| with_pictures(folder.as_deref(), asked, &mut place);
+                    self.queue.work(config.batch_size, score).map_err(no_thread)?;
+                }
+            }
+            Side::Http(config) => {
+                for _ in 0..config.workers {
+                    let mut sender = Sender::new(Arc::clone(config))?;
+                    let score = move |asked: Vec<Asked>| {
+                        sender.score(&asked.into_iter().map(|asked| asked.item).collect::<Vec<_>>())
+                    };
+                    self.queue.work(config.batch_size, score).map_err(no_thread)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reward for Plugin {
+    fn spec(&self) -> &RewardSpec {
+        &self.spec
+    }
+
+    fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
+        Box::pin(async move {
+            if let Err(reason) = self.threads.get_or_init(|| self.start()) {
+                return vec![PartScore::failed(FailureKind::Unavailable, reason.clone()); items.len()];
+            }
+            let waiting: Vec<_> = items
+                .iter()
+                .map(|item| {
+                    let pictures = if self.spec.needs_pictures { item.query.images.clone() } else { Vec::new() };
+                    self.queue.push(Asked { item: protocol::describe(item), pictures })
+                })
+                .collect();
+            let mut scores = Vec::with_capacity(waiting.len());
+            for score in waiting {
+                let ended = |_| PartScore::failed(FailureKind::Unavailable, "the plugin was ended");
+                scores.push(score.await.unwrap_or_else(ended));
+            }
+            scores
+        })
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Side::Process { pool, folder, .. } = &self.side {
+            pool.close();
+            if let Some(folder) = folder.get() {
+                folder.remove();
+            }
+        }
+    }
+}
+
+/// Scores items after their pictures were written; an item whose pictures cannot be written fails alone.
+fn with_pictures(folder: Option<&PictureFolder>, asked: Vec<Asked>, place: &mut Place) -> Vec<PartScore> {
+    let Some(folder) = folder else {
+        return place.score(&asked.into_iter().map(|asked| asked.item).collect::<Vec<_>>());
+    };
+    let mut items = Vec::with_capacity(asked.len());
+    let mut faults = Vec::with_capacity(asked.len());
+    for Asked { mut item, pictures } in asked {
+        let paths: std::io::Result<Vec<String>> = pictures.iter().map(|picture| folder.path(picture)).collect();
+        faults.push(match paths {
+            Ok(paths) => {
+                item["images"] = paths.into();
+                items.push(item);
+                None
+            }
+            Err(error) => Some(format!("its pictures cannot be written for the plugin: {error}")),
+        });
+    }
+    let mut scores = place.score(&items).into_iter();
+    let none = || PartScore::failed(FailureKind::Protocol, "no score");
+    let scored = |fault: Option<String>| match fault {
+        Some(reason) => PartScore::failed(FailureKind::Engine, reason),
+        None => scores.next().unwrap_or_else(none),
+    };
+    faults.into_iter().map(scored).collect()
+}
+
+fn check_secs(key: &str, secs: f64) -> std::result::Result<(), String> {
+    if secs > 0.0 && secs <= 86_400.0 {
+        return Ok(());
+    }
+    Err(format!("{key} = {secs}: it must be above 0 and at most a day"))
+}
+
+fn check_counts(workers: usize, batch_size: usize) -> std::result::Result<(), String> {
+    if !(1..=256).contains(&workers) {
+        return Err(format!("workers = {workers}: it must be in 1..256"));
+    }
+    if !(1..=65_536).contains(&batch_size) {
+        return Err(format!("batch_size = {batch_size}: it must be in 1..65536"));
+    }
+    Ok(())
+}
+
+fn check_range([least, greatest]: [f64; 2]) -> std::result::Result<(), String> {
+    if least.is_finite() && greatest.is_finite() && least < greatest {
+        return Ok(());
+    }
+    Err(format!("range = [{least}, {greatest}]: it must be [least, greatest], both finite"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The protocol of plugins, version 1: items as JSON, replies as part scores.
+
+use sapo_datasets::StopReason;
+use serde_json::{Map, Value, json};
+
+use crate::extract;
+use crate::number::shortened;
+use crate::reward::Item;
+use crate::score::{FailureKind, Outcome, PartScore};
+
+/// The version of requests and replies.
+pub const VERSION: u64 = 1;
+
+/// What a plugin is told of an item.
+pub(super) fn describe(item: &Item<'_>) -> Value {
+    let (query, transcript) = (item.query, item.transcript);
+    let messages = query.messages.iter();
+    let messages = messages.map(|message| json!({"role": message.role, "content": message.text()}));
+    json!({
+        "id": query.id,
+        "task": query.task,
+        "prompt": query.question(),
+        "messages": messages.collect::<Vec<Value>>(),
+        "response": transcript.last_text(),
+        "answer": extract::answer(transcript),
+        "ground_truth": query.ground_truth,
+        "columns": query.columns,
+        "tokens": transcript.tokens,
+        "truncated": transcript.stop == StopReason::Length,
+    })
+}
+
+/// A request for these items, without the end of the line.
+pub(super) fn request(id: u64, items: &[Value]) -> String {
+    json!({"v": VERSION, "id": id, "items": items}).to_string()
+}
+
+/// Why a reply is worth nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReplyFault {
+    /// The plugin says that it could not score these items, or scored another number of them; it may be asked again.
+    Refused(String),
+    /// The reply cannot be understood: what comes next would not be trusted.
+    Broken(String),
+}
+
+/// Whether a line is the greeting `{"v": 1, "ready": true}` of a process.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn read_greeting(line: &str) -> Result<(), String> {
+    let said =
+        || format!("its first line must be {{\"v\": {VERSION}, \"ready\": true}}, not {}", shortened(line.trim()));
+    let value: Value = serde_json::from_str(line).map_err(|_| said())?;
+    if value["ready"] == true && value["v"] == VERSION { Ok(()) } else { Err(said()) }
+}
+
+/// One part score for each of `count` items from the reply to request `id`.
+///
+/// # Errors
+/// When the reply as a whole is worth nothing.
+pub(super) fn read_reply(reply: &str, id: u64, count: usize) -> Result<Vec<PartScore>, ReplyFault> {
+    let broken = |reason: String| ReplyFault::Broken(format!("{reason}: {}", shortened(reply.trim())));
+    let value: Value =
+        serde_json::from_str(reply).map_err(|error| broken(format!("the reply is no JSON ({error})")))?;
+    let fields = value.as_object().ok_or_else(|| broken("the reply is no object".to_owned()))?;
+    if fields.get("id").and_then(Value::as_u64) != Some(id) {
+        return Err(broken(format!("the reply's id is not {id}")));
+    }
+    if let Some(key) = fields.keys().find(|key| !["v", "id", "outcomes", "error"].contains(&key.as_str())) {
+        return Err(broken(format!("the reply has an unknown field `{key}`")));
+    }
+    match (fields.get("outcomes"), fields.get("error")) {
+        (Some(Value::Array(outcomes)), None) if outcomes.len() == count => Ok(outcomes.iter().map(outcome).collect()),
+        (Some(Value::Array(outcomes)), None) => {
+            Err(ReplyFault::Refused(format!("{} outcomes for {count} items", outcomes.len())))
+        }
+        (None, Some(Value::String(reason))) => Err(ReplyFault::Refused(reason.clone())),
+        _ => Err(broken("the reply needs either a list `outcomes` or a text `error`".to_owned())),
+    }
+}
+
+/// One outcome: a number, or an object with one of `value`, `skip` and `failed`. Everything else is a failure.
+fn outcome(value: &Value) -> PartScore {
+    match value {
+        Value::Number(_) => number(value),
+        Value::Object(fields) => object(fields),
+        other => PartScore::failed(
+            FailureKind::Invalid,
+            format!("an outcome is a number or an object, not {}", shortened(&other.to_string())),
+        ),
+    }
+}
+
+fn number(value: &Value) -> PartScore {
+    let outcome = match value.as_f64() {
+        Some(number) => Outcome::of(number),
+        None => {
+            let said = shortened(&value.to_string());
+            Outcome::failed(FailureKind::Invalid, format!("`value` must be a finite number, not {said}"))
+        }
+    };
+    PartScore { outcome, extracted: None, evidence: None }
+}
+
+fn object(fields: &Map<String, Value>) -> PartScore {
+    let shown = || shortened(&Value::Object(fields.clone()).to_string());
+    let known = ["value", "skip", "failed", "extracted", "evidence"];
+    if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
+        return PartScore::failed(
+            FailureKind::Protocol,
+            format!("an outcome has an unknown field `{key}`: {}", shown()),
+        );
+    }
+    let mut score = match (fields.get("value"), fields.get("skip"), fields.get("failed")) {
+        (Some(value), None, None) => number(value),
+        (None, Some(Value::String(reason)), None) => PartScore::skip(reason.clone()),
+        (None, None, Some(Value::String(reason))) => PartScore::failed(FailureKind::Protocol, reason.clone()),
+        _ => {
+            let reason = format!("an outcome has one of `value`, `skip` and `failed`, not {}", shown());
+            return PartScore::failed(FailureKind::Protocol, reason);
+        }
+    };
+    let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
+    (score.extracted, score.evidence) = (text("extracted"), text("evidence"));
+    score
+}
+
+#[cfg(test)]
+mod tests {
+    use sapo_datasets::Transcript;
+
+    use super::*;
+    use crate::reward::tests::query;
+
+    #[test]
+    fn an_item_tells_what_scoring_needs() {
+        let mut query = query("3 + 2?", json!(5));
+        query.columns.insert("level".to_owned(), json!("easy"));
+        let transcript = Transcript::of_answer("q", "<think>3, 4, 5</think>5");
+        let told = describe(&Item { query: &query, transcript: &transcript });
+        assert_eq!(told["prompt"], "3 + 2?");
+        assert_eq!(told["messages"], json!([{"role": "user", "content": "3 + 2?"}]));
+        assert_eq!((&told["response"], &told["answer"]), (&json!("<think>3, 4, 5</think>5"), &json!("5")));
+        assert_eq!((&told["ground_truth"], &told["columns"]["level"]), (&json!(5), &json!("easy")));
+        let open = Transcript::of_answer("q", "<think>3, 4");
+        assert_eq!(describe(&Item { query: &query, transcript: &open })["answer"], Value::Null);
+    }
+
+    #[test]
+    fn only_finite_numbers_are_values() {
+        let read = |outcomes: &str| read_reply(&format!("{{\"id\":7,\"outcomes\":[{outcomes}]}}"), 7, 1);
+        let value = |outcomes: &str| read(outcomes).unwrap()[0].outcome.value();
+        assert_eq!(value("0.25"), Some(0.25));
+        assert_eq!(value(r#"{"value":1,"evidence":"equal"}"#), Some(1.0));
+        assert_eq!(read(r#"{"skip":"no box"}"#).unwrap()[0], PartScore::skip("no box"));
+        for bad in [
+            "\"1\"",
+            "null",
+            "true",
+            "[1]",
+            r#"{"value":"1"}"#,
+            r#"{"value":null}"#,
+            r#"{"value":1,"skip":"x"}"#,
+            r#"{"failed":"x"}"#,
+            r#"{"value":1,"weight":2}"#,
+            "{}",
+        ] {
+            assert!(matches!(read(bad).unwrap()[0].outcome, Outcome::Failed { .. }), "{bad}");
+        }
+        for broken in ["NaN", "1e999", "Infinity", "1}"] {
+            assert!(matches!(read(broken), Err(ReplyFault::Broken(_))), "{broken}");
+        }
+        assert!(matches!(read("1,1"), Err(ReplyFault::Refused(_))));
+        assert!(matches!(read(""), Err(ReplyFault::Refused(_))));
+    }
+
+    #[test]
+    fn replies_belong_to_their_request() {
+        assert!(matches!(read_reply(r#"{"id":6,"outcomes":[1]}"#, 7, 1), Err(ReplyFault::Broken(_))));
+        assert!(matches!(read_reply(r#"{"outcomes":[1]}"#, 7, 1), Err(ReplyFault::Broken(_))));
+        assert!(matches!(read_reply(r#"{"id":7,"outcome":[1]}"#, 7, 1), Err(ReplyFault::Broken(_))));
+        assert!(matches!(read_reply(r#"{"id":7,"outcomes":[1],"error":"x"}"#, 7, 1), Err(ReplyFault::Broken(_))));
+        assert_eq!(read_reply(r#"{"id":7,"error":"x"}"#, 7, 1), Err(ReplyFault::Refused("x".to_owned())));
+        assert!(read_greeting(r#"{"v":1,"ready":true}"#).is_ok());
+        assert!(read_greeting(r#"{"v":2,"ready":true}"#).is_err());
+        assert!(read_greeting("hello").unwrap_err().contains("hello"));
+    }
+}
