@@ -152,3 +152,38 @@ fn a_corrupt_checkpoint_names_the_file() {
     let model = dir.path().display().to_string();
     refused(&sapo(&["eval", "--model", &model, "--queries", "1"]), "model-00002-of-00002.safetensors");
 }
+
+/// Python is what most plugins are written in; where there is none, this has nothing to try.
+#[test]
+fn a_plugin_scores_the_rollouts_of_a_run() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let plugin = dir.path().join("mine.py");
+    let text = "def score(item):\n    if len(item['response']) % 5 == 0:\n        raise ValueError('no idea')\n    return 1.0 if item['answer'] else 0.25\n";
+    std::fs::write(&plugin, text).expect("written");
+    let summary = json(&smoke(
+        dir.path(),
+        &[
+            "run.phases=[\"careful\", \"reasoning\"]",
+            "phases.careful.steps=20",
+            "phases.reasoning={ kind = \"rl\", tasks = [\"digits\"], steps = 2, prompts_per_task = 4, \
+             rollouts_per_prompt = 8, sampling = { max_new_tokens = 12 }, rubric = \"mine\", \
+             algorithm = { kind = \"sapo\" }, optimizer = { lr = 1e-4 }, max_failed_share = 0.9 }",
+            "rubrics.mine={ correct = \"mine\", language_penalty = 0.0 }",
+            &format!("rewards.mine={{ kind = \"process\", python = \"{}:score\" }}", plugin.display()),
+        ],
+    ));
+    assert!(summary["weights_sha256"].is_string());
+    let rollouts = lines(&dir.path().join("smoke/rollouts/reasoning-000020.jsonl"));
+    let parts: Vec<&Value> = rollouts.iter().map(|rollout| &rollout["score"]["parts"]["correct"]).collect();
+    let failed = parts.iter().filter(|part| part["failed"]["message"].to_string().contains("no idea")).count();
+    let scored = parts.iter().filter(|part| part["value"].is_number()).count();
+    let cut = rollouts.iter().filter(|rollout| rollout["stop"] == "length").count();
+    assert_eq!(parts.iter().filter(|part| part["value"] == 0.0).count(), cut, "an answer that is cut is wrong");
+    assert!(failed + scored == 32 && scored > 0, "{failed} failed, {scored} scored: {parts:?}");
+    for rollout in rollouts.iter().filter(|rollout| !rollout["score"]["parts"]["correct"]["failed"].is_null()) {
+        assert_eq!((&rollout["score"]["total"], &rollout["in_loss"]), (&Value::Null, &Value::Bool(false)));
+    }
+}

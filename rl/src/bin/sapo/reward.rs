@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use sapo::error::{Result, RunError};
 use sapo_rewards::bench::GoldKind;
+use sapo_rewards::plugin;
 
 use crate::printer::print_json;
 
@@ -13,6 +14,8 @@ use crate::printer::print_json;
 pub(crate) enum RewardCommand {
     /// Lists every kind of reward with its options and an example, as JSON.
     List,
+    /// Prints the protocol of reward plugins: the JSON Schema of requests and replies, and a worked example.
+    Schema,
     /// Runs a verifier over a gold set and prints how often it is right, as JSON.
     Bench {
         /// The kind of rows: math_equivalence, multiple_choice, grounding, repetition or language_mixing.
@@ -29,6 +32,10 @@ pub(crate) enum RewardCommand {
 pub(crate) fn run(command: RewardCommand) -> Result<()> {
     match command {
         RewardCommand::List => print_json(&sapo_rewards::catalogue::catalogue(), false),
+        RewardCommand::Schema => print_json(
+            &serde_json::json!({"schema": plugin::schema::schema(), "example": plugin::schema::example()}),
+            false,
+        ),
         RewardCommand::Bench { kind, file, json } => bench(&kind, &file, json),
     }
 }
