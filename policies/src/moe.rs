@@ -323,8 +323,8 @@ mod tests {
         let device = Device::flex().autodiff();
         let values = vec![0.6_f32, 0.3, 0.1, 0.5, 0.1, 0.4];
         let probs = Tensor::<2>::from_data(TensorData::new(values, [2, 3]), &device).require_grad();
-        let loss = balance_loss(&[probs.clone()], 1).expect("there are rows");
-        let gradient = floats(probs.grad(&mut loss.backward()).expect("a gradient"));
+        let loss = balance_loss(std::slice::from_ref(&probs), 1).expect("there are rows");
+        let gradient = floats(probs.grad(&loss.backward()).expect("a gradient"));
         // Expert 0 has both choices: 3 experts times a share of 1, over 2 rows.
         assert_eq!(gradient, [1.5, 0.0, 0.0, 1.5, 0.0, 0.0]);
     }

@@ -53,6 +53,7 @@ pub struct TextLayer {
 holds!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, feed_forward });
 
 /// The feed-forward part of a layer.
+#[expect(clippy::large_enum_variant, reason = "both are handles to a layer's matrices, and there are few layers")]
 #[derive(Clone, Debug)]
 pub enum FeedForward {
     /// One MLP for every row.
