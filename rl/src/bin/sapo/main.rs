@@ -18,7 +18,7 @@ use sapo::error::{Result, RunError};
 
 /// Reinforcement-learning post-training for Qwen3-VL policies.
 #[derive(Parser)]
-#[command(name = "sapo", version, about, arg_required_else_help = true)]
+#[command(name = "sapo", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
