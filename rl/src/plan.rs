@@ -163,12 +163,18 @@ impl Trial {
     }
 }
 
-/// Weights, gradients and two moments; activations of a micro-batch, and the logits of a chunk.
+/// What a process holds beside tensors: code, tokenizer, queries, records.
+const PROCESS_BYTES: usize = 40 << 20;
+
+/// Weights, gradients and two moments; what a micro-batch keeps for its backward pass (counted in widths of a layer, as
+/// small policies have shown), the logits of a chunk, and the caches of the rows that are decoded together.
 fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let text = &model.policy.config.text;
-    let per_row = text.layers * (16 * text.hidden_size + 6 * text.intermediate_size);
-    let activations = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
-    (4 * (4 * parameters + activations)) as u64
+    let per_row = text.layers * (24 * text.hidden_size + 10 * text.intermediate_size);
+    let training = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
+    let cached = 2 * text.layers * text.kv_heads * text.head_dim * config.eval.max_new_tokens;
+    let decoding = config.run.decode_rows * (cached + 2 * text.vocab_size);
+    (4 * (4 * parameters + training + decoding) + PROCESS_BYTES) as u64
 }
 
 fn duration(secs: f64) -> String {

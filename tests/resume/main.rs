@@ -98,6 +98,16 @@ fn a_killed_run_ends_as_the_undisturbed_one() {
 }
 
 #[test]
+fn a_run_goes_on_when_nobody_listens_any_more() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = sapo(&arguments(dir.path(), "unheard", &["run.phases=[\"careful\"]"]));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(child.wait().expect("it ends").success(), "it ended when its listener had gone, after: {line}");
+}
+
+#[test]
 fn another_configuration_is_not_resumed() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut child = until(&arguments(dir.path(), "run", &[]), "careful: 8 to do");

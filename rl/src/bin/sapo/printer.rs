@@ -46,6 +46,11 @@ impl Printer {
     }
 }
 
+/// A line on stderr. Nobody may be listening any more: that must not end a run.
+fn tell(line: &str) {
+    _ = writeln!(std::io::stderr(), "{line}");
+}
+
 impl Progress for Printer {
     fn begin(&self, name: &str, units: u64, from: u64) {
         self.finish();
@@ -61,7 +66,7 @@ impl Progress for Printer {
             bar.tick();
             talk.bar = Some(bar);
         } else {
-            eprintln!("{name}: {} to do", units.saturating_sub(from));
+            tell(&format!("{name}: {} to do", units.saturating_sub(from)));
         }
     }
 
@@ -74,7 +79,7 @@ impl Progress for Printer {
                 bar.set_position(units);
             }
             None if talk.last.elapsed() >= PLAIN_EVERY => {
-                eprintln!("{}: {units}/{} {note}", talk.name, talk.units);
+                tell(&format!("{}: {units}/{} {note}", talk.name, talk.units));
                 talk.last = Instant::now();
             }
             None => {}
@@ -90,8 +95,8 @@ impl Progress for Printer {
 
     fn say(&self, text: &str) {
         match &self.talk().bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell(text)),
+            None => tell(text),
         }
     }
 }
