@@ -13,7 +13,7 @@ use crate::asking::Place;
 use crate::checkpoint::{self, Checkpoint, EVENTS, TrainerState};
 use crate::config::{Config, CurateConfig, PhaseConfig, RlConfig, SftConfig};
 use crate::error::{Result, RunError};
-use crate::eval::{evaluate, heldout};
+use crate::eval::evaluate;
 use crate::judging::{self, Judging};
 use crate::metrics::{Metrics, metrics_sha256, names};
 use crate::optimizer::AdamW;
@@ -27,6 +27,8 @@ use crate::summary::{JudgeFacts, RunEnd, Summary};
 use crate::tensorboard;
 use crate::train::{Ended, Part, Start, parts};
 use crate::{device, memory};
+
+mod judge;
 
 /// A run that is going on.
 pub struct Run<'a> {
@@ -253,67 +255,6 @@ impl<'a> Run<'a> {
         Ok(rl::Supply::new(kept, seed, first, self.state.supply.clone()))
     }
 
-    /// Makes the rewards of a phase ready unless they are.
-    fn open_judging(&mut self, name: &str, phase: &RlConfig) -> Result<()> {
-        if self.judging.as_ref().is_none_or(|(open, _)| open != name) {
-            self.close_judging();
-            self.judging = Some((name.to_owned(), Judging::start(self.config, phase)?));
-        }
-        Ok(())
-    }
-
-    /// Ends the rewards that are open and keeps what their judge has cost.
-    fn close_judging(&mut self) {
-        // Its memory can be asked for only while it lives.
-        self.state.peak_rss_bytes = self.peak_rss_bytes();
-        let Some((_, judging)) = self.judging.take() else { return };
-        if let Some(record) = &mut self.state.judge {
-            let (calls, failed) = judging.counts();
-            record.calls += calls;
-            record.failed += failed;
-        }
-    }
-
-    /// Measures the judge before its phase: on labelled items, and on what the policy answers now.
-    fn measure_judge(&mut self, name: &str) -> Result<()> {
-        let Some((_, judging)) = &self.judging else { return Ok(()) };
-        // A judge that is not good enough stops the run where it can go on with a better one.
-        let calibrated = judging.calibrate().map_err(|error| match error {
-            RunError::Reward(error) => RunError::Stopped(format!("{name} does not start: {error}")),
-            other => other,
-        });
-        let Some(mut record) = calibrated? else { return Ok(()) };
-        let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
-        record.precision_before = self.judge_precision()?;
-        self.say(&format!(
-            "{name}: the judge's balanced accuracy is {} on {} labelled items (false yes {}, false no {}); its yes to \
-             held-out answers is right in {}",
-            share(record.balanced_accuracy),
-            record.items.unwrap_or(0),
-            share(record.false_yes),
-            share(record.false_no),
-            share(record.precision_before),
-        ))?;
-        self.dir.write_json("judge.json", &record)?;
-        self.state.judge = Some(record);
-        Ok(())
-    }
-
-    /// How often the judge's yes to the answers of the last evaluation is right by the exact rule.
-    fn judge_precision(&self) -> Result<Option<f64>> {
-        let (Some((_, judging)), Some(folder)) = (&self.judging, self.state.evaluated.last()) else { return Ok(None) };
-        let judged: Vec<Query> = heldout(&self.config.eval)
-            .into_iter()
-            .filter(|list| judging.judged().iter().any(|judged| judged.name() == list.task))
-            .flat_map(|list| list.queries)
-            .collect();
-        if judged.is_empty() {
-            return Ok(None);
-        }
-        let answers = judging::recorded_answers(&self.dir.path().join(format!("eval/{folder}/samples.jsonl")), judged)?;
-        Ok(judging.precision(&answers))
-    }
-
     /// Evaluates the policy on held-out queries.
     ///
     /// # Errors
@@ -346,26 +287,6 @@ impl<'a> Run<'a> {
         self.state.evaluated.push(folder);
         self.remeasure_judge(after)?;
         Ok(true)
-    }
-
-    /// After the evaluation that follows a judged phase, the judge is measured again on the policy's answers.
-    fn remeasure_judge(&mut self, after: &str) -> Result<()> {
-        let config = self.config;
-        let judged = config.run.phases.iter().find_map(|name| match &config.phases[name] {
-            PhaseConfig::Rl(phase) if phase.eval_after.as_deref() == Some(after) => Some((name, phase)),
-            _ => None,
-        });
-        let Some((name, phase)) = judged.filter(|(_, phase)| !config.judges_of(phase).is_empty()) else {
-            return Ok(());
-        };
-        self.open_judging(name, phase)?;
-        let precision = self.judge_precision()?;
-        self.close_judging();
-        if let Some(record) = &mut self.state.judge {
-            record.precision_after = precision;
-            self.dir.write_json("judge.json", record)?;
-        }
-        Ok(())
     }
 
     /// Writes each query, and each picture, once.
