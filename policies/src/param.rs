@@ -1,6 +1,6 @@
 //! A parameter: a named matrix with the shape that it has in files.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
 /// (a vector is one row).
@@ -14,6 +14,18 @@ pub struct Param {
     pub value: Tensor<2>,
     /// Whether training changes it.
     pub trains: bool,
+}
+
+impl Param {
+    /// The value as it computes, in f32: one that is kept in another format is widened, for this use alone.
+    pub fn wide(&self) -> Tensor<2> {
+        wide(self.value.clone())
+    }
+}
+
+/// A tensor in f32.
+pub(crate) fn wide<const D: usize>(value: Tensor<D>) -> Tensor<D> {
+    if value.dtype() == DType::F32 { value } else { value.cast(DType::F32) }
 }
 
 /// The matrix that stands for a tensor of `shape`: a vector is one row, more axes are folded into the columns.
