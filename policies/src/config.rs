@@ -14,7 +14,7 @@ use crate::weights::{WeightFormat, pretty};
 const MAX_BYTES: u64 = 16 << 20;
 /// The largest width of anything, and the largest number of parameters of one tensor.
 const MAX_WIDTH: usize = 1 << 24;
-const MAX_NUMBERS: usize = 1 << 48;
+const MAX_NUMBERS: usize = 1 << 40;
 /// More layers than any model has.
 const MAX_LAYERS: usize = 4096;
 
@@ -316,17 +316,27 @@ impl Config {
     /// Products of sizes are sizes too.
     fn check_products(&self) -> std::result::Result<(), String> {
         let (text, vision) = (&self.text, &self.vision);
-        let moe = text.moe.as_ref().map_or([1, 1], |moe| [moe.experts, 2 * moe.intermediate_size]);
+        let [experts, expert] = text.moe.as_ref().map_or([1, 1], |moe| [moe.experts, 2 * moe.intermediate_size]);
+        let merge = vision.spatial_merge_size;
+        let patch = [vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size];
         let widths: [(&str, &[usize]); 4] = [
             ("`num_attention_heads` times `head_dim`", &[text.heads, text.head_dim]),
             ("`num_key_value_heads` times `head_dim`", &[text.kv_heads, text.head_dim]),
-            (
-                "a patch of the tower",
-                &[vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size],
-            ),
-            ("a block of patches", &[vision.hidden_size, vision.spatial_merge_size, vision.spatial_merge_size]),
+            ("a patch of the tower", &patch),
+            ("a block of patches", &[vision.hidden_size, merge, merge]),
         ];
-        let numbers: [(&str, &[usize]); 1] = [("a layer's experts", &[moe[0], moe[1], text.hidden_size])];
+        let block = vision.hidden_size.saturating_mul(merge).saturating_mul(merge);
+        let tensors: [(&str, &[usize]); 9] = [
+            ("the embedding table", &[text.vocab_size, text.hidden_size]),
+            ("a layer's attention", &[text.heads, text.head_dim, text.hidden_size]),
+            ("a layer's MLP", &[text.intermediate_size, text.hidden_size]),
+            ("a layer's experts", &[experts, expert, text.hidden_size]),
+            ("a block of the tower", &[3, vision.hidden_size, vision.hidden_size]),
+            ("a block's MLP", &[vision.intermediate_size, vision.hidden_size]),
+            ("the tower's positions", &[vision.position_embeddings, vision.hidden_size]),
+            ("a merger", &[block, block.max(text.hidden_size)]),
+            ("the patch embedding", &[vision.hidden_size, patch.iter().fold(1, |all, one| all.saturating_mul(*one))]),
+        ];
         let limited = |(name, factors): (&str, &[usize]), most: usize| {
             let product = factors.iter().try_fold(1_usize, |product, factor| product.checked_mul(*factor));
             match product.filter(|product| *product <= most) {
@@ -335,7 +345,10 @@ impl Config {
             }
         };
         widths.into_iter().try_for_each(|width| limited(width, MAX_WIDTH))?;
-        numbers.into_iter().try_for_each(|tensor| limited(tensor, MAX_NUMBERS))?;
+        tensors.into_iter().try_for_each(|tensor| limited(tensor, MAX_NUMBERS))?;
+        if text.moe.as_ref().is_some_and(|moe| moe.dense_layers.len() > text.layers) {
+            return Err("`mlp_only_layers` names more layers than there are".to_owned());
+        }
         let positive = |value: f64| value.is_finite() && value > 0.0;
         if !positive(text.rope_theta) || !text.rms_norm_eps.is_finite() || text.rms_norm_eps < 0.0 {
             return Err("`rope_theta` must be above 0, and `rms_norm_eps` not below".to_owned());

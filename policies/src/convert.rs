@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{PolicyError, Result};
 use crate::file::{read_text, write_folder, write_synced};
 use crate::moe::ExpertLayout;
-use crate::preset::{checkpoint_folder, embedded_files, with_vision_tokens};
+use crate::preset::{check_vocabulary, checkpoint_folder, embedded_files, with_vision_tokens};
 use crate::processor::{Processor, Tokenizer, carried};
 use crate::published::published_json;
 use crate::sizes::tensors_laid_out;
@@ -184,6 +184,7 @@ fn random_piece(mut rng: ChaCha8Rng, count: usize, (middle, half_width): (f32, f
 pub fn write_random(config: Config, seed: u64, out: &Path, writing: &Writing<'_>) -> Result<Written> {
     let mut files = embedded_files();
     let tokenizer = Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
+    check_vocabulary(&config, &tokenizer)?;
     let config = with_vision_tokens(config, &tokenizer)?;
     let ids: Vec<u32> = ["<|im_end|>", "<|endoftext|>"].iter().filter_map(|token| tokenizer.id(token)).collect();
     let generation = json!({"do_sample": true, "eos_token_id": ids, "pad_token_id": ids.last()});

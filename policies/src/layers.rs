@@ -19,7 +19,7 @@ holds!(Linear { weight, bias });
 impl Linear {
     /// `x_ti` to `[t, o]`.
     pub fn forward(&self, x_ti: Tensor<2>) -> Tensor<2> {
-        let y_to = x_ti.matmul(self.weight.wide().transpose());
+        let y_to = self.weight.product(x_ti);
         match &self.bias {
             Some(bias) => y_to + bias.wide(),
             None => y_to,

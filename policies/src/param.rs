@@ -23,6 +23,26 @@ impl Param {
     }
 }
 
+/// Numbers of a matrix that are widened at once in a product.
+const WIDENED: usize = 1 << 22;
+
+impl Param {
+    /// `x_ti` times the transpose of this `[o, i]` matrix, `[t, o]`. One that is kept in another format than f32 is
+    /// widened some rows at a time, so that there is never an f32 copy of the whole.
+    pub fn product(&self, x_ti: Tensor<2>) -> Tensor<2> {
+        let [rows, columns] = self.value.dims();
+        let step = (WIDENED / columns.max(1)).max(1);
+        if self.value.dtype() == DType::F32 || rows <= step {
+            return x_ti.matmul(self.wide().transpose());
+        }
+        let part = |start: usize| {
+            let some = wide(self.value.clone().narrow(0, start, step.min(rows - start)));
+            x_ti.clone().matmul(some.transpose())
+        };
+        Tensor::cat((0..rows).step_by(step).map(part).collect(), 1)
+    }
+}
+
 /// A tensor in f32.
 pub(crate) fn wide<const D: usize>(value: Tensor<D>) -> Tensor<D> {
     if value.dtype() == DType::F32 { value } else { value.cast(DType::F32) }

@@ -86,6 +86,7 @@ impl Model {
         let folder = checkpoint_folder(name)?;
         let mut policy = Policy::load_as(&folder, loading, device)?;
         let processor = Processor::from_dir(&folder, &policy.config)?;
+        check_vocabulary(&policy.config, processor.tokenizer())?;
         policy.banned.retain(|id| !processor.stop_ids().contains(id));
         let path = folder.join("config.json");
         let source_config = std::fs::read_to_string(&path).map_err(|source| PolicyError::io(path, source))?;
@@ -193,4 +194,17 @@ pub(crate) fn with_vision_tokens(config: Config, tokenizer: &Tokenizer) -> Resul
         vision_end_token_id: id("<|vision_end|>")?,
         ..config
     })
+}
+
+/// Every id of the tokenizer must have a row in the embedding table.
+///
+/// # Errors
+/// When one has none.
+pub(crate) fn check_vocabulary(config: &Config, tokenizer: &Tokenizer) -> Result<()> {
+    let (rows, largest) = (config.text.vocab_size, tokenizer.largest_id());
+    if (largest as usize) < rows {
+        return Ok(());
+    }
+    let reason = format!("has ids up to {largest}, but `vocab_size` is {rows}: it is not the tokenizer of this model");
+    Err(PolicyError::file("tokenizer.json", reason))
 }

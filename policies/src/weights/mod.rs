@@ -92,6 +92,8 @@ pub type Told<'a> = &'a dyn Fn(u64, u64);
 pub struct Loading<'a> {
     /// The format that they are kept in. What is computed is f32 in either: bf16 weights are widened a matrix at a time.
     pub format: WeightFormat,
+    /// The parameters that are kept in f32 all the same, by name: those that train.
+    pub f32_of: Option<&'a dyn Fn(&str) -> bool>,
     /// Told how far it is.
     pub told: Option<Told<'a>>,
 }
@@ -99,7 +101,7 @@ pub struct Loading<'a> {
 impl<'a> Loading<'a> {
     /// Kept in this format.
     pub fn kept_in(format: WeightFormat) -> Self {
-        Self { format, told: None }
+        Self { format, ..Self::default() }
     }
 
     /// The same, telling how far it is.
@@ -119,7 +121,8 @@ struct FileValues<'a> {
 impl Values for FileValues<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
         let found = self.stored.take(name, shape)?;
-        let (data, dtype) = match self.loading.format {
+        let trains = self.loading.f32_of.is_some_and(|f32_of| f32_of(name));
+        let (data, dtype) = match if trains { WeightFormat::F32 } else { self.loading.format } {
             WeightFormat::F32 => (TensorData::new(self.stored.f32s(&found)?, folded(shape)), DType::F32),
             WeightFormat::Bf16 => {
                 let values: Vec<bf16> = self.stored.bf16_bits(&found)?.reinterpret_into();

@@ -87,7 +87,7 @@ fn init(arguments: &InitArguments) -> Result<()> {
     must_be_free(&arguments.out)?;
     let config = config_of(&arguments.model)?;
     let printer = Printer::new();
-    let told = telling("writing (MiB)", &printer);
+    let told = telling("writing, MiB", &printer);
     let writing =
         Writing { format: Some(arguments.dtype.format()), shard_bytes: arguments.max_shard_size, told: &told };
     let written = write_random(config, arguments.seed, &arguments.out, &writing);
@@ -113,7 +113,7 @@ fn load(arguments: &LoadArguments) -> Result<()> {
     let file_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
     let copied = if arguments.copy { Some(copy(&files)?) } else { None };
     let printer = Printer::new();
-    let told = telling("loading (MiB)", &printer);
+    let told = telling("loading, MiB", &printer);
     let before = memory::anonymous_bytes();
     let device = device::open("cpu")?;
     let (opened, secs, peak) = watched(|| {

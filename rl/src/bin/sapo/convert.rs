@@ -35,7 +35,7 @@ pub(crate) struct ConvertArguments {
 pub(crate) fn run(arguments: &ConvertArguments) -> Result<()> {
     must_be_free(&arguments.out)?;
     let printer = Printer::new();
-    let told = telling("writing (MiB)", &printer);
+    let told = telling("writing, MiB", &printer);
     let writing =
         Writing { format: arguments.dtype.map(Dtype::format), shard_bytes: arguments.max_shard_size, told: &told };
     let written = convert(&arguments.model, &arguments.out, &writing);

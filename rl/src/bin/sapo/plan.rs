@@ -23,7 +23,7 @@ const TRIED_PARAMETERS: u64 = 100_000_000;
 #[derive(Args)]
 pub(crate) struct PlanArguments {
     /// Configuration files of a run, then overrides: prints the plan of the run.
-    #[arg(required_unless_present = "model", conflicts_with = "model")]
+    #[arg(conflicts_with = "model")]
     pub(crate) config: Vec<String>,
     /// A published size (2b, 4b, 8b, 32b, 30b-a3b, 235b-a22b), a preset, or the folder of a checkpoint.
     #[arg(long)]
@@ -71,6 +71,9 @@ fn part(name: &str) -> std::result::Result<Part, String> {
 pub(crate) fn run(arguments: &PlanArguments) -> Result<()> {
     match &arguments.model {
         Some(model) => plan_model(model, arguments),
+        None if arguments.config.is_empty() => Err(RunError::User(
+            "nothing is named to plan: give the configuration files of a run, or --model".to_owned(),
+        )),
         None => plan_run(arguments),
     }
 }
@@ -102,35 +105,35 @@ fn plan_model(model: &str, arguments: &PlanArguments) -> Result<()> {
     print_text(&model_text(model, &size))
 }
 
-fn model_text(model: &str, size: &ModelSize) -> String {
-    let mut text = format!("{model}: {} parameters", grouped(size.parameters));
-    if size.active_parameters != size.parameters {
-        text.push_str(&format!(", {} active for a token", grouped(size.active_parameters)));
+fn model_text(model: &str, of: &ModelSize) -> String {
+    let mut text = format!("{model}: {} parameters", grouped(of.parameters));
+    if of.active_parameters != of.parameters {
+        text.push_str(&format!(", {} active for a token", grouped(of.active_parameters)));
     }
     text.push_str(&format!("\n\n{:<12} {:>8} {:>18} {:>18}\n", "part", "tensors", "parameters", "train"));
-    for part in &size.parts {
+    for part in &of.parts {
         let row = (part.part.name(), part.tensors, grouped(part.parameters), grouped(part.trainable));
         text.push_str(&format!("{:<12} {:>8} {:>18} {:>18}\n", row.0, row.1, row.2, row.3));
     }
-    if size.tied_head {
+    if of.tied_head {
         text.push_str("head         is the embedding table\n");
     }
-    if size.adapter_parameters > 0 {
-        let adapters = grouped(size.adapter_parameters);
+    if of.adapter_parameters > 0 {
+        let adapters = grouped(of.adapter_parameters);
         text.push_str(&format!("{:<12} {:>8} {adapters:>18} {adapters:>18}\n", "adapters", ""));
     }
-    let format = match size.dtype.bytes() {
+    let format = match of.dtype.bytes() {
         2 => "bf16",
         _ => "f32",
     };
     text.push_str(&format!(
         "\nmemory with weights in {format}, {} sequences of {} tokens (no activations)\n",
-        size.batch, size.context
+        of.batch, of.context
     ));
-    for (name, bytes) in size.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
-        text.push_str(&format!("{name:<20} {:>10.2} GiB\n", gib(bytes)));
+    for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
+        text.push_str(&format!("{name:<20} {:>12}\n", size(bytes)));
     }
-    text.push_str(&format!("{:<20} {:>10.2} GiB{}\n", "total", gib(size.memory.total), fits(size.memory.total)));
+    text.push_str(&format!("{:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
     text
 }
 
@@ -163,13 +166,21 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
 fn fits(bytes: u64) -> String {
     match available_bytes() {
         0 => String::new(),
-        available if bytes <= available => format!(" of {:.2} GiB available here", gib(available)),
-        available => format!(", more than the {:.2} GiB available here", gib(available)),
+        available if bytes <= available => format!(" of {} available here", size(available)),
+        available => format!(", more than the {} available here", size(available)),
     }
 }
 
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
+/// Bytes in the largest unit of which there is one.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2} {}", units[unit])
 }
 
 /// A count with commas.

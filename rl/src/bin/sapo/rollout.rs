@@ -40,7 +40,7 @@ pub(crate) struct RolloutArguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SAMPLES)))]
     pub(crate) samples: u32,
     /// Divides the logits; 0 takes the likeliest token at every step.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
     pub(crate) temperature: f64,
     /// Keeps the likeliest tokens that together hold this mass; 1 keeps all.
     #[arg(long, default_value_t = 1.0)]
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<()> {
     let prompt = prompt(&arguments.prompt)?;
     let device = device::open(&arguments.device)?;
     let printer = Printer::new();
-    let told = telling("loading (MiB)", &printer);
+    let told = telling("loading, MiB", &printer);
     let loading = Loading::kept_in(arguments.dtype.format()).telling(&told);
     let opened = Model::open_as(&arguments.model, arguments.seed, loading, &device);
     printer.finish();

@@ -57,7 +57,7 @@ pub(crate) fn telling<'a>(name: &'a str, progress: &'a dyn Progress) -> impl Fn(
         if !begun.replace(true) {
             progress.begin(name, of / UNIT, 0);
         }
-        progress.done(done / UNIT, "MiB");
+        progress.done(done / UNIT, "");
     }
 }
 
