@@ -1,10 +1,22 @@
 //! The sizes of a Qwen3-VL model, read from `config.json` of either generation.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{PolicyError, Result};
+use crate::file::read_text;
 use crate::moe::{ExpertLayout, MoeConfig, RawMoe};
+use crate::weights::{WeightFormat, pretty};
+
+/// The longest `config.json` that is read.
+const MAX_BYTES: u64 = 16 << 20;
+/// The largest width of anything, and the largest number of parameters of one tensor.
+const MAX_WIDTH: usize = 1 << 24;
+const MAX_NUMBERS: usize = 1 << 40;
+/// More layers than any model has.
+const MAX_LAYERS: usize = 4096;
 
 /// Sizes of a whole model.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +165,35 @@ fn three() -> usize {
 }
 
 impl Config {
+    /// Reads the `config.json` of a folder.
+    ///
+    /// # Errors
+    /// As [`Config::from_json`], and when there is none.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        Self::from_json(&read_text(&path, MAX_BYTES)?, &path.display().to_string())
+    }
+
+    /// The text of the `config.json` of this model in `format`. A `source` that says these sizes is kept as it is but
+    /// for the number format: it may hold more than is known here.
+    pub fn text(&self, source: Option<&str>, format: WeightFormat) -> Vec<u8> {
+        let kept = source.filter(|text| Self::from_json(text, "").is_ok_and(|other| self.same_sizes(other)));
+        let value = kept.and_then(|text| serde_json::from_str(text).ok());
+        let mut value = value.unwrap_or_else(|| self.to_json());
+        match (name_format(&mut value, format.config_name()), kept) {
+            (false, Some(text)) => text.as_bytes().to_vec(),
+            _ => pretty(&value),
+        }
+    }
+
+    /// Whether `other` says the same, but perhaps for how the files store experts: that is told by their shapes.
+    fn same_sizes(&self, mut other: Self) -> bool {
+        if let (Some(moe), Some(own)) = (&mut other.text.moe, &self.text.moe) {
+            moe.layout = own.layout;
+        }
+        *self == other
+    }
+
     /// Reads a `config.json`; `file` names it in errors.
     ///
     /// # Errors
@@ -241,10 +282,16 @@ impl Config {
             ("num_position_embeddings", vision.position_embeddings),
         ];
         for (name, size) in sizes {
-            if size == 0 || size > 1 << 24 {
+            if size == 0 || size > MAX_WIDTH {
                 return Err(format!("`{name}` is {size}, which no model has"));
             }
         }
+        for (name, layers) in [("num_hidden_layers", text.layers), ("vision depth", vision.depth)] {
+            if layers > MAX_LAYERS {
+                return Err(format!("`{name}` is {layers}, which no model has"));
+            }
+        }
+        self.check_products()?;
         let must = |holds: bool, reason: &str| if holds { Ok(()) } else { Err(reason.to_owned()) };
         must(
             text.heads.is_multiple_of(text.kv_heads),
@@ -264,6 +311,49 @@ impl Config {
         )?;
         must(vision.deepstack_indexes.windows(2).all(|pair| pair[0] < pair[1]), "the DeepStack indexes do not rise")?;
         must(vision.deepstack_indexes.len() <= text.layers, "there are more DeepStack taps than text layers")
+    }
+
+    /// Products of sizes are sizes too.
+    fn check_products(&self) -> std::result::Result<(), String> {
+        let (text, vision) = (&self.text, &self.vision);
+        let [experts, expert] = text.moe.as_ref().map_or([1, 1], |moe| [moe.experts, 2 * moe.intermediate_size]);
+        let merge = vision.spatial_merge_size;
+        let patch = [vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size];
+        let widths: [(&str, &[usize]); 4] = [
+            ("`num_attention_heads` times `head_dim`", &[text.heads, text.head_dim]),
+            ("`num_key_value_heads` times `head_dim`", &[text.kv_heads, text.head_dim]),
+            ("a patch of the tower", &patch),
+            ("a block of patches", &[vision.hidden_size, merge, merge]),
+        ];
+        let block = vision.hidden_size.saturating_mul(merge).saturating_mul(merge);
+        let tensors: [(&str, &[usize]); 9] = [
+            ("the embedding table", &[text.vocab_size, text.hidden_size]),
+            ("a layer's attention", &[text.heads, text.head_dim, text.hidden_size]),
+            ("a layer's MLP", &[text.intermediate_size, text.hidden_size]),
+            ("a layer's experts", &[experts, expert, text.hidden_size]),
+            ("a block of the tower", &[3, vision.hidden_size, vision.hidden_size]),
+            ("a block's MLP", &[vision.intermediate_size, vision.hidden_size]),
+            ("the tower's positions", &[vision.position_embeddings, vision.hidden_size]),
+            ("a merger", &[block, block.max(text.hidden_size)]),
+            ("the patch embedding", &[vision.hidden_size, patch.iter().fold(1, |all, one| all.saturating_mul(*one))]),
+        ];
+        let limited = |(name, factors): (&str, &[usize]), most: usize| {
+            let product = factors.iter().try_fold(1_usize, |product, factor| product.checked_mul(*factor));
+            match product.filter(|product| *product <= most) {
+                Some(_) => Ok(()),
+                None => Err(format!("{name} would have more than {most} numbers, which no model has")),
+            }
+        };
+        widths.into_iter().try_for_each(|width| limited(width, MAX_WIDTH))?;
+        tensors.into_iter().try_for_each(|tensor| limited(tensor, MAX_NUMBERS))?;
+        if text.moe.as_ref().is_some_and(|moe| moe.dense_layers.len() > text.layers) {
+            return Err("`mlp_only_layers` names more layers than there are".to_owned());
+        }
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        if !positive(text.rope_theta) || !text.rms_norm_eps.is_finite() || text.rms_norm_eps < 0.0 {
+            return Err("`rope_theta` must be above 0, and `rms_norm_eps` not below".to_owned());
+        }
+        Ok(())
     }
 
     /// The `config.json` of this model in the layout of the published checkpoints.
@@ -318,4 +408,24 @@ impl Config {
         }
         config
     }
+}
+
+/// Names the number format wherever a `config.json` does, or on top where it does nowhere; whether that changed it.
+fn name_format(config: &mut Value, name: &str) -> bool {
+    let mut changed = false;
+    let mut named = false;
+    for part in ["", "text_config", "vision_config"] {
+        let part = if part.is_empty() { Some(&mut *config) } else { config.get_mut(part) };
+        for (key, value) in part.and_then(Value::as_object_mut).into_iter().flatten() {
+            if (key == "dtype" || key == "torch_dtype") && !value.is_null() {
+                named = true;
+                changed |= value != name;
+                *value = Value::from(name);
+            }
+        }
+    }
+    if !named {
+        config["dtype"] = Value::from(name);
+    }
+    changed || !named
 }

@@ -19,9 +19,9 @@ holds!(Linear { weight, bias });
 impl Linear {
     /// `x_ti` to `[t, o]`.
     pub fn forward(&self, x_ti: Tensor<2>) -> Tensor<2> {
-        let y_to = x_ti.matmul(self.weight.value.clone().transpose());
+        let y_to = self.weight.product(x_ti);
         match &self.bias {
-            Some(bias) => y_to + bias.value.clone(),
+            Some(bias) => y_to + bias.wide(),
             None => y_to,
         }
     }
@@ -42,7 +42,7 @@ impl RmsNorm {
     pub fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
         let mean_square_t1 = x_td.clone().square().mean_dim(1);
         let scale_t1 = (mean_square_t1 + self.eps).sqrt().recip();
-        x_td * scale_t1 * self.weight.value.clone()
+        x_td * scale_t1 * self.weight.wide()
     }
 }
 
@@ -64,6 +64,6 @@ impl LayerNorm {
         let centred_td = x_td.clone() - x_td.mean_dim(1);
         let variance_t1 = centred_td.clone().square().mean_dim(1);
         let scale_t1 = (variance_t1 + Self::EPS).sqrt().recip();
-        centred_td * scale_t1 * self.weight.value.clone() + self.bias.value.clone()
+        centred_td * scale_t1 * self.weight.wide() + self.bias.wide()
     }
 }

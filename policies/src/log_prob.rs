@@ -18,7 +18,7 @@ const CHUNK_ROWS: usize = 2048;
 impl Policy {
     /// Logits `[m, w]` of hidden rows, banned ids at minus infinity.
     pub fn logits(&self, hidden_md: Tensor<2>) -> Tensor<2> {
-        let logits_mw = hidden_md.matmul(self.text.head().value.clone().transpose());
+        let logits_mw = self.text.head().product(hidden_md);
         match self.ban() {
             Some(ban) => logits_mw + ban,
             None => logits_mw,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::layers::Linear;
 use crate::log_prob::floats;
-use crate::param::{Param, holds};
+use crate::param::{Param, holds, wide};
 use crate::trace::Trace;
 
 /// How files store the fused weights of experts. The two generations of checkpoints differ.
@@ -184,7 +184,7 @@ impl SparseMlp {
             let all = param.value.clone();
             // All experts at work, as in any large batch, need no copy of their weights.
             let some = if c == self.config.experts { all } else { all.select(0, indices(&routing.experts)) };
-            let maps = some.reshape(self.config.layout.shape(c, outputs, inputs));
+            let maps = wide(some).reshape(self.config.layout.shape(c, outputs, inputs));
             match self.config.layout {
                 ExpertLayout::InOut => maps,
                 ExpertLayout::OutIn => maps.swap_dims(1, 2),

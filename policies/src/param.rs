@@ -1,6 +1,6 @@
 //! A parameter: a named matrix with the shape that it has in files.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
 /// (a vector is one row).
@@ -14,6 +14,38 @@ pub struct Param {
     pub value: Tensor<2>,
     /// Whether training changes it.
     pub trains: bool,
+}
+
+impl Param {
+    /// The value as it computes, in f32: one that is kept in another format is widened, for this use alone.
+    pub fn wide(&self) -> Tensor<2> {
+        wide(self.value.clone())
+    }
+}
+
+/// Numbers of a matrix that are widened at once in a product.
+const WIDENED: usize = 1 << 22;
+
+impl Param {
+    /// `x_ti` times the transpose of this `[o, i]` matrix, `[t, o]`. One that is kept in another format than f32 is
+    /// widened some rows at a time, so that there is never an f32 copy of the whole.
+    pub fn product(&self, x_ti: Tensor<2>) -> Tensor<2> {
+        let [rows, columns] = self.value.dims();
+        let step = (WIDENED / columns.max(1)).max(1);
+        if self.value.dtype() == DType::F32 || rows <= step {
+            return x_ti.matmul(self.wide().transpose());
+        }
+        let part = |start: usize| {
+            let some = wide(self.value.clone().narrow(0, start, step.min(rows - start)));
+            x_ti.clone().matmul(some.transpose())
+        };
+        Tensor::cat((0..rows).step_by(step).map(part).collect(), 1)
+    }
+}
+
+/// A tensor in f32.
+pub(crate) fn wide<const D: usize>(value: Tensor<D>) -> Tensor<D> {
+    if value.dtype() == DType::F32 { value } else { value.cast(DType::F32) }
 }
 
 /// The matrix that stands for a tensor of `shape`: a vector is one row, more axes are folded into the columns.

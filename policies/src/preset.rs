@@ -1,14 +1,17 @@
 //! Models by name: presets are embedded in the binary, everything else is a checkpoint folder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
 use crate::config::{Config, TextConfig, VisionConfig};
 use crate::error::{PolicyError, Result};
+use crate::file::{write_folder, write_synced};
 use crate::policy::Policy;
-use crate::processor::Processor;
+use crate::processor::{Processor, Tokenizer};
+use crate::published::published;
+use crate::weights::{Loading, SHARD_BYTES, WeightFormat};
 
 /// The names of the embedded presets.
 pub const PRESETS: [&str; 2] = ["tiny", "judge"];
@@ -20,6 +23,47 @@ pub struct Model {
     pub policy: Policy,
     /// What turns messages into its input.
     pub processor: Processor,
+    /// The `config.json` that it was opened with.
+    source_config: Option<String>,
+}
+
+/// Where the checkpoint called `name` lies: the folder itself, or the policy of a run's checkpoint.
+///
+/// # Errors
+/// When there is no such folder, or no `config.json` in it.
+pub fn checkpoint_folder(name: &str) -> Result<PathBuf> {
+    let folder = Path::new(name);
+    // A run's checkpoint keeps the policy beside the trainer's state.
+    let inner = folder.join("policy");
+    let folder = if inner.join("config.json").is_file() { inner } else { folder.to_owned() };
+    if folder.join("config.json").is_file() {
+        return Ok(folder);
+    }
+    let mut reason = format!(
+        "there is no model `{name}`: neither a preset ({}) nor a folder with a config.json",
+        PRESETS.join(", ")
+    );
+    if published(name).is_some() {
+        reason.push_str(&format!(
+            "; the published sizes have no weights here: give the folder of a checkpoint, or make a random one with \
+             `sapo bench init --model {name} --out FOLDER`"
+        ));
+    }
+    Err(PolicyError::input(reason))
+}
+
+/// The sizes of a preset, of a published model, or of a checkpoint folder.
+///
+/// # Errors
+/// When there is none of that name, or its `config.json` is wrong.
+pub fn config_of(name: &str) -> Result<Config> {
+    if PRESETS.contains(&name) {
+        return tiny_config(&Tokenizer::from_bytes(TOKENIZER, "tokenizer.json")?);
+    }
+    match published(name) {
+        Some(config) if !Path::new(name).exists() => Ok(config),
+        _ => Config::read(&checkpoint_folder(name)?),
+    }
 }
 
 impl Model {
@@ -28,39 +72,46 @@ impl Model {
     /// # Errors
     /// When there is no such preset or folder, or its files are wrong.
     pub fn open(name: &str, seed: u64, device: &Device) -> Result<Self> {
-        let folder = Path::new(name);
+        Self::open_as(name, seed, Loading::default(), device)
+    }
+
+    /// The same; how the weights of a folder are loaded is said by `loading`.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_as(name: &str, seed: u64, loading: Loading<'_>, device: &Device) -> Result<Self> {
         if PRESETS.contains(&name) {
             return preset(name, seed, device);
         }
-        // A run's checkpoint keeps the policy beside the trainer's state.
-        let inner = folder.join("policy");
-        let folder = if inner.join("config.json").is_file() { inner } else { folder.to_owned() };
-        if !folder.join("config.json").is_file() {
-            return Err(PolicyError::input(format!(
-                "there is no model `{name}`: neither a preset ({}) nor a folder with a config.json",
-                PRESETS.join(", ")
-            )));
-        }
-        let mut policy = Policy::load(&folder, device)?;
+        let folder = checkpoint_folder(name)?;
+        let mut policy = Policy::load_as(&folder, loading, device)?;
         let processor = Processor::from_dir(&folder, &policy.config)?;
+        check_vocabulary(&policy.config, processor.tokenizer())?;
         policy.banned.retain(|id| !processor.stop_ids().contains(id));
-        Ok(Self { policy, processor })
+        let path = folder.join("config.json");
+        let source_config = std::fs::read_to_string(&path).map_err(|source| PolicyError::io(path, source))?;
+        Ok(Self { policy, processor, source_config: Some(source_config) })
     }
 
     /// Writes a folder that opens again: config, weights and the processor's files, aside first and then renamed.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, folder: &Path, format: crate::weights::WeightFormat) -> Result<()> {
-        let aside = folder.with_extension("tmp");
-        let io = |source| PolicyError::io(folder, source);
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside).map_err(io)?;
-        }
-        std::fs::create_dir_all(&aside).map_err(io)?;
-        self.policy.save(&aside, format)?;
-        self.processor.save(&aside)?;
-        std::fs::rename(&aside, folder).map_err(io)
+    pub fn save(&self, folder: &Path, format: WeightFormat) -> Result<()> {
+        self.save_sharded(folder, format, SHARD_BYTES)
+    }
+
+    /// The same with shards of so many bytes at most.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_sharded(&self, folder: &Path, format: WeightFormat, shard_bytes: u64) -> Result<()> {
+        write_folder(folder, |aside| {
+            let config = self.policy.config.text(self.source_config.as_deref(), format);
+            write_synced(&aside.join("config.json"), &config)?;
+            self.policy.save_weights(aside, format, shard_bytes)?;
+            self.processor.save(aside)
+        })
     }
 }
 
@@ -73,13 +124,26 @@ macro_rules! embedded {
 /// The weights of the preset `judge`, in bf16: what `configs/judge.toml` makes.
 const JUDGE_WEIGHTS: &[u8] = include_bytes!("../presets/judge/model.safetensors");
 
+const TOKENIZER: &[u8] = include_bytes!("../presets/tiny/tokenizer.json");
+
+/// The processor's files of the presets, by name.
+pub(crate) fn embedded_files() -> BTreeMap<String, Vec<u8>> {
+    embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json")
+}
+
 /// A small policy: the architecture of Qwen3-VL with about 1.7 million parameters.
 fn preset(name: &str, seed: u64, device: &Device) -> Result<Model> {
-    let files = embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json");
-    let tokenizer = crate::processor::Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
-    let id = |token: &str| {
-        tokenizer.id(token).ok_or_else(|| PolicyError::file("tokenizer.json", format!("has no `{token}`")))
+    let config = tiny_config(&Tokenizer::from_bytes(TOKENIZER, "tokenizer.json")?)?;
+    let processor = Processor::from_files(embedded_files(), &config)?;
+    let policy = match name {
+        "judge" => Policy::from_bytes(config, JUDGE_WEIGHTS, "the preset `judge`", device)?,
+        _ => Policy::random(config, seed, device),
     };
+    Ok(Model { policy, processor, source_config: None })
+}
+
+/// The sizes of the presets.
+fn tiny_config(tokenizer: &Tokenizer) -> Result<Config> {
     let config = Config {
         text: TextConfig {
             vocab_size: tokenizer.vocabulary_size(),
@@ -106,16 +170,41 @@ fn preset(name: &str, seed: u64, device: &Device) -> Result<Model> {
             position_embeddings: 64,
             deepstack_indexes: vec![0],
         },
+        image_token_id: 0,
+        video_token_id: 0,
+        vision_start_token_id: 0,
+        vision_end_token_id: 0,
+        tied_head: true,
+    };
+    with_vision_tokens(config, tokenizer)
+}
+
+/// The sizes with the ids that `tokenizer` gives to the tokens around pictures.
+///
+/// # Errors
+/// When it has no such token.
+pub(crate) fn with_vision_tokens(config: Config, tokenizer: &Tokenizer) -> Result<Config> {
+    let id = |token: &str| {
+        tokenizer.id(token).ok_or_else(|| PolicyError::file("tokenizer.json", format!("has no `{token}`")))
+    };
+    Ok(Config {
         image_token_id: id("<|image_pad|>")?,
         video_token_id: id("<|video_pad|>")?,
         vision_start_token_id: id("<|vision_start|>")?,
         vision_end_token_id: id("<|vision_end|>")?,
-        tied_head: true,
-    };
-    let processor = Processor::from_files(files, &config)?;
-    let policy = match name {
-        "judge" => Policy::from_bytes(config, JUDGE_WEIGHTS, "the preset `judge`", device)?,
-        _ => Policy::random(config, seed, device),
-    };
-    Ok(Model { policy, processor })
+        ..config
+    })
+}
+
+/// Every id of the tokenizer must have a row in the embedding table.
+///
+/// # Errors
+/// When one has none.
+pub(crate) fn check_vocabulary(config: &Config, tokenizer: &Tokenizer) -> Result<()> {
+    let (rows, largest) = (config.text.vocab_size, tokenizer.largest_id());
+    if (largest as usize) < rows {
+        return Ok(());
+    }
+    let reason = format!("has ids up to {largest}, but `vocab_size` is {rows}: it is not the tokenizer of this model");
+    Err(PolicyError::file("tokenizer.json", reason))
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, activation};
 use crate::config::TextConfig;
 use crate::layers::{Linear, RmsNorm};
 use crate::moe::SparseMlp;
-use crate::param::{Param, Parameters, holds};
+use crate::param::{Param, Parameters, holds, wide};
 use crate::rope::RopeTable;
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
@@ -152,7 +152,7 @@ impl TextModel {
         attend: &mut dyn FnMut(usize, Projected) -> Tensor<2>,
         trace: &mut Trace,
     ) -> Tensor<2> {
-        let mut x_td = self.embed.value.clone().select(0, ids_t);
+        let mut x_td = wide(self.embed.value.clone().select(0, ids_t));
         if let Some(visual) = visual {
             x_td = visual.features.replace(x_td, &visual.rows_n, &visual.keep_t1);
         }

@@ -8,7 +8,7 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation
 use crate::config::VisionConfig;
 use crate::input::PictureInput;
 use crate::layers::{LayerNorm, Linear};
-use crate::param::{Param, holds};
+use crate::param::{Param, holds, wide};
 use crate::rope::RopeTable;
 use crate::trace::Trace;
 
@@ -219,7 +219,7 @@ impl VisionTower {
             let ids: Vec<i64> = neighbours.iter().map(|four| four[index].0).collect();
             let weights: Vec<f32> = neighbours.iter().map(|four| four[index].1).collect();
             let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), device);
-            table.clone().select(0, ids) * Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), device)
+            wide(table.clone().select(0, ids)) * Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), device)
         };
         corner(0) + corner(1) + corner(2) + corner(3)
     }

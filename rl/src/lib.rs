@@ -22,6 +22,7 @@ pub mod run_dir;
 pub mod scoring;
 pub mod serve;
 pub mod served;
+pub mod sizes;
 pub mod stats;
 pub mod summary;
 pub mod tensorboard;

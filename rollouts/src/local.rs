@@ -65,6 +65,21 @@ impl LocalEngine {
         sampling: &Sampling,
         sink: &mut dyn FnMut(usize, Rollout),
     ) -> Result<(), PolicyError> {
+        self.sample_telling(policy, requests, sampling, &mut |_, _, _| {}, sink)
+    }
+
+    /// The same, and `token` is told every token as soon as it is drawn: of which request, which sample, and which one.
+    ///
+    /// # Errors
+    /// As [`LocalEngine::sample`].
+    pub fn sample_telling(
+        &self,
+        policy: &Policy,
+        requests: &[Request],
+        sampling: &Sampling,
+        token: &mut dyn FnMut(usize, usize, u32),
+        sink: &mut dyn FnMut(usize, Rollout),
+    ) -> Result<(), PolicyError> {
         let mut start = 0;
         while start < requests.len() {
             let branches = requests[start].seeds.len();
@@ -74,7 +89,13 @@ impl LocalEngine {
             let end = start + same.max(1);
             if branches > 0 && sampling.max_new_tokens > 0 {
                 let some = &requests[start..end];
-                self.sample_chunk(policy, some, sampling, &mut |index, rollout| sink(start + index, rollout))?;
+                self.sample_chunk(
+                    policy,
+                    some,
+                    sampling,
+                    &mut |index, sample, drawn| token(start + index, sample, drawn),
+                    &mut |index, rollout| sink(start + index, rollout),
+                )?;
             }
             start = end;
         }
@@ -86,6 +107,7 @@ impl LocalEngine {
         policy: &Policy,
         requests: &[Request],
         sampling: &Sampling,
+        token: &mut dyn FnMut(usize, usize, u32),
         sink: &mut dyn FnMut(usize, Rollout),
     ) -> Result<(), PolicyError> {
         let prompts: Vec<_> = requests.iter().map(|request| &request.prompt).collect();
@@ -106,7 +128,8 @@ impl LocalEngine {
             let logits = floats(policy.decode(&mut decoding, &ids, &at));
             let width = logits.len() / rows.len();
             for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| !row.finished()) {
-                row.take(logits, sampling, &self.stop_ids);
+                let drawn = row.take(logits, sampling, &self.stop_ids);
+                token(row.request, row.rollout.sample, drawn);
                 if row.finished() {
                     sink(row.request, row.record());
                 }
@@ -156,7 +179,7 @@ impl Row {
         self.rollout.stop == StopReason::Eos
     }
 
-    fn take(&mut self, logits: &[f32], sampling: &Sampling, stop_ids: &[u32]) {
+    fn take(&mut self, logits: &[f32], sampling: &Sampling, stop_ids: &[u32]) -> u32 {
         let draw = self.sampler.draw(logits, sampling);
         self.rollout.tokens.push(draw.token);
         self.rollout.log_probs.push(draw.log_prob);
@@ -165,6 +188,7 @@ impl Row {
         if stop_ids.contains(&draw.token) {
             self.rollout.stop = StopReason::Eos;
         }
+        draw.token
     }
 
     /// The record of the sample, with its means.

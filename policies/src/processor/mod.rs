@@ -1,5 +1,6 @@
 //! Everything between messages and tensors: chat template, tokenizer, pictures.
 
+pub(crate) mod carried;
 mod chat;
 mod image;
 mod tokenizer;
@@ -15,21 +16,6 @@ pub use self::tokenizer::{Tokenizer, train_tokenizer};
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
 use crate::input::{ImageSpan, PolicyInput};
-
-/// Files of a checkpoint that are carried over unchanged when it is saved.
-const CARRIED: [&str; 11] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "generation_config.json",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-];
 
 /// A checkpoint's processor.
 #[derive(Debug)]
@@ -51,14 +37,7 @@ impl Processor {
     /// # Errors
     /// When a file is missing or does not say what it must.
     pub fn from_dir(folder: &Path, config: &Config) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        for name in CARRIED {
-            let path = folder.join(name);
-            if path.is_file() {
-                files.insert(name.to_owned(), std::fs::read(&path).map_err(|source| PolicyError::io(&path, source))?);
-            }
-        }
-        Self::from_files(files, config)
+        Self::from_files(carried::read(folder)?, config)
     }
 
     /// The same from files in memory, by name.
@@ -182,16 +161,12 @@ impl Processor {
         &self.images
     }
 
-    /// Writes the files that were read, unchanged.
+    /// Writes the files that were read, unchanged: also those that nothing here needs.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        for (name, bytes) in &self.files {
-            let path = folder.join(name);
-            std::fs::write(&path, bytes).map_err(|source| PolicyError::io(path, source))?;
-        }
-        Ok(())
+        carried::write(folder, &self.files)
     }
 }
 

@@ -82,6 +82,11 @@ impl Tokenizer {
         tokens
     }
 
+    /// The largest id of any token.
+    pub fn largest_id(&self) -> u32 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
     /// Size of the vocabulary, added tokens included.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)

@@ -1,14 +1,19 @@
 //! The `sapo` command: arguments in, results on stdout, talk on stderr, an exit code that means something.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people here and only here")]
 
+mod bench;
 mod config;
+mod convert;
 mod data;
 mod eval;
 mod parity;
+mod plan;
 mod printer;
 mod reward;
+mod rollout;
 mod serve;
 mod train;
+mod weights;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +66,35 @@ enum Command {
     ///
     /// Example: sapo parity tests/fixtures/qwen3_vl/tiny-moe tests/fixtures/qwen3_vl/cases-moe
     Parity(parity::ParityArguments),
+    /// Answers a prompt, with or without pictures: the way to try a checkpoint.
+    ///
+    /// One answer is printed as it comes; several are printed one after the other.
+    ///
+    /// Examples:
+    ///
+    /// sapo rollout --model ./Qwen3-VL-2B-Instruct --dtype bf16 --image photo.jpg --prompt "What is shown?"
+    ///
+    /// sapo rollout --model runs/quickstart/checkpoints/step-001210 --prompt "What is 2 + 3?" --samples 8 --json
+    Rollout(rollout::RolloutArguments),
+    /// Tells what a model or a run needs before anything is loaded: counts by part, memory, steps.
+    ///
+    /// Examples:
+    ///
+    /// sapo plan --model 8b --dtype bf16 --method lora --batch 16 --context 8192
+    ///
+    /// sapo plan --model ./Qwen3-VL-2B-Instruct --freeze vision,merger --json
+    ///
+    /// sapo plan configs/quickstart.toml run.seed=2
+    Plan(plan::PlanArguments),
+    /// Writes a checkpoint again: another number format, other shards, every tensor checked, all other files unchanged.
+    ///
+    /// It is streamed, so that memory does not grow with the model. The folder opens in transformers and vLLM.
+    ///
+    /// Example: sapo convert runs/quickstart/checkpoints/step-001210 export --dtype bf16 --max-shard-size 2GB
+    Convert(convert::ConvertArguments),
+    /// Makes checkpoints with random weights, and measures how they load.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Shows and measures rewards.
     #[command(subcommand)]
     Reward(reward::RewardCommand),
@@ -94,6 +128,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,
+        Command::Rollout(arguments) => rollout::run(&arguments)?,
+        Command::Plan(arguments) => plan::run(&arguments)?,
+        Command::Convert(arguments) => convert::run(&arguments)?,
+        Command::Bench(command) => bench::run(&command)?,
         Command::Reward(command) => reward::run(command)?,
         Command::Data(command) => data::run(command)?,
         Command::Config(command) => config::run(command)?,

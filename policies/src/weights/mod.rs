@@ -1,0 +1,247 @@
+//! Weights in and out of safetensors files, single or sharded: every key is used once, and what is wrong is named.
+//!
+//! A tensor is read when its parameter is built, in a few threads, straight into the buffer that it keeps: there is
+//! never a second copy of more than a piece. Saving streams pieces the same way.
+
+mod header;
+mod index;
+mod source;
+mod stored;
+mod writer;
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::bf16;
+use half::vec::HalfBitsVecExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub(crate) use self::stored::StoredWeights;
+pub use self::writer::TensorShape;
+pub(crate) use self::writer::{Layout, Pieces, write_weights};
+use crate::build::Values;
+use crate::config::Config;
+use crate::error::Result;
+use crate::log_prob::floats;
+use crate::param::{Param, folded};
+use crate::policy::Policy;
+
+/// Bytes of one shard when saving, as the reference library has it; larger weights are split and indexed.
+pub const SHARD_BYTES: u64 = 5_000_000_000;
+const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+/// Numbers of a piece when a tensor is written or hashed.
+const PIECE: usize = 1 << 20;
+
+// Files are little-endian, and numbers go in and out of memory as they are.
+const _: () = assert!(cfg!(target_endian = "little"), "only little-endian machines are supported");
+
+/// The number format of weights, in memory or saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightFormat {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl WeightFormat {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// The format that is called `f32` or `bf16`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "f32" | "float32" => Some(Self::F32),
+            "bf16" | "bfloat16" => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Its name in safetensors files.
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    /// Its name in `config.json`.
+    pub(crate) fn config_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+}
+
+/// Told while weights are read or written: how many bytes are done, and of how many.
+pub type Told<'a> = &'a dyn Fn(u64, u64);
+
+/// How weights are loaded.
+#[derive(Clone, Copy, Default)]
+pub struct Loading<'a> {
+    /// The format that they are kept in. What is computed is f32 in either: bf16 weights are widened a matrix at a time.
+    pub format: WeightFormat,
+    /// The parameters that are kept in f32 all the same, by name: those that train.
+    pub f32_of: Option<&'a dyn Fn(&str) -> bool>,
+    /// Told how far it is.
+    pub told: Option<Told<'a>>,
+}
+
+impl<'a> Loading<'a> {
+    /// Kept in this format.
+    pub fn kept_in(format: WeightFormat) -> Self {
+        Self { format, ..Self::default() }
+    }
+
+    /// The same, telling how far it is.
+    pub fn telling(self, told: Told<'a>) -> Self {
+        Self { told: Some(told), ..self }
+    }
+}
+
+struct FileValues<'a> {
+    stored: StoredWeights<'a>,
+    loading: Loading<'a>,
+    done: u64,
+    bytes: u64,
+    device: &'a Device,
+}
+
+impl Values for FileValues<'_> {
+    fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
+        let found = self.stored.take(name, shape)?;
+        let trains = self.loading.f32_of.is_some_and(|f32_of| f32_of(name));
+        let (data, dtype) = match if trains { WeightFormat::F32 } else { self.loading.format } {
+            WeightFormat::F32 => (TensorData::new(self.stored.f32s(&found)?, folded(shape)), DType::F32),
+            WeightFormat::Bf16 => {
+                let values: Vec<bf16> = self.stored.bf16_bits(&found)?.reinterpret_into();
+                (TensorData::new(values, folded(shape)), DType::BF16)
+            }
+        };
+        self.done += found.bytes();
+        if let Some(told) = self.loading.told {
+            told(self.done, self.bytes);
+        }
+        Ok(Tensor::from_data(data, (self.device, dtype)))
+    }
+
+    fn stored_shape(&self, name: &str) -> Option<&[usize]> {
+        self.stored.shape(name)
+    }
+}
+
+impl Policy {
+    /// Loads the weights of a folder in the Hugging Face layout as f32.
+    ///
+    /// # Errors
+    /// Names the file and the key: missing, unexpected, mis-shaped, truncated or corrupt.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+        Self::load_as(folder, Loading::default(), device)
+    }
+
+    /// Loads the weights of a folder in the Hugging Face layout.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn load_as(folder: &Path, loading: Loading<'_>, device: &Device) -> Result<Self> {
+        let config = Config::read(folder)?;
+        Self::from_stored(config, StoredWeights::open(folder)?, loading, device)
+    }
+
+    /// Builds a policy from the bytes of one safetensors file; `file` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn from_bytes(config: Config, bytes: &[u8], file: &str, device: &Device) -> Result<Self> {
+        Self::from_stored(config, StoredWeights::in_memory(bytes, file)?, Loading::default(), device)
+    }
+
+    fn from_stored(
+        config: Config,
+        mut stored: StoredWeights<'_>,
+        loading: Loading<'_>,
+        device: &Device,
+    ) -> Result<Self> {
+        if config.tied_head {
+            stored.drop_tied("lm_head.weight", "model.language_model.embed_tokens.weight")?;
+        }
+        let bytes = stored.bytes();
+        let mut values = FileValues { stored, loading, done: 0, bytes, device };
+        let policy = Self::build(config, &mut values, device)?;
+        values.stored.all_taken()?;
+        Ok(policy)
+    }
+
+    /// Writes `config.json` and the weights into `folder`, which must exist.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, format: WeightFormat) -> Result<()> {
+        crate::file::write_synced(&folder.join("config.json"), &self.config.text(None, format))?;
+        self.save_weights(folder, format, SHARD_BYTES)
+    }
+
+    /// Writes the weights alone into `folder`, in shards of so many bytes at most.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_weights(&self, folder: &Path, format: WeightFormat, shard_bytes: u64) -> Result<()> {
+        let params = self.parameters();
+        let tensors: Vec<TensorShape> =
+            params.iter().map(|param| TensorShape { name: param.name.clone(), shape: param.shape.clone() }).collect();
+        write_weights(folder, &tensors, Layout { format, shard_bytes }, &mut ParamPieces(params), &mut |_| {})
+    }
+
+    /// SHA-256 over all tensors in name order: name, dtype, shape, little-endian bytes of their numbers as f32.
+    pub fn weights_sha256(&self) -> String {
+        let mut params = self.parameters();
+        params.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut hash = Sha256::new();
+        for param in params {
+            hash.update(format!("{}\0F32\0{:?}\0", param.name, param.shape));
+            in_pieces(param, &mut |piece| {
+                hash.update(bytemuck::cast_slice::<f32, u8>(piece));
+                Ok(())
+            })
+            .expect("hashing does not fail");
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+struct ParamPieces<'a>(Vec<&'a Param>);
+
+impl Pieces for ParamPieces<'_> {
+    fn pieces(&mut self, index: usize, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        in_pieces(self.0[index], take)
+    }
+}
+
+/// The numbers of a parameter, some rows at a time.
+fn in_pieces(param: &Param, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
+    let [rows, columns] = param.value.dims();
+    let step = (PIECE / columns.max(1)).max(1);
+    for start in (0..rows).step_by(step) {
+        let some = param.value.clone().narrow(0, start, step.min(rows - start));
+        let some = if some.dtype() == DType::F32 { some } else { some.cast(DType::F32) };
+        take(&floats(some))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn pretty(value: &Value) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("JSON values can be written");
+    text.push(b'\n');
+    text
+}

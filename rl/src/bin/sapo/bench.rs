@@ -1,0 +1,212 @@
+//! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use sapo::error::{Result, RunError};
+use sapo::{device, memory};
+use sapo_policies::Model;
+use sapo_policies::convert::{Writing, write_random};
+use sapo_policies::preset::{checkpoint_folder, config_of};
+use sapo_policies::weights::Loading;
+use serde_json::json;
+
+use crate::convert::must_be_free;
+use crate::plan::grouped;
+use crate::printer::{Printer, print_json, print_text};
+use crate::weights::{Dtype, bytes, telling};
+
+/// What to measure, or to make for it.
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Writes a checkpoint with random weights, streamed: memory does not grow with the model.
+    ///
+    /// Its tokenizer, chat template and image processor are those of the preset `tiny`, whose special tokens the config
+    /// names; ids beyond them have no text. It answers nonsense, in the time that the published model would need.
+    ///
+    /// Example: sapo bench init --model 2b --dtype bf16 --out random-2b
+    Init(InitArguments),
+    /// Loads a checkpoint and tells the time and the anonymous memory that it took, beside a plain copy of the files.
+    ///
+    /// Example: sapo bench load --model random-2b --dtype bf16 --copy
+    Load(LoadArguments),
+}
+
+/// What to make.
+#[derive(Args)]
+pub(crate) struct InitArguments {
+    /// A published size (2b, 4b, 8b, 32b, 30b-a3b, 235b-a22b), a preset, or a folder whose config.json says the sizes.
+    #[arg(long)]
+    pub(crate) model: String,
+    /// The folder to write; it must not be there, or be empty.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// The number format.
+    #[arg(long, default_value = "bf16")]
+    pub(crate) dtype: Dtype,
+    /// The same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The largest file of weights, with its unit: 5GB, 512MiB.
+    #[arg(long, default_value = "5GB", value_parser = bytes)]
+    pub(crate) max_shard_size: u64,
+    /// Prints one JSON object on stdout, and nothing else there.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to load.
+#[derive(Args)]
+pub(crate) struct LoadArguments {
+    /// The folder of a checkpoint.
+    #[arg(long)]
+    pub(crate) model: String,
+    /// The format that weights are kept in.
+    #[arg(long, default_value = "bf16")]
+    pub(crate) dtype: Dtype,
+    /// Copies the files of weights first, beside themselves, and takes the time of that too; the copies are deleted.
+    #[arg(long)]
+    pub(crate) copy: bool,
+    /// Prints one JSON object on stdout, and nothing else there.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(command: &BenchCommand) -> Result<()> {
+    match command {
+        BenchCommand::Init(arguments) => init(arguments),
+        BenchCommand::Load(arguments) => load(arguments),
+    }
+}
+
+fn init(arguments: &InitArguments) -> Result<()> {
+    must_be_free(&arguments.out)?;
+    let config = config_of(&arguments.model)?;
+    let printer = Printer::new();
+    let told = telling("writing, MiB", &printer);
+    let writing =
+        Writing { format: Some(arguments.dtype.format()), shard_bytes: arguments.max_shard_size, told: &told };
+    let written = write_random(config, arguments.seed, &arguments.out, &writing);
+    printer.finish();
+    let written = written?;
+    if arguments.json {
+        let object = json!({
+            "out": arguments.out, "parameters": written.parameters, "bytes": written.bytes, "dtype": written.format,
+            "seed": arguments.seed, "vocabulary": "tiny",
+        });
+        return print_json(&object, true);
+    }
+    print_text(&format!(
+        "{}: {} random parameters, {} MiB; the tokenizer is that of the preset `tiny`\n",
+        arguments.out.display(),
+        grouped(written.parameters),
+        written.bytes >> 20
+    ))
+}
+
+fn load(arguments: &LoadArguments) -> Result<()> {
+    let files = weight_files(&checkpoint_folder(&arguments.model)?)?;
+    let file_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let copied = if arguments.copy { Some(copy(&files)?) } else { None };
+    let printer = Printer::new();
+    let told = telling("loading, MiB", &printer);
+    let before = memory::anonymous_bytes();
+    let device = device::open("cpu")?;
+    let (opened, secs, peak) = watched(|| {
+        Model::open_as(&arguments.model, 0, Loading::kept_in(arguments.dtype.format()).telling(&told), &device)
+    });
+    printer.finish();
+    let model = opened?;
+    let parameters = model.policy.parameter_count() as u64;
+    let (peak, held) = (peak.saturating_sub(before), memory::anonymous_bytes().saturating_sub(before));
+    let copy_secs = copied.map(|copied| copied.as_secs_f64());
+    let ratio = |bytes: u64| bytes as f64 / file_bytes.max(1) as f64;
+    if arguments.json {
+        let object = json!({
+            "model": arguments.model, "dtype": arguments.dtype.format(), "parameters": parameters,
+            "file_bytes": file_bytes, "secs": secs.as_secs_f64(), "copy_secs": copy_secs,
+            "peak_anonymous_bytes": peak, "held_anonymous_bytes": held, "peak_to_file": ratio(peak),
+        });
+        return print_json(&object, true);
+    }
+    let mut text = format!(
+        "{} parameters, {} MiB of files, loaded in {:.2} s\nanonymous memory: {} MiB at most ({:.3} of the files), {} \
+         MiB held\n",
+        grouped(parameters),
+        file_bytes >> 20,
+        secs.as_secs_f64(),
+        peak >> 20,
+        ratio(peak),
+        held >> 20
+    );
+    if let Some(copy_secs) = copy_secs {
+        text.push_str(&format!("a plain copy of the files took {copy_secs:.2} s\n"));
+    }
+    print_text(&text)
+}
+
+/// Runs `work`, and gives the time it took and the most anonymous memory that was seen meanwhile.
+fn watched<T>(work: impl FnOnce() -> T) -> (T, Duration, u64) {
+    let (done, peak) = (AtomicBool::new(false), AtomicU64::new(memory::anonymous_bytes()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(memory::anonymous_bytes(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let started = Instant::now();
+        let result = work();
+        let took = started.elapsed();
+        peak.fetch_max(memory::anonymous_bytes(), Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
+        (result, took, peak.load(Ordering::Relaxed))
+    })
+}
+
+fn weight_files(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let io = |source| RunError::io(folder, source);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            let bytes = path.metadata().map_err(io)?.len();
+            files.push((path, bytes));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Copies the files one after the other as `cp` would, and gives the time; the copies are deleted.
+fn copy(files: &[(PathBuf, u64)]) -> Result<Duration> {
+    let mut took = Duration::ZERO;
+    let mut buffer = vec![0; 1 << 20];
+    for (path, _) in files {
+        let io = |source| RunError::io(path, source);
+        let mut from = std::fs::File::open(path).map_err(io)?;
+        let mut to = tempfile_beside(path)?;
+        let started = Instant::now();
+        loop {
+            let count = from.read(&mut buffer).map_err(io)?;
+            if count == 0 {
+                break;
+            }
+            to.1.write_all(&buffer[..count]).map_err(io)?;
+        }
+        took += started.elapsed();
+        drop(to.1);
+        std::fs::remove_file(&to.0).map_err(io)?;
+    }
+    Ok(took)
+}
+
+fn tempfile_beside(path: &Path) -> Result<(PathBuf, std::fs::File)> {
+    let copy = path.with_extension("copy");
+    let file = std::fs::File::create_new(&copy).map_err(|source| RunError::io(&copy, source))?;
+    Ok((copy, file))
+}

@@ -1,0 +1,197 @@
+//! `sapo plan`: sizes and memory of a model, or what a run will do, before anything is loaded or begun.
+
+use clap::{Args, ValueEnum};
+use sapo::device;
+use sapo::error::{Result, RunError};
+use sapo::memory::available_bytes;
+use sapo::plan::Plan;
+use sapo::sizes::{Method, ModelSize, Question};
+use sapo_policies::Model;
+use sapo_policies::preset::config_of;
+use sapo_policies::published::PUBLISHED;
+use sapo_policies::sizes::Part;
+use serde_json::json;
+
+use crate::config::compose;
+use crate::printer::{print_json, print_text};
+use crate::weights::Dtype;
+
+/// Policies with more parameters are not tried out to tell how long a run takes.
+const TRIED_PARAMETERS: u64 = 100_000_000;
+
+/// What to plan.
+#[derive(Args)]
+pub(crate) struct PlanArguments {
+    /// Configuration files of a run, then overrides: prints the plan of the run.
+    #[arg(conflicts_with = "model")]
+    pub(crate) config: Vec<String>,
+    /// A published size (2b, 4b, 8b, 32b, 30b-a3b, 235b-a22b), a preset, or the folder of a checkpoint.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The format that weights are kept in; what trains is kept in f32 in either.
+    #[arg(long, default_value = "bf16")]
+    pub(crate) dtype: Dtype,
+    /// What trains: all weights, adapters (LoRA) beside the linear maps of the text decoder, or nothing.
+    #[arg(long, default_value = "full")]
+    pub(crate) method: MethodName,
+    /// The rank of the adapters.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) lora_rank: u16,
+    /// Parts that do not train: vision, merger, deepstack, embeddings, text, router, experts, head.
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    pub(crate) freeze: Vec<Part>,
+    /// Sequences that are decoded together.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Tokens of a sequence, prompt and answer.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) context: usize,
+    /// Prints one JSON object on stdout, and nothing else there; bytes are bytes.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What trains, by name.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MethodName {
+    /// All weights but the frozen parts.
+    Full,
+    /// Adapters.
+    Lora,
+    /// Nothing.
+    Inference,
+}
+
+fn part(name: &str) -> std::result::Result<Part, String> {
+    let names = Part::ALL.map(Part::name);
+    Part::ALL.into_iter().find(|part| part.name() == name).ok_or_else(|| format!("the parts are {}", names.join(", ")))
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &PlanArguments) -> Result<()> {
+    match &arguments.model {
+        Some(model) => plan_model(model, arguments),
+        None if arguments.config.is_empty() => Err(RunError::User(
+            "nothing is named to plan: give the configuration files of a run, or --model".to_owned(),
+        )),
+        None => plan_run(arguments),
+    }
+}
+
+fn plan_model(model: &str, arguments: &PlanArguments) -> Result<()> {
+    let config = config_of(model)
+        .map_err(|error| RunError::User(format!("{error}; the published sizes are {}", PUBLISHED.join(", "))))?;
+    let method = match arguments.method {
+        MethodName::Full => Method::Full,
+        MethodName::Lora => Method::Lora { rank: usize::from(arguments.lora_rank) },
+        MethodName::Inference => Method::Inference,
+    };
+    let size = ModelSize::of(
+        &config,
+        &Question {
+            format: arguments.dtype.format(),
+            method,
+            frozen: arguments.freeze.clone(),
+            batch: arguments.batch,
+            context: arguments.context,
+        },
+    );
+    if arguments.json {
+        let mut object = serde_json::to_value(&size).map_err(|error| RunError::Internal(error.to_string()))?;
+        object["model"] = json!(model);
+        object["available_bytes"] = json!(available_bytes());
+        return print_json(&object, true);
+    }
+    print_text(&model_text(model, &size))
+}
+
+fn model_text(model: &str, of: &ModelSize) -> String {
+    let mut text = format!("{model}: {} parameters", grouped(of.parameters));
+    if of.active_parameters != of.parameters {
+        text.push_str(&format!(", {} active for a token", grouped(of.active_parameters)));
+    }
+    text.push_str(&format!("\n\n{:<12} {:>8} {:>18} {:>18}\n", "part", "tensors", "parameters", "train"));
+    for part in &of.parts {
+        let row = (part.part.name(), part.tensors, grouped(part.parameters), grouped(part.trainable));
+        text.push_str(&format!("{:<12} {:>8} {:>18} {:>18}\n", row.0, row.1, row.2, row.3));
+    }
+    if of.tied_head {
+        text.push_str("head         is the embedding table\n");
+    }
+    if of.adapter_parameters > 0 {
+        let adapters = grouped(of.adapter_parameters);
+        text.push_str(&format!("{:<12} {:>8} {adapters:>18} {adapters:>18}\n", "adapters", ""));
+    }
+    let format = match of.dtype.bytes() {
+        2 => "bf16",
+        _ => "f32",
+    };
+    text.push_str(&format!(
+        "\nmemory with weights in {format}, {} sequences of {} tokens (no activations)\n",
+        of.batch, of.context
+    ));
+    for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
+        text.push_str(&format!("{name:<20} {:>12}\n", size(bytes)));
+    }
+    text.push_str(&format!("{:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
+    text
+}
+
+fn plan_run(arguments: &PlanArguments) -> Result<()> {
+    let config = compose(&arguments.config)?;
+    let sizes = config_of(&config.policy.model)?;
+    let parameters = sapo_policies::sizes::parameter_count(&sizes);
+    if parameters > TRIED_PARAMETERS {
+        return Err(RunError::User(format!(
+            "`{}` has {} parameters; a run is planned by trying a step, which is done up to {}. See its memory with \
+             `sapo plan --model {0}`",
+            config.policy.model,
+            grouped(parameters),
+            grouped(TRIED_PARAMETERS)
+        )));
+    }
+    let model = Model::open(&config.policy.model, config.run.seed, &device::open(&config.run.device)?)?;
+    let plan = Plan::of(&config, &model)?;
+    if arguments.json {
+        return print_json(&plan, true);
+    }
+    let mut lines = plan.lines();
+    if let Some(first) = lines.first_mut() {
+        first.push_str(&fits(plan.about_bytes));
+    }
+    print_text(&(lines.join("\n") + "\n"))
+}
+
+/// How this compares with the memory of this machine, where the system tells it.
+fn fits(bytes: u64) -> String {
+    match available_bytes() {
+        0 => String::new(),
+        available if bytes <= available => format!(" of {} available here", size(available)),
+        available => format!(", more than the {} available here", size(available)),
+    }
+}
+
+/// Bytes in the largest unit of which there is one.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2} {}", units[unit])
+}
+
+/// A count with commas.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
