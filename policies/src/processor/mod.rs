@@ -48,6 +48,7 @@ pub struct Processor {
     images: ImageProcessor,
     videos: VideoProcessor,
     marks: Marks,
+    limit: Option<PromptLimit>,
     special_tokens: Vec<String>,
     stop_ids: Vec<u32>,
     thinking_open: bool,
@@ -109,6 +110,7 @@ impl Processor {
         let mut processor = Self {
             special_tokens: tokenizer.special_tokens(),
             marks: Marks::of(config, &tokenizer)?,
+            limit: None,
             tokenizer,
             template,
             images,

@@ -1,6 +1,7 @@
 //! A conversation with its pictures and videos as the policy's input: placeholders become spans that fit their features.
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::clip::Clip;
@@ -20,13 +21,15 @@ pub struct Visuals<'a> {
 }
 
 /// What is done with a prompt that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TooLong {
     /// It is an error.
+    #[default]
     Refuse,
     /// Whole pictures and videos are left out, the earliest in the conversation first, until the rest fits; a prompt
     /// whose text alone is too long is an error.
-    DropEarliest,
+    DropPictures,
 }
 
 /// How long a prompt may be.
@@ -113,17 +116,22 @@ impl Processor {
         self.encode_with(messages, Visuals { pictures, videos: &[] }, options)
     }
 
-    /// A conversation with its pictures and videos as the policy's input.
+    /// Sets how long a prompt may be; without it, as long as it is.
+    pub fn limit_prompts(&mut self, limit: Option<PromptLimit>) {
+        self.limit = limit;
+    }
+
+    /// A conversation with its pictures and videos as the policy's input, within the limit that was set.
     ///
     /// # Errors
-    /// As [`Processor::encode`], and when a video cannot be used.
+    /// As [`Processor::encode`], and when a video cannot be used or the prompt is too long.
     pub fn encode_with(
         &self,
         messages: &[ChatMessage],
         visuals: Visuals<'_>,
         options: &ChatOptions,
     ) -> Result<PolicyInput> {
-        self.encode_within(messages, visuals, options, None).map(|encoded| encoded.input)
+        self.encode_within(messages, visuals, options, self.limit).map(|encoded| encoded.input)
     }
 
     /// The same, no longer than `limit`: a longer prompt is refused, or loses whole pictures, never a part of one.
