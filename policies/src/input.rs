@@ -36,13 +36,38 @@ pub struct ImageSpan {
     pub slot: usize,
 }
 
-/// One prompt. Spans, grids and pixels agree by construction: only the processor makes it.
+/// One prompt. With pictures only the processor makes it, or a golden case that was checked: nobody else can, so that
+/// spans, grids and pixels always agree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyInput {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) spans: Vec<ImageSpan>,
+    pub(crate) pictures: Vec<PictureInput>,
+}
+
+impl PolicyInput {
+    /// A prompt of text alone: ids without a placeholder.
+    pub fn of_text(ids: Vec<u32>) -> Self {
+        Self { ids, spans: Vec::new(), pictures: Vec::new() }
+    }
+
+    /// Puts text behind it: ids without a placeholder.
+    pub fn push_text(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+    }
+
     /// Token ids, placeholders expanded.
-    pub ids: Vec<u32>,
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// Where pictures stand, in order; every placeholder token is in exactly one span.
-    pub spans: Vec<ImageSpan>,
-    /// The pictures, in order of appearance.
-    pub pictures: Vec<PictureInput>,
+    pub fn spans(&self) -> &[ImageSpan] {
+        &self.spans
+    }
+
+    /// The pictures and videos, in order of appearance.
+    pub fn pictures(&self) -> &[PictureInput] {
+        &self.pictures
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sapo_datasets::Task;
+use sapo_policies::processor::{PromptLimit, TooLong};
 use sapo_policies::weights::WeightFormat;
 use sapo_rewards::{RewardConfig, RubricConfig};
 use sapo_rollouts::Sampling;
@@ -91,6 +92,24 @@ pub struct PolicyConfig {
     /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<WeightFormat>,
+    /// Tokens of a prompt at most, placeholders of pictures counted; without it, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prompt_tokens: Option<usize>,
+    /// What is done with a longer prompt: `refuse` stops, `drop_pictures` leaves out whole pictures and videos, the
+    /// earliest first, until the rest fits.
+    #[serde(default, skip_serializing_if = "is_refused")]
+    pub too_long: TooLong,
+}
+
+impl PolicyConfig {
+    /// How long a prompt may be, if there is a limit.
+    pub fn prompt_limit(&self) -> Option<PromptLimit> {
+        self.max_prompt_tokens.map(|tokens| PromptLimit { tokens, too_long: self.too_long })
+    }
+}
+
+fn is_refused(rule: &TooLong) -> bool {
+    *rule == TooLong::Refuse
 }
 
 /// A share of one task in a batch.
@@ -427,6 +446,7 @@ mod tests {
         assert!(error("phases.reasoning.rubric=reasonin").contains("did you mean `reasoning`"));
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
         assert!(error(r#"eval.apart=["arith"]"#).contains("eval.apart: a task may be named once"));
+        assert!(error("policy.too_long=drop").contains("drop_pictures"), "{}", error("policy.too_long=drop"));
         assert!(error("nonsense").contains("key=value"));
         assert!(error("eval.rubric=judged").contains("asks the judge `same`"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();

@@ -140,7 +140,7 @@ impl Trial {
         gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
         let secs = started.elapsed().as_secs_f64();
         let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / TRIAL as f64;
-        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids.len()).collect());
+        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids().len()).collect());
         let tokens_per_answer = mean(examples.iter().map(|(_, tokens)| tokens.len()).collect());
         let secs_per_token = BATCH_FACTOR * secs / (TRIAL as f64 * (tokens_per_prompt + tokens_per_answer));
         Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })

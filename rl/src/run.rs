@@ -80,10 +80,11 @@ impl<'a> Run<'a> {
         judging::reach_all(config)?;
         let checkpoint = if found { reopen::newest(&path, progress)? } else { None };
         let device = device::open(&config.run.device)?;
-        let model = match &checkpoint {
+        let mut model = match &checkpoint {
             Some(checkpoint) => Model::open(&checkpoint.path.display().to_string(), config.run.seed, &device)?,
             None => Model::open(&config.policy.model, config.run.seed, &device)?,
         };
+        model.processor.limit_prompts(config.policy.prompt_limit());
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,

@@ -55,7 +55,7 @@ fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>>
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (index, group) in groups.iter().enumerate() {
-        let rows = group.prompt.ids.len() + group.branches.iter().map(|branch| branch.len()).sum::<usize>();
+        let rows = group.prompt.ids().len() + group.branches.iter().map(|branch| branch.len()).sum::<usize>();
         match parts.last_mut() {
             Some(part) if filled + rows <= token_budget => {
                 part.end = index + 1;

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use safetensors::SafeTensors;
 use sapo_datasets::StopReason;
+use sapo_policies::golden::Case;
 use sapo_policies::log_prob::floats;
-use sapo_policies::{Batch, Group as Packed, ImageSpan, PictureInput, Policy, PolicyInput, Trace};
+use sapo_policies::{Batch, Group as Packed, Policy, PolicyInput, Trace};
 use sapo_rollouts::{Group, LocalEngine, Request, Sampling, seed_of};
 
 fn fixtures() -> PathBuf {
@@ -21,26 +21,10 @@ fn tiny(model: &str) -> Policy {
 }
 
 fn golden(model: &str, kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
-    let path = fixtures().join(format!("cases-{model}/greedy.safetensors"));
-    let bytes = std::fs::read(path).expect("the golden case");
-    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let ints = |name: &str| -> Vec<usize> {
-        let view = tensors.tensor(&format!("{kind}.{name}")).expect("in the case");
-        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect()
-    };
-    let ids: Vec<u32> = ints("input_ids").into_iter().map(|id| id as u32).collect();
-    let mut input = PolicyInput { ids, spans: Vec::new(), pictures: Vec::new() };
-    if kind == "image" {
-        let view = tensors.tensor("image.pixel_values").expect("pixels");
-        let pixels: Vec<f32> =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
-        let grid = ints("image_grid_thw");
-        let start = input.ids.iter().position(|id| *id == policy.config.image_token_id).expect("a placeholder");
-        let picture = PictureInput { pixels: pixels.into(), grid: [grid[0], grid[1], grid[2]] };
-        input.spans.push(ImageSpan { start, len: picture.tokens(2), picture: 0, slot: 0 });
-        input.pictures.push(picture);
-    }
-    (input, ints("greedy_ids").into_iter().map(|id| id as u32).collect())
+    let case = Case::open(&fixtures().join(format!("cases-{model}/greedy.safetensors"))).expect("the golden case");
+    let case = case.part(kind);
+    let input = case.rows(&policy.config).expect("rows").inputs.remove(0);
+    (input, case.ints("greedy_ids").expect("ids").iter().map(|id| *id as u32).collect())
 }
 
 fn request(id: &str, prompt: PolicyInput, samples: usize) -> Request {
@@ -119,10 +103,10 @@ fn a_packed_group_equals_separate_rows() {
         for (request, group) in requests.iter().zip(&groups) {
             for rollout in &group.rollouts {
                 let mut alone = request.prompt.clone();
-                alone.ids.extend(&rollout.tokens);
+                alone.push_text(&rollout.tokens);
                 let batch = Batch::prompts(&[&alone], 2);
                 let hidden = policy.forward(&batch, &mut Trace::off());
-                let prompt = request.prompt.ids.len();
+                let prompt = request.prompt.ids().len();
                 let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
                 let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
                 let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
