@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::layers::Linear;
+
 /// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
 /// (a vector is one row).
 #[derive(Clone, Debug)]
@@ -15,6 +17,16 @@ pub struct Param {
     /// Whether training changes it.
     pub trains: bool,
 }
+
+impl Param {
+    /// Whether it belongs to a low-rank adapter, and not to the model's own checkpoint files.
+    pub fn is_adapter(&self) -> bool {
+        self.name.starts_with(ADAPTER_PREFIX)
+    }
+}
+
+/// What the names of an adapter's parameters begin with in files; the name of the adapted map follows.
+pub(crate) const ADAPTER_PREFIX: &str = "base_model.model.";
 
 /// The matrix that stands for a tensor of `shape`: a vector is one row, more axes are folded into the columns.
 pub fn folded(shape: &[usize]) -> [usize; 2] {
@@ -31,6 +43,10 @@ pub trait Parameters {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param));
     /// The same, to change them.
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param));
+    /// Calls `visit` with every linear map, always in the same order.
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear));
+    /// The same, to change them.
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear));
 }
 
 impl Parameters for Param {
@@ -41,6 +57,10 @@ impl Parameters for Param {
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         visit(self);
     }
+
+    fn visit_linears<'a>(&'a self, _: &mut dyn FnMut(&'a Linear)) {}
+
+    fn visit_linears_mut<'a>(&'a mut self, _: &mut dyn FnMut(&'a mut Linear)) {}
 }
 
 impl<P: Parameters> Parameters for Vec<P> {
@@ -51,6 +71,14 @@ impl<P: Parameters> Parameters for Vec<P> {
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         self.iter_mut().for_each(|part| part.visit_mut(visit));
     }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        self.iter().for_each(|part| part.visit_linears(visit));
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        self.iter_mut().for_each(|part| part.visit_linears_mut(visit));
+    }
 }
 
 impl<P: Parameters> Parameters for Option<P> {
@@ -60,6 +88,14 @@ impl<P: Parameters> Parameters for Option<P> {
 
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         self.iter_mut().for_each(|part| part.visit_mut(visit));
+    }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        self.iter().for_each(|part| part.visit_linears(visit));
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        self.iter_mut().for_each(|part| part.visit_linears_mut(visit));
     }
 }
 
@@ -73,6 +109,14 @@ macro_rules! holds {
 
             fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut $crate::param::Param)) {
                 $( $crate::param::Parameters::visit_mut(&mut self.$field, visit); )+
+            }
+
+            fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a $crate::layers::Linear)) {
+                $( $crate::param::Parameters::visit_linears(&self.$field, visit); )+
+            }
+
+            fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut $crate::layers::Linear)) {
+                $( $crate::param::Parameters::visit_linears_mut(&mut self.$field, visit); )+
             }
         }
     };

@@ -32,6 +32,9 @@ impl Model {
         if PRESETS.contains(&name) {
             return preset(name, seed, device);
         }
+        if let Some(adapter) = crate::lora::adapter_folder(folder) {
+            return crate::lora::open(&adapter, seed, device);
+        }
         // A run's checkpoint keeps the policy beside the trainer's state.
         let inner = folder.join("policy");
         let folder = if inner.join("config.json").is_file() { inner } else { folder.to_owned() };

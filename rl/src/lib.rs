@@ -26,4 +26,5 @@ pub mod stats;
 pub mod summary;
 pub mod tensorboard;
 pub mod train;
+pub mod trainable;
 pub mod update;
