@@ -267,7 +267,7 @@ impl Checking<'_> {
         for name in names {
             // A key `grad_rows_N.NAME` holds the first rows only.
             let parameter = name.split_once('.').map_or("", |(_, parameter)| parameter);
-            let Some(index) = tracked.parameters().iter().position(|param| param.name == parameter) else { continue };
+            let Some(index) = tracked.trained().iter().position(|param| param.name == parameter) else { continue };
             let golden = self.case.floats(&name)?;
             let ours = gradients[index].clone().map_or_else(|| vec![0.0; golden.len()], floats);
             let ours = ours.get(..golden.len()).unwrap_or(&ours);

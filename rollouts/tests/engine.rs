@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use sapo_datasets::StopReason;
 use sapo_policies::golden::Case;
 use sapo_policies::log_prob::floats;
-use sapo_policies::{Batch, Group as Packed, Policy, PolicyInput, Trace};
+use sapo_policies::lora::Targets;
+use sapo_policies::{Batch, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
 use sapo_rollouts::{Group, LocalEngine, Request, Sampling, seed_of};
 
 fn fixtures() -> PathBuf {
@@ -67,32 +68,42 @@ fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
 #[test]
 fn the_trainer_gives_the_samplers_log_probs() {
     for model in MODELS {
-        let policy = tiny(model);
-        let (requests, groups) = sampled(&policy);
-        let branches: Vec<Vec<&[u32]>> = groups
-            .iter()
-            .map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect())
-            .collect();
-        let packed: Vec<Packed<'_>> = requests
-            .iter()
-            .zip(&branches)
-            .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
-            .collect();
-        let batch = Batch::groups(&packed, 2).expect("packs");
-        let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
-        let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
-        let sampler: Vec<f32> =
-            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
-        assert_eq!(trainer.len(), sampler.len());
-        let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(gap < 2e-5, "gap {gap}");
-        let lengths: Vec<usize> =
-            groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
-        assert!(
-            lengths.iter().any(|length| *length != lengths[0]),
-            "rows of one length test no compaction: {lengths:?}"
-        );
+        let mut policy = tiny(model);
+        agrees(&policy);
+        let targets = ["q_proj", "v_proj", "o_proj", "qkv", "linear_fc2"].map(str::to_owned).to_vec();
+        let lora = LoraConfig { rank: 4, alpha: 8.0, targets: Targets::Names(targets), exclude: None, rslora: false };
+        policy.add_lora(&lora, &[], 1).expect("an adapter");
+        let bare = policy.clone();
+        for param in policy.trained_mut() {
+            let values: Vec<f32> = (0..param.value.shape().num_elements()).map(|at| (at as f32).sin() * 0.1).collect();
+            param.value = Tensor::from_data(TensorData::new(values, param.value.dims()), &Device::flex());
+        }
+        agrees(&policy);
+        let tokens = |policy: &Policy| sampled(policy).1[0].rollouts[0].tokens.clone();
+        assert_ne!(tokens(&policy), tokens(&bare), "the adapter is sampled with");
     }
+}
+
+fn agrees(policy: &Policy) {
+    let (requests, groups) = sampled(policy);
+    let branches: Vec<Vec<&[u32]>> =
+        groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
+    let packed: Vec<Packed<'_>> = requests
+        .iter()
+        .zip(&branches)
+        .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
+        .collect();
+    let batch = Batch::groups(&packed, 2).expect("packs");
+    let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+    let sampler: Vec<f32> =
+        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+    assert_eq!(trainer.len(), sampler.len());
+    let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(gap < 2e-5, "gap {gap}");
+    let lengths: Vec<usize> =
+        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+    assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
 }
 
 #[test]
@@ -134,11 +145,14 @@ fn a_sample_does_not_depend_on_its_batch() {
 
 #[test]
 fn banned_tokens_are_never_sampled() {
-    let mut policy = tiny("dense");
-    policy.banned.extend(0..300);
-    let (_, groups) = sampled(&policy);
-    let all: Vec<u32> =
-        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
-    assert!(all.iter().all(|id| !policy.banned.contains(id)));
-    assert!(floats(policy.logits(burn::tensor::Tensor::zeros([1, 64], policy.device())))[0] == f32::NEG_INFINITY);
+    for model in MODELS {
+        let mut policy = tiny(model);
+        policy.banned.extend(0..300);
+        let (_, groups) = sampled(&policy);
+        let all: Vec<u32> =
+            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
+        assert!(all.iter().all(|id| !policy.banned.contains(id)), "{model}");
+        let logits = floats(policy.logits(Tensor::zeros([1, 64], policy.device())));
+        assert_eq!(logits.iter().filter(|logit| **logit == f32::NEG_INFINITY).count(), 300 + 4, "{model}");
+    }
 }
