@@ -1,9 +1,7 @@
 //! What trains: every parameter has a gradient, frozen parts have none, and DeepStack can be taken out.
 
-mod prompt;
-
+use crate::prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, worst};
 use burn::tensor::Device;
-use prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, worst};
 use sapo_policies::log_prob::floats;
 use sapo_policies::weights::WeightFormat;
 use sapo_policies::{Batch, Group, Part, Policy, PolicyInput, Trace};
@@ -73,7 +71,9 @@ fn frozen_parts_have_no_gradients_and_the_others_the_same() {
             for (name, gradient) in kept.into_iter().zip(gradients) {
                 let at = names.iter().position(|other| other == name).expect("a name");
                 let gradient = floats(gradient.expect("a gradient"));
-                assert!(worst(&gradient, &all[at]) == 0.0, "{kind}, frozen {frozen:?}: {name}");
+                let most = all[at].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                // Sums of a table's gradients may be taken in another order.
+                assert!(worst(&gradient, &all[at]) <= 1e-5 * most, "{kind}, frozen {frozen:?}: {name}");
             }
         }
     }
