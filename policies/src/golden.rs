@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
-use crate::input::{ImageSpan, PictureInput, PolicyInput};
+use crate::input::{PictureInput, PolicyInput};
 
 /// Largest difference of activations, logits and log-probs where a case says nothing else.
 pub const ACTIVATION_ABS: f32 = 2e-4;
@@ -287,34 +287,7 @@ impl Case {
         config: &Config,
         next: &mut dyn FnMut(bool) -> Option<PictureInput>,
     ) -> Result<PolicyInput> {
-        let merge = config.vision.spatial_merge_size;
-        let mut input = PolicyInput::of_text(ids);
-        // Slots that are left of the picture being placed, and its placeholder.
-        let (mut slots_left, mut mark, mut at) = (0, 0, 0);
-        while at < input.ids.len() {
-            let id = input.ids[at];
-            let video = id == config.video_token_id;
-            if !video && id != config.image_token_id {
-                at += 1;
-                continue;
-            }
-            if slots_left == 0 {
-                let picture = next(video);
-                let picture = picture.ok_or_else(|| self.wrong("input_ids", "has placeholders without a picture"))?;
-                (slots_left, mark) = (picture.grid[0], id);
-                input.pictures.push(picture);
-            }
-            let picture = input.pictures.len() - 1;
-            let [slots, height, width] = input.pictures[picture].grid;
-            let len = height * width / (merge * merge);
-            if !input.ids.get(at..at + len).is_some_and(|run| run.iter().all(|id| *id == mark)) {
-                return Err(self.wrong("input_ids", format!("has fewer than {len} placeholders for a picture")));
-            }
-            input.spans.push(ImageSpan { start: at, len, picture, slot: slots - slots_left });
-            slots_left -= 1;
-            at += len;
-        }
-        if slots_left == 0 { Ok(input) } else { Err(self.wrong("input_ids", "has no placeholders for all frames")) }
+        PolicyInput::placed(ids, config, next).map_err(|reason| self.wrong("input_ids", reason))
     }
 }
 

@@ -110,7 +110,11 @@ impl Policy {
         if let Some(beside) = beside {
             through = through + beside;
         }
-        let mut gradients = self.gradients(&mut through.backward());
+        // A batch may touch nothing that trains below the head, as text does when only the vision tower trains.
+        let mut gradients = match through.is_tracked() {
+            true => self.gradients(&mut through.backward()),
+            false => self.trained().iter().map(|_| None).collect(),
+        };
         let head_name = &self.text.head().name;
         let index = self.trained().iter().position(|param| param.name == *head_name);
         if let (Some(index), Some(gradient)) = (index, head_gradient) {

@@ -73,7 +73,8 @@ impl LoraConfig {
     /// What is wrong with it whatever the model, if something is.
     pub fn fault(&self) -> Option<String> {
         let alpha = self.alpha.is_finite() && self.alpha > 0.0;
-        let targets = std::iter::once(&self.targets).chain(&self.exclude).find_map(Targets::fault);
+        let exclude = self.exclude.as_ref().and_then(|exclude| exclude.fault("exclude"));
+        let targets = self.targets.fault("targets").or(exclude);
         match self {
             _ if self.rank == 0 => Some("`rank` is 0; it must be 1 or more".to_owned()),
             _ if !alpha => Some(format!("`alpha` is {}; it must be a number above 0", self.alpha)),

@@ -53,6 +53,7 @@ pub fn parameter_count(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Part;
     use crate::published::{PUBLISHED, published};
 
     #[test]

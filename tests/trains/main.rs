@@ -169,6 +169,23 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
         assert_eq!(resumed[key], summary[key], "{key}");
     }
 
+    // The command that merges gives the same model, and says what it cannot do.
+    let merge = |out: &str, more: &[&str]| {
+        let out = dir.path().join(out).display().to_string();
+        let mut all = vec!["merge".to_owned(), last.display().to_string(), out, "--json".to_owned()];
+        all.extend(more.iter().map(|text| (*text).to_owned()));
+        sapo(&all)
+    };
+    assert_eq!(json(&merge("merged", &[]))["maps"], adapter.len() / 2);
+    assert_eq!(tensors(&dir.path().join("merged/model.safetensors")), exported);
+    refused(&merge("merged", &[]), &["exists already"]);
+    refused(
+        &merge("other", &["--model", "tests/fixtures/qwen3_vl/tiny-dense"]),
+        &["adapter_model.safetensors", "has shape"],
+    );
+    refused(&merge("other", &["--format", "f8"]), &["f32 or bf16"]);
+    assert!(!dir.path().join("other").exists());
+
     // It can be trained further, and taken into a model that trains as a whole.
     let adapter = format!("policy.adapter={}", last.join("adapter").display());
     let base = format!("policy.model={}", run.join("base").display());

@@ -235,7 +235,13 @@ impl Adapter {
             rslora: json["use_rslora"].as_bool().unwrap_or(false),
         };
         if let Some(reason) = lora.fault() {
-            return Err(reason.replace("`rank`", "`r`").replace("`alpha`", "`lora_alpha`"));
+            let theirs = [
+                ("`rank`", "`r`"),
+                ("`alpha`", "`lora_alpha`"),
+                ("`targets`", "`target_modules`"),
+                ("`exclude`", "`exclude_modules`"),
+            ];
+            return Err(theirs.into_iter().fold(reason, |reason, (ours, theirs)| reason.replace(ours, theirs)));
         }
         let adapter = Self {
             lora,

@@ -43,11 +43,11 @@ enum Matcher<'a> {
 
 impl Targets {
     /// What is wrong with it whatever the model, if something is.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self, key: &str) -> Option<String> {
         match self {
-            Self::Names(names) if names.is_empty() => Some("`targets` is empty; name a linear map".to_owned()),
-            Self::Names(names) if names.iter().any(String::is_empty) => Some("a name in `targets` is empty".to_owned()),
-            _ => Matcher::new(self).err(),
+            Self::Names(names) if names.is_empty() => Some(format!("`{key}` is empty; name a linear map")),
+            Self::Names(names) if names.iter().any(String::is_empty) => Some(format!("a name in `{key}` is empty")),
+            _ => Matcher::new(self).err().map(|reason| format!("`{key}`: {reason}")),
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Low-rank adapters: their mathematics, merging, and PEFT folders in and out, good and bad.
 
-mod prompt;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::prompt::{folder, gradients, logits, numbers, tiny, worst};
 use burn::tensor::{Device, Tensor, TensorData};
-use prompt::{folder, gradients, logits, numbers, tiny, worst};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};

@@ -1,9 +1,7 @@
 //! What trains: every parameter has a gradient, frozen parts have none, and DeepStack can be taken out.
 
-mod prompt;
-
+use crate::prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, worst};
 use burn::tensor::Device;
-use prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, worst};
 use sapo_policies::log_prob::floats;
 use sapo_policies::weights::WeightFormat;
 use sapo_policies::{Batch, Group, Part, Policy, PolicyInput, Trace};
@@ -73,7 +71,9 @@ fn frozen_parts_have_no_gradients_and_the_others_the_same() {
             for (name, gradient) in kept.into_iter().zip(gradients) {
                 let at = names.iter().position(|other| other == name).expect("a name");
                 let gradient = floats(gradient.expect("a gradient"));
-                assert!(worst(&gradient, &all[at]) == 0.0, "{kind}, frozen {frozen:?}: {name}");
+                let most = all[at].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                // Sums of a table's gradients may be taken in another order.
+                assert!(worst(&gradient, &all[at]) <= 1e-5 * most, "{kind}, frozen {frozen:?}: {name}");
             }
         }
     }
@@ -94,7 +94,7 @@ fn frozen_vision_has_no_graph() {
 fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
     let mut policy = tiny("dense");
     policy.freeze(&[Part::Text, Part::Embeddings]).expect("freezes");
-    let text = PolicyInput { ids: (20..40).collect(), spans: Vec::new(), pictures: Vec::new() };
+    let text = PolicyInput::of_text((20..40).collect());
     let answer = [1_u32, 2, 3];
     let branches = [answer.as_slice()];
     let batch = Batch::groups(&[Group { prompt: &text, branches: &branches }], 2).expect("packs");
@@ -139,10 +139,10 @@ fn without_deepstack_is_with_features_of_zero() {
         assert!(again.vision.deepstack.is_empty(), "what is saved is a model without DeepStack");
         assert_eq!(logits(&again), logits(&without));
     }
-    let text = PolicyInput { ids: (20..40).collect(), spans: Vec::new(), pictures: Vec::new() };
+    let text = PolicyInput::of_text((20..40).collect());
     let (with, mut without) = (tiny("dense"), tiny("dense"));
     without.remove_deepstack();
     let hidden = |policy: &Policy| floats(policy.forward(&Batch::prompts(&[&text], 2), &mut Trace::off()));
     assert_eq!(hidden(&with), hidden(&without), "text has no features");
-    assert_eq!(picture_prompt(&with).pictures.len(), 1);
+    assert_eq!(picture_prompt(&with).pictures().len(), 1);
 }
