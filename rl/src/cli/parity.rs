@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
+use crate::device;
+use crate::error::{Result, RunError};
 use clap::Args;
-use sapo::device;
-use sapo::error::{Result, RunError};
 use sapo_policies::Policy;
 use sapo_policies::golden::{Case, case_files};
 use sapo_policies::parity::{Difference, Parity, Tolerance, check};
 use serde_json::json;
 
-use crate::printer::{print_json, print_text};
+use super::printer::{print_json, print_text};
 
 /// Which checkpoint, and what to compare it with.
 #[derive(Args)]
