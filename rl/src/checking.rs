@@ -261,17 +261,17 @@ pub fn text(checked: &[Checked]) -> String {
         text.push_str(&format!("{} on {}: {verdict} ({} rows)\n", one.rubric, one.task, report.rows));
         let rejects = Rate::new(report.false_rejects.len(), report.gold);
         text.push_str(&match report.gold {
-            0 => "  gold      none in the data: put right responses into the column `response`\n".to_owned(),
+            0 => "  gold        none in the data: put right responses into the column `response`\n".to_owned(),
             gold => {
-                format!("  gold      {} of {gold} score; false rejects {}\n", gold - rejects.count, percent(rejects))
+                format!("  gold        {} of {gold} score; false rejects {}\n", gold - rejects.count, percent(rejects))
             }
         });
         let accepts = Rate::new(report.false_accepts.len(), report.tried());
         text.push_str(&match report.verifies {
             true => {
-                format!("  traps     {} of {} score; false accepts {}\n", accepts.count, accepts.of, percent(accepts))
+                format!("  traps       {} of {} score; false accepts {}\n", accepts.count, accepts.of, percent(accepts))
             }
-            false => "  traps     not held against it: it does not tell right from wrong\n".to_owned(),
+            false => "  traps       not held against it: it does not tell right from wrong\n".to_owned(),
         });
         let paid: Vec<String> = report
             .traps
@@ -280,7 +280,7 @@ pub fn text(checked: &[Checked]) -> String {
             .map(|count| format!("{} {} of {}", count.trap.name(), count.accepted, count.tried))
             .collect();
         if !paid.is_empty() {
-            text.push_str(&format!("            {}\n", paid.join(", ")));
+            text.push_str(&format!("              {}\n", paid.join(", ")));
         }
         for facts in &report.rewards {
             let ms = latencies(facts).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
@@ -291,7 +291,7 @@ pub fn text(checked: &[Checked]) -> String {
                 (false, true) => "NOT THE SAME TWICE",
             };
             text.push_str(&format!(
-                "  {:<10}{}: {seen} of {}..{}, {steady}, ms p50 {} p95 {} p99 {} max {}\n",
+                "  {:<12}{}: {seen} of {}..{}, {steady}, ms p50 {} p95 {} p99 {} max {}\n",
                 facts.part, facts.version, facts.range[0], facts.range[1], ms[0], ms[1], ms[2], ms[3]
             ));
         }

@@ -6,6 +6,7 @@ mod traps;
 use sapo_datasets::{Demonstration, Query, Transcript};
 use serde::Serialize;
 
+use crate::catalogue::catalogue;
 use crate::reward::Reward;
 use crate::rubric::Rubric;
 use crate::score::{CORRECT, Outcome, Score};
@@ -33,11 +34,16 @@ const FORM_KINDS: [&str; 4] = ["format", "json", "instruction", "tool"];
 const PENALTY_KINDS: [&str; 3] = ["length", "repetition", "language"];
 /// Kinds whose ground truth is no answer (tests, constraints), so that only a given response is gold.
 const TRUTH_IS_NO_ANSWER: [&str; 7] = ["format", "json", "instruction", "tool", "code", "puzzle", "logic"];
-/// Kinds of which nothing is known: they are verifiers only as the `correct` part.
-const UNKNOWN_KINDS: [&str; 3] = ["judge", "process", "http"];
+/// Kinds whose verdicts are not ours: they are verifiers only as the `correct` part.
+const FOREIGN_KINDS: [&str; 3] = ["judge", "process", "http"];
 
 fn is_one_of(kind: &str, kinds: &[&str]) -> bool {
     kinds.iter().any(|known| kind.starts_with(known))
+}
+
+/// Whether nothing is known of a kind: it is not one of the house, or somebody else computes it.
+fn is_foreign(kind: &str) -> bool {
+    FOREIGN_KINDS.contains(&kind) || catalogue().iter().all(|entry| entry.kind != kind)
 }
 
 impl Role {
@@ -45,7 +51,7 @@ impl Role {
         let kind = kind_of(reward);
         if weight < 0.0 || is_one_of(kind, &PENALTY_KINDS) {
             Self::Penalty
-        } else if is_one_of(kind, &FORM_KINDS) || (part != CORRECT && is_one_of(kind, &UNKNOWN_KINDS)) {
+        } else if is_one_of(kind, &FORM_KINDS) || (part != CORRECT && is_foreign(kind)) {
             Self::Form
         } else {
             Self::Verifier
