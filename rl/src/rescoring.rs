@@ -3,8 +3,8 @@
 mod changes;
 mod stored;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sapo_datasets::Query;
@@ -38,7 +38,7 @@ pub fn rescore(
     let Rollouts { files, run } = find(place)?;
     let names: Vec<&str> = match rubric {
         Some(name) => vec![name],
-        None => config.rubrics.keys().map(String::as_str).collect(),
+        None => needed(config, &files),
     };
     if let Some(name) = names.iter().find(|name| !config.rubrics.contains_key(**name)) {
         let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
@@ -89,6 +89,20 @@ pub fn rescore(
     }
     changes.shuffled = config.phases.values().any(|phase| matches!(phase, PhaseConfig::Rl(rl) if rl.shuffle_rewards));
     Ok(changes)
+}
+
+/// The rubrics that the phases of these files use, and that of the evaluation for files of none.
+fn needed<'a>(config: &'a Config, files: &[PathBuf]) -> Vec<&'a str> {
+    let mut names = BTreeSet::new();
+    for phase in files.iter().map(|file| stored::phase_of(file, config)) {
+        match phase.as_ref().and_then(|phase| config.phases.get(phase)) {
+            Some(PhaseConfig::Rl(phase)) => {
+                names.extend(phase.rubrics.values().chain([&phase.rubric]).map(String::as_str));
+            }
+            _ => _ = names.insert(config.eval.rubric.as_str()),
+        }
+    }
+    names.into_iter().collect()
 }
 
 /// The rubric by which a rollout was scored: that of its phase and task, else that of the evaluation.

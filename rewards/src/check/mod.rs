@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::catalogue::catalogue;
 use crate::reward::Reward;
 use crate::rubric::Rubric;
-use crate::score::{CORRECT, Outcome, Score};
+use crate::score::{CORRECT, FailureKind, Outcome, Score};
 use gold::Form;
 pub use traps::Trap;
 
@@ -189,6 +189,10 @@ pub async fn check(rubric: &Rubric, rows: &[GoldRow]) -> CheckReport {
     for (at, row) in rows.iter().enumerate() {
         let gold = check.gold(rubric, row, &mut forms).await;
         for (trap, text) in traps::of(rows, at, &gold, check.truth_is_answer) {
+            // What a reward cannot stand is tried once: each try costs its whole deadline.
+            if check.stalled.contains(&trap) {
+                continue;
+            }
             check.trap(rubric, row, trap, &text, &gold).await;
         }
     }
@@ -211,6 +215,8 @@ struct Gold {
 struct Check {
     report: CheckReport,
     truth_is_answer: bool,
+    /// Traps on which a reward ran into its deadline.
+    stalled: Vec<Trap>,
     /// What `correct` gives at most, and what that counts.
     most: f64,
     worth: f64,
@@ -242,6 +248,7 @@ impl Check {
             truth_is_answer: correct.is_none_or(|reward| !is_one_of(kind_of(reward), &TRUTH_IS_NO_ANSWER)),
             worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * most,
             most,
+            stalled: Vec::new(),
             report: CheckReport {
                 rows,
                 verifies: rewards.first().is_some_and(|first| first.role == Role::Verifier),
@@ -276,7 +283,11 @@ impl Check {
                 self.count_gold(&score);
                 return Gold { text: Some(text), form, thinking, total: score.total };
             }
+            let hopeless = score.failure().is_some_and(|(_, kind, _)| is_costly(kind));
             worst.get_or_insert((score, said));
+            if hopeless {
+                break;
+            }
         }
         if let Some((score, said)) = worst {
             self.count_gold(&score);
@@ -315,8 +326,11 @@ impl Check {
         let score = self.ask(rubric, row, &said, trap != Trap::Repeated).await;
         let count = &mut self.report.traps[trap as usize];
         count.tried += 1;
-        if let Some((part, ..)) = score.failure() {
+        if let Some((part, kind, _)) = score.failure() {
             let part = part.to_owned();
+            if is_costly(kind) {
+                self.stalled.push(trap);
+            }
             self.report.failures.push(finding(row, trap.name(), &part, &score, &said));
             return;
         }
@@ -357,6 +371,11 @@ impl Check {
         }
         scored.score
     }
+}
+
+/// Whether a failure comes after a deadline, or is the same for every other answer.
+fn is_costly(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Timeout | FailureKind::Unreachable | FailureKind::Unavailable)
 }
 
 /// A skip is no fault of a reward: it does not apply to this row.

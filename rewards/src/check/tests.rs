@@ -137,6 +137,21 @@ fn rewards_that_reject_gold_fail_or_waver_are_found_out() {
 }
 
 #[test]
+fn what_runs_into_its_deadline_is_not_tried_on_every_row() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let slow = checked(MINE, &plain(&[json!("cat"), json!("dog"), json!("owl")]), move |item| {
+        if item.transcript.last_text().len() > 1000 {
+            counted.fetch_add(1, Ordering::Relaxed);
+            return PartScore::failed(FailureKind::Timeout, "too late");
+        }
+        PartScore::verdict(item.query.ground_truth == Some(json!(item.transcript.last_text())), "")
+    });
+    assert_eq!((names(&slow.failures), calls.load(Ordering::Relaxed)), (vec!["repeated"], 1));
+    assert!(slow.false_rejects.is_empty() && slow.false_accepts.is_empty());
+}
+
+#[test]
 fn a_rubric_is_checked_as_a_whole() {
     let truths = [json!("cat"), json!("dog")];
     // A penalty makes up for a verifier that takes what is repeated.

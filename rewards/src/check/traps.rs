@@ -8,8 +8,10 @@ use super::{Gold, GoldRow};
 use crate::grounding::iou;
 use crate::text::normalised;
 
-/// So often an answer is said in the trap that repeats it.
+/// So often an answer is said in the trap that repeats it, where that is not too long.
 const REPEATS: usize = 10_000;
+/// Bytes that it has at most.
+const LONGEST: usize = 1 << 20;
 /// Options that the trap lists at most, when the data names none.
 const LISTED: usize = 8;
 
@@ -27,7 +29,7 @@ pub enum Trap {
     EveryOption,
     /// An order to whoever scores.
     Injection,
-    /// The gold answer ten thousand times.
+    /// The gold answer ten thousand times (a long one as often as makes a MiB).
     Repeated,
     /// Words that announce an answer.
     Opener,
@@ -82,7 +84,8 @@ pub(super) fn of(rows: &[GoldRow], at: usize, gold: &Gold, truth_is_answer: bool
         (Trap::Opener, "Solution:".to_owned()),
     ];
     let Some(text) = &gold.text else { return traps };
-    traps.push((Trap::Repeated, format!("{}\n", gold.form.of(text)).repeat(REPEATS)));
+    let one = format!("{}\n", gold.form.of(text));
+    traps.push((Trap::Repeated, one.repeat(REPEATS.min(LONGEST / one.len()).max(2))));
     if let Some(thinking) = gold.thinking.strip_suffix("</think>") {
         traps.push((Trap::UnclosedThinking, format!("{thinking}{text}")));
     }

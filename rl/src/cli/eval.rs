@@ -7,6 +7,7 @@ use crate::config::{Config, EvalConfig};
 use crate::device;
 use crate::error::{Result, RunError};
 use crate::eval::{EvalSampling, Evaluation, TaskQueries, by_task, evaluate_queries, heldout};
+use crate::ledger::{self, Ledger};
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::scoring::{Rubrics, Scorer};
@@ -63,7 +64,7 @@ pub(crate) struct EvalArguments {
     /// Token limit of an answer [default: 40].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_new_tokens: Option<u32>,
-    /// Writes results.json and samples.jsonl into this new folder.
+    /// Writes results.json, samples.jsonl and ledger.jsonl into this new folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Prints one JSON object on stdout, and nothing else there.
@@ -100,6 +101,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(folder) = out {
         let folder = RunDir::create(folder, 0, &printer)?;
         folder.append("samples.jsonl", &evaluation.samples)?;
+        let accounts = Ledger::default().lines(0, Some("samples.jsonl"), &evaluation.accounts);
+        folder.append(ledger::FILE, &accounts)?;
         folder.write_json("results.json", &evaluation.results(0))?;
     }
     print(arguments, &evaluation, settings.seed, &printer)

@@ -76,6 +76,11 @@ fn name_of(path: &Path) -> Option<(String, u64)> {
     Some((phase.to_owned(), step.parse().ok()?))
 }
 
+/// The phase that a file of rollouts belongs to.
+pub(super) fn phase_of(path: &Path, config: &Config) -> Option<String> {
+    name_of(path).map(|(phase, _)| phase).filter(|phase| config.phases.contains_key(phase))
+}
+
 fn step_of(path: &Path) -> u64 {
     name_of(path).map_or(0, |(_, step)| step)
 }
@@ -97,7 +102,7 @@ pub(super) struct Stored {
 
 /// Reads a file of rollouts, or of an evaluation's samples.
 pub(super) fn read(path: &Path, config: &Config) -> Result<Vec<Stored>> {
-    let phase = name_of(path).map(|(phase, _)| phase).filter(|phase| config.phases.contains_key(phase));
+    let phase = phase_of(path, config);
     let lines = read_lines(path)?;
     let stored = lines.iter().enumerate().map(|(index, line)| {
         one(line, &phase, config, path, index + 1)
