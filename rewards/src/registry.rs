@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{Code, CodeConfig};
 use crate::error::{Result, RewardError};
 use crate::format::FormatRules;
 use crate::grounding::Metric;
@@ -107,6 +108,8 @@ pub enum RewardConfig {
     },
     /// The verdict of a model behind an OpenAI-compatible endpoint.
     Judge(Box<JudgeConfig>),
+    /// A program, run in the sandbox against hidden tests.
+    Code(Box<CodeConfig>),
     /// A Python function, or any program that speaks JSON lines.
     Process(Box<ProcessConfig>),
     /// A server that takes the same JSON as a program does.
@@ -144,6 +147,7 @@ impl RewardConfig {
             Self::Repetition { .. } => "repetition",
             Self::Language { .. } => "language",
             Self::Judge(_) => "judge",
+            Self::Code(_) => "code",
             Self::Process(_) => "process",
             Self::Http(_) => "http",
         }
@@ -197,6 +201,7 @@ impl RewardConfig {
                 let strictness = if strict_script { Strictness::Script } else { Strictness::Prose };
                 rule(spec, move |item| language::score(item.query, item.transcript, strictness, thinking))
             }
+            Self::Code(options) => Arc::new(Code::new(name, &options)?),
             Self::Process(options) => Arc::new(Plugin::process(name, &options)?),
             Self::Http(options) => Arc::new(Plugin::http(name, &options)?),
             Self::Judge(_) => return Ok(None),
@@ -296,6 +301,18 @@ impl Registry {
                 format!("there is no such reward; describe it in the config, or use one of {}", known.join(", ")),
             )
         })
+    }
+
+    /// Makes every reward ready that takes time for it, and returns what people should know, a line each.
+    ///
+    /// # Errors
+    /// When a reward cannot work here.
+    pub fn prepare(&self) -> Result<Vec<String>> {
+        let mut told = Vec::new();
+        for (name, reward) in &self.rewards {
+            told.extend(reward.prepare().map_err(|reason| RewardError::reward(name, reason))?);
+        }
+        Ok(told)
     }
 
     /// The judges of the config, by name.

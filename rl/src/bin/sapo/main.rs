@@ -7,6 +7,7 @@ mod eval;
 mod parity;
 mod printer;
 mod reward;
+mod sandbox;
 mod serve;
 mod train;
 
@@ -73,6 +74,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Started as the launcher of a sandbox, this is all that it does.
+    if let Some(code) = sapo_rewards::sandbox::serve() {
+        return code;
+    }
     match run(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -94,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,
+        Command::Reward(reward::RewardCommand::Sandbox { json }) => return Ok(unless(sandbox::run(json)?, 1)),
         Command::Reward(command) => reward::run(command)?,
         Command::Data(command) => data::run(command)?,
         Command::Config(command) => config::run(command)?,

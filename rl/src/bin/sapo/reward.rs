@@ -16,6 +16,15 @@ pub(crate) enum RewardCommand {
     List,
     /// Prints the protocol of reward plugins: the JSON Schema of requests and replies, and a worked example.
     Schema,
+    /// Tries the walls of every sandbox level on this machine and says which level programs would run in.
+    ///
+    /// Each probe is a harmless attempt to get out, made from inside; a level is refused when one gets through. Ends
+    /// with 1 when no level holds: then `kind = "code"` needs sandbox = "remote" with a url, or sandbox = "none".
+    Sandbox {
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs a verifier over a gold set and prints how often it is right, as JSON.
     Bench {
         /// The kind of rows: math_equivalence, multiple_choice, grounding, repetition or language_mixing.
@@ -36,6 +45,7 @@ pub(crate) fn run(command: RewardCommand) -> Result<()> {
             &serde_json::json!({"schema": plugin::schema::schema(), "example": plugin::schema::example()}),
             false,
         ),
+        RewardCommand::Sandbox { json } => crate::sandbox::run(json).map(|_| ()),
         RewardCommand::Bench { kind, file, json } => bench(&kind, &file, json),
     }
 }
