@@ -201,7 +201,11 @@ fn process() -> Entry {
     .option("batch_size", "64", "items in a request at most")
     .option("timeout_secs", "30", "seconds for one request; then the worker is killed and the batch halved")
     .option("start_timeout_secs", "60", "seconds until a worker must be ready")
-    .option("max_restarts", "32", "deaths of workers over one batch without a score between; one more and its rest fails")
+    .option(
+        "max_restarts",
+        "32",
+        "deaths of workers over one batch without a score between; one more and its rest fails",
+    )
     .option("env", "[]", "environment variables for the workers, beside PATH, HOME, USER, LANG, TMPDIR and the like")
     .option("pictures", "false", "items have the paths of their pictures in images")
     .option("range", "[0, 1]", "the least and the greatest value; others are failures")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::interpreter::{found, python_folders};
+use crate::sandbox::interpreter::{found, python};
 use crate::sandbox::{Job, Limits, Sandbox, Wanted};
 
 /// The name of Python among languages.
@@ -112,7 +112,8 @@ impl CodeConfig {
 
     /// Whether its options make sense; the interpreter's path when it is run here.
     pub(super) fn check(&self) -> Result<Option<PathBuf>, String> {
-        let word = |text: &str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let word =
+            |text: &str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         if !word(&self.extension) || self.language.is_empty() || self.fences.iter().any(String::is_empty) {
             return Err("language, fences and extension must be plain words".to_owned());
         }
@@ -174,11 +175,15 @@ impl Interpreter {
         read.push(path.to_owned());
         read.extend(path.canonicalize());
         let folder = path.parent().map_or(String::new(), |folder| format!("{}:", folder.display()));
-        let plain = [("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8"), ("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1")];
-        let mut environment: Vec<(String, String)> = vec![("PATH".to_owned(), format!("{folder}/usr/local/bin:/usr/bin:/bin"))];
+        let plain =
+            [("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8"), ("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1")];
+        let mut environment: Vec<(String, String)> =
+            vec![("PATH".to_owned(), format!("{folder}/usr/local/bin:/usr/bin:/bin"))];
         environment.extend(plain.map(|(key, value)| (key.to_owned(), value.to_owned())));
         if config.language == PYTHON {
-            read.extend(python_folders(path));
+            let python = python(path);
+            command[0] = python.executable.display().to_string();
+            read.extend(python.folders);
             // `-I` would have it ignore the seed of its hashes; this isolates it as well.
             for (key, value) in [
                 ("PYTHONHASHSEED", "0"),

@@ -1,6 +1,7 @@
 //! Values that functions give and that tests expect, by type: `True` is not 1, and 1 is not 1.0.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use dashu::integer::IBig;
 use serde_json::Value;
@@ -42,9 +43,7 @@ impl Data {
             Value::String(text) => Self::Text(text.clone()),
             Value::Array(list) => Self::List(list.iter().map(Self::of).collect::<Result<_, _>>()?),
             Value::Object(map) => match map.get(LONG).and_then(Value::as_str) {
-                Some(digits) => {
-                    Self::Int(digits.parse().map_err(|_| format!("{digits} is no whole number"))?)
-                }
+                Some(digits) => Self::Int(digits.parse().map_err(|_| format!("{digits} is no whole number"))?),
                 None => Self::Map(
                     map.iter().map(|(key, one)| Ok((key.clone(), Self::of(one)?))).collect::<Result<_, String>>()?,
                 ),
@@ -105,19 +104,42 @@ impl Data {
             }
             (Self::Map(wanted), Self::Map(got)) => {
                 wanted.len() == got.len()
-                    && wanted
-                        .iter()
-                        .all(|(key, wanted)| got.get(key).is_some_and(|got| wanted.accepts(got, tolerance)))
+                    && wanted.iter().all(|(key, wanted)| got.get(key).is_some_and(|got| wanted.accepts(got, tolerance)))
             }
             (wanted, got) => wanted == got,
         }
     }
 }
 
+impl fmt::Display for Data {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => to.write_str("null"),
+            Self::Bool(value) => write!(to, "{value}"),
+            Self::Int(value) => write!(to, "{value}"),
+            Self::Float(value) => write!(to, "{value:?}"),
+            Self::Text(text) => write!(to, "{text:?}"),
+            Self::List(list) => {
+                to.write_str("[")?;
+                for (at, one) in list.iter().enumerate() {
+                    write!(to, "{}{one}", if at == 0 { "" } else { ", " })?;
+                }
+                to.write_str("]")
+            }
+            Self::Map(map) => {
+                to.write_str("{")?;
+                for (at, (key, one)) in map.iter().enumerate() {
+                    write!(to, "{}{key:?}: {one}", if at == 0 { "" } else { ", " })?;
+                }
+                to.write_str("}")
+            }
+        }
+    }
+}
+
 /// Whether two floats are the same, or near enough.
 pub(super) fn near(wanted: f64, got: f64, tolerance: Option<f64>) -> bool {
-    wanted == got
-        || tolerance.is_some_and(|tolerance| (wanted - got).abs() <= tolerance.max(tolerance * wanted.abs()))
+    wanted == got || tolerance.is_some_and(|tolerance| (wanted - got).abs() <= tolerance.max(tolerance * wanted.abs()))
 }
 
 /// A whole number as Python's `hex` writes it.
@@ -179,18 +201,21 @@ fn marked(text: &str) -> String {
 /// does. With a tolerance, words that are numbers on both sides may differ by it, and the number of lines and of words
 /// in each must be the same.
 pub(super) fn same_output(wanted: &str, got: &str, tolerance: Option<f64>) -> bool {
-    let lines = |text: &str| -> Vec<String> { text.trim_end().split('\n').map(|line| line.trim_end().to_owned()).collect() };
+    let lines =
+        |text: &str| -> Vec<String> { text.trim_end().split('\n').map(|line| line.trim_end().to_owned()).collect() };
     let (wanted, got) = (lines(wanted), lines(got));
     wanted.len() == got.len()
-        && wanted.iter().zip(&got).all(|(wanted, got)| wanted == got || tolerance.is_some() && same_words(wanted, got, tolerance))
+        && wanted
+            .iter()
+            .zip(&got)
+            .all(|(wanted, got)| wanted == got || tolerance.is_some() && same_words(wanted, got, tolerance))
 }
 
 fn same_words(wanted: &str, got: &str, tolerance: Option<f64>) -> bool {
     let (wanted, got): (Vec<&str>, Vec<&str>) = (wanted.split_whitespace().collect(), got.split_whitespace().collect());
     let number = |word: &str| word.parse::<f64>().ok().filter(|value| value.is_finite());
     let same = |(wanted, got): (&&str, &&str)| {
-        wanted == got
-            || number(wanted).zip(number(got)).is_some_and(|(wanted, got)| near(wanted, got, tolerance))
+        wanted == got || number(wanted).zip(number(got)).is_some_and(|(wanted, got)| near(wanted, got, tolerance))
     };
     wanted.len() == got.len() && wanted.iter().zip(&got).all(same)
 }
@@ -210,12 +235,17 @@ mod tests {
         let accepts = |wanted: Value, got: &str, tolerance| Data::of(&wanted).unwrap().accepts(&typed(got), tolerance);
         assert!(accepts(json!(1), r#"["i","0x1"]"#, None));
         assert!(accepts(json!(-255), r#"["i","-0xff"]"#, None));
-        for other in [r#"["b",true]"#, r#"["f","0x1.0000000000000p+0"]"#, r#"["s","1"]"#, r#"["n"]"#, r#"["l",[["i","0x1"]]]"#] {
+        for other in
+            [r#"["b",true]"#, r#"["f","0x1.0000000000000p+0"]"#, r#"["s","1"]"#, r#"["n"]"#, r#"["l",[["i","0x1"]]]"#]
+        {
             assert!(!accepts(json!(1), other, None), "{other}");
             assert!(!accepts(json!(1), other, Some(0.1)), "{other}");
         }
         assert!(accepts(json!(true), r#"["b",true]"#, None) && !accepts(json!(true), r#"["i","0x1"]"#, None));
-        assert!(accepts(json!(1.0), r#"["f","0x1.0000000000000p+0"]"#, None) && !accepts(json!(1.0), r#"["i","0x1"]"#, None));
+        assert!(
+            accepts(json!(1.0), r#"["f","0x1.0000000000000p+0"]"#, None)
+                && !accepts(json!(1.0), r#"["i","0x1"]"#, None)
+        );
         assert!(accepts(json!(1.0), r#"["i","0x1"]"#, Some(1e-9)) && !accepts(json!(1.0), r#"["b",true]"#, Some(1.0)));
         assert!(accepts(json!([1, {"a": null}]), r#"["l",[["i","0x1"],["d",[[["s","a"],["n"]]]]]]"#, None));
         assert!(!accepts(json!({"1": 2}), r#"["d",[[["i","0x1"],["i","0x2"]]]]"#, None));

@@ -188,7 +188,8 @@ impl Reward for Code {
             }
             let mut scores = Vec::with_capacity(items.len());
             for score in waiting {
-                let ended = |_| PartScore::failed(FailureKind::Unreachable, "the thread that ran the program has ended");
+                let ended =
+                    |_| PartScore::failed(FailureKind::Unreachable, "the thread that ran the program has ended");
                 scores.push(match score {
                     Ok(score) => score.await.unwrap_or_else(ended),
                     Err(score) => score,
@@ -252,7 +253,8 @@ impl Runner {
             Counted::Share => passed as f64 / of as f64,
         };
         let stopped = if run < of { format!(", stopped after {run}") } else { String::new() };
-        PartScore::value(value, format!("{passed} of {of} tests passed{stopped}: {}", told.join(", "))).extracted(program)
+        PartScore::value(value, format!("{passed} of {of} tests passed{stopped}: {}", told.join(", ")))
+            .extracted(program)
     }
 
     /// The verdict on one test; a sandbox that fails is asked once more.
@@ -337,7 +339,7 @@ impl Runner {
                 match got.as_ref().and_then(Data::typed) {
                     None => Verdict::RuntimeError("the result cannot be understood".to_owned()),
                     Some(got) if expected.accepts(&got, task.tolerance) => Verdict::Passed,
-                    Some(got) => Verdict::Failed(format!("gave {got:?}")),
+                    Some(got) => Verdict::Failed(format!("gave {got}")),
                 }
             }
         }

@@ -69,7 +69,8 @@ impl Task {
             return Err("`tolerance` must be above 0; leave it out for exact comparison".to_owned());
         }
         if let Some(name) = &row.entry_point {
-            let word = |word: &str| !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+            let word =
+                |word: &str| !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
             if !name.split('.').all(word) {
                 return Err(format!("entry_point = \"{name}\": it must be a name, or a class and its method as A.b"));
             }
@@ -85,7 +86,12 @@ impl RowTest {
     fn read(self, call: bool) -> Result<Test, String> {
         let only = |keys: &str| format!("it needs {keys}, and no other key");
         if !call {
-            return match (self.stdout, self.args.is_some() || self.args_json.is_some(), self.expected, self.expected_json) {
+            return match (
+                self.stdout,
+                self.args.is_some() || self.args_json.is_some(),
+                self.expected,
+                self.expected_json,
+            ) {
                 (Some(stdout), false, None, None) if !stdout.trim().is_empty() => {
                     Ok(Test::Output { stdin: self.stdin.unwrap_or_default(), stdout })
                 }

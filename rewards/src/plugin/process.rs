@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::pool::Limits;
 use super::worker::{CHANNEL_VARIABLE, Guard, Launch};
-use crate::sandbox::interpreter::{found, python_folders};
+use crate::sandbox::interpreter::{found, python};
 use crate::sandbox::{self, Wanted};
 
 /// What the interpreter runs for `python = "file.py:function"`.
@@ -94,7 +94,7 @@ impl ProcessConfig {
     pub(super) fn launch(&self) -> Result<(Launch, String), String> {
         self.check()?;
         let mut hash = Sha256::new();
-        let program = match &self.python {
+        let mut program = match &self.python {
             None => self.command.clone(),
             Some(place) => {
                 let (file, function) = place
@@ -114,7 +114,7 @@ impl ProcessConfig {
         let digest = hash.finalize();
         let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let title = self.python.clone().unwrap_or_else(|| self.command.join(" "));
-        let guard = self.guard(&program);
+        let guard = self.guard(&mut program);
         Ok((Launch { title, program, environment: self.environment()?, guard }, version))
     }
 
@@ -132,7 +132,9 @@ impl ProcessConfig {
         }
         super::check_counts(self.workers, self.batch_size)?;
         if self.sandbox == Wanted::Remote {
-            return Err("sandbox = \"remote\" is for kind = \"code\"; here it is auto, strict, standard or none".to_owned());
+            return Err(
+                "sandbox = \"remote\" is for kind = \"code\"; here it is auto, strict, standard or none".to_owned()
+            );
         }
         if !(1..=1 << 20).contains(&self.memory_mb) {
             return Err(format!("memory_mb = {}: it must be in 1..1048576", self.memory_mb));
@@ -143,8 +145,8 @@ impl ProcessConfig {
         super::check_range(self.range)
     }
 
-    /// The sandbox of the workers, and what they may read there.
-    fn guard(&self, program: &[String]) -> Option<Guard> {
+    /// The sandbox of the workers, and what they may read there; a script that looks for Python gives way to Python.
+    fn guard(&self, program: &mut [String]) -> Option<Guard> {
         if self.sandbox == Wanted::None {
             return None;
         }
@@ -154,7 +156,9 @@ impl ProcessConfig {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             read.extend(path.canonicalize());
             if self.python.is_some() || name.starts_with("python") {
-                read.extend(python_folders(&path));
+                let python = python(&path);
+                program[0] = python.executable.display().to_string();
+                read.extend(python.folders);
             }
             read.push(path);
         }

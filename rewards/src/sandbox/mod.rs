@@ -287,3 +287,28 @@ pub fn has_launcher() -> bool {
     #[cfg(not(target_os = "linux"))]
     return false;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The `main` of this test does not call [`serve`].
+    #[test]
+    fn without_a_launcher_it_says_what_to_do() {
+        assert!(std::env::var_os(LAUNCHER_VARIABLE).is_none() && !has_launcher());
+        for wanted in [Wanted::Auto, Wanted::Strict, Wanted::Standard, Wanted::None] {
+            let error = Sandbox::choose(wanted).unwrap_err();
+            assert_eq!(error, if cfg!(target_os = "linux") { Unavailable::NoLauncher } else { Unavailable::NotLinux });
+        }
+        assert!(Unavailable::NoLauncher.to_string().contains("sandbox::serve()"));
+        assert!(Sandbox::untested(Level::Strict).run(&Job::default(), &Limits::default()).is_err());
+    }
+
+    #[test]
+    fn a_probe_that_gets_through_refuses_the_level() {
+        let probe = |name, held| selftest::Probe { name, held, detail: "seen".to_owned() };
+        assert_eq!(SelfTest::of(Level::Strict, vec![probe("a", true)], 1).reason, None);
+        let reason = SelfTest::of(Level::Strict, vec![probe("a", true), probe("b", false)], 1).reason;
+        assert_eq!(reason.as_deref(), Some("the probe `b` got through (seen)"));
+    }
+}

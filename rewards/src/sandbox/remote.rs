@@ -126,7 +126,11 @@ fn read(reply: &str) -> Result<Ran, String> {
         (run, _) => {
             let run = ran(run).ok_or_else(strange)?;
             // A server that contradicts itself is not believed.
-            if (status == "Success") == (run.code == Some(0) && run.ended == Ended::Itself) { Ok(run) } else { Err(strange()) }
+            if (status == "Success") == (run.code == Some(0) && run.ended == Ended::Itself) {
+                Ok(run)
+            } else {
+                Err(strange())
+            }
         }
     }
 }
@@ -137,7 +141,8 @@ mod tests {
 
     #[test]
     fn only_what_is_said_of_the_program_counts() {
-        let run = |status: &str, code: Value| json!({"status": status, "return_code": code, "stdout": "1\n", "stderr": ""});
+        let run =
+            |status: &str, code: Value| json!({"status": status, "return_code": code, "stdout": "1\n", "stderr": ""});
         let read = |status: &str, compiled: Value, run: Value| {
             read(&json!({"status": status, "message": "m", "compile_result": compiled, "run_result": run}).to_string())
         };

@@ -33,7 +33,11 @@ fn main() -> ExitCode {
                     let begun = Instant::now();
                     let held = catch_unwind(test).is_ok();
                     failed.fetch_or(!held, Ordering::Relaxed);
-                    println!("test {name} ... {} ({:.2} s)", if held { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+                    println!(
+                        "test {name} ... {} ({:.2} s)",
+                        if held { "ok" } else { "FAILED" },
+                        begun.elapsed().as_secs_f64()
+                    );
                 }
             });
         }

@@ -117,13 +117,15 @@ fn behind_walls_they_score_and_reach_nothing() {
 
 fn what_leaves_its_group_ends_with_the_plugin() {
     let script = r#"echo '{"v":1,"ready":true}' >&3; read -r line; setsid sleep 984 & echo '{"id":1,"outcomes":[1]}' >&3; read -r line"#;
-    let config = ProcessConfig { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ProcessConfig::default() };
+    let config =
+        ProcessConfig { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ProcessConfig::default() };
     assert_eq!(values(&scored(&config, &["5"])), [Some(1.0)]);
     let begun = std::time::Instant::now();
     let runs = || {
-        fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
-            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x00984\x00")
-        })
+        fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .any(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x00984\x00"))
     };
     while runs() {
         assert!(begun.elapsed().as_secs() < 60, "it survived");

@@ -67,9 +67,8 @@ fn expect(config: &CodeConfig, truth: &Value, cases: &[(&str, &str, &str)]) {
         let evidence = score.evidence.clone().unwrap_or_default();
         let value = score.outcome.value();
         assert_eq!(value, Some(f64::from(u8::from(*verdict == "Passed"))), "{name}: {score:?}");
-        let last = evidence.rsplit(", ").find(|part| !part.is_empty()).unwrap_or_default();
         let verdicts = verdict.split('|').any(|verdict| evidence.contains(&format!(" {verdict}")));
-        assert!(verdicts, "{name}: expected {verdict}, got {evidence} ({last})");
+        assert!(verdicts, "{name}: expected {verdict}, got {evidence}");
     }
 }
 
@@ -120,7 +119,8 @@ fn eleven_attacks() {
     .into_iter()
     .map(|(name, body, verdict)| (name, attack(body), verdict))
     .collect();
-    let cases: Vec<(&str, &str, &str)> = cases.iter().map(|(name, body, verdict)| (*name, body.as_str(), *verdict)).collect();
+    let cases: Vec<(&str, &str, &str)> =
+        cases.iter().map(|(name, body, verdict)| (*name, body.as_str(), *verdict)).collect();
     expect(&config(), &adds(), &cases);
     // The same where the program prints.
     let prints = json!({"tests": [{"stdin": "1 2\n", "stdout": "3\n"}]});
@@ -165,10 +165,15 @@ fn traps_of_functions() {
             (
                 "recursion without a limit",
                 "import sys\nsys.setrecursionlimit(10 ** 9)\ndef g(x): return [g(y) for y in [x]]\ndef f(): return g(1)",
-                "RuntimeError|MemoryLimit",
+                // Where frames live on the heap, it takes until a limit.
+                "RuntimeError|MemoryLimit|TimeLimit",
             ),
             ("deep result", "def f():\n    x = []\n    for _ in range(90): x = [x]\n    return x", "RuntimeError"),
-            ("reads stdin twice", "import sys\nassert sys.stdin.read() == sys.stdin.read() == ''\ndef f(): return 1", "Passed"),
+            (
+                "reads stdin twice",
+                "import sys\nassert sys.stdin.read() == sys.stdin.read() == ''\ndef f(): return 1",
+                "Passed",
+            ),
             ("asks for input", "def f(): return int(input())", "RuntimeError"),
             ("prints", "def f():\n    print([\"i\", \"0x2\"]); return 1", "Passed"),
             (
@@ -188,18 +193,30 @@ fn traps_of_functions() {
                 "import threading, time\ndef f():\n    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n    return 1",
                 "Passed",
             ),
-            ("process left running", "import subprocess\ndef f():\n    subprocess.Popen(['sleep', '985']); return 1", "Passed"),
+            (
+                "process left running",
+                "import subprocess\ndef f():\n    subprocess.Popen(['sleep', '985']); return 1",
+                "Passed",
+            ),
             ("memory", "def f(): return len(bytearray(10 ** 10))", "MemoryLimit"),
             ("memory, slowly", "def f():\n    x = []\n    while True: x.append(bytearray(1 << 20))", "MemoryLimit"),
             ("flood", "def f():\n    while True: print('x' * 1000)", "RuntimeError"),
             ("flood as a result", "def f(): return 'x' * 10 ** 6", "RuntimeError"),
             ("deletes its folder", "import os, shutil\ndef f():\n    shutil.rmtree(os.getcwd()); return 1", "Passed"),
             ("kills itself", "import os\ndef f():\n    os.kill(os.getpid(), 9); os.abort()", "RuntimeError"),
-            ("hashes are fixed", "import os\ndef f(): return 1 if os.environ['PYTHONHASHSEED'] == '0' else 0", "Passed"),
+            (
+                "hashes are fixed",
+                "import os\ndef f(): return 1 if os.environ['PYTHONHASHSEED'] == '0' else 0",
+                "Passed",
+            ),
         ],
     );
     let slow = CodeConfig { wall_secs: 1.0, ..config() };
-    expect(&slow, &one, &[("sleeps until the limit", "import time\ndef f():\n    time.sleep(999); return 1", "TimeLimit")]);
+    expect(
+        &slow,
+        &one,
+        &[("sleeps until the limit", "import time\ndef f():\n    time.sleep(999); return 1", "TimeLimit")],
+    );
     // A file or a segment for the next test: each of two calls must be the first.
     let twice = json!({"entry_point": "f", "tests": [{"args": [], "expected": 1}, {"args": [], "expected": 1}]});
     let cache = "import os, tempfile, glob\ndef f():\n    places = ['.', tempfile.gettempdir(), os.environ['HOME'], '/tmp', \
@@ -233,7 +250,11 @@ fn traps_of_outputs() {
             ("no text", "import sys; sys.stdout.buffer.write(b'\\xff')", "Failed"),
             ("flood", "while True: print(1)", "RuntimeError"),
             ("large file", "open('x', 'wb').write(bytes(1 << 26)); print('1\\n2\\n3')", "RuntimeError"),
-            ("closed output", "import os\nprint('1\\n2\\n3', flush=True); os.close(1); os.close(2)\nwhile True: pass", "TimeLimit"),
+            (
+                "closed output",
+                "import os\nprint('1\\n2\\n3', flush=True); os.close(1); os.close(2)\nwhile True: pass",
+                "TimeLimit",
+            ),
         ],
     );
 }
@@ -273,6 +294,9 @@ def tries():
     attempt("namespace", lambda: 1 if libc.unshare(0x10000000) == 0 else -1)
     attempt("mount", lambda: 1 if libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0 else -1)
     attempt("pid handle", lambda: os.pidfd_open(os.getpid()))
+    attempt("device", lambda: os.mknod("disk", 0o60600, os.makedev(254, 0)) or 1)
+    attempt("clock", lambda: 1 if libc.settimeofday(None, ctypes.create_string_buffer(8)) == 0 else -1)
+    attempt("another user", lambda: os.setuid(12345) or 1)
     attempt("root again", lambda: os.setuid(0) or 1 if os.getuid() else None)
     attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, 10) or 1)
     attempt("death signal", lambda: 1 if libc.prctl(1, 0, 0, 0, 0) == 0 else -1)
@@ -329,14 +353,22 @@ fn shares_and_tolerances() {
     let nan = "class A:\n    def f(self, n): return float('nan')";
     expect(&config(), &third(json!(1e-5)), &[("nan", nan, "Failed")]);
     let printed = json!({"tolerance": 1e-5, "tests": [{"stdin": "3", "stdout": "x 0.333333\n"}]});
-    expect(&config(), &printed, &[("near", "print('x', 1 / int(input()))", "Passed"), ("far", "print('x', 0.33)", "Failed")]);
+    expect(
+        &config(),
+        &printed,
+        &[("near", "print('x', 1 / int(input()))", "Passed"), ("far", "print('x', 0.33)", "Failed")],
+    );
     let long = json!({"entry_point": "f", "tests": [
         {"args_json": "[100000000000000000000000000000000000001]", "expected_json": "100000000000000000000000000000000000002"}
     ]});
-    expect(&config(), &long, &[
-        ("long integers", "def f(n): return n + 1", "Passed"),
-        ("rounded", "def f(n): return int(float(n)) + 1", "Failed"),
-    ]);
+    expect(
+        &config(),
+        &long,
+        &[
+            ("long integers", "def f(n): return n + 1", "Passed"),
+            ("rounded", "def f(n): return int(float(n)) + 1", "Failed"),
+        ],
+    );
 }
 
 fn what_is_no_program_or_no_test() {
@@ -374,15 +406,21 @@ fn other_interpreters() {
     let truth = json!({"tests": [{"stdin": "41\n", "stdout": "42"}]});
     let answer = |program: &str| (truth.clone(), format!("```sh\n{program}\n```"));
     let scores = scored(&shell, &[answer("read n; echo $((n + 1))"), answer("echo 41")]);
-    assert_eq!(scores.iter().map(|score| score.outcome.value()).collect::<Vec<_>>(), [Some(1.0), Some(0.0)], "{scores:?}");
+    assert_eq!(
+        scores.iter().map(|score| score.outcome.value()).collect::<Vec<_>>(),
+        [Some(1.0), Some(0.0)],
+        "{scores:?}"
+    );
     let missing = CodeConfig { command: vec!["sapo-no-such-interpreter".to_owned()], ..config() };
     let error = Code::new("code", &missing).err().expect("it is not installed").to_string();
     assert!(error.contains("rewards.code") && error.contains("sapo-no-such-interpreter"), "{error}");
 }
 
 fn the_example_of_the_catalogue() {
-    let entry = sapo_rewards::catalogue::catalogue().into_iter().find(|entry| entry.kind == "code").expect("it is listed");
-    let score = scored(&CodeConfig::default(), &[(entry.example.ground_truth, entry.example.response.to_owned())]).remove(0);
+    let entry =
+        sapo_rewards::catalogue::catalogue().into_iter().find(|entry| entry.kind == "code").expect("it is listed");
+    let score =
+        scored(&CodeConfig::default(), &[(entry.example.ground_truth, entry.example.response.to_owned())]).remove(0);
     assert_eq!(score.outcome, Outcome::Value(1.0), "{score:?}");
     let code = Code::new("code", &config()).expect("options that make sense");
     let told = code.prepare().expect("a sandbox").expect("it says which");

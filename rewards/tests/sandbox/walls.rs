@@ -32,7 +32,11 @@ fn a_level_that_passes_its_self_test_holds_every_probe() {
     let tests: Vec<_> =
         [Level::Strict, Level::Standard].into_iter().map(|level| self_test(level).expect("a launcher")).collect();
     for test in &tests {
-        assert_eq!(test.reason.is_none(), test.probes.len() == 10 && test.probes.iter().all(|probe| probe.held), "{test:?}");
+        assert_eq!(
+            test.reason.is_none(),
+            test.probes.len() == 10 && test.probes.iter().all(|probe| probe.held),
+            "{test:?}"
+        );
     }
     assert!(tests.iter().any(|test| test.reason.is_none()), "no level holds on this machine: {tests:#?}");
     assert!(Sandbox::choose(Wanted::Auto).is_ok());
@@ -58,7 +62,11 @@ fn programs_get_what_they_are_given_and_nothing_else() {
         };
         let ran = ran(&sandbox, &job, Limits::default());
         let text = String::from_utf8(ran.stdout.clone()).expect("text");
-        assert_eq!(text.trim(), "fileinputGIVEN HOME PATH PWD TMPDIR".replace("PWD ", if text.contains("PWD") { "PWD " } else { "" }), "{ran:?}");
+        assert_eq!(
+            text.trim(),
+            "fileinputGIVEN HOME PATH PWD TMPDIR".replace("PWD ", if text.contains("PWD") { "PWD " } else { "" }),
+            "{ran:?}"
+        );
         assert_eq!((ran.code, ran.ended, ran.stderr.as_slice()), (Some(7), Ended::Itself, b"problem\n".as_slice()));
         for attempt in ["cat /etc/passwd", "ls /", "ls /tmp", "cat /proc/1/environ", "echo x > /dev/shm/x"] {
             let ran = self::ran(&sandbox, &shell(attempt), Limits::default());
@@ -81,7 +89,8 @@ fn limits_end_programs() {
         assert!(floods.flooded && floods.stdout.len() == 1000, "{:?}", floods.ended);
         let whole = ran(&sandbox, &shell("printf '%0100d' 0"), Limits { output_bytes: 100, ..limits });
         assert!(!whole.flooded && whole.stdout.len() == 100 && whole.code == Some(0), "{whole:?}");
-        let file = ran(&sandbox, &shell("yes | head -c 200000 > big; wc -c < big"), Limits { cpu_secs: Some(20.0), ..limits });
+        let file =
+            ran(&sandbox, &shell("yes | head -c 200000 > big; wc -c < big"), Limits { cpu_secs: Some(20.0), ..limits });
         let size: u64 = String::from_utf8_lossy(&file.stdout).trim().parse().unwrap_or(u64::MAX);
         assert!(size <= 1 << 16, "{file:?}");
         let signal = ran(&sandbox, &shell("kill -9 $$"), Limits::default());

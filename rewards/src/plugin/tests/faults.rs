@@ -163,7 +163,10 @@ async fn a_batch_of_bad_items_does_not_end_the_reward() {
     for _ in 0..3 {
         let scored = scores(&plugin, &bad).await;
         assert!(scored.iter().all(|score| failure(score).0 == FailureKind::Unreachable), "{scored:?}");
-        assert!(scored.iter().any(|score| failure(score).1.contains("4 deaths of workers over one batch")), "{scored:?}");
+        assert!(
+            scored.iter().any(|score| failure(score).1.contains("4 deaths of workers over one batch")),
+            "{scored:?}"
+        );
         let good = scores(&plugin, &[pair(Value::Null, "0.25")]).await;
         assert_eq!(values(&good), [Some(0.25)], "{good:?}");
     }
@@ -189,7 +192,9 @@ async fn workers_that_always_die_are_given_up() {
         format!("echo start >> '{}'; echo '{{\"v\":1,\"ready\":true}}' >&3; read -r line; exit 1", file.display());
     let plugin = plugin(&ProcessConfig { max_restarts: 3, ..shell(&script) });
     let pairs: Vec<_> = (0..16).map(|_| pair(Value::Null, "1")).collect();
-    for (batch, kind) in [FailureKind::Unreachable, FailureKind::Unavailable, FailureKind::Unavailable].iter().enumerate() {
+    for (batch, kind) in
+        [FailureKind::Unreachable, FailureKind::Unavailable, FailureKind::Unavailable].iter().enumerate()
+    {
         let scored = scores(&plugin, &pairs).await;
         assert_eq!(failure(&scored[15]).0, *kind, "{batch}: {scored:?}");
         assert!(failure(&scored[15]).1.contains("4 deaths"), "{scored:?}");

@@ -13,7 +13,9 @@ use landlock::{
     path_beneath_rules,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getuid, set_parent_process_death_signal, setrlimit};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -98,6 +100,10 @@ fn restrict(spec: &Spec) -> Result<(), String> {
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| told("death signal", &error))?;
     }
     if spec.walls {
+        let none = CapabilitySet::empty();
+        // Root without them is a user like others; what runs next cannot get them back.
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .map_err(|error| told("capabilities", &error))?;
         let kills = !scoped && !spec.namespaces && spec.user.is_none();
         for program in filters(kills).map_err(|error| told("seccomp", &error))? {
             seccompiler::apply_filter(&program).map_err(|error| told("seccomp", &error))?;
@@ -119,8 +125,7 @@ fn set_limits(spec: &Spec) -> io::Result<()> {
     let limits = &spec.limits;
     let own = spec.user.is_some() || spec.namespaces || !spec.walls;
     let processes = u64::from(limits.processes);
-    let processes =
-        if own { processes } else { processes + OTHER_TASKS + tree::tasks_of(getuid().as_raw()) };
+    let processes = if own { processes } else { processes + OTHER_TASKS + tree::tasks_of(getuid().as_raw()) };
     let cpu = limits.cpu_secs.map(|secs| secs.ceil() as u64 + 1);
     let mut wanted = vec![(Resource::Core, Some(0)), (Resource::Cpu, cpu), (Resource::As, limits.memory_bytes)];
     wanted.push((Resource::Fsize, limits.file_bytes));
@@ -144,6 +149,8 @@ fn wall_files(spec: &Spec) -> Result<bool, String> {
     let told = |error: landlock::RulesetError| format!("Landlock: {error}");
     let all = AccessFs::from_all(ABI::V5);
     let seen = AccessFs::from_read(ABI::V5);
+    // A device file that root makes in its folder would lead out of it.
+    let own = all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
     let system = SYSTEM.iter().map(Path::new).chain(spec.read.iter().map(AsRef::as_ref));
     let status = Ruleset::default()
@@ -153,7 +160,7 @@ fn wall_files(spec: &Spec) -> Result<bool, String> {
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(path_beneath_rules(system, seen)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(DEVICES, device)))
-        .and_then(|rules| rules.add_rules(path_beneath_rules([&spec.folder], all)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules([&spec.folder], own)))
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(told)?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -193,7 +200,8 @@ fn filters(kills: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
         rules.insert(libc::SYS_tkill, vec![other(&[])?]);
     }
     if cfg!(target_arch = "x86_64") {
-        let twins: Vec<_> = rules.iter().filter(|(number, _)| **number < X32).map(|(n, r)| (n | X32, r.clone())).collect();
+        let twins: Vec<_> =
+            rules.iter().filter(|(number, _)| **number < X32).map(|(n, r)| (n | X32, r.clone())).collect();
         rules.extend(twins);
     }
     let missing = BTreeMap::from([(libc::SYS_clone3, always())]);

@@ -70,7 +70,10 @@ pub(super) fn launcher() -> Result<PathBuf, Unavailable> {
     if SERVES.load(Ordering::Relaxed) {
         return Ok(PathBuf::from(OWN));
     }
-    std::env::var_os(LAUNCHER_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or(Unavailable::NoLauncher)
+    std::env::var_os(LAUNCHER_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .ok_or(Unavailable::NoLauncher)
 }
 
 /// A program that runs. Dropping it ends it, with all that it has started, and removes its work folder.
@@ -284,7 +287,8 @@ fn follow(started: &mut Started, mut input: &[u8], limits: &Limits) -> io::Resul
         if started.report.is_none() {
             waited.push(PollFd::new(&started.control, PollFlags::IN));
         }
-        let pause = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        let pause =
+            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut waited, Some(&pause)) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other?,

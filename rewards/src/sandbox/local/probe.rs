@@ -40,7 +40,8 @@ pub(crate) fn self_test(level: Level) -> Result<SelfTest, Unavailable> {
     if let Some(reason) = unheld(harmless) {
         return Ok(refused(reason));
     }
-    let small = Limits { cpu_secs: Some(20.0), processes: PROCESSES, memory_bytes: Some(MEMORY_BYTES), ..Limits::default() };
+    let small =
+        Limits { cpu_secs: Some(20.0), processes: PROCESSES, memory_bytes: Some(MEMORY_BYTES), ..Limits::default() };
     let brief = Limits { cpu_secs: Some(0.1), ..small };
     let narrow = Limits { output_bytes: 4096, ..small };
     let all: [(&'static str, Limits); 10] = [
@@ -91,9 +92,8 @@ impl Outside {
         let outside = Self { folder, listener: TcpListener::bind("127.0.0.1:0")? };
         fs::write(outside.folder.join("secret"), "secret")?;
         // Whether it may be read or written must not depend on whose it is.
-        let all = |path: &Path, mode: u32| {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-        };
+        let all =
+            |path: &Path, mode: u32| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
         all(&outside.folder, 0o777)?;
         all(&outside.folder.join("secret"), 0o666)?;
         Ok(outside)
@@ -118,7 +118,8 @@ impl Outside {
         match (ran, limit) {
             (Ok(ran), Some(limit)) if ran.ended != Ended::Itself => {
                 let seen = ran.stdout.len().min(limits.output_bytes);
-                let detail = format!("ended by {:?} after {:.2} s of processor time, {seen} bytes", ran.ended, ran.cpu_secs);
+                let detail =
+                    format!("ended by {:?} after {:.2} s of processor time, {seen} bytes", ran.ended, ran.cpu_secs);
                 Probe { name, held: limit.contains(&ran.ended), detail }
             }
             (Ok(ran), Some(_)) if name == "big memory" && ran.code != Some(1) => {

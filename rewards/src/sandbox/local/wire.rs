@@ -79,12 +79,7 @@ pub(super) fn receive<T: DeserializeOwned>(mut from: &UnixStream) -> io::Result<
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let got = recvmsg(
-        from.as_fd(),
-        &mut [io::IoSliceMut::new(&mut length)],
-        &mut beside,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let got = recvmsg(from.as_fd(), &mut [io::IoSliceMut::new(&mut length)], &mut beside, RecvFlags::CMSG_CLOEXEC)?;
     let mut descriptors = Vec::new();
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(given) = message {
