@@ -142,11 +142,47 @@ pub fn catalogue() -> Vec<Entry> {
         .columns(json!({"language": "en"}))
         .option("strict_script", "false", "any letter of another script counts, names and terms too")
         .option("thinking", "true", "the thinking counts as well as the answer"),
+        code(),
         judge(),
         process(),
         http(),
         custom(),
     ]
+}
+
+fn code() -> Entry {
+    let mut code = entry(
+        "code",
+        "the program in the last closed fenced block, run in the sandbox once for each hidden test. The ground truth is \
+         {\"tests\": [{\"stdin\", \"stdout\"}]}, whole outputs compared up to spaces at the ends of lines and blank \
+         lines at the end; or {\"entry_point\": \"f\" or \"Class.f\", \"tests\": [{\"args\", \"expected\"}]}, compared \
+         by type and value (args_json and expected_json hold JSON as text, for integers of any length). With \
+         {\"tolerance\"} floats may be off by it, absolutely or relatively",
+        json!({"entry_point": "add", "tests": [{"args": [1, 2], "expected": 3}, {"args": {"a": 2, "b": -2}, "expected": 0}]}),
+        "```python\ndef add(a, b):\n    return a + b\n```",
+        1.0,
+    )
+    .option("language", "python", "the language; a remote sandbox is asked for it by this name")
+    .option("command", "[\"python3\"]", "the interpreter and its arguments; the file is added")
+    .option("extension", "py", "of the file")
+    .option("fences", "[\"python\", \"python3\", \"py\"]", "tags of the blocks that hold programs")
+    .option("value", "all", "all: 1 when every test passed; share: the share of tests that passed")
+    .option("sandbox", "auto", "auto (strict, else standard), strict, standard, remote, or none: no walls at all")
+    .option("url", "none", "for remote: a server with SandboxFusion's /run_code")
+    .option("api_key_env", "none", "the environment variable that holds the server's key")
+    .option("max_tries", "5", "tries when the server is overloaded or faulty")
+    .option("retry_base_secs", "0.5", "seconds before the second try, doubling")
+    .option("workers", "0", "programs that run at a time; 0 is one for each processor")
+    .option("cpu_secs", "5", "seconds of processor time for one test")
+    .option("wall_secs", "20", "seconds on the clock for one test")
+    .option("memory_mb", "1024", "MiB of memory")
+    .option("file_mb", "16", "MiB of the largest file")
+    .option("output_kb", "1024", "KiB of stdout, and of stderr; a program that prints more is ended")
+    .option("processes", "64", "processes and threads at a time")
+    .option("read", "[]", "folders that programs may read, beside the system's and the interpreter's");
+    // What runs it is a launcher, which not every program that links this library is.
+    code.example.value = None;
+    code
 }
 
 fn process() -> Entry {
@@ -166,10 +202,17 @@ fn process() -> Entry {
     .option("batch_size", "64", "items in a request at most")
     .option("timeout_secs", "30", "seconds for one request; then the worker is killed and the batch halved")
     .option("start_timeout_secs", "60", "seconds until a worker must be ready")
-    .option("max_restarts", "32", "deaths of workers without a score between; one more and the reward is given up")
+    .option(
+        "max_restarts",
+        "32",
+        "deaths of workers over one batch without a score between; one more and its rest fails",
+    )
     .option("env", "[]", "environment variables for the workers, beside PATH, HOME, USER, LANG, TMPDIR and the like")
     .option("pictures", "false", "items have the paths of their pictures in images")
-    .option("range", "[0, 1]", "the least and the greatest value; others are failures");
+    .option("range", "[0, 1]", "the least and the greatest value; others are failures")
+    .option("sandbox", "none", "walls for a plugin that you do not trust: auto, strict or standard; no network then")
+    .option("read", "[]", "in a sandbox: what workers may read beside the program, its folder and the system's")
+    .option("memory_mb", "4096", "in a sandbox: MiB of memory");
     process.example.value = None;
     process
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{Code, CodeConfig};
 use crate::custom::{self, CustomConfig};
 use crate::error::{Result, RewardError};
 use crate::format::FormatRules;
@@ -109,6 +110,8 @@ pub enum RewardConfig {
     },
     /// The verdict of a model behind an OpenAI-compatible endpoint.
     Judge(Box<JudgeConfig>),
+    /// A program, run in the sandbox against hidden tests.
+    Code(Box<CodeConfig>),
     /// A Python function, or any program that speaks JSON lines.
     Process(Box<ProcessConfig>),
     /// A server that takes the same JSON as a program does.
@@ -148,6 +151,7 @@ impl RewardConfig {
             Self::Repetition { .. } => "repetition",
             Self::Language { .. } => "language",
             Self::Judge(_) => "judge",
+            Self::Code(_) => "code",
             Self::Process(_) => "process",
             Self::Http(_) => "http",
             Self::Custom(_) => "custom",
@@ -207,6 +211,7 @@ impl RewardConfig {
                 let strictness = if strict_script { Strictness::Script } else { Strictness::Prose };
                 rule(spec, move |item| language::score(item.query, item.transcript, strictness, thinking))
             }
+            Self::Code(options) => Arc::new(Code::new(name, &options)?),
             Self::Process(options) => Arc::new(Plugin::process(name, &options)?),
             Self::Http(options) => Arc::new(Plugin::http(name, &options)?),
             Self::Custom(options) => custom::build(name, &options)?,
@@ -315,6 +320,18 @@ impl Registry {
     /// Which reward of that name it is: its version and options.
     pub(crate) fn identity(&self, name: &str, spec: &RewardSpec) -> RewardId {
         RewardId::of(spec, self.options.get(name).unwrap_or(&serde_json::Value::Null))
+    }
+
+    /// Makes every reward ready that takes time for it, and returns what people should know, a line each.
+    ///
+    /// # Errors
+    /// When a reward cannot work here.
+    pub fn prepare(&self) -> Result<Vec<String>> {
+        let mut told = Vec::new();
+        for (name, reward) in &self.rewards {
+            told.extend(reward.prepare().map_err(|reason| RewardError::reward(name, reason))?);
+        }
+        Ok(told)
     }
 
     /// The judges of the config, by name.

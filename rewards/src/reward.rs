@@ -51,6 +51,14 @@ pub trait Reward: Send + Sync {
     /// What it says of itself.
     fn spec(&self) -> &RewardSpec;
 
+    /// Makes ready what takes time before the first item, and says what people should know of it.
+    ///
+    /// # Errors
+    /// When the reward cannot work here; the message says why.
+    fn prepare(&self) -> std::result::Result<Option<String>, String> {
+        Ok(None)
+    }
+
     /// One part score for each item, in order. It must not panic; what cannot be told is a failure, not 0.
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a>;
 }

@@ -110,6 +110,9 @@ impl<'a> Run<'a> {
             Some(checkpoint) => run.restore(checkpoint)?,
             None => run.begin()?,
         }
+        for line in run.scorer.prepared().to_vec() {
+            run.say(&line)?;
+        }
         run.set_status("running")?;
         Ok(Ok(run))
     }

@@ -17,17 +17,25 @@ pub type Pending = JoinHandle<Scored>;
 pub struct Scorer {
     runtime: Runtime,
     registry: Registry,
+    prepared: Vec<String>,
 }
 
 impl Scorer {
     /// A scorer with the rewards of a configuration; `endpoints` says where its judges are.
     ///
     /// # Errors
-    /// When a reward cannot be built.
+    /// When a reward cannot be built, or cannot work on this machine.
     pub fn new(rewards: &BTreeMap<String, RewardConfig>, endpoints: &Endpoints) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| RunError::Internal(format!("no thread for rewards: {error}")))?;
-        Ok(Self { runtime, registry: Registry::build(rewards, endpoints)? })
+        let registry = Registry::build(rewards, endpoints)?;
+        let prepared = registry.prepare()?;
+        Ok(Self { runtime, registry, prepared })
+    }
+
+    /// What people should know of the rewards, a line each: as which sandbox programs run in.
+    pub fn prepared(&self) -> &[String] {
+        &self.prepared
     }
 
     /// A rubric with its rewards.

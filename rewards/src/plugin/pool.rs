@@ -1,15 +1,25 @@
 //! The pool of a process plugin: its workers, their deadlines, and when it is given up.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::bisect::{BatchFault, Then, bisected};
 use super::protocol::{ReplyFault, read_greeting, read_reply, request};
-use super::worker::{Launch, Silence, Worker, kill_group};
+use super::worker::{Killer, Launch, Silence, Worker};
 use crate::score::{FailureKind, PartScore};
+
+/// Starts of a reward's workers that may fail in a row, when so many restarts are allowed.
+const MOST_STARTS: u32 = 4;
+/// The pause after the first of them; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Batches in a row that may use up their restarts without any score; with the last of them the reward is given up.
+const MOST_BAD_BATCHES: u32 = 2;
+/// How a shell ends that has not found a program, or may not run it.
+const NO_PROGRAM: [&str; 2] = ["exit status: 127", "exit status: 126"];
 
 /// How long workers may take, and how often they may die.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +31,12 @@ pub(super) struct Limits {
 
 #[derive(Default)]
 struct State {
-    running: BTreeSet<u32>,
+    running: BTreeMap<u32, Killer>,
     closed: bool,
-    /// Whether any worker ever started well.
-    started: bool,
-    /// Workers that died since the last batch that was scored.
-    deaths: u32,
+    /// Starts that failed since the last one that did not.
+    failed_starts: u32,
+    /// Batches in a row that used up their restarts, with no score in between.
+    bad_batches: u32,
     given_up: Option<String>,
 }
 
@@ -46,8 +56,8 @@ impl Pool {
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        for pid in std::mem::take(&mut state.running) {
-            kill_group(pid);
+        for killer in std::mem::take(&mut state.running).values() {
+            killer.kill();
         }
     }
 
@@ -68,14 +78,14 @@ impl Pool {
                 return Err(hopeless("the plugin was ended".to_owned()));
             }
             let begun = Worker::start(&self.launch);
-            state.running.extend(begun.as_ref().ok().map(Worker::pid));
+            state.running.extend(begun.as_ref().ok().and_then(|worker| Some((worker.pid(), worker.killer()?))));
             begun
         };
         let fault = match begun {
             Ok(mut worker) => match worker.line(self.limits.start) {
                 Ok(line) => match read_greeting(&line) {
                     Ok(()) => {
-                        self.state().started = true;
+                        self.state().failed_starts = 0;
                         return Ok(worker);
                     }
                     Err(reason) => format!("{reason}{}", self.end(worker)),
@@ -86,15 +96,20 @@ impl Pool {
                     format!("it was not ready within start_timeout_secs = {secs}{}", self.end(worker))
                 }
             },
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
         let message = format!("`{}` cannot be started: {fault}", self.launch.title);
         let mut state = self.state();
-        if state.started && state.given_up.is_none() {
-            drop(state);
-            return Err(self.died(FailureKind::Unreachable, message));
+        state.failed_starts += 1;
+        // A shell says so when there is no such program: trying again is useless.
+        let missing = NO_PROGRAM.iter().any(|status| fault.contains(status));
+        if missing || state.failed_starts > self.limits.max_restarts.min(MOST_STARTS) {
+            return Err(hopeless(state.given_up.get_or_insert(message).clone()));
         }
-        Err(hopeless(state.given_up.get_or_insert(message).clone()))
+        let pause = FIRST_PAUSE * 2_u32.pow(state.failed_starts.min(MOST_STARTS) - 1);
+        drop(state);
+        thread::sleep(pause);
+        self.start()
     }
 
     fn end(&self, worker: Worker) -> String {
@@ -102,17 +117,15 @@ impl Pool {
         worker.end()
     }
 
-    /// Counts a death; too many in a row are the end.
-    fn died(&self, kind: FailureKind, message: String) -> BatchFault {
+    /// A batch used up its restarts: its other items fail; after several such batches in a row the reward is given up.
+    fn spoiled(&self, message: String) -> BatchFault {
         let mut state = self.state();
-        state.deaths += 1;
-        if state.deaths > self.limits.max_restarts {
-            let deaths = state.deaths;
-            let reason = format!("given up after {deaths} deaths of its workers without a score between; {message}");
-            return hopeless(state.given_up.get_or_insert(reason).clone());
+        state.bad_batches += 1;
+        if state.bad_batches < MOST_BAD_BATCHES {
+            return BatchFault { kind: FailureKind::Unreachable, message, then: Then::GiveUp };
         }
-        let then = if kind == FailureKind::Unreachable { Then::Retry } else { Then::Halve };
-        BatchFault { kind, message, then }
+        let reason = format!("given up after {MOST_BAD_BATCHES} such batches in a row: {message}");
+        hopeless(state.given_up.get_or_insert(reason).clone())
     }
 }
 
@@ -125,20 +138,25 @@ pub(super) struct Place {
     pool: Arc<Pool>,
     worker: Option<Worker>,
     requests: u64,
+    /// Workers that died over the batch at hand since something of it was scored.
+    deaths: u32,
+    /// Why the rest of the batch at hand is not tried.
+    spoiled: Option<BatchFault>,
 }
 
 impl Place {
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, worker: None, requests: 0 }
+        Self { pool, worker: None, requests: 0, deaths: 0, spoiled: None }
     }
 
     /// One part score for each item, in order.
     pub(super) fn score(&mut self, items: &[Value]) -> Vec<PartScore> {
+        (self.deaths, self.spoiled) = (0, None);
         bisected(items, &mut |batch: &[Value]| self.attempt(batch))
     }
 
     fn attempt(&mut self, items: &[Value]) -> Result<Vec<PartScore>, BatchFault> {
-        if let Some(fault) = self.pool.given_up() {
+        if let Some(fault) = self.pool.given_up().or_else(|| self.spoiled.clone()) {
             return Err(fault);
         }
         let mut worker = match self.worker.take() {
@@ -157,7 +175,8 @@ impl Place {
         let (kind, reason) = match worker.line(self.pool.limits.batch) {
             Ok(line) => match read_reply(&line, self.requests, items.len()) {
                 Ok(scores) => {
-                    self.pool.state().deaths = 0;
+                    self.pool.state().bad_batches = 0;
+                    self.deaths = 0;
                     self.worker = Some(worker);
                     return Ok(scores);
                 }
@@ -175,7 +194,20 @@ impl Place {
             }
         };
         let printed = self.pool.end(worker);
-        Err(self.pool.died(kind, format!("{reason}{printed}")))
+        Err(self.died(kind, format!("{reason}{printed}")))
+    }
+
+    /// Counts a death; too many in a row spoil the batch.
+    fn died(&mut self, kind: FailureKind, message: String) -> BatchFault {
+        self.deaths += 1;
+        if self.deaths > self.pool.limits.max_restarts {
+            let deaths = self.deaths;
+            let fault = self.pool.spoiled(format!("{deaths} deaths of workers over one batch; {message}"));
+            self.spoiled = Some(fault.clone());
+            return fault;
+        }
+        let then = if kind == FailureKind::Unreachable { Then::Retry } else { Then::Halve };
+        BatchFault { kind, message, then }
     }
 }
 

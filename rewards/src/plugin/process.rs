@@ -1,14 +1,16 @@
 //! `kind = "process"`: a reward that is a Python function, or any program that speaks JSON lines.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::pool::Limits;
-use super::worker::{CHANNEL_VARIABLE, Launch};
+use super::worker::{CHANNEL_VARIABLE, Guard, Launch};
+use crate::sandbox::interpreter::{found, python};
+use crate::sandbox::{self, Wanted};
 
 /// What the interpreter runs for `python = "file.py:function"`.
 const SHIM: &str = include_str!("shim.py");
@@ -37,7 +39,8 @@ pub struct ProcessConfig {
     pub timeout_secs: f64,
     /// Seconds until a worker must be ready.
     pub start_timeout_secs: f64,
-    /// So many workers may die without a score between; one more and the reward is given up.
+    /// So many workers may die over one batch without a score between; one more and the rest of it fails, and after a
+    /// second such batch in a row the reward is given up.
     pub max_restarts: u32,
     /// Environment variables that workers get beside the plain ones.
     pub env: Vec<String>,
@@ -45,6 +48,15 @@ pub struct ProcessConfig {
     pub pictures: bool,
     /// The least and the greatest value.
     pub range: [f64; 2],
+    /// The walls around the workers. `none` is the default, since a plugin is the user's own program, which may need
+    /// the network, a GPU and the user's files; name a level for one that comes from somebody else.
+    pub sandbox: Wanted,
+    /// In a sandbox: folders and files that workers may read, beside the program, the folder of the Python file, and
+    /// what belongs to the system and the interpreter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<PathBuf>,
+    /// In a sandbox: memory in MiB.
+    pub memory_mb: u64,
 }
 
 impl Default for ProcessConfig {
@@ -62,6 +74,9 @@ impl Default for ProcessConfig {
             env: Vec::new(),
             pictures: false,
             range: [0.0, 1.0],
+            sandbox: Wanted::None,
+            read: Vec::new(),
+            memory_mb: 4096,
         }
     }
 }
@@ -79,7 +94,7 @@ impl ProcessConfig {
     pub(super) fn launch(&self) -> Result<(Launch, String), String> {
         self.check()?;
         let mut hash = Sha256::new();
-        let program = match &self.python {
+        let mut program = match &self.python {
             None => self.command.clone(),
             Some(place) => {
                 let (file, function) = place
@@ -99,7 +114,8 @@ impl ProcessConfig {
         let digest = hash.finalize();
         let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let title = self.python.clone().unwrap_or_else(|| self.command.join(" "));
-        Ok((Launch { title, program, environment: self.environment()? }, version))
+        let guard = self.guard(&mut program);
+        Ok((Launch { title, program, environment: self.environment()?, guard }, version))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -115,7 +131,49 @@ impl ProcessConfig {
             super::check_secs(key, secs)?;
         }
         super::check_counts(self.workers, self.batch_size)?;
+        if self.sandbox == Wanted::Remote {
+            return Err(
+                "sandbox = \"remote\" is for kind = \"code\"; here it is auto, strict, standard or none".to_owned()
+            );
+        }
+        if !(1..=1 << 20).contains(&self.memory_mb) {
+            return Err(format!("memory_mb = {}: it must be in 1..1048576", self.memory_mb));
+        }
+        if self.sandbox != Wanted::None && self.pictures {
+            return Err("pictures and a sandbox do not go together; leave one of them out".to_owned());
+        }
         super::check_range(self.range)
+    }
+
+    /// The sandbox of the workers, and what they may read there; a script that looks for Python gives way to Python.
+    fn guard(&self, program: &mut [String]) -> Option<Guard> {
+        if self.sandbox == Wanted::None {
+            return None;
+        }
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        let mut read: Vec<PathBuf> = self.read.iter().filter_map(|path| absolute(path)).collect();
+        if let Some(path) = program.first().and_then(|name| found(name)) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            read.extend(path.canonicalize());
+            if self.python.is_some() || name.starts_with("python") {
+                let python = python(&path);
+                program[0] = python.executable.display().to_string();
+                read.extend(python.folders);
+            }
+            read.push(path);
+        }
+        // What is handed over by its name is meant to be read.
+        read.extend(program.iter().skip(1).map(Path::new).filter(|path| path.is_file()).filter_map(absolute));
+        if let Some((file, _)) = self.python.as_ref().and_then(|place| place.rsplit_once(':')) {
+            read.extend(absolute(Path::new(file)).as_deref().and_then(Path::parent).map(Path::to_owned));
+        }
+        let limits = sandbox::Limits {
+            cpu_secs: None,
+            wall_secs: None,
+            memory_bytes: Some(self.memory_mb << 20),
+            ..sandbox::Limits::default()
+        };
+        Some(Guard { wanted: self.sandbox, limits, read })
     }
 
     fn environment(&self) -> Result<Vec<(String, String)>, String> {
@@ -130,6 +188,8 @@ impl ProcessConfig {
             })?;
             environment.insert(name.clone(), value);
         }
+        // Nothing is written beside the user's file.
+        environment.entry("PYTHONDONTWRITEBYTECODE".to_owned()).or_insert_with(|| "1".to_owned());
         Ok(environment.into_iter().collect())
     }
 }

@@ -4,12 +4,19 @@
 //! stderr's pipe as stdout, before it becomes the child.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::sandbox::{self, Limits, Wanted};
+#[cfg(target_os = "linux")]
+use crate::sandbox::{Job, Level, Sandbox, Started};
 
 /// The variable that holds the path of the result channel.
 pub const CHANNEL_VARIABLE: &str = "SAPO_REWARD_CHANNEL";
@@ -35,6 +42,42 @@ pub(super) struct Launch {
     pub(super) title: String,
     pub(super) program: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
+    /// The sandbox that it runs in, when the config names one.
+    pub(super) guard: Option<Guard>,
+}
+
+/// The sandbox of a worker, and what it may read there.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    pub(super) wanted: Wanted,
+    pub(super) limits: Limits,
+    pub(super) read: Vec<PathBuf>,
+}
+
+/// A worker's process: a child of this one, or behind a supervisor that ends everything below it.
+enum Process {
+    Plain(Child),
+    #[cfg(target_os = "linux")]
+    Guarded(Started),
+}
+
+/// Who can end a worker from another thread.
+pub(super) enum Killer {
+    /// The group of a plain child.
+    Group(u32),
+    #[cfg(target_os = "linux")]
+    Guarded(sandbox::Killer),
+}
+
+impl Killer {
+    /// Ends the worker.
+    pub(super) fn kill(&self) {
+        match self {
+            Self::Group(pid) => kill_group(*pid),
+            #[cfg(target_os = "linux")]
+            Self::Guarded(killer) => killer.kill(),
+        }
+    }
 }
 
 /// Why no line came.
@@ -53,7 +96,7 @@ type Printed = Arc<Mutex<VecDeque<String>>>;
 
 /// A running child. Dropping it kills it with everything that it has started.
 pub(super) struct Worker {
-    child: Child,
+    process: Process,
     requests: Sender<String>,
     replies: Receiver<Option<String>>,
     printed: Printed,
@@ -64,47 +107,58 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a child; whether it lives is told by its first line.
-    pub(super) fn start(launch: &Launch) -> std::io::Result<Self> {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "exec \"$@\" 3>&1 1>&2", "sh"])
-            .args(&launch.program)
-            .env_clear()
-            .envs(launch.environment.iter().map(|(key, value)| (key, value)))
-            .env(CHANNEL_VARIABLE, CHANNEL)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        own_group(&mut command);
-        let mut child = command.spawn()?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub(super) fn start(launch: &Launch) -> Result<Self, String> {
+        let (process, [stdin, stdout, stderr]) = begin(launch)?;
+        Self::talk(process, stdin, stdout, stderr).map_err(|error| error.to_string())
+    }
+
+    fn talk(process: Process, stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> std::io::Result<Self> {
         let (requests, waiting) = channel();
         let (reply, replies) = channel();
         let (print, printing) = channel();
         let printed = Printed::default();
         let lines = Arc::clone(&printed);
         // From here on, dropping it ends the child, and with it these threads.
-        let worker = Self { child, requests, replies, printed, printing, ended: false };
+        let worker = Self { process, requests, replies, printed, printing, ended: false };
         let thread = || thread::Builder::new().name("reward pipe".to_owned());
-        if let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) {
-            thread().spawn(move || write_requests(stdin, &waiting))?;
-            thread().spawn(move || read_replies(BufReader::new(stdout), &reply))?;
-            thread().spawn(move || {
-                keep_lines(BufReader::new(stderr), &lines);
-                drop(print);
-            })?;
-        }
+        let (stdin, stdout, stderr) = (File::from(stdin), File::from(stdout), File::from(stderr));
+        thread().spawn(move || write_requests(stdin, &waiting))?;
+        thread().spawn(move || read_replies(BufReader::new(stdout), &reply))?;
+        thread().spawn(move || {
+            keep_lines(BufReader::new(stderr), &lines);
+            drop(print);
+        })?;
         Ok(worker)
     }
 
-    /// The child's process number, which is that of its group.
+    /// The number of the child's process, or of its supervisor.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Plain(child) => child.id(),
+            #[cfg(target_os = "linux")]
+            Process::Guarded(started) => started.pid(),
+        }
+    }
+
+    /// Somebody who can end it from another thread.
+    pub(super) fn killer(&self) -> Option<Killer> {
+        match &self.process {
+            Process::Plain(child) => Some(Killer::Group(child.id())),
+            #[cfg(target_os = "linux")]
+            Process::Guarded(started) => started.killer().ok().map(Killer::Guarded),
+        }
     }
 
     /// Whether the child has not ended by itself.
     pub(super) fn lives(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        match &mut self.process {
+            Process::Plain(child) => matches!(child.try_wait(), Ok(None)),
+            #[cfg(target_os = "linux")]
+            Process::Guarded(started) => started.lives(),
+        }
     }
 
     /// Sends one line; a child that has ended is noticed when its reply is waited for.
@@ -137,13 +191,18 @@ impl Worker {
 
     /// How a child ended that has closed its channel.
     fn ending(&mut self, left: Duration) -> String {
+        let closed = || "it closed its result channel".to_owned();
         let until = Instant::now() + left.min(LAST_WORDS);
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return status.to_string(),
-                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
-                _ => return "it closed its result channel".to_owned(),
-            }
+        match &mut self.process {
+            Process::Plain(child) => loop {
+                match child.try_wait() {
+                    Ok(Some(status)) => return status.to_string(),
+                    Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
+                    _ => return closed(),
+                }
+            },
+            #[cfg(target_os = "linux")]
+            Process::Guarded(started) => started.ended(left.clamp(LAST_WORDS, 10 * LAST_WORDS)).unwrap_or_else(closed),
         }
     }
 
@@ -162,16 +221,83 @@ impl Worker {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        kill_group(self.child.id());
-        // Both fail only when it has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        match &mut self.process {
+            Process::Plain(child) => {
+                kill_group(child.id());
+                // Both fail only when it has ended already.
+                drop(child.kill());
+                drop(child.wait());
+            }
+            #[cfg(target_os = "linux")]
+            Process::Guarded(started) => started.end(),
+        }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The shell that gives a worker its channel before it becomes the worker.
+const SHELL: [&str; 4] = ["/bin/sh", "-c", "exec \"$@\" 3>&1 1>&2", "sh"];
+
+/// A process and its three pipes. Where there is a launcher, a supervisor stands between, with walls or without.
+fn begin(launch: &Launch) -> Result<(Process, [OwnedFd; 3]), String> {
+    #[cfg(target_os = "linux")]
+    if sandbox::has_launcher() || launch.guard.is_some() {
+        return guarded(launch);
+    }
+    if launch.guard.is_some() {
+        return Err(sandbox::Unavailable::NotLinux.to_string());
+    }
+    let mut command = Command::new(SHELL[0]);
+    command
+        .args(&SHELL[1..])
+        .args(&launch.program)
+        .env_clear()
+        .envs(launch.environment.iter().map(|(key, value)| (key, value)))
+        .env(CHANNEL_VARIABLE, CHANNEL)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    own_group(&mut command);
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => {
+            Ok((Process::Plain(child), [OwnedFd::from(stdin), OwnedFd::from(stdout), OwnedFd::from(stderr)]))
+        }
+        _ => Err("its pipes are missing".to_owned()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn guarded(launch: &Launch) -> Result<(Process, [OwnedFd; 3]), String> {
+    let open = Limits { cpu_secs: None, wall_secs: None, memory_bytes: None, file_bytes: None, ..Limits::default() };
+    let open = Limits { processes: u32::MAX, ..open };
+    let (sandbox, limits, read) = match &launch.guard {
+        Some(guard) => {
+            let sandbox = Sandbox::choose(guard.wanted).map_err(|error| error.to_string())?;
+            // A plugin's files are the user's own, which another user might not be able to read.
+            (sandbox.without_private_user(), guard.limits, guard.read.clone())
+        }
+        None => (Sandbox::untested(Level::None), open, Vec::new()),
+    };
+    let mut environment = launch.environment.clone();
+    if launch.guard.is_some() {
+        environment.retain(|(key, _)| key != "HOME" && key != "TMPDIR");
+    }
+    environment.push((CHANNEL_VARIABLE.to_owned(), CHANNEL.to_owned()));
+    let program = SHELL.iter().map(|word| (*word).to_owned()).chain(launch.program.iter().cloned()).collect();
+    let folder = std::env::current_dir().ok();
+    let job = Job { program, environment, read, folder, ..Job::default() };
+    let mut started = sandbox::start(&sandbox, &job, &limits)?;
+    match (started.stdin.take(), started.stdout.take(), started.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => {
+            Ok((Process::Guarded(started), [OwnedFd::from(stdin), OwnedFd::from(stdout), OwnedFd::from(stderr)]))
+        }
+        _ => Err("its pipes are missing".to_owned()),
     }
 }
 
@@ -192,7 +318,7 @@ fn own_group(command: &mut Command) {
 #[cfg(not(unix))]
 fn own_group(_: &mut Command) {}
 
-fn write_requests(mut stdin: ChildStdin, waiting: &Receiver<String>) {
+fn write_requests(mut stdin: File, waiting: &Receiver<String>) {
     for line in waiting {
         if stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).and_then(|()| stdin.flush()).is_err()
         {

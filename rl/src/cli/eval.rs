@@ -77,6 +77,9 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let config = (!arguments.config.is_empty()).then(|| compose(&arguments.config)).transpose()?;
     let rewards = config.as_ref().map(Config::rule_rewards).unwrap_or_default();
     let scorer = Scorer::new(&rewards, &Endpoints::default())?;
+    for line in scorer.prepared() {
+        eprintln!("{line}");
+    }
     let rubric = rubric(arguments.rubric.as_deref(), config.as_ref(), &scorer)?;
     let out = arguments.out.as_deref().map(vacant).transpose()?;
     let settings = settings(arguments, config.as_ref().map(|config| &config.eval))?;

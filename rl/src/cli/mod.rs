@@ -13,6 +13,7 @@ mod plan;
 mod printer;
 mod reward;
 mod rollout;
+mod sandbox;
 mod serve;
 mod train;
 mod weights;
@@ -116,6 +117,10 @@ enum Command {
 /// The `sapo` command with `kinds` of rewards beside those of the house; a config names them by `kind = "custom"` and
 /// `type`. To be called once, as all that a program's `main` does: runs start further processes of the same program.
 pub fn main(kinds: Kinds) -> ExitCode {
+    // Started as the launcher of a sandbox, this is all that it does.
+    if let Some(code) = sapo_rewards::sandbox::serve() {
+        return code;
+    }
     let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(Arguments::parse().command));
     match done {
         Ok(code) => code,

@@ -45,6 +45,15 @@ pub(crate) enum RewardCommand {
     ///
     /// sapo reward score runs/quickstart/rollouts/reasoning-000812.jsonl --rubric strict --config mine.toml --out new.jsonl
     Score(score::ScoreArguments),
+    /// Tries the walls of every sandbox level on this machine and says which level programs would run in.
+    ///
+    /// Each probe is a harmless attempt to get out, made from inside; a level is refused when one gets through. Ends
+    /// with 1 when no level holds: then `kind = "code"` needs sandbox = "remote" with a url, or sandbox = "none".
+    Sandbox {
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs a verifier over a gold set and prints how often it is right, as JSON.
     Bench {
         /// The kind of rows: math_equivalence, multiple_choice, grounding, repetition or language_mixing.
@@ -67,6 +76,7 @@ pub(crate) fn run(command: RewardCommand) -> Result<bool> {
         )?,
         RewardCommand::Check(arguments) => return check::run(&arguments),
         RewardCommand::Score(arguments) => score::run(&arguments)?,
+        RewardCommand::Sandbox { json } => return super::sandbox::run(json),
         RewardCommand::Bench { kind, file, json } => bench(&kind, &file, json)?,
     }
     Ok(true)

@@ -132,7 +132,7 @@ fn fresh(name: &str) -> std::path::PathBuf {
 async fn what_cannot_start_fails_everything_with_the_reason_once() {
     let file = fresh("starts");
     let script = format!("echo start >> '{}'; echo 'no module named torch' >&2; exit 3", file.display());
-    let plugin = plugin(&shell(&script));
+    let plugin = plugin(&ProcessConfig { max_restarts: 1, ..shell(&script) });
     let pairs: Vec<_> = (0..64).map(|_| pair(Value::Null, "1")).collect();
     for _ in 0..2 {
         for score in scores(&plugin, &pairs).await {
@@ -142,15 +142,41 @@ async fn what_cannot_start_fails_everything_with_the_reason_once() {
             assert!(says.iter().all(|says| message.contains(says)), "{message}");
         }
     }
-    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 1);
+    // Once, and one restart.
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
     fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_that_fails_is_tried_again() {
+    let file = fresh("second");
+    let script = format!("[ -e '{0}' ] || {{ echo > '{0}'; exit 1; }}\n{WORKER}", file.display());
+    let scored = scores(&plugin(&shell(&script)), &[pair(Value::Null, "0.25")]).await;
+    assert_eq!(values(&scored), [Some(0.25)], "{scored:?}");
+    fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_of_bad_items_does_not_end_the_reward() {
+    let plugin = plugin(&ProcessConfig { max_restarts: 3, ..shell(WORKER) });
+    let bad: Vec<_> = (0..16).map(|_| pair(Value::Null, "die")).collect();
+    for _ in 0..3 {
+        let scored = scores(&plugin, &bad).await;
+        assert!(scored.iter().all(|score| failure(score).0 == FailureKind::Unreachable), "{scored:?}");
+        assert!(
+            scored.iter().any(|score| failure(score).1.contains("4 deaths of workers over one batch")),
+            "{scored:?}"
+        );
+        let good = scores(&plugin, &[pair(Value::Null, "0.25")]).await;
+        assert_eq!(values(&good), [Some(0.25)], "{good:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_or_does_not_greet_says_so() {
     let missing = ProcessConfig { command: vec!["sapo-no-such-program".to_owned()], ..shell("") };
-    let strange = shell("echo hello >&3; sleep 1000");
-    let mute = ProcessConfig { start_timeout_secs: 0.2, ..shell("sleep 1000") };
+    let strange = ProcessConfig { max_restarts: 0, ..shell("echo hello >&3; sleep 1000") };
+    let mute = ProcessConfig { start_timeout_secs: 0.2, max_restarts: 0, ..shell("sleep 1000") };
     for (config, says) in [(missing, "not found"), (strange, "hello"), (mute, "start_timeout_secs = 0.2")] {
         let scored = scores(&plugin(&config), &[pair(Value::Null, "1")]).await;
         let (kind, message) = failure(&scored[0]);
@@ -166,10 +192,14 @@ async fn workers_that_always_die_are_given_up() {
         format!("echo start >> '{}'; echo '{{\"v\":1,\"ready\":true}}' >&3; read -r line; exit 1", file.display());
     let plugin = plugin(&ProcessConfig { max_restarts: 3, ..shell(&script) });
     let pairs: Vec<_> = (0..16).map(|_| pair(Value::Null, "1")).collect();
-    let scored = scores(&plugin, &pairs).await;
-    assert!(scored.iter().all(|score| failure(score).0 == FailureKind::Unavailable), "{scored:?}");
-    assert!(failure(&scored[0]).1.contains("given up after 4 deaths"), "{scored:?}");
-    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 4);
+    for (batch, kind) in
+        [FailureKind::Unreachable, FailureKind::Unavailable, FailureKind::Unavailable].iter().enumerate()
+    {
+        let scored = scores(&plugin, &pairs).await;
+        assert_eq!(failure(&scored[15]).0, *kind, "{batch}: {scored:?}");
+        assert!(failure(&scored[15]).1.contains("4 deaths"), "{scored:?}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 8);
     fs::remove_file(&file).unwrap();
 }
 

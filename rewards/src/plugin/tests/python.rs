@@ -170,12 +170,12 @@ async fn code_that_cannot_be_used_says_why() {
     }
     let code = Code::new("broken", "def two(a, b):\n    return 1\n");
     for (name, says) in [("two", "completions"), ("three", "no function `three`")] {
-        let scored = scored(&code.config(name), &["5"]).await;
+        let scored = scored(&ProcessConfig { max_restarts: 0, ..code.config(name) }, &["5"]).await;
         let (kind, message) = failure(&scored[0]);
         assert_eq!(kind, FailureKind::Unavailable);
         assert!(message.contains(says), "{message}");
     }
     let code = Code::new("import", "import sapo_no_such_module\n");
-    let scored = scored(&code.config("f"), &["5"]).await;
+    let scored = scored(&ProcessConfig { max_restarts: 0, ..code.config("f") }, &["5"]).await;
     assert!(failure(&scored[0]).1.contains("sapo_no_such_module"), "{scored:?}");
 }

@@ -1,0 +1,117 @@
+//! The processes below this one, as `/proc` shows them: who they are, what they use, and an end to all of them.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+
+/// How long killed processes are waited for.
+const REAP: Duration = Duration::from_secs(10);
+
+/// What processes use together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) cpu_secs: f64,
+    pub(super) memory_bytes: u64,
+    pub(super) processes: u32,
+}
+
+/// The fields of `/proc/PID/stat` after the name.
+fn stat(pid: i32) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = text.get(text.rfind(')')? + 1..)?;
+    // The state is a letter, and some fields may be negative.
+    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+/// The processes below `root`, whoever started them.
+pub(super) fn below(root: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut next = vec![root];
+    while let Some(parent) = next.pop() {
+        let children = children(parent);
+        found.extend(&children);
+        next.extend(children);
+    }
+    found
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+    let mut known = true;
+    let mut children = Vec::new();
+    for task in tasks.flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(text) => children.extend(text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok())),
+            Err(_) if task.path().join("stat").exists() => known = false,
+            Err(_) => {}
+        }
+    }
+    if known { children } else { searched(parent) }
+}
+
+/// The same where the kernel keeps no list of children.
+fn searched(parent: i32) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|stat| stat.get(1) == Some(&(parent as u64)))).collect()
+}
+
+/// What the processes below `root` use now, with those that `root` has waited for.
+pub(super) fn usage(root: i32) -> Usage {
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let page = rustix::param::page_size() as u64;
+    let at = |stat: &[u64], index: usize| stat.get(index).copied().unwrap_or(0);
+    let own = stat(root).unwrap_or_default();
+    let mut spent = at(&own, 13) + at(&own, 14);
+    let mut usage = Usage::default();
+    for pid in below(root) {
+        let Some(stat) = stat(pid) else { continue };
+        spent += (11..15).map(|index| at(&stat, index)).sum::<u64>();
+        usage.processes += 1;
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+        let mut pages = pages.split_whitespace().skip(1).filter_map(|field| field.parse::<u64>().ok());
+        let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+        usage.memory_bytes += resident.saturating_sub(shared) * page;
+    }
+    usage.cpu_secs = spent as f64 / ticks;
+    usage
+}
+
+/// Kills everything below `root`, which is this process, until nobody is left.
+pub(super) fn end(root: i32) {
+    let until = Instant::now() + REAP;
+    loop {
+        let left = below(root);
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+            // Who has ended already cannot be killed.
+            _ = kill_process(pid, Signal::KILL);
+        }
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+        if left.is_empty() || Instant::now() > until {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Processes and threads of a user, for a limit that counts them all.
+pub(super) fn tasks_of(user: u32) -> u64 {
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let mut tasks = 0;
+    for entry in entries.flatten() {
+        if !entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let field = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        if field("Uid:") == Some(u64::from(user)) {
+            tasks += field("Threads:").unwrap_or(1);
+        }
+    }
+    tasks
+}
