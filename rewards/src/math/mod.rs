@@ -203,8 +203,9 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
     let mut doubt = None;
     let mut texts = false;
     let mut verdict = Verdict::Different;
+    // Both readings share the work that a comparison may do.
+    let mut session = Session::new();
     for letter_units in [true, false] {
-        let mut session = Session::new();
         let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
         texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
         let found = match (&a, &b) {
