@@ -334,6 +334,14 @@ fn switched(lower: &[&Word<'_>], own_bit: u8) -> Finding {
 
 /// A text that should be in another script: everyday Latin words are a switch, names and technical terms are not.
 fn beside_latin(words: &[Word<'_>], foreign: &[&Word<'_>], own: bool, expected: &str) -> Finding {
+    let latin = words.iter().filter(|word| word.script == Script::Latin);
+    // Nothing of the own script, and small words among others that are no capitals: a sentence, and no name.
+    let sentence = !own
+        && latin.clone().any(|word| word.known.small != 0 && word.letters() > 1)
+        && latin.clone().any(|word| word.lower && word.letters() > 2 && !["and", "the"].contains(&word.text));
+    if let (true, Some(first), None) = (sentence, latin.clone().next(), foreign.first()) {
+        return Finding::wrong(first.text);
+    }
     let stray = || words.iter().enumerate().find(|(at, _)| is_everyday(words, *at)).map(|(_, word)| word);
     let Some(first) = foreign.first().copied().or_else(stray) else { return Finding::default() };
     match own {
