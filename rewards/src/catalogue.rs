@@ -63,6 +63,20 @@ pub fn catalogue() -> Vec<Entry> {
             .option("absolute_tolerance", "0", "in units of the answer")
             .option("relative_tolerance", "0", "as a fraction of the truth; both add up"),
         entry(
+            "math",
+            "a mathematical answer of any form: number, surd, percent, unit, tuple, set, interval, relation, matrix, text",
+            json!("\\frac{1}{2}"),
+            "So we get \\boxed{0.5}.",
+            1.0,
+        ),
+        entry(
+            "counting",
+            "a count as digits or in words; the last stated one, and no range, estimate or alternative",
+            json!(5),
+            "I see three red and two blue birds, five in all.",
+            1.0,
+        ),
+        entry(
             "text",
             "a text (or one of a list), whatever its case, width and spaces",
             json!(["colour", "color"]),
@@ -115,6 +129,46 @@ pub fn catalogue() -> Vec<Entry> {
             "[]",
             "keys that every object must have",
         ),
+        entry(
+            "json_schema",
+            "JSON that keeps a schema and is not empty; nothing is fetched",
+            Value::Null,
+            "{\"name\": \"Ann\"}",
+            1.0,
+        )
+        .option("schema", "the query's column json_schema", "the JSON schema")
+        .option("strict", "true", "objects need one of their listed properties, and hold no others")
+        .columns(json!({"json_schema": {"type": "object", "properties": {"name": {"type": "string"}}}})),
+        entry(
+            "instructions",
+            "constraints in the manner of IFEval: the column instructions, or instruction_id_list and kwargs",
+            Value::Null,
+            "The sea is calm today.",
+            1.0,
+        )
+        .option("scoring", "strict", "strict (all or nothing), or share of those that are kept")
+        .columns(json!({"instructions": [
+            {"kind": "keywords:existence", "keywords": ["sea"]},
+            {"kind": "length_constraints:number_words", "num_words": 10, "relation": "less than"},
+        ]})),
+        entry(
+            "logic",
+            "any solution of a puzzle that keeps its constraints: variables with domains, or a grid",
+            json!({"variables": {"Ann": [1, 2], "Bob": [1, 2]}, "constraints": [{"less": ["Ann", "Bob"]}]}),
+            "Ann: 1, Bob: 2",
+            1.0,
+        ),
+        entry(
+            "tool_calls",
+            "well-formed calls that do something, as many as asked for; in a rubric it pays only beside a right answer",
+            Value::Null,
+            "5",
+            0.0,
+        )
+        .option("min_calls", "1", "least number of useful calls; the column min_calls goes before it")
+        .option("max_calls", "4", "greatest number of calls; the column max_calls goes before it")
+        .option("arguments", "[]", "arguments that every call must have")
+        .option("full_crop", "0.9", "a crop of this share of the picture or more does nothing"),
         entry(
             "format",
             "one closed thinking block and an answer; best as a gate",

@@ -45,8 +45,12 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
-    let invisible = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
-    Cow::Owned(text.chars().filter(|letter| !invisible(*letter)).map(narrow).collect())
+    Cow::Owned(text.chars().filter(|letter| !is_invisible(*letter)).map(narrow).collect())
+}
+
+/// Characters that cannot be seen.
+pub(crate) fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
 }
 
 fn narrow(letter: char) -> char {

@@ -18,12 +18,23 @@ pub fn score(text: &str, keys: &[String]) -> PartScore {
     }
 }
 
+/// Whether a value says nothing: null, a blank text, an empty list or object, or a list of such.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.iter().all(is_empty),
+        Value::Object(object) => object.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn missing(value: &Value, keys: &[String]) -> Option<String> {
     let objects: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
         other => vec![other],
     };
-    if objects.is_empty() || value.as_object().is_some_and(serde_json::Map::is_empty) {
+    if is_empty(value) {
         return Some("the JSON is empty".to_owned());
     }
     let absent = |object: &&Value| keys.iter().find(|key| object.get(key.as_str()).is_none_or(Value::is_null));
@@ -40,7 +51,17 @@ mod tests {
         let value = |text: &str| score(text, &keys).outcome.value();
         assert_eq!(value("```json\n{\"name\": 1}\n```"), Some(1.0));
         assert_eq!(value("[{\"name\": 1}, {\"name\": 2}]"), Some(1.0));
-        for text in ["", "{}", "[]", "{\"name\": 1,}", "{\"other\": 1}", "[{\"name\": 1}, {}]", "{\"name\": null}"] {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "{\"name\": 1,}",
+            "{\"other\": 1}",
+            "[{\"name\": 1}, {}]",
+            "[{}]",
+            "{\"name\": \"\"}",
+            "{\"name\": null}",
+        ] {
             assert_eq!(value(text), Some(0.0), "{text}");
         }
     }

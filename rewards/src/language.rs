@@ -75,7 +75,7 @@ impl Script {
         match language {
             "zh" => &[Self::Han],
             "ja" => &[Self::Kana, Self::Han],
-            "ko" => &[Self::Hangul, Self::Han],
+            "ko" => &[Self::Hangul],
             "ru" | "uk" | "bg" | "sr" => &[Self::Cyrillic],
             "ar" | "fa" | "ur" => &[Self::Arabic],
             "el" => &[Self::Greek],
@@ -95,6 +95,8 @@ struct Word<'t> {
     /// No letter is a capital.
     lower: bool,
     sentence: usize,
+    /// Counts commas and colons too.
+    clause: usize,
     /// It touches a word of another script, without even a space between.
     glued_to: Option<Script>,
     /// It stands in brackets, as the original of a name does.
@@ -129,7 +131,11 @@ pub fn examine(text: &str, expected: &str) -> Finding {
     let finding = if native == [Script::Latin] {
         in_latin(&words, &foreign, expected)
     } else {
-        let own = words.iter().any(|word| native.contains(&word.script));
+        // Han letters are Chinese only in sentences without kana.
+        let kana = |sentence: usize| words.iter().any(|word| word.sentence == sentence && word.script == Script::Kana);
+        let own = words.iter().any(|word| {
+            native.contains(&word.script) && !(expected == "zh" && foreign.len() > 1 && kana(word.sentence))
+        });
         beside_latin(&words, &foreign, own, expected)
     };
     if finding == Finding::default() && expected == "ja" { without_kana(&words) } else { finding }
@@ -137,7 +143,7 @@ pub fn examine(text: &str, expected: &str) -> Finding {
 
 fn split(running: &str) -> Vec<Word<'_>> {
     let mut words: Vec<Word<'_>> = Vec::new();
-    let (mut sentence, mut depth, mut open, mut start) = (0, 0_usize, false, 0);
+    let (mut sentence, mut clause, mut depth, mut open, mut start) = (0, 0, 0_usize, false, 0);
     for (at, letter) in running.char_indices() {
         let Some(script) = Script::of(letter) else {
             // A mark that combines with a letter belongs to its word.
@@ -147,7 +153,11 @@ fn split(running: &str) -> Vec<Word<'_>> {
             match letter {
                 '(' | '（' | '[' => depth += 1,
                 ')' | '）' | ']' => depth = depth.saturating_sub(1),
-                '.' | '!' | '?' | ';' | '\n' | '。' | '！' | '？' | '；' => sentence += 1,
+                '.' | '!' | '?' | ';' | '\n' | '。' | '！' | '？' | '；' => {
+                    sentence += 1;
+                    clause += 1;
+                }
+                ',' | ':' => clause += 1,
                 _ => {}
             }
             continue;
@@ -162,7 +172,7 @@ fn split(running: &str) -> Vec<Word<'_>> {
                 start = at;
                 let text = &running[at..at + letter.len_utf8()];
                 let (known, bracketed) = (Known::default(), depth > 0);
-                words.push(Word { text, script, known, lower: true, sentence, glued_to, bracketed });
+                words.push(Word { text, script, known, lower: true, sentence, clause, glued_to, bracketed });
             }
         }
         open = true;
@@ -237,17 +247,25 @@ fn is_excused(word: &Word<'_>, discussed: &[bool]) -> bool {
 fn in_latin(words: &[Word<'_>], foreign: &[&Word<'_>], expected: &str) -> Finding {
     let latin: Vec<&Word<'_>> = words.iter().filter(|word| word.script == Script::Latin).collect();
     if let Some(first) = foreign.first() {
-        let own = latin.iter().any(|word| word.lower && word.letters() > 1);
+        let own_word = |word: &&Word<'_>| word.lower && word.letters() > 1 || word.known.small & bit(expected) != 0;
+        let own = latin.iter().any(own_word);
         return if own { Finding::mixed(first.text) } else { Finding::wrong(first.text) };
     }
     let own_bit = bit(expected);
     if own_bit == 0 {
         return Finding::default();
     }
-    let sentences = latin.chunk_by(|one, other| one.sentence == other.sentence);
-    let tallies: Vec<Tally> = sentences.map(|sentence| Tally::of(sentence, own_bit)).collect();
+    let clauses = latin.chunk_by(|one, other| one.clause == other.clause);
+    let tallies: Vec<Tally> = clauses.map(|sentence| Tally::of(sentence, own_bit)).collect();
     let own: usize = tallies.iter().map(|tally| tally.own).sum();
     let hits: usize = tallies.iter().map(|tally| tally.other).sum();
+    let strange = tallies.iter().zip(latin.chunk_by(|one, other| one.clause == other.clause)).find(|(tally, words)| {
+        tally.own == 0
+            && tally.other >= 2
+            && 4 * tally.other >= words.len()
+            && words.iter().filter(|word| word.lower).count() >= 3
+    });
+    let strange = strange.map(|(tally, _)| tally.language);
     let lower: Vec<&Word<'_>> = latin.into_iter().filter(|word| word.lower).collect();
     if let Some(tally) = tallies.iter().max_by_key(|tally| tally.other).filter(|tally| tally.other >= 2)
         && tallies.iter().all(|tally| tally.own <= tally.other)
@@ -256,10 +274,13 @@ fn in_latin(words: &[Word<'_>], foreign: &[&Word<'_>], expected: &str) -> Findin
     {
         return Finding::wrong(format!("{hits} small words of `{}`", tally.language));
     }
-    switched(&lower, own_bit)
+    match strange {
+        Some(language) if own > 0 => Finding::mixed(format!("a clause of `{language}`")),
+        _ => switched(&lower, own_bit),
+    }
 }
 
-/// Small words of a sentence.
+/// Small words of a clause.
 struct Tally {
     /// Those of the expected language that the other one lacks.
     own: usize,
@@ -313,6 +334,14 @@ fn switched(lower: &[&Word<'_>], own_bit: u8) -> Finding {
 
 /// A text that should be in another script: everyday Latin words are a switch, names and technical terms are not.
 fn beside_latin(words: &[Word<'_>], foreign: &[&Word<'_>], own: bool, expected: &str) -> Finding {
+    let latin = words.iter().filter(|word| word.script == Script::Latin);
+    // Nothing of the own script, and small words among others that are no capitals: a sentence, and no name.
+    let sentence = !own
+        && latin.clone().any(|word| word.known.small != 0 && word.letters() > 1)
+        && latin.clone().any(|word| word.lower && word.letters() > 2 && !["and", "the"].contains(&word.text));
+    if let (true, Some(first), None) = (sentence, latin.clone().next(), foreign.first()) {
+        return Finding::wrong(first.text);
+    }
     let stray = || words.iter().enumerate().find(|(at, _)| is_everyday(words, *at)).map(|(_, word)| word);
     let Some(first) = foreign.first().copied().or_else(stray) else { return Finding::default() };
     match own {
@@ -326,6 +355,13 @@ fn beside_latin(words: &[Word<'_>], foreign: &[&Word<'_>], own: bool, expected: 
 /// Whether a Latin word is an everyday one, and no part of a name.
 fn is_everyday(words: &[Word<'_>], at: usize) -> bool {
     let word = &words[at];
+    // No term has letters with accents.
+    if word.script == Script::Latin && word.lower && !word.text.is_ascii() && word.letters() > 2 {
+        return true;
+    }
+    if names_syntax(words, at) {
+        return false;
+    }
     let common = word.known.small != 0 || word.known.joins != 0 || word.known.everyday;
     // These two stand inside names and terms.
     if !common || word.text.len() < 2 || word.text.eq_ignore_ascii_case("of") || word.text.eq_ignore_ascii_case("in") {
@@ -343,16 +379,37 @@ fn is_everyday(words: &[Word<'_>], at: usize) -> bool {
     !shout && follows
 }
 
+/// Whether a word is a keyword that the next word calls one, as in `for 循环`.
+fn names_syntax(words: &[Word<'_>], at: usize) -> bool {
+    const KINDS: [&str; 15] = [
+        "循环",
+        "语句",
+        "函数",
+        "关键字",
+        "变量",
+        "方法",
+        "命令",
+        "按钮",
+        "键",
+        "指令",
+        "标签",
+        "迴圈",
+        "函數",
+        "文",
+        "ループ",
+    ];
+    words.get(at + 1).is_some_and(|next| KINDS.iter().any(|kind| next.text.starts_with(kind)))
+}
+
 /// Chinese and Japanese share their Han letters: in Japanese, letters that only Chinese has give a sentence away.
 fn without_kana(words: &[Word<'_>]) -> Finding {
-    const CHINESE_ONLY: [char; 21] = [
-        '的', '是', '了', '们', '这', '个', '么', '吗', '呢', '吧', '没', '她', '你', '为', '应', '该', '两', '图',
-        '车', '从', '还',
-    ];
+    // Letters of simplified Chinese, and small words of Chinese.
+    const CHINESE_ONLY: &str = "的是了们这个么吗呢吧没她你为应该两图车从还结给过对说时间问边长发见话题请谁总线红绿蓝鸟鱼马东门\
+                                开关样种颜几无钟那哪它很把被";
     let kana = words.iter().any(|word| word.script == Script::Kana);
     let chinese = words.chunk_by(|one, other| one.sentence == other.sentence).find_map(|sentence| {
         let telling = |word: &&Word<'_>| {
-            word.script == Script::Han && word.text.chars().filter(|letter| CHINESE_ONLY.contains(letter)).count() >= 2
+            word.script == Script::Han && word.text.chars().filter(|letter| CHINESE_ONLY.contains(*letter)).count() >= 2
         };
         let japanese = sentence.iter().any(|word| word.script == Script::Kana);
         sentence.iter().find(telling).filter(|_| !japanese)

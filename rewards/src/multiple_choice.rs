@@ -45,7 +45,7 @@ impl Said {
 
 /// What introduces a choice, in lower case, longest first where one begins another. What follows is read as a choice
 /// even in lower case.
-const STRONG: [&str; 27] = [
+const STRONG: [&str; 29] = [
     "answer is:",
     "answer is",
     "answer would be",
@@ -54,10 +54,12 @@ const STRONG: [&str; 27] = [
     "answer:",
     "answer -",
     "answer =",
+    "answer=",
     "option is",
     "choice is",
     "option:",
     "choice:",
+    "而是",
     "答案是：",
     "答案是:",
     "答案应该是",
@@ -76,7 +78,7 @@ const STRONG: [&str; 27] = [
 ];
 
 /// What may introduce a choice: a capital letter that stands for itself must follow.
-const WEAK: [&str; 18] = [
+const WEAK: [&str; 21] = [
     "it is",
     "it's",
     "that is",
@@ -92,13 +94,17 @@ const WEAK: [&str; 18] = [
     "therefore",
     "hence",
     "thus",
+    "clearly",
+    "obviously",
+    "definitely",
     "so",
     "因此",
     "所以",
 ];
 
 /// What may stand between a letter and the reasons for it.
-const REASONS: [&str; 9] = ["because", "since", "as", "for", "due", "which", "given", "based", "with"];
+const REASONS: [&str; 12] =
+    ["because", "since", "as", "for", "due", "which", "given", "based", "with", "rather", "instead", "not"];
 
 /// The last so many statements of a kind are read, so that a long reply costs no more than its length.
 const MOST_STATEMENTS: usize = 64;
@@ -118,7 +124,12 @@ pub fn choose(answer: &str, choices: &Choices) -> Option<char> {
     if boxed != Said::Nothing {
         return boxed.letter();
     }
-    if let LastJson::Found(value) = last_json(answer)
+    let json = match last_json(answer) {
+        // The quotes of Python's dictionaries.
+        LastJson::Broken => last_json(&answer.replace('\'', "\"")),
+        other => other,
+    };
+    if let LastJson::Found(value) = json
         && let Some(said) = keyed(&value)
     {
         return content(&said, choices, Place::Whole).letter();
@@ -134,13 +145,17 @@ pub fn choose(answer: &str, choices: &Choices) -> Option<char> {
     stated(answer, choices, &WEAK, Place::Hinted).letter()
 }
 
-/// The string under a key that names an answer.
+/// The string or number under a key that names an answer.
 fn keyed(value: &Value) -> Option<String> {
     let object = value.as_object()?;
     let key = object
         .keys()
         .find(|key| ["answer", "choice", "option"].iter().any(|name| key.to_lowercase().contains(name)))?;
-    object[key].as_str().map(str::to_owned)
+    match &object[key] {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// What the boxes say: the last one, unless it is offered as an alternative to the one before.
@@ -299,10 +314,17 @@ fn is_negated(before: &str) -> bool {
 
 /// A text without what is put around a letter: emphasis, brackets, LaTeX, and the word `option`.
 fn bare(text: &str) -> &str {
-    const AROUND: [&str; 9] =
-        ["\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{", "\\boxed{", "option ", "choice ", "选项", "the "];
+    const AROUND: [&str; 10] =
+        ["\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{", "\\boxed{", "option ", "choice ", "letter ", "选项", "the "];
+    // Marks of lists and headings, and ticks.
+    const BEFORE: [&str; 14] = ["- ", "* ", "• ", "> ", "# ", "## ", "### ", "=> ", "-> ", "→", "✅", "☑", "✔", "✓"];
     let mut text = unwrapped(text);
     loop {
+        while let Some(rest) = BEFORE.iter().find_map(|mark| text.strip_prefix(mark)) {
+            text = unwrapped(rest);
+        }
+        text = text.trim_end_matches(['✅', '☑', '✔', '✓', '\u{fe0f}']).trim_end();
+        text = text.strip_prefix('【').and_then(|inner| inner.strip_suffix('】')).unwrap_or(text);
         let start = AROUND.iter().find(|prefix| {
             let begin = text.get(..prefix.len());
             begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
@@ -318,18 +340,26 @@ fn leading_letter<'t>(text: &'t str, choices: &Choices) -> Option<(char, &'t str
     let letter = inner.chars().next()?;
     let rest = &inner[letter.len_utf8()..];
     let known = choices.contains_key(&letter) || choices.contains_key(&letter.to_ascii_uppercase());
-    let alone = !rest.chars().next().is_some_and(|next| next.is_ascii_alphanumeric() || next == '\'');
+    let mut next = rest.chars();
+    let alone = match (next.next(), next.next(), next.next()) {
+        // A word, C++, C#.
+        (Some(first), ..) if first.is_ascii_alphanumeric() || "'+#".contains(first) => false,
+        // D-Day, but not `D - Day`.
+        (Some('-'), Some(second), _) => !second.is_alphanumeric(),
+        // A.M.
+        (Some('.'), Some(second), None | Some('.')) if second.is_ascii_uppercase() => false,
+        _ => true,
+    };
     (alone && (known || letter.is_ascii_alphabetic())).then_some((letter, rest))
 }
 
 /// What a piece of text chooses when it begins with a choice, or is the text of one.
 fn content(text: &str, choices: &Choices, place: Place) -> Said {
-    let text = bare(text);
-    let key = normalised(text);
-    let mut same = choices.iter().filter(|(_, option)| normalised(option) == key);
-    if let Some((letter, _)) = same.next() {
-        return if same.next().is_none() { Said::One(*letter) } else { Said::Unclear };
+    let named = option_text(text, choices);
+    if named != Said::Nothing {
+        return named;
     }
+    let text = bare(text);
     let Some((letter, rest)) = leading_letter(text, choices) else { return Said::Nothing };
     let capital = letter.to_ascii_uppercase();
     let after = rest.trim_start_matches([')', ']', '.', ':', '}', '*', '"', '`']).trim();
@@ -348,6 +378,58 @@ fn content(text: &str, choices: &Choices, place: Place) -> Said {
         place != Place::Hinted && is_explained(letter, rest, after, place)
     };
     if accepted { Said::One(capital) } else { Said::Nothing }
+}
+
+/// The option whose text this is: as it stands, without what is put around it, without its article, or with reasons
+/// after it.
+fn option_text(text: &str, choices: &Choices) -> Said {
+    let only = |same: &dyn Fn(&str) -> bool| {
+        let mut found = choices.iter().filter(|(_, option)| same(option));
+        match (found.next(), found.next()) {
+            (Some((letter, _)), None) => Said::One(*letter),
+            (Some(_), Some(_)) => Said::Unclear,
+            (None, _) => Said::Nothing,
+        }
+    };
+    for key in [normalised(text), normalised(bare(text))] {
+        let said = only(&|option| normalised(option) == key);
+        if said != Said::Nothing {
+            return said;
+        }
+    }
+    let key = normalised(text);
+    let said = only(&|option| without_article(&normalised(option)) == without_article(&key));
+    if said != Said::Nothing {
+        return said;
+    }
+    with_reasons(&key, choices)
+}
+
+fn without_article(text: &str) -> &str {
+    ["a ", "an ", "the "].iter().find_map(|article| text.strip_prefix(article)).unwrap_or(text)
+}
+
+/// An option's text at the beginning of a sentence that goes on with reasons, and names no other option.
+fn with_reasons(key: &str, choices: &Choices) -> Said {
+    const PAUSES: [&str; 8] = [", ", "; ", ". ", " because ", " since ", " as ", " (", "，"];
+    // Numbers go on as numbers.
+    let worded = |option: &str| option.chars().filter(|letter| letter.is_alphabetic()).count() > 1;
+    for (letter, option) in choices {
+        let option = normalised(option);
+        let Some(rest) = key.strip_prefix(option.as_str()).filter(|_| worded(&option)) else { continue };
+        if !PAUSES.iter().any(|pause| rest.starts_with(pause)) {
+            continue;
+        }
+        let words: Vec<&str> = rest.split(|letter: char| !letter.is_alphanumeric()).collect();
+        let other = choices.iter().filter(|(other, _)| *other != letter).any(|(other, text)| {
+            let text = normalised(text);
+            worded(&text) && format!(" {} ", words.join(" ")).contains(&format!(" {text} "))
+                || rest.contains(&format!("({})", other.to_ascii_lowercase()))
+        });
+        let doubts = words.iter().any(|word| ["or", "maybe", "perhaps", "either", "possibly"].contains(word));
+        return if other || doubts { Said::Unclear } else { Said::One(*letter) };
+    }
+    Said::Nothing
 }
 
 /// Whether what follows a letter is an explanation of the choice, and not the rest of a sentence that begins with it.
@@ -382,6 +464,14 @@ fn offers_another(after: &str, choices: &Choices) -> bool {
         "以及",
     ];
     let lower = after.to_lowercase();
+    // A row of letters, as in `(A) (B)`.
+    let letter = |token: &str| {
+        let mut inner = token.trim_matches(|letter: char| !letter.is_alphanumeric()).chars();
+        matches!((inner.next(), inner.next()), (Some(letter), None) if choices.contains_key(&letter))
+    };
+    if !after.is_empty() && after.split_whitespace().take(MOST_ANSWERS).all(letter) {
+        return true;
+    }
     let Some(joint) = JOINTS.iter().find(|joint| lower.starts_with(**joint)) else { return false };
     let next = bare(after[joint.len()..].trim_start());
     let next = JOINTS.iter().find_map(|joint| next.strip_prefix(joint)).unwrap_or(next).trim_start();

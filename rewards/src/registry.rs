@@ -10,6 +10,8 @@ use crate::custom::{self, CustomConfig};
 use crate::error::{Result, RewardError};
 use crate::format::FormatRules;
 use crate::grounding::Metric;
+use crate::instructions::Scoring;
+use crate::json_schema::{Schema, Schemas};
 use crate::judge::{Endpoints, Judge, JudgeConfig};
 use crate::language::Strictness;
 use crate::ledger::RewardId;
@@ -18,12 +20,13 @@ use crate::number::Tolerance;
 use crate::plugin::{HttpConfig, Plugin, ProcessConfig};
 use crate::repetition::Limits;
 use crate::reward::{Item, Reward, RewardSpec, Rule};
-use crate::score::PartScore;
+use crate::score::{FailureKind, PartScore};
 use crate::similarity::Measure;
+use crate::tool_calls::ToolRules;
 use crate::truth::answered;
 use crate::{
-    clock, description, extract, format, grounding, json, language, length, multiple_choice, number, repetition,
-    similarity, text, truth,
+    clock, counting, description, extract, format, grounding, instructions, json, language, length, logic, math,
+    multiple_choice, number, repetition, similarity, text, tool_calls, truth,
 };
 
 /// A reward as a config describes it: `[rewards.NAME]` with a `kind` and the options of that kind.
@@ -45,6 +48,10 @@ pub enum RewardConfig {
         #[serde(default)]
         relative_tolerance: f64,
     },
+    /// A mathematical answer of any form, compared by its value.
+    Math {},
+    /// A count as digits or in words; the last stated one.
+    Counting {},
     /// A text after normalisation, or one of a list.
     Text {},
     /// A clock time as `11:35`.
@@ -76,6 +83,25 @@ pub enum RewardConfig {
         #[serde(default)]
         keys: Vec<String>,
     },
+    /// JSON that keeps a schema.
+    JsonSchema {
+        /// The schema; the query's column `json_schema` when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schema: Option<Box<serde_json::Value>>,
+        /// Objects need one of their listed properties, and hold no others.
+        #[serde(default = "yes")]
+        strict: bool,
+    },
+    /// The query's constraints in the manner of IFEval.
+    Instructions {
+        /// How several constraints make one value.
+        #[serde(default)]
+        scoring: Scoring,
+    },
+    /// A solution of the query's puzzle.
+    Logic {},
+    /// Well-formed tool calls, as many as asked for; as a bonus.
+    ToolCalls(ToolRules),
     /// One closed thinking block and an answer; as a gate.
     Format {
         /// The thinking must not be blank.
@@ -136,6 +162,12 @@ impl RewardConfig {
             Self::Truth {} => "truth",
             Self::Number {} => "number",
             Self::Numeric { .. } => "numeric",
+            Self::Math {} => "math",
+            Self::Counting {} => "counting",
+            Self::JsonSchema { .. } => "json_schema",
+            Self::Instructions { .. } => "instructions",
+            Self::Logic {} => "logic",
+            Self::ToolCalls(_) => "tool_calls",
             Self::Text {} => "text",
             Self::Clock {} => "clock",
             Self::Grounding { .. } => "grounding",
@@ -175,6 +207,18 @@ impl RewardConfig {
                 let tolerance = Tolerance { absolute: checked(name, absolute)?, relative: checked(name, relative)? };
                 rule(spec, move |item| answered(item, |truth, text| number::score(truth, text, tolerance)))
             }
+            Self::Math {} => with_truth(math::score),
+            Self::Counting {} => with_truth(counting::score),
+            Self::Logic {} => rule(spec, logic::score),
+            Self::Instructions { scoring } => rule(spec, move |item| instructions::score(item, scoring)),
+            Self::ToolCalls(rules) => {
+                if rules.min_calls > rules.max_calls || !(rules.full_crop > 0.0 && rules.full_crop <= 1.0) {
+                    let fault = "min_calls must not be above max_calls, and full_crop must be in 0..1";
+                    return Err(RewardError::reward(name, fault));
+                }
+                rule(spec, move |item| tool_calls::score(item.query, item.transcript, &rules))
+            }
+            Self::JsonSchema { schema, strict } => json_schema(name, spec, schema.as_deref(), strict)?,
             Self::Text {} => with_truth(text::score),
             Self::Clock {} => with_truth(clock::score),
             Self::Grounding { metric, threshold } => {
@@ -224,6 +268,30 @@ fn rule(spec: RewardSpec, check: impl Fn(&Item<'_>) -> PartScore + Send + Sync +
     Arc::new(Rule::new(spec, check))
 }
 
+/// Checks answers against one schema, or against that of each query.
+fn json_schema(
+    name: &str,
+    spec: RewardSpec,
+    schema: Option<&serde_json::Value>,
+    strict: bool,
+) -> Result<Arc<dyn Reward>> {
+    let own = schema.map(|schema| Schema::new(schema, strict)).transpose();
+    let own = own.map_err(|fault| RewardError::reward(name, format!("schema: {fault}")))?;
+    let schemas = Schemas::default();
+    Ok(rule(spec, move |item| {
+        let schema = match (&own, item.query.columns.get("json_schema")) {
+            (Some(own), _) => Ok(own.clone()),
+            (None, Some(schema)) => schemas.get(schema, strict),
+            (None, None) => Err("the query has no column `json_schema`, and the reward no `schema`".to_owned()),
+        };
+        match (schema, extract::answer(item.transcript)) {
+            (Err(fault), _) => PartScore::failed(FailureKind::GroundTruth, fault),
+            (Ok(_), None) => PartScore::verdict(false, "the thinking is not closed"),
+            (Ok(schema), Some(answer)) => schema.score(answer),
+        }
+    }))
+}
+
 fn checked(name: &str, tolerance: f64) -> Result<f64> {
     if tolerance.is_finite() && tolerance >= 0.0 {
         return Ok(tolerance);
@@ -255,6 +323,12 @@ static RULES: LazyLock<Registry> = LazyLock::new(|| {
         RewardConfig::Exact {},
         RewardConfig::Truth {},
         RewardConfig::Number {},
+        RewardConfig::Math {},
+        RewardConfig::Counting {},
+        RewardConfig::JsonSchema { schema: None, strict: true },
+        RewardConfig::Instructions { scoring: Scoring::Strict },
+        RewardConfig::Logic {},
+        RewardConfig::ToolCalls(ToolRules::default()),
         RewardConfig::Text {},
         RewardConfig::Clock {},
         RewardConfig::Grounding { metric: Metric::MeanIou, threshold: None },

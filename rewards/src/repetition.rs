@@ -42,6 +42,10 @@ const PARAGRAPH_BYTES: usize = 120;
 const PARAGRAPH_SHARE: f64 = 0.4;
 /// So often a template that only counts on may be said.
 const MOST_TEMPLATE: usize = 7;
+/// So often one of a single short word may be.
+const MOST_SHORT_TEMPLATE: usize = 30;
+/// Fewer letters than this are no template.
+const SHORT_TEMPLATE_BYTES: usize = 3;
 
 /// Why a text is repetitive; `None` when it is not.
 pub fn sign(text: &str, limits: Limits) -> Option<String> {
@@ -188,6 +192,8 @@ struct Template {
     /// How often every number stayed, or went on by the same step as before.
     counting: usize,
     bytes: usize,
+    /// Its words are shorter than [`COPY_BYTES`].
+    short: bool,
     numbers: Vec<i64>,
     steps: Vec<i64>,
 }
@@ -199,22 +205,31 @@ fn repeated_units(text: &str) -> Option<String> {
     for unit in units(text) {
         total += unit.len();
         let (key, numbers) = masked(unit);
-        if key.chars().filter(|letter| letter.is_alphabetic()).map(char::len_utf8).sum::<usize>() < COPY_BYTES {
+        let letters: usize = key.chars().filter(|letter| letter.is_alphabetic()).map(char::len_utf8).sum();
+        // Numbers alone may count on; a short word with them is a loop only when it is said very often.
+        if letters < SHORT_TEMPLATE_BYTES {
             continue;
         }
-        templates.entry(key).or_default().note(unit.len(), numbers);
+        templates.entry(key).or_default().note(unit.len(), numbers, letters < COPY_BYTES);
     }
-    let again: usize = templates.values().filter(|template| template.same >= 3).map(|template| template.bytes).sum();
+    let again: usize = templates
+        .values()
+        .filter(|template| template.same >= 3 && !template.short)
+        .map(|template| template.bytes)
+        .sum();
     if again >= COPY_BYTES * 8 && 2 * again >= total {
         return Some(format!("sentences that are said again and again fill {again} of {total} bytes"));
     }
-    let worst = templates.values().max_by_key(|template| template.counting)?;
-    (worst.counting >= MOST_TEMPLATE && 2 * worst.bytes >= total)
+    let counts_on =
+        |template: &&Template| template.counting >= if template.short { MOST_SHORT_TEMPLATE } else { MOST_TEMPLATE };
+    let worst = templates.values().filter(counts_on).max_by_key(|template| template.bytes)?;
+    (2 * worst.bytes >= total)
         .then(|| format!("one template is said {} times, and its numbers only count on", worst.said))
 }
 
 impl Template {
-    fn note(&mut self, bytes: usize, numbers: Vec<i64>) {
+    fn note(&mut self, bytes: usize, numbers: Vec<i64>, short: bool) {
+        self.short = short;
         if self.said > 0 && !numbers.is_empty() && numbers != self.numbers {
             let steps: Vec<i64> =
                 numbers.iter().zip(&self.numbers).map(|(new, old)| new.saturating_sub(*old)).collect();

@@ -11,13 +11,17 @@ use crate::concurrent::all;
 use crate::error::{Result, RewardError};
 use crate::extract;
 use crate::ledger::{Asked, RewardId, Scored};
+use crate::length::{self, Overlong};
+use crate::normalise::Normalise;
 use crate::registry::{Registry, RewardConfig};
 use crate::reward::{Item, Reward, score_all};
 use crate::score::{CORRECT, FailureKind, Outcome, PartScore, Score, WeightedPart};
 
-/// How a score is put together: `weight * correct + extras - penalties`, then gates and clipping.
+/// How a score is put together: `weight * correct + extras - penalties` behind their gates, clipped, less the penalty for
+/// length; the total is always the weighted sum of the parts in the record.
 ///
-/// The `correct` part alone decides pass or fail: a value of 0.5 passes. Skipped parts add nothing and weights are not
+/// An empty reply gets no extra and every penalty in full: silence must not be the way around them. Calls of tools pay
+/// only beside a right answer, and less than one. The `correct` part alone decides pass or fail: a value of 0.5 passes. Skipped parts add nothing and weights are not
 /// renormalised; a part that fails makes the whole score fail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,9 +39,15 @@ pub struct RubricConfig {
     /// Conditions under which parts count at all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateConfig>,
-    /// Least and greatest total.
+    /// Least and greatest sum of the parts, before the penalty for length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<[f64; 2]>,
+    /// A penalty near the length limit, taken off after everything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlong: Option<OverlongConfig>,
+    /// Whether and when rewards are normalised over their group.
+    #[serde(skip_serializing_if = "is_default")]
+    pub normalise: Normalise,
     /// What becomes of a rollout whose score failed.
     pub on_failure: OnFailure,
     /// Short for a penalty of this weight: any letter of another script than the prompt's language. 0 turns it off.
@@ -55,6 +65,8 @@ impl Default for RubricConfig {
             penalties: Vec::new(),
             gates: Vec::new(),
             clip: None,
+            overlong: None,
+            normalise: Normalise::None,
             on_failure: OnFailure::Mask,
             language_penalty: 0.5,
             repetition_penalty: 0.0,
@@ -71,6 +83,30 @@ pub struct PartConfig {
     /// What it counts, above 0.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Least and greatest value, before the weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<[f64; 2]>,
+}
+
+/// The soft penalty for overlong responses of DAPO: none up to `max_tokens - buffer_tokens`, then rising to `weight`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlongConfig {
+    /// Tokens at which the penalty is full; the request's limit when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Over how many tokens before that it rises.
+    pub buffer_tokens: usize,
+    /// The whole penalty.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Only right answers are shaped: wrong ones all get the same.
+    #[serde(default)]
+    pub correct_only: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Parts that add nothing unless a reward reaches a value. Pass or fail is not touched.
@@ -129,6 +165,7 @@ fn failed(kind: FailureKind, message: &str) -> Score {
 struct Part {
     name: String,
     weight: f64,
+    clip: Option<[f64; 2]>,
     reward: Arc<dyn Reward>,
     id: Arc<RewardId>,
 }
@@ -142,6 +179,8 @@ pub struct Rubric {
     parts: Vec<Part>,
     gates: Vec<Gate>,
     clip: Option<[f64; 2]>,
+    overlong: Option<OverlongConfig>,
+    normalise: Normalise,
     on_failure: OnFailure,
 }
 
@@ -151,20 +190,24 @@ impl Rubric {
     /// # Errors
     /// When a reward is not known, a name comes twice, or a number makes no sense.
     pub fn new(config: &RubricConfig, registry: &Registry) -> Result<Self> {
-        let part = |name: &str, reward: &str, weight: f64| {
+        let part = |name: &str, reward: &str, weight: f64, clip: Option<[f64; 2]>| {
             let (found, id) = find(registry, reward)?;
-            Ok(Part { name: name.to_owned(), weight, reward: found, id })
+            Ok(Part { name: name.to_owned(), weight, clip: ordered(name, clip)?, reward: found, id })
         };
-        let mut parts = vec![part(CORRECT, &config.correct, config.weight)?];
+        let mut parts = vec![part(CORRECT, &config.correct, config.weight, None)?];
         for extra in &config.parts {
-            parts.push(part(&extra.reward, &extra.reward, above_zero(&extra.reward, extra.weight)?)?);
+            let weight = above_zero(&extra.reward, extra.weight)?;
+            parts.push(part(&extra.reward, &extra.reward, weight, extra.clip)?);
         }
         for penalty in &config.penalties {
-            parts.push(part(&penalty.reward, &penalty.reward, -above_zero(&penalty.reward, penalty.weight)?)?);
+            let weight = above_zero(&penalty.reward, penalty.weight)?;
+            parts.push(part(&penalty.reward, &penalty.reward, -weight, penalty.clip)?);
         }
         parts.extend(short_penalties(config)?);
         for (at, part) in parts.iter().enumerate() {
-            if parts[..at].iter().any(|other| other.name == part.name) {
+            if parts[..at].iter().any(|other| other.name == part.name)
+                || config.overlong.is_some() && part.name == OVERLONG
+            {
                 return Err(RewardError::Rubric(format!(
                     "`{}` stands twice; leave one out, or set {0}_penalty = 0",
                     part.name
@@ -172,14 +215,27 @@ impl Rubric {
             }
         }
         above_zero(CORRECT, config.weight)?;
-        if config
-            .clip
-            .is_some_and(|[least, greatest]| least.partial_cmp(&greatest).is_none_or(std::cmp::Ordering::is_gt))
-        {
-            return Err(RewardError::Rubric("clip must be [least, greatest]".to_owned()));
+        ordered("the sum", config.clip)?;
+        if config.clip.is_some() && config.normalise == Normalise::NormaliseThenSum {
+            let fault = "clip bounds the sum of the parts, but with normalise_then_sum parts are normalised before it; \
+                         give the parts a clip of their own";
+            return Err(RewardError::Rubric(fault.to_owned()));
         }
-        let gates = config.gates.iter().map(|gate| Self::gate(gate, &parts, registry)).collect::<Result<_>>()?;
-        Ok(Self { parts, gates, clip: config.clip, on_failure: config.on_failure })
+        if let Some(overlong) = &config.overlong {
+            above_zero(OVERLONG, overlong.weight)?;
+        }
+        let mut gates =
+            config.gates.iter().map(|gate| Self::gate(gate, &parts, registry)).collect::<Result<Vec<_>>>()?;
+        gates.extend(tool_gates(&parts)?);
+        let overlong = config.overlong.clone();
+        Ok(Self {
+            parts,
+            gates,
+            clip: config.clip,
+            overlong,
+            normalise: config.normalise,
+            on_failure: config.on_failure,
+        })
     }
 
     fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<Gate> {
@@ -194,6 +250,11 @@ impl Rubric {
     /// What becomes of a rollout whose score failed.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// Whether and when the rewards of a group are normalised, for [`crate::group_rewards`].
+    pub fn normalise(&self) -> Normalise {
+        self.normalise
     }
 
     /// The rewards of the rubric by the names of their parts.
@@ -277,12 +338,12 @@ impl Rubric {
                 secs: Some(*secs),
                 outcome: column[at].outcome.clone(),
             });
-            Scored { asked: parts.chain(outer).collect(), score: self.sum(at, &columns, &gates) }
+            Scored { asked: parts.chain(outer).collect(), score: self.sum(items[at].transcript, at, &columns, &gates) }
         };
         (0..items.len()).map(scored).collect()
     }
 
-    fn sum(&self, at: usize, columns: &[Vec<PartScore>], gates: &[Vec<PartScore>]) -> Score {
+    fn sum(&self, transcript: &Transcript, at: usize, columns: &[Vec<PartScore>], gates: &[Vec<PartScore>]) -> Score {
         let mut parts: Vec<WeightedPart> = self
             .parts
             .iter()
@@ -290,7 +351,7 @@ impl Rubric {
             .map(|(part, column)| WeightedPart {
                 name: part.name.clone(),
                 weight: part.weight,
-                score: column[at].clone(),
+                score: clipped(column[at].clone(), part.clip),
             })
             .collect();
         let mut outer = gates.iter();
@@ -322,6 +383,9 @@ impl Rubric {
                 part.score.evidence = Some(format!("{evidence}; adds nothing: {reason}"));
             }
         }
+        if is_silent(transcript) {
+            self.without_answer(&mut parts);
+        }
         if let Some((name, score)) = broken {
             parts.push(WeightedPart { name: format!("gate {name}"), weight: 0.0, score });
         }
@@ -329,11 +393,36 @@ impl Rubric {
             let score = PartScore::failed(FailureKind::Empty, "no part of the rubric applies");
             parts.push(WeightedPart { name: "rubric".to_owned(), weight: 0.0, score });
         }
-        let mut score = Score::of(parts);
-        if let (Some(total), Some([least, greatest])) = (score.total, self.clip) {
-            score.total = Some(total.clamp(least, greatest));
+        let score = Score::of(parts);
+        let Some(total) = score.total else { return score };
+        // What is put right and taken off afterwards are parts too, so that the total is the sum of the record.
+        let mut parts = score.parts;
+        if let Some(clipped) =
+            self.clip.map(|[least, greatest]| total.clamp(least, greatest)).filter(|sum| *sum != total)
+        {
+            let score = PartScore::value(clipped - total, format!("the sum {total} is clipped to {clipped}"));
+            parts.push(WeightedPart { name: "clip".to_owned(), weight: 1.0, score });
         }
-        score
+        if let Some(rule) = &self.overlong {
+            parts.push(overlong(rule, transcript, score.passed));
+        }
+        Score::of(parts)
+    }
+
+    /// An empty reply: no extra, and every penalty in full.
+    fn without_answer(&self, parts: &mut [WeightedPart]) {
+        for (part, own) in parts.iter_mut().zip(&self.parts).skip(1) {
+            if part.score.outcome.value().is_none() {
+                continue;
+            }
+            if own.weight > 0.0 {
+                part.weight = 0.0;
+                part.score.evidence = Some("adds nothing: there is no answer".to_owned());
+            } else {
+                let whole = own.clip.map_or(own.reward.spec().range.1, |[_, greatest]| greatest);
+                part.score = PartScore::value(whole, "there is no answer: the whole penalty");
+            }
+        }
     }
 }
 
@@ -362,6 +451,63 @@ fn settled(transcript: &Transcript) -> Option<PartScore> {
     }
 }
 
+/// What the penalty for length is called in a record.
+const OVERLONG: &str = "overlong";
+
+fn overlong(rule: &OverlongConfig, transcript: &Transcript, passed: Option<bool>) -> WeightedPart {
+    let score = if rule.correct_only && passed != Some(true) {
+        PartScore::skip("only right answers are shaped by their length")
+    } else if is_silent(transcript) {
+        PartScore::value(1.0, "there is no answer: the whole penalty")
+    } else {
+        length::score(transcript, Overlong { max_tokens: rule.max_tokens, buffer_tokens: rule.buffer_tokens })
+    };
+    WeightedPart { name: OVERLONG.to_owned(), weight: -rule.weight, score }
+}
+
+/// Whether a reply says nothing at all: neither an answer nor thinking that is still open.
+fn is_silent(transcript: &Transcript) -> bool {
+    let said = extract::answer(transcript).unwrap_or_else(|| transcript.reasoning());
+    !said.chars().any(|letter| !letter.is_whitespace() && !letter.is_control() && !extract::is_invisible(letter))
+}
+
+fn clipped(mut score: PartScore, clip: Option<[f64; 2]>) -> PartScore {
+    let (Some(value), Some([least, greatest])) = (score.outcome.value(), clip) else { return score };
+    let kept = value.clamp(least, greatest);
+    if kept != value {
+        score.outcome = Outcome::Value(kept);
+        score.evidence = Some(format!("{}; {value} is clipped to {kept}", score.evidence.unwrap_or_default()));
+    }
+    score
+}
+
+fn ordered(name: &str, clip: Option<[f64; 2]>) -> Result<Option<[f64; 2]>> {
+    match clip {
+        Some([least, greatest]) if !(least.is_finite() && greatest.is_finite() && least <= greatest) => {
+            Err(RewardError::Rubric(format!("the clip of {name} must be [least, greatest]")))
+        }
+        clip => Ok(clip),
+    }
+}
+
+/// Gates before bonuses for tool calls: they must not be worth more than a right answer, nor anything without one.
+fn tool_gates(parts: &[Part]) -> Result<Vec<Gate>> {
+    let Some((correct, extras)) = parts.split_first() else { return Ok(Vec::new()) };
+    let bonuses =
+        extras.iter().filter(|part| part.weight > 0.0 && part.reward.spec().version.starts_with("tool_calls/"));
+    bonuses
+        .map(|part| {
+            if part.weight >= correct.weight {
+                return Err(RewardError::Rubric(format!(
+                    "the bonus `{}` counts {}, and a right answer {}: it must count less",
+                    part.name, part.weight, correct.weight
+                )));
+            }
+            Ok((GateConfig { reward: CORRECT.to_owned(), min: half(), parts: vec![part.name.clone()] }, None))
+        })
+        .collect()
+}
+
 fn above_zero(name: &str, weight: f64) -> Result<f64> {
     if weight.is_finite() && weight > 0.0 {
         return Ok(weight);
@@ -383,147 +529,11 @@ fn short_penalties(config: &RubricConfig) -> Result<Vec<Part>> {
             let id = reward.options();
             let reward = reward.rule(name)?.ok_or_else(|| RewardError::Rubric(format!("`{name}` is no rule")))?;
             let id = Arc::new(RewardId::of(reward.spec(), &id));
-            parts.push(Part { name: name.to_owned(), weight: -above_zero(name, weight)?, reward, id });
+            parts.push(Part { name: name.to_owned(), weight: -above_zero(name, weight)?, clip: None, reward, id });
         }
     }
     Ok(parts)
 }
 
 #[cfg(test)]
-mod tests {
-    use sapo_datasets::synthetic::{self, Style, Task};
-    use serde_json::json;
-
-    use super::*;
-    use crate::reward::tests::{now, query};
-    use crate::reward::{RewardSpec, Rule};
-
-    fn rubric(text: &str) -> Result<Rubric> {
-        let mut registry = Registry::rules();
-        for (name, outcome) in [
-            ("half", Outcome::Value(0.5)),
-            ("none", Outcome::Value(0.0)),
-            ("full", Outcome::Value(1.0)),
-            ("skip", Outcome::Skip("not here".to_owned())),
-            ("broken", Outcome::failed(FailureKind::Timeout, "too late")),
-        ] {
-            let score = PartScore { outcome, extracted: None, evidence: None };
-            registry
-                .insert(name, Arc::new(Rule::new(RewardSpec::rule(name, "test/1"), move |_: &Item<'_>| score.clone())));
-        }
-        Rubric::new(&serde_json::from_str(text).expect("a config"), &registry)
-    }
-
-    fn total(config: &str, answer: &str) -> (Option<f64>, Option<bool>) {
-        let query = query("3 + 2?", json!(5));
-        let score = now(rubric(config).expect("a rubric").score(&query, &Transcript::of_answer("q", answer)));
-        (score.total, score.passed)
-    }
-
-    #[test]
-    fn parts_add_up_and_only_correct_passes() {
-        let base = r#""correct":"number","language_penalty":0"#;
-        let with = |more: &str| format!("{{{base}{more}}}");
-        assert_eq!(total(&with(""), "5"), (Some(1.0), Some(true)));
-        assert_eq!(total(&with(r#","weight":2"#), "5"), (Some(2.0), Some(true)));
-        assert_eq!(total(&with(r#","parts":[{"reward":"half","weight":0.5}]"#), "4"), (Some(0.25), Some(false)));
-        assert_eq!(total(&with(r#","penalties":[{"reward":"full","weight":3}]"#), "5"), (Some(-2.0), Some(true)));
-        assert_eq!(
-            total(&with(r#","penalties":[{"reward":"full","weight":3}],"clip":[-1,1]"#), "5"),
-            (Some(-1.0), Some(true))
-        );
-        assert_eq!(total(&with(r#","parts":[{"reward":"skip"}]"#), "5"), (Some(1.0), Some(true)));
-        assert_eq!(total(&with(r#","parts":[{"reward":"broken"}]"#), "5"), (None, None));
-        assert_eq!(total(r#"{"correct":"skip","language_penalty":0}"#, "5"), (None, None));
-        assert_eq!(total(r#"{"correct":"half","language_penalty":0}"#, "5"), (Some(0.5), Some(true)));
-    }
-
-    #[test]
-    fn gates_close_parts_and_not_the_verdict() {
-        let gated =
-            r#"{"correct":"number","language_penalty":0,"parts":[{"reward":"full"}],"gates":[{"reward":"none"}]}"#;
-        assert_eq!(total(gated, "5"), (Some(1.0), Some(true)));
-        let both = r#"{"correct":"number","language_penalty":0,"parts":[{"reward":"full"}],
-            "gates":[{"reward":"correct","parts":["full"]}]}"#;
-        assert_eq!(total(both, "5"), (Some(2.0), Some(true)));
-        assert_eq!(total(both, "4"), (Some(0.0), Some(false)));
-        let broken = r#"{"correct":"number","language_penalty":0,"gates":[{"reward":"broken"}]}"#;
-        assert_eq!(total(broken, "5"), (None, None));
-    }
-
-    #[test]
-    fn bad_rubrics_are_refused() {
-        for (config, word) in [
-            (r#"{"correct":"magic"}"#, "magic"),
-            (r#"{"penalties":[{"reward":"language"}]}"#, "language_penalty = 0"),
-            (r#"{"parts":[{"reward":"half","weight":-1}]}"#, "above 0"),
-            (r#"{"weight":0}"#, "above 0"),
-            (r#"{"clip":[1,0]}"#, "clip"),
-            (r#"{"gates":[{"reward":"half","parts":["x"]}]}"#, "no part"),
-        ] {
-            let error = rubric(config).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains(word), "{config}: {error}");
-        }
-        assert!(serde_json::from_str::<RubricConfig>(r#"{"corect":"number"}"#).is_err());
-        let waits = RubricConfig { correct: "judge".to_owned(), ..RubricConfig::default() };
-        let score = waits.score(&query("?", json!(5)), &Transcript::of_answer("q", "5"));
-        assert_eq!(score.failure().map(|(_, kind, _)| kind), Some(FailureKind::Config));
-    }
-
-    #[test]
-    fn cut_answers_are_wrong_unless_closed_and_errors_are_failures() {
-        let query = query("3 + 2?", json!(5));
-        let scored = |text: &str, stop| {
-            let transcript = Transcript { stop, ..Transcript::of_answer("q", text) };
-            let config = RubricConfig { correct: "number".to_owned(), ..RubricConfig::default() };
-            let score = config.score(&query, &transcript);
-            (score.total, score.passed)
-        };
-        assert_eq!(scored("5", StopReason::Length), (Some(0.0), Some(false)));
-        assert_eq!(scored("\\boxed{5} and so", StopReason::Length), (Some(1.0), Some(true)));
-        assert_eq!(scored("5", StopReason::Error), (None, None));
-    }
-
-    #[test]
-    fn a_batch_scores_as_its_items_do() {
-        let rubric = rubric(r#"{"correct":"number","repetition_penalty":0.5}"#).unwrap();
-        let query = query("3 + 2?", json!(5));
-        let texts = ["5", "4", "<think>5", "十五", "5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5", ""];
-        let mut transcripts: Vec<Transcript> = texts.iter().map(|text| Transcript::of_answer("q", *text)).collect();
-        transcripts[1].stop = StopReason::Length;
-        transcripts[2].stop = StopReason::Error;
-        let items: Vec<Item<'_>> = transcripts.iter().map(|transcript| Item { query: &query, transcript }).collect();
-        let batch = now(rubric.score_batch(&items));
-        let single: Vec<Score> = transcripts.iter().map(|transcript| now(rubric.score(&query, transcript))).collect();
-        assert_eq!(batch, single);
-        let totals: Vec<Option<f64>> = batch.iter().map(|score| score.total).collect();
-        assert_eq!(totals, [Some(1.0), Some(0.0), None, Some(-0.5), Some(-0.5), Some(0.0)]);
-        assert!(now(rubric.score_batch(&[])).is_empty());
-    }
-
-    #[test]
-    fn every_demonstration_of_a_reasoning_task_scores_one() {
-        for task in Task::REASONING {
-            for index in 0..60 {
-                for style in [Style::Careful, Style::Hasty] {
-                    let shown = synthetic::demonstration(task, 11, index, style);
-                    let transcript =
-                        Transcript { thinking_open: true, ..Transcript::of_answer(&shown.query.id, &shown.response) };
-                    let score = RubricConfig::default().score(&shown.query, &transcript);
-                    assert_eq!((score.total, score.passed), (Some(1.0), Some(true)), "{}: {}", task, shown.response);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn gold_of_another_query_does_not_pass_and_failures_are_no_zeros() {
-        let query = synthetic::query(Task::Arith, sapo_datasets::Split::Train, 1, 0);
-        let shown = |text: &str| Transcript { thinking_open: true, ..Transcript::of_answer(&query.id, text) };
-        assert_eq!(RubricConfig::default().score(&query, &shown("</think>-1")).passed, Some(false));
-        assert_eq!(RubricConfig::default().score(&query, &shown("unclosed 5")).total, Some(0.0));
-        let failed = Transcript { stop: StopReason::Error, ..shown("</think>1") };
-        let score = RubricConfig::default().score(&query, &failed);
-        assert_eq!((score.total, score.passed), (None, None));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use crate::number::Tolerance;
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
 use crate::verify::verify;
-use crate::{clock, description, grounding, multiple_choice, number, text};
+use crate::{clock, counting, description, grounding, instructions, logic, math, multiple_choice, number, text};
 
 /// The answer of an item and its ground truth, handed to `check`; what has no answer is wrong, what has no truth fails.
 pub(crate) fn answered(item: &Item<'_>, check: impl Fn(&Value, &str) -> PartScore) -> PartScore {
@@ -39,6 +39,10 @@ pub(crate) fn score(item: &Item<'_>) -> PartScore {
         }
         (Some("multiple_choice"), _) => multiple_choice::score(truth, choices, answer),
         (None, _) if choices.is_some() => multiple_choice::score(truth, choices, answer),
+        (Some("math"), _) => math::score(truth, answer),
+        (Some("counting"), _) => counting::score(truth, answer),
+        (Some("logic"), _) => logic::score(item),
+        (Some("instructions"), _) => instructions::score(item, instructions::Scoring::Strict),
         (Some("text"), _) | (None, Value::String(_) | Value::Array(_)) => text::score(truth, answer),
         (Some(other), _) => PartScore::failed(
             FailureKind::GroundTruth,

@@ -68,7 +68,9 @@ fn connectives(language: &str) -> &'static [&'static str] {
             &["donc", "alors", "parce", "puisque", "mais", "ensuite", "cependant", "aussi", "avec", "voici", "ainsi"]
         }
         "de" => &["weil", "deshalb", "aber", "dann", "denn", "daher", "jedoch", "nicht", "und", "oder", "nämlich"],
-        "es" => &["porque", "entonces", "pero", "también", "aunque", "luego", "además", "ahora", "según", "así"],
+        "es" => {
+            &["porque", "entonces", "pero", "también", "aunque", "luego", "además", "ahora", "según", "así", "tanto"]
+        }
         "it" => &["perché", "quindi", "allora", "però", "dunque", "anche", "oppure", "poiché", "adesso"],
         "pt" => &["porque", "então", "portanto", "mas", "também", "porém", "agora", "assim", "não"],
         "nl" => &["omdat", "daarom", "maar", "dus", "echter", "niet", "vervolgens"],
@@ -302,6 +304,22 @@ const ENGLISH: &[&str] = &[
     "about",
     "behind",
     "while",
+    "i",
+    "me",
+    "am",
+    "him",
+    "see",
+    "look",
+    "three",
+    "four",
+    "five",
+    "very",
+    "out",
+    "up",
+    "under",
+    "could",
+    "may",
+    "just",
 ];
 
 const FRENCH: &[&str] = &[

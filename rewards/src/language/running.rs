@@ -43,6 +43,9 @@ fn without_code(text: &str) -> String {
             text = without(&text, open, close);
         }
     }
+    if text.contains('\'') {
+        text = without_single_quotes(&text);
+    }
     if text.contains(QUOTES.map(|(open, _)| open)) {
         text = without_quotes(&text);
     }
@@ -94,6 +97,40 @@ fn without_quotes(text: &str) -> String {
             Some(length) => {
                 kept.push('\u{fffc}');
                 at += length + 2;
+            }
+            None => {
+                kept.push(letters[at]);
+                at += 1;
+            }
+        }
+    }
+    kept
+}
+
+/// Without what stands between single straight quotes, which are told from apostrophes by what is around them.
+fn without_single_quotes(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let letters: Vec<char> = text.chars().collect();
+    let word = |at: usize| letters.get(at).is_some_and(|letter| letter.is_alphanumeric());
+    let mut kept = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < letters.len() {
+        let opens = letters[at] == '\''
+            && (at == 0 || !word(at - 1))
+            && letters.get(at + 1).is_some_and(|c| !c.is_whitespace());
+        let end = if opens {
+            let window = at + 1..letters.len().min(at + 1 + LONGEST);
+            window
+                .clone()
+                .find(|end| letters[*end] == '\'' && !word(end + 1))
+                .filter(|end| !letters[at..*end].contains(&'\n'))
+        } else {
+            None
+        };
+        match end {
+            Some(end) => {
+                kept.push('\u{fffc}');
+                at = end + 1;
             }
             None => {
                 kept.push(letters[at]);

@@ -110,7 +110,7 @@ impl Evaluator<'_> {
 
     /// The cost of one transcendental function at this precision.
     fn charge(&mut self) -> Result<(), Failure> {
-        self.fuel.spend(if self.reals.bits() > 512 { 120 } else { 25 })
+        self.fuel.spend(if self.reals.bits() > 512 { 1_500 } else { 250 })
     }
 
     fn power(&mut self, base: &Expr, exponent: &Expr) -> Result<Number, Failure> {

@@ -17,7 +17,7 @@ fn pattern(source: &str) -> Regex {
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)(?:\b(?:final\s+)?(?:answer|result)\b\**(?:\s*\([^)\n]{0,40}\))?(?:\s+(?:to|for|of|in)\s[^.\n:=]{1,60}?)?",
-        r"\s*\**\s*(?:(?:is|are|was|equals|=)(?:\b|\s)|:|\u{ff1a})\**[:\u{ff1a}]?|",
+        r"\s*\**\s*(?:(?:is|are|was|equals|(?:would|should|must|will|has\s+to)\s+be|=)(?:\b|\s)|:|\u{ff1a})\**[:\u{ff1a}]?|",
         r"(?:\u{7b54}\u{6848}|\u{7ed3}\u{679c}|\u{7b54})\**\s*(?:\u{662f}|\u{4e3a}|\u{7b49}\u{4e8e}|[:\u{ff1a}])\**[:\u{ff1a}]?|####)[ \t]*"
     ))
 });
@@ -219,8 +219,15 @@ fn whole(text: &str) -> Option<String> {
         .split_whitespace()
         .filter(|word| word.len() > 1 && word.chars().all(|c| c.is_alphabetic() || matches!(c, '.' | ',')))
         .count();
-    if count <= 4 {
-        return nonempty(line);
+    if let Some(number) = chinese_count(line) {
+        return number;
+    }
+    let named = STATES.find(line).is_some_and(|states| {
+        let before = &line[..states.start()];
+        !before.contains(|letter: char| letter.is_ascii_digit() || "\\$".contains(letter))
+    });
+    if count <= 4 && !named {
+        return nonempty(line.trim_start_matches('=').trim_start());
     }
     if let Some(span) = only_span(line) {
         return span;
@@ -228,12 +235,28 @@ fn whole(text: &str) -> Option<String> {
     let found = STATES.find_iter(line).last()?;
     let loaded = line[..found.start()]
         .split_whitespace()
-        .any(|word| matches!(word.to_lowercase().as_str(), "not" | "never" | "if"));
+        .any(|word| matches!(word.to_lowercase().as_str(), "not" | "never" | "if" | "doubt" | "unlikely" | "cannot"));
     if loaded {
         None
     } else {
         clean(&line[found.end()..]).filter(|rest| !rest.split_whitespace().any(words::is_loaded))
     }
+}
+
+/// The only number of a sentence in Chinese, as in `共有12个。`; `Some(None)` when the sentence denies it.
+fn chinese_count(line: &str) -> Option<Option<String>> {
+    let han = |letter: char| ('\u{4e00}'..='\u{9fff}').contains(&letter);
+    let line = line.trim_end_matches(['。', '！', '.']);
+    let number = line.find(|letter: char| letter.is_ascii_digit())?;
+    let end = line[number..]
+        .find(|letter: char| !(letter.is_ascii_digit() || letter == '.'))
+        .map_or(line.len(), |at| number + at);
+    let plain =
+        |side: &str| side.chars().all(|letter| han(letter) || letter.is_whitespace() || "，：、“”".contains(letter));
+    if !line.contains(han) || !plain(&line[..number]) || !plain(&line[end..]) {
+        return None;
+    }
+    Some(if words::is_loaded(line) { None } else { nonempty(&line[number..end]) })
 }
 
 /// The only `$...$` of a line; `Some(None)` when the line negates it.

@@ -186,7 +186,10 @@ impl Lexer {
         let after_number = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}')));
         let called = self.chars[self.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.peek(0).is_some_and(|c| c == '^' || c == '_');
-        if self.text && (run.chars().count() > 1 || !run.is_ascii()) {
+        let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
+        if half_day {
+            self.push(Token::Word(run.to_owned()));
+        } else if self.text && (run.chars().count() > 1 || !run.is_ascii()) {
             match names::text_name(run).filter(|_| called) {
                 Some(token) => self.push(token),
                 None => self.push(Token::Word(run.to_owned())),
@@ -437,7 +440,12 @@ impl Lexer {
         }
         let inner = self.braced()?;
         let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
-        if let (true, [letter]) = (name == "mathrm" && !operand, inner.trim().chars().collect::<Vec<_>>().as_slice()) {
+        // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
+        if name == "mathrm"
+            && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && letter.is_alphabetic()
+            && (!operand || matches!(letter, 'i' | 'e'))
+        {
             self.push(names::letter(*letter));
             return Ok(());
         }

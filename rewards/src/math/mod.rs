@@ -2,7 +2,7 @@
 //!
 //! An answer goes through one alphabet (`symbols`), tokens (`lexer`, `merge`), a tree (`parser`, `operand`) and a typed
 //! value (`value`); values of a type are compared by the rule of the type (`compare`, `region`, `inequality`), numbers
-//! exactly or to a thousand bits and expressions in variables modulo primes or at points (`scalar`). Everything is pure and
+//! exactly or to hundreds of bits and expressions in variables modulo primes or at points (`scalar`). Everything is pure and
 //! bounded: length, depth, parts, and a number of arithmetic steps that no clock measures.
 
 mod choice;
@@ -36,6 +36,9 @@ use choice::Choice;
 use lexer::{Lexeme, Token};
 use scalar::Session;
 use value::Value;
+
+use crate::score::{FailureKind, PartScore};
+use crate::text::accepted;
 
 /// Longer answers are not read, in bytes.
 const MAX_ANSWER_BYTES: usize = 4_096;
@@ -86,6 +89,12 @@ pub struct Comparison {
     pub evidence: String,
 }
 
+/// Reads the longest whole number at the start of some words: its digits, and how many words it took.
+pub(crate) fn number_in_words(words: &[String]) -> Option<(String, usize)> {
+    let (value, used) = words::read_number(words)?;
+    value.is_int().then(|| (value.numerator().to_string(), used))
+}
+
 /// Compares a prediction with the gold answer. Pure, deterministic, bounded; never panics.
 pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
     let extracted = match form {
@@ -101,6 +110,31 @@ pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
     }
     let (verdict, evidence) = compare_answers(gold, &answer);
     Comparison { verdict, extracted: Some(answer), evidence }
+}
+
+/// 1 when the answer of a reply without its thinking is equivalent to the truth, or to one of a list of texts.
+pub fn score(truth: &serde_json::Value, text: &str) -> PartScore {
+    let golds = match accepted(truth) {
+        Ok(golds) => golds,
+        Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
+    };
+    if let Some(long) = golds.iter().find(|gold| gold.len() > MAX_ANSWER_BYTES) {
+        let fault = format!("the ground truth `{}` is longer than {MAX_ANSWER_BYTES} bytes", shortened(long));
+        return PartScore::failed(FailureKind::GroundTruth, fault);
+    }
+    let found = golds.iter().map(|gold| equivalent(gold, text, Form::Response));
+    // The best verdict, the first of equals.
+    let best = found.reduce(
+        |best, next| if next.verdict == Verdict::Equal && best.verdict != Verdict::Equal { next } else { best },
+    );
+    let Some(best) = best else {
+        return PartScore::failed(FailureKind::GroundTruth, "the ground truth is an empty list");
+    };
+    let score = PartScore::verdict(best.verdict == Verdict::Equal, best.evidence);
+    match best.extracted {
+        Some(extracted) => score.extracted(shortened(&extracted)),
+        None => score,
+    }
 }
 
 /// An answer as text and as tokens.
@@ -203,8 +237,9 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
     let mut doubt = None;
     let mut texts = false;
     let mut verdict = Verdict::Different;
+    // Both readings share the work that a comparison may do.
+    let mut session = Session::new();
     for letter_units in [true, false] {
-        let mut session = Session::new();
         let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
         texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
         let found = match (&a, &b) {

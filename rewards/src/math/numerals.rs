@@ -274,9 +274,6 @@ pub(super) fn radix(lexer: &Lexer) -> Option<(Token, usize)> {
         return None;
     }
     let digits: String = digits.to_uppercase().chars().filter(|c| *c != ' ').collect();
-    if base == 10 {
-        return Some((Token::Number(decimal(&digits, "", None), true), end));
-    }
     let digits = digits.trim_start_matches('0').to_owned();
     Some((Token::Radix { digits, base }, end))
 }

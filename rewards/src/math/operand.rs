@@ -37,6 +37,12 @@ impl Parser<'_> {
 
     /// The argument of a command: a group in braces, or one operand.
     pub(super) fn argument(&mut self) -> Parsed<Expr> {
+        // A number without braces is the whole argument: in `\log_2 \frac{1}{8}` the base is 2, and not a mixed number.
+        if let Some(Token::Number(value, _)) = self.peek() {
+            let value = value.clone();
+            self.at += 1;
+            return Ok(Expr::Number(value));
+        }
         self.enter()?;
         let inner = self.atom();
         self.depth -= 1;

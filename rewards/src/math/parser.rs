@@ -185,6 +185,12 @@ impl Parser<'_> {
             relations.push(*relation);
             self.at += 1;
             terms.push(self.operand()?);
+            // "12 is not the answer", "12 is wrong".
+            if let Some(Expr::Text(text)) = terms.last()
+                && text.split_whitespace().any(words::is_loaded)
+            {
+                return Err("words change the meaning of a number");
+            }
         }
         if let Some(modulus) = self.modulus()? {
             let last = terms.pop().ok_or("a modulus stands alone")?;
@@ -229,6 +235,7 @@ impl Parser<'_> {
             self.at += 1;
         }
         if label.is_empty() {
+            self.at += usize::from(self.names_a_point());
             let expr = self.expression(0)?;
             return self.with_unit(expr);
         }
@@ -250,6 +257,57 @@ impl Parser<'_> {
             }
             _ => self.with_unit(expr),
         }
+    }
+
+    /// Whether a capital letter stands right before coordinates, as in `A(3, 4)`; C and P before two numbers count.
+    fn names_a_point(&self) -> bool {
+        let capital = matches!(self.peek(), Some(Token::Letter(letter))
+            if letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase() && !matches!(letter.as_str(), "C" | "P"));
+        if !capital || self.token(self.at + 1) != Some(&Token::Symbol('(')) || self.is_spaced(self.at + 1) {
+            return false;
+        }
+        let mut depth = 0_usize;
+        for at in self.at + 1.. {
+            match self.token(at) {
+                None => return false,
+                Some(Token::Symbol('(' | '[' | '{')) => depth += 1,
+                Some(Token::Symbol(')' | ']' | '}')) if depth <= 1 => return false,
+                Some(Token::Symbol(')' | ']' | '}')) => depth -= 1,
+                Some(Token::Symbol(',')) if depth == 1 => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
+    /// A quotient of units, as `\frac{\text{km}}{\text{h}}`: what stands above and below, and how many tokens that takes.
+    fn unit_quotient(&self) -> Option<(Vec<String>, Vec<String>, usize)> {
+        if !self.is_command("frac") {
+            return None;
+        }
+        let mut at = self.at + 1;
+        let mut sides = [Vec::new(), Vec::new()];
+        for side in &mut sides {
+            if self.token(at) != Some(&Token::Symbol('{')) {
+                return None;
+            }
+            at += 1;
+            loop {
+                match self.token(at)? {
+                    Token::Word(word) => side.push(word.clone()),
+                    Token::Letter(letter) if units::is_single_letter(letter) => side.push(letter.clone()),
+                    Token::Symbol('}') => break,
+                    _ => return None,
+                }
+                at += 1;
+            }
+            at += 1;
+        }
+        let [above, below] = sides;
+        let units = |side: &[String]| {
+            !side.is_empty() && side.iter().all(|word| units::is_unit(word) || units::is_single_letter(word))
+        };
+        (units(&above) && units(&below)).then_some((above, below, at - self.at))
     }
 
     fn ends_operand(&self) -> bool {
@@ -295,6 +353,13 @@ impl Parser<'_> {
                     let exponent = self.unit_exponent()?.unwrap_or(1);
                     unit.multiply(&letter, exponent * sign);
                     sign = 1;
+                }
+                Some(Token::Command(_)) if self.at == start && self.unit_quotient().is_some() => {
+                    if let Some((above, below, used)) = self.unit_quotient() {
+                        above.iter().for_each(|word| unit.multiply(word, 1));
+                        below.iter().for_each(|word| unit.multiply(word, -1));
+                        self.at += used;
+                    }
                 }
                 Some(Token::Currency(name)) if self.at == start => {
                     self.at += 1;
@@ -397,6 +462,7 @@ impl Parser<'_> {
             Token::Symbol('(') if matches!(self.token(self.at + 1), Some(Token::Command(name)) if name == "mod") => {
                 return None;
             }
+            Token::Command(_) if self.unit_quotient().is_some() => return None,
             Token::Command(name) => match name.as_str() {
                 "over" => Infix::Over,
                 "choose" => Infix::Choose,
@@ -423,6 +489,7 @@ impl Parser<'_> {
             Some(Token::Constant(_) | Token::Function(_) | Token::Begin(_)) => true,
             Some(Token::Symbol('(' | '{')) => true,
             Some(Token::Symbol('|')) => self.bars == 0 && !self.in_set,
+            Some(Token::Command(_)) if self.unit_quotient().is_some() => false,
             Some(Token::Command(name)) => matches!(
                 name.as_str(),
                 "frac"

@@ -80,11 +80,25 @@ const LOADED: &[&str] = &[
     "before",
     "after",
     "until",
+    "nicht",
+    "kein",
+    "keine",
+    "pas",
+    "nunca",
+    "jamais",
+    "oder",
+    "entre",
+    "zwischen",
 ];
 
 /// Whether a word may not be skipped beside a number.
 pub(super) fn is_loaded(word: &str) -> bool {
-    LOADED.contains(&word.to_lowercase().as_str())
+    /// The same in Chinese, whose words are not set apart.
+    const PARTS: [&str; 16] = [
+        "不", "非", "没", "或", "约", "未", "除了", "错", "大于", "小于", "超过", "至少", "至多", "左右", "之间",
+        "以上",
+    ];
+    LOADED.contains(&word.to_lowercase().as_str()) || !word.is_ascii() && PARTS.iter().any(|part| word.contains(part))
 }
 
 /// Short words of running text that a run of letters is read as, rather than as a product of variables.

@@ -9,6 +9,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
 use sapo_policies::{Group, Model};
+use sapo_rewards::group_rewards;
 use sapo_rollouts::seed_of;
 use serde_json::{Value, json};
 
@@ -134,7 +135,7 @@ pub fn step(
     if refused.is_some() {
         return Ok(outcome(batch, metrics, &[], config, refused));
     }
-    let trained = select(&batch, config, place.seed, &name, &mut metrics);
+    let trained = select(&batch, config, judging, place.seed, &name, &mut metrics);
     describe(&batch, &mut metrics);
     reward_metrics::record(&batch, &judging.rubrics, &mut metrics);
 
@@ -187,11 +188,21 @@ fn outcome(
 }
 
 /// Advantages of every group, and which groups are trained on.
-fn select(batch: &[Answered], config: &RlConfig, seed: u64, place: &str, metrics: &mut Metrics) -> Vec<Trained> {
+///
+/// Where the rubric normalises, what it makes of the group's scores takes the place of their totals.
+fn select(
+    batch: &[Answered],
+    config: &RlConfig,
+    judging: &Judging,
+    seed: u64,
+    place: &str,
+    metrics: &mut Metrics,
+) -> Vec<Trained> {
     let (mut no_signal, mut too_easy) = (0, 0);
     let mut groups = Vec::new();
     for (index, one) in batch.iter().enumerate() {
-        let mut rewards: Vec<Option<f64>> = one.answers.iter().map(|answer| answer.score.total).collect();
+        let scores: Vec<_> = one.answers.iter().map(|answer| &answer.score).collect();
+        let mut rewards = group_rewards(&scores, judging.rubrics.of(&one.query).normalise());
         if config.shuffle_rewards {
             rewards.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_of(seed, place, &one.query.id, usize::MAX)));
         }

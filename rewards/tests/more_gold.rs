@@ -1,0 +1,33 @@
+//! The project's own rows beside the gold sets: families of answers, hard negatives, and hostile ones.
+
+use sapo_rewards::bench::{BenchReport, GoldKind, bench};
+use serde_json::Value;
+
+fn report(kind: GoldKind) -> BenchReport {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/rewards");
+    let text = std::fs::read_to_string(format!("{folder}/{}_more.jsonl", kind.name())).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    bench(kind, &rows).unwrap()
+}
+
+#[test]
+fn the_figures_are_reached_on_more_rows() {
+    for (kind, least_rows, least) in [
+        (GoldKind::MathEquivalence, 900, 0.99),
+        (GoldKind::MultipleChoice, 300, 0.99),
+        (GoldKind::Grounding, 100, 1.0),
+        (GoldKind::Repetition, 150, 0.98),
+        (GoldKind::LanguageMixing, 250, 0.98),
+    ] {
+        let report = report(kind);
+        assert!(report.rows >= least_rows && report.accuracy >= least, "{}: {report:?}", kind.name());
+    }
+}
+
+#[test]
+fn no_wrong_answer_of_mathematics_or_grounding_is_accepted() {
+    for kind in [GoldKind::MathEquivalence, GoldKind::Grounding] {
+        let report = report(kind);
+        assert_eq!(report.false_accepts, 0, "{}: {report:?}", kind.name());
+    }
+}
