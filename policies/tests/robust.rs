@@ -275,16 +275,14 @@ proptest! {
         settings[key.get(&names)] = value;
         settings[second.get(&names)] = other;
         let picture = RgbImage::new(50, 40);
-        if let Ok(images) = ImageProcessor::from_json(&settings, "settings") {
-            if let Ok(input) = images.process(&picture) {
-                prop_assert_eq!(input.pixels.len(), input.patches() * 3 * images.temporal_patch_size * images.patch_size.pow(2));
-            }
+        let images = ImageProcessor::from_json(&settings, "settings");
+        if let Ok((images, input)) = images.and_then(|images| Ok((images.clone(), images.process(&picture)?))) {
+            prop_assert_eq!(input.pixels.len(), input.patches() * 3 * images.temporal_patch_size * images.patch_size.pow(2));
         }
-        if let Ok(videos) = VideoProcessor::from_json(&settings, "settings") {
-            let clip = sapo_policies::processor::Clip::of_frames(vec![picture; 3], Some(5.0)).expect("a clip");
-            if let Ok(video) = videos.process(&clip) {
-                prop_assert_eq!(video.input.grid[0], video.timestamps.len());
-            }
+        let clip = sapo_policies::processor::Clip::of_frames(vec![picture; 3], Some(5.0)).expect("a clip");
+        let videos = VideoProcessor::from_json(&settings, "settings");
+        if let Ok(video) = videos.and_then(|videos| videos.process(&clip)) {
+            prop_assert_eq!(video.input.grid[0], video.timestamps.len());
         }
     }
 
