@@ -39,6 +39,8 @@ pub struct Case {
     pub activation_abs: f32,
     /// Largest difference of a gradient, in parts of its largest number.
     pub gradient_rel: f32,
+    /// What stands beside the tensors, in `NAME.json`; null without it.
+    pub(crate) described: Value,
     file: String,
     tensors: BTreeMap<String, Golden>,
 }
@@ -147,12 +149,13 @@ impl Case {
             tensors.insert(name.to_owned(), Golden { shape: view.shape().to_vec(), numbers });
         }
         let beside = path.with_extension("json");
-        let tolerance = if beside.is_file() { tolerance(&beside)? } else { Value::Null };
-        let limit = |key: &str, usual: f32| tolerance[key].as_f64().map_or(usual, |limit| limit as f32);
+        let described = if beside.is_file() { description(&beside)? } else { Value::Null };
+        let limit = |key: &str, usual: f32| described["tolerance"][key].as_f64().map_or(usual, |limit| limit as f32);
         Ok(Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             activation_abs: limit("activation_abs", ACTIVATION_ABS),
             gradient_rel: limit("gradient_rel", GRADIENT_REL),
+            described,
             file,
             tensors,
         })
@@ -291,10 +294,7 @@ impl Case {
     }
 }
 
-/// The key `tolerance` of a case's JSON file.
-fn tolerance(path: &Path) -> Result<Value> {
+fn description(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(|source| PolicyError::io(path, source))?;
-    let mut case: Value = serde_json::from_str(&text)
-        .map_err(|error| PolicyError::file(path.display().to_string(), error.to_string()))?;
-    Ok(case["tolerance"].take())
+    serde_json::from_str(&text).map_err(|error| PolicyError::file(path.display().to_string(), error.to_string()))
 }

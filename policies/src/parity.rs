@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::positions::positions;
 use crate::trace::Trace;
 
-pub use self::processor::check_processor;
+pub use self::processor::{check_processor, check_prompt};
 
 /// Tensors of a case that go into the model, and say which tokens are a response.
 const INPUTS: [&str; 7] = [

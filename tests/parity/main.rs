@@ -46,6 +46,7 @@ fn every_tensor_has_a_line() {
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
     let line = |parts: [&str; 3]| text.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(line(["padded", "input_ids", "exact"]) && line(["video", "text", "exact"]), "{text}");
     assert!(line(["padded", "grad.model.language_model.layers.0.mlp.experts.down_proj", "rel 1e-3"]), "{text}");
     assert!(line(["greedy", "image.greedy_ids", "exact"]), "{text}");
     assert!(line(["6 cases", "tensors", "0 out of tolerance"]), "{text}");

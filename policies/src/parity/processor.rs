@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{Difference, Parity, Tolerance};
+use crate::config::Config;
 use crate::error::{PolicyError, Result};
 use crate::golden::Case;
 use crate::input::PictureInput;
@@ -43,6 +44,36 @@ pub fn check_processor(processor: &Processor, file: &Path) -> Result<Vec<Parity>
     Err(fields.wrong(
         "is no golden case: neither chat texts (`rendered`, `tokenized`), nor sizes (`image`, `video`), nor frames (`sampled_indices`, `sampling_table`)",
     ))
+}
+
+/// Compares what stands beside a model's case with what the processor makes of it: the text of its messages, and where
+/// there is no video (whose rate is not told) the token ids of that text with its pictures' placeholders.
+///
+/// # Errors
+/// When the case does not fit the model.
+pub fn check_prompt(processor: &Processor, config: &Config, case: &Case) -> Result<Vec<Difference>> {
+    let (messages, texts) = (&case.described["messages"], &case.described["text"]);
+    let (Some(first), Some(texts)) = (messages.get(0), texts.as_array()) else { return Ok(Vec::new()) };
+    let conversations = if first.is_array() { messages.as_array().cloned() } else { Some(vec![messages.clone()]) };
+    let mut found = parity(&case.name);
+    let ours = |conversation: &Value| processor.template().render_with(conversation, &Map::new());
+    let rendered: Result<Vec<String>> = conversations.iter().flatten().map(ours).collect();
+    let golden: Vec<&str> = texts.iter().filter_map(Value::as_str).collect();
+    found.text("text", rendered.map(|all| all.join("\0")), &golden.join("\0"));
+    let rows = case.rows(config)?;
+    if !rows.videos.contains(&true) && golden.len() == rows.inputs.len() {
+        let (mut ours, mut expected) = (Vec::new(), Vec::new());
+        for (text, input) in golden.iter().zip(&rows.inputs) {
+            let mut spans = input.spans().iter();
+            for id in processor.tokenizer().encode(text)? {
+                let times = if id == config.image_token_id { spans.next().map_or(1, |span| span.len) } else { 1 };
+                ours.extend(std::iter::repeat_n(i64::from(id), times));
+            }
+            expected.extend(input.ids().iter().map(|id| i64::from(*id)));
+        }
+        found.ints("input_ids", &ours, &expected);
+    }
+    Ok(found.differences)
 }
 
 /// The fields of a JSON object that nothing was compared with yet.

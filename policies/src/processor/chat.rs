@@ -1,21 +1,22 @@
 //! Chat texts: the checkpoint's own template, rendered by minijinja as Python's Jinja would.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value as Jinja, ValueKind};
+use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::json::tojson;
+use super::json::{printable, tojson};
 use crate::error::{PolicyError, Result};
 
 /// What a template may do: steps, and 64 bytes of text for a step. Far beyond any real conversation, and a bound on
 /// time and memory for a hostile one.
 const FUEL: u64 = 4_000_000;
 /// Bytes of a template at most.
-const MOST_SOURCE: usize = 1 << 20;
-/// Stack of the thread that renders: a template can put lists into lists, as deep as the fuel lasts.
-const STACK: usize = 1 << 29;
+const MOST_SOURCE: usize = 1 << 17;
+/// Stack of the thread that reads and renders: a template can put lists into lists, as deep as the fuel lasts, and
+/// expressions into expressions, as deep as its length allows. Only what is used of it takes memory.
+const STACK: usize = 1 << 30;
 const NAME: &str = "chat";
 
 /// One message, in the shape that chat templates read.
@@ -59,18 +60,16 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(|error| PolicyError::file(file, error.to_string()))?);
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(|out, state, value| match value.kind() {
-            // As Python prints them.
-            ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-            ValueKind::None => Ok(out.write_str("None")?),
-            _ => minijinja::escape_formatter(out, state, value),
+        environment.set_formatter(|out, state, value| {
+            printable(value)?;
+            minijinja::escape_formatter(out, state, value)
         });
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment
-            .add_template_owned(NAME, without_marks(source))
+        let source = without_marks(source);
+        on_own_stack(|| environment.add_template_owned(NAME, source).map_err(|error| error.to_string()))?
             .map_err(|error| PolicyError::file(file, format!("the chat template cannot be read: {error}")))?;
         Ok(Self { environment })
     }
@@ -104,15 +103,22 @@ impl ChatTemplate {
             given.extend(options.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         let render = || self.environment.get_template(NAME)?.render(Jinja::from(Serde(&given)));
-        let rendered = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render);
-            thread.map(|thread| thread.join())
-        });
-        match rendered {
-            Ok(Ok(text)) => text.map_err(|error| PolicyError::input(format!("the chat template failed: {error:#}"))),
-            Ok(Err(_)) => Err(PolicyError::input("the chat template failed: its engine has a fault")),
-            Err(source) => Err(PolicyError::input(format!("no thread to render the chat template: {source}"))),
-        }
+        // An error holds the template's values, so that it must not leave that stack.
+        on_own_stack(|| render().map_err(|error: Error| format!("{error:#}")))?
+            .map_err(|error| PolicyError::input(format!("the chat template failed: {error}")))
+    }
+}
+
+/// Runs what goes as deep as a template does, on a stack that is large enough for the deepest.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let ended = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        thread.map(|thread| thread.join())
+    });
+    match ended {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(PolicyError::input("the chat template failed: it finds a fault in its engine")),
+        Err(error) => Err(PolicyError::input(format!("no thread for the chat template: {error}"))),
     }
 }
 

@@ -10,6 +10,31 @@ const MOST_BYTES: usize = 1 << 24;
 /// Blanks of one indentation at most.
 const MOST_INDENT: usize = 16;
 
+/// Values in a list or object that is printed as it is.
+const MOST_VALUES: usize = 1 << 18;
+
+/// Refuses to print lists and objects that are too deep, or that are short only because they share their parts.
+pub(super) fn printable(value: &Value) -> Result<(), Error> {
+    let mut left = MOST_VALUES;
+    count(value, 0, &mut left)
+}
+
+fn count(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
+    let too_large = || failed("a list is too deep or too large to be printed");
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
+        return Ok(());
+    }
+    if depth > MOST_DEPTH {
+        return Err(too_large());
+    }
+    for item in value.try_iter()? {
+        *left = left.checked_sub(1).ok_or_else(too_large)?;
+        let item = if value.kind() == ValueKind::Map { value.get_item(&item)? } else { item };
+        count(&item, depth + 1, left)?;
+    }
+    Ok(())
+}
+
 /// How JSON is laid out.
 struct Layout {
     indent: Option<usize>,

@@ -1,5 +1,8 @@
 //! Text to token ids and back, and the training of a small byte-level BPE with Qwen3-VL's special tokens.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -38,6 +41,25 @@ const ADDED: [(&str, bool); 20] = [
     ("</think>", false),
 ];
 
+/// Decoders of the format.
+const DECODERS: [&str; 10] = [
+    "BPEDecoder",
+    "ByteLevel",
+    "WordPiece",
+    "Metaspace",
+    "CTC",
+    "Sequence",
+    "Replace",
+    "Fuse",
+    "Strip",
+    "ByteFallback",
+];
+
+fn known_decoder(decoder: &Value) -> bool {
+    let known = decoder["type"].as_str().is_some_and(|kind| DECODERS.contains(&kind));
+    decoder.is_null() || (known && decoder["decoders"].as_array().is_none_or(|all| all.iter().all(known_decoder)))
+}
+
 /// A checkpoint's tokenizer.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -50,8 +72,16 @@ impl Tokenizer {
     /// # Errors
     /// When it is none.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self> {
-        let inner = Inner::from_bytes(bytes).map_err(|error| PolicyError::file(file, error.to_string()))?;
-        Ok(Self { inner })
+        let wrong = |reason: String| PolicyError::file(file, reason);
+        let json: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        // What the reader of the format takes for granted.
+        if !known_decoder(&json["decoder"]) {
+            return Err(wrong(format!("has no decoder that is known; one of {} is wanted", DECODERS.join(", "))));
+        }
+        match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
+            Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))? }),
+            Err(_) => Err(wrong("is no tokenizer that can be read".to_owned())),
+        }
     }
 
     /// Token ids of a text; special tokens written in it are recognised.

@@ -6,7 +6,7 @@ use crate::device;
 use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_policies::golden::{Case, case_files};
-use sapo_policies::parity::{Difference, Parity, Tolerance, check, check_processor};
+use sapo_policies::parity::{Difference, Parity, Tolerance, check, check_processor, check_prompt};
 use sapo_policies::processor::Processor;
 use sapo_policies::{Config, Policy};
 use serde_json::json;
@@ -49,8 +49,16 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
     }
     if !files.model.is_empty() {
         let policy = Policy::load(&arguments.model, &device::open("cpu")?)?;
+        // A folder with weights alone has no texts to compare.
+        let with_texts = arguments.model.join("tokenizer.json").is_file();
+        let processor = with_texts.then(|| Processor::from_dir(&arguments.model, &policy.config)).transpose()?;
         for file in &files.model {
-            add(check(&policy, &Case::open(file)?)?)?;
+            let case = Case::open(file)?;
+            let mut parity = check(&policy, &case)?;
+            if let Some(processor) = &processor {
+                parity.differences.splice(0..0, check_prompt(processor, &policy.config, &case)?);
+            }
+            add(parity)?;
         }
     }
     let differences = || all.iter().flat_map(|parity| parity.differences.iter().map(move |one| (&parity.case, one)));
