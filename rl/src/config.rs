@@ -355,7 +355,6 @@ fn yes() -> bool {
     true
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
 fn is_true(value: &bool) -> bool {
     *value
 }

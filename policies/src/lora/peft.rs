@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::targets::{Module, by_pattern, choose, no_adapter_beside};
+use super::targets::{ByPattern, Module, choose, no_adapter_beside};
 use super::{Adapter, LoraConfig, Targets, attach, map_name, shapes};
 use crate::error::{PolicyError, Result};
 use crate::log_prob::floats;
@@ -26,13 +26,14 @@ pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Keys that change nothing here, whatever they say.
-const NEUTRAL: [&str; 15] = [
+const NEUTRAL: [&str; 16] = [
     "arrow_config",
     "auto_mapping",
     "base_model_name_or_path",
     "corda_config",
     "eva_config",
     "inference_mode",
+    "layers_pattern",
     "loftq_config",
     "lora_dropout",
     "megatron_core",
@@ -89,11 +90,13 @@ impl Policy {
         let file = path.display().to_string();
         let bytes = std::fs::read(&path).map_err(|source| PolicyError::io(&path, source))?;
         let mut stored = read_tensors(&bytes, &file)?;
+        let ranks = ByPattern::new(&adapter.rank_pattern).map_err(wrong)?;
+        let alphas = ByPattern::new(&adapter.alpha_pattern).map_err(wrong)?;
         // All is checked before the policy is touched.
         let mut ready = BTreeMap::new();
         for module in modules.iter().filter(|module| module.takes_adapter && chosen.contains(&module.name)) {
-            let rank = by_pattern(&adapter.rank_pattern, &module.name).map_err(wrong)?.unwrap_or(lora.rank);
-            let alpha = by_pattern(&adapter.alpha_pattern, &module.name).map_err(wrong)?.unwrap_or(lora.alpha);
+            let rank = ranks.of(&module.name).map_err(wrong)?.unwrap_or(lora.rank);
+            let alpha = alphas.of(&module.name).map_err(wrong)?.unwrap_or(lora.alpha);
             let scale = LoraConfig::scale(rank, alpha, lora.rslora);
             ready.insert(module.name.clone(), (rank, scale, take(module, rank, &mut stored, &file)?));
         }
@@ -258,8 +261,6 @@ impl Adapter {
             let harmless = match key {
                 _ if own.contains(&key) || NEUTRAL.contains(&key) => true,
                 "bias" => value.is_null() || value == "none",
-                // It restricts only what another key chooses.
-                "layers_pattern" => off(&json["layers_to_transform"]),
                 "init_lora_weights" => {
                     value.is_boolean() || value.is_null() || value.as_str().is_some_and(|it| PLAIN_STARTS.contains(&it))
                 }

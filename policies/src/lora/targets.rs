@@ -83,14 +83,26 @@ fn ends_in(path: &str, end: &str) -> bool {
     path.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-/// The first of some patterns that the end of a path matches, as PEFT looks up ranks and alphas.
-pub(super) fn by_pattern<T: Copy>(patterns: &[(String, T)], path: &str) -> Result<Option<T>, String> {
-    for (pattern, value) in patterns {
-        if asked(&whole(&format!(r"(?:.*\.)?(?:{pattern})"))?, path)? {
-            return Ok(Some(*value));
-        }
+/// Values by patterns that the end of a path must match, as PEFT looks up ranks and alphas.
+pub(super) struct ByPattern<T> {
+    patterns: Vec<(Regex, T)>,
+}
+
+impl<T: Copy> ByPattern<T> {
+    pub(super) fn new(patterns: &[(String, T)]) -> Result<Self, String> {
+        let ready = |(pattern, value): &(String, T)| Ok((whole(&format!(r"(?:.*\.)?(?:{pattern})"))?, *value));
+        Ok(Self { patterns: patterns.iter().map(ready).collect::<Result<_, String>>()? })
     }
-    Ok(None)
+
+    /// The value of the first pattern that matches.
+    pub(super) fn of(&self, path: &str) -> Result<Option<T>, String> {
+        for (pattern, value) in &self.patterns {
+            if asked(pattern, path)? {
+                return Ok(Some(*value));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// All named parts of a model, those that hold others too.
@@ -243,10 +255,12 @@ mod tests {
     #[test]
     fn ranks_are_looked_up_from_the_end() {
         let patterns = [("q_proj".to_owned(), 2), (r"b\..*".to_owned(), 3), ("^model.b.fc1".to_owned(), 4)];
-        assert_eq!(by_pattern(&patterns, "model.a.0.q_proj").unwrap(), Some(2));
-        assert_eq!(by_pattern(&patterns, "model.b.proj").unwrap(), Some(3));
-        assert_eq!(by_pattern(&patterns[2..], "model.b.fc1").unwrap(), Some(4));
-        assert_eq!(by_pattern(&patterns, "model.a.norm").unwrap(), None);
+        let of = |patterns, path| ByPattern::new(patterns).unwrap().of(path).unwrap();
+        assert_eq!(of(&patterns, "model.a.0.q_proj"), Some(2));
+        assert_eq!(of(&patterns, "model.b.proj"), Some(3));
+        assert_eq!(of(&patterns[2..], "model.b.fc1"), Some(4));
+        assert_eq!(of(&patterns, "model.a.norm"), None);
+        assert!(ByPattern::new(&[("(".to_owned(), 1)]).is_err());
     }
 
     #[test]
