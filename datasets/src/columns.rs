@@ -14,6 +14,8 @@ pub struct Columns {
     pub answer_key: Option<String>,
     /// The column with the pictures; else the first of `images`, `image`.
     pub image_key: Option<String>,
+    /// The column with the videos; else the first of `videos`, `video`.
+    pub video_key: Option<String>,
 }
 
 /// The usual names of the column with the question.
@@ -22,6 +24,8 @@ pub(crate) const PROMPT_NAMES: [&str; 3] = ["prompt", "problem", "question"];
 pub(crate) const ANSWER_NAMES: [&str; 3] = ["ground_truth", "answer", "solution"];
 /// The usual names of the column with the pictures.
 pub(crate) const IMAGE_NAMES: [&str; 2] = ["images", "image"];
+/// The usual names of the column with the videos.
+pub(crate) const VIDEO_NAMES: [&str; 2] = ["videos", "video"];
 
 impl Columns {
     /// The prompt column among `present`.
@@ -54,6 +58,14 @@ impl Columns {
     /// When `image_key` names a column that is not there.
     pub fn images(&self, place: &str, present: &[&str]) -> Result<Option<String>> {
         find(self.image_key.as_deref(), &IMAGE_NAMES, "image_key", place, present)
+    }
+
+    /// The video column among `present`, if there is one.
+    ///
+    /// # Errors
+    /// When `video_key` names a column that is not there.
+    pub fn videos(&self, place: &str, present: &[&str]) -> Result<Option<String>> {
+        find(self.video_key.as_deref(), &VIDEO_NAMES, "video_key", place, present)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod source;
 pub mod split;
 pub mod synthetic;
 pub mod transcript;
+pub mod video;
 
 pub use columns::Columns;
 pub use corpus::Corpus;
@@ -27,3 +28,4 @@ pub use source::{OpenOptions, Source, open, open_with};
 pub use split::Split;
 pub use synthetic::{Language, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};
+pub use video::Video;

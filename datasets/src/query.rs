@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::picture::Picture;
+use crate::video::Video;
 
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,8 @@ pub struct Query {
     pub messages: Vec<Message>,
     /// Still pictures, in the order in which [`Part::Image`] names them.
     pub images: Vec<Picture>,
+    /// Videos, in the order in which [`Part::Video`] names them.
+    pub videos: Vec<Video>,
     /// What a verifier compares with: a string, number, object or list, as the reward documents.
     pub ground_truth: Option<Value>,
     /// The rubric to score with, when it is not that of the phase.

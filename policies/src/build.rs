@@ -48,7 +48,7 @@ impl Policy {
             config.image_token_id,
             config.video_token_id,
         ];
-        Ok(Self { config, vision, text, banned, device: device.clone() })
+        Ok(Self { config, vision, text, banned, device: device.clone(), adapter: None })
     }
 }
 
@@ -81,7 +81,7 @@ impl Builder<'_> {
     fn linear(&mut self, name: &str, outputs: usize, inputs: usize, bias: bool) -> Result<Linear> {
         let weight = self.param(format!("{name}.weight"), &[outputs, inputs])?;
         let bias = if bias { Some(self.param(format!("{name}.bias"), &[outputs])?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight, bias, lora: None })
     }
 
     fn layer_norm(&mut self, name: &str, width: usize) -> Result<LayerNorm> {
@@ -106,7 +106,7 @@ impl Builder<'_> {
         let deepstack = (0..config.deepstack_indexes.len())
             .map(|index| self.merger(&format!("model.visual.deepstack_merger_list.{index}"), true))
             .collect::<Result<_>>()?;
-        let patch_embed = Linear { weight, bias: Some(bias) };
+        let patch_embed = Linear { weight, bias: Some(bias), lora: None };
         Ok(VisionTower { patch_embed, position_table: table, blocks, merger, deepstack, config })
     }
 

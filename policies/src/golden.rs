@@ -1,6 +1,8 @@
 //! Golden cases: inputs, and what the reference implementation made of them, in one safetensors file each.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
-use crate::input::{ImageSpan, PictureInput, PolicyInput};
+use crate::input::{PictureInput, PolicyInput};
 
 /// Largest difference of activations, logits and log-probs where a case says nothing else.
 pub const ACTIVATION_ABS: f32 = 2e-4;
@@ -50,22 +52,68 @@ pub struct CaseRows {
     pub columns: Vec<Vec<usize>>,
     /// Columns of a row with its padding.
     pub padded: usize,
+    /// For each picture of all rows, in order, whether it is a video.
+    pub videos: Vec<bool>,
 }
 
-/// The case files of a folder, by name: all that end in `.safetensors`.
+/// The files of a folder of golden cases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaseFiles {
+    /// Cases of a model: all `NAME.safetensors` but those below.
+    pub model: Vec<PathBuf>,
+    /// Cases of a processor: `NAME.safetensors` with nothing but pixels and grids, and every `NAME.json` that stands not
+    /// beside a case of a model.
+    pub processor: Vec<PathBuf>,
+}
+
+impl CaseFiles {
+    /// Whether there is no case.
+    pub fn is_empty(&self) -> bool {
+        self.model.is_empty() && self.processor.is_empty()
+    }
+}
+
+/// Names of tensors that a processor makes, behind the name of their picture or alone.
+const PIXELS: [&str; 4] = ["pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw"];
+/// Bytes of a safetensors header at most.
+const MOST_HEADER: u64 = 1 << 26;
+
+/// The case files of a folder, by name.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn case_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// When the folder or a file cannot be read.
+pub fn case_files(folder: &Path) -> Result<CaseFiles> {
+    let (mut found, mut tables) = (CaseFiles::default(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(|source| PolicyError::io(folder, source))? {
         let path = entry.map_err(|source| PolicyError::io(folder, source))?.path();
-        if path.extension().is_some_and(|ending| ending == "safetensors") {
-            files.push(path);
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("safetensors") if is_of_pixels(&path)? => found.processor.push(path),
+            Some("safetensors") => found.model.push(path),
+            Some("json") => tables.push(path),
+            _ => {}
         }
     }
-    files.sort();
-    Ok(files)
+    let described = |table: &PathBuf| found.model.iter().any(|model| *table == model.with_extension("json"));
+    found.processor.extend(tables.into_iter().filter(|table| !described(table)));
+    found.processor.sort();
+    found.model.sort();
+    Ok(found)
+}
+
+/// Whether a safetensors file holds pixels and grids alone, by its header.
+fn is_of_pixels(path: &Path) -> Result<bool> {
+    let io = |source| PolicyError::io(path, source);
+    let mut file = File::open(path).map_err(io)?;
+    let mut length = [0; 8];
+    if file.read_exact(&mut length).is_err() {
+        return Ok(false);
+    }
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length).min(MOST_HEADER)).read_to_end(&mut header).map_err(io)?;
+    let Ok(Value::Object(header)) = serde_json::from_slice(&header) else { return Ok(false) };
+    let mut names = header.keys().filter(|name| *name != "__metadata__").peekable();
+    let of_pixels = |name: &String| PIXELS.contains(&name.rsplit('.').next().unwrap_or(name));
+    Ok(names.peek().is_some() && names.all(of_pixels))
 }
 
 impl Case {
@@ -183,7 +231,13 @@ impl Case {
         if ids.iter().any(|id| usize::try_from(*id).map_or(true, |id| id >= config.text.vocab_size)) {
             return Err(self.wrong("input_ids", "holds a token beyond the model's vocabulary"));
         }
-        let mut pictures = self.pictures(config)?.into_iter();
+        let mut stills = self.pictures("pixel_values", "image_grid_thw", config)?.into_iter();
+        let mut moving = self.pictures("pixel_values_videos", "video_grid_thw", config)?.into_iter();
+        let mut videos = Vec::new();
+        let mut next = |video: bool| {
+            videos.push(video);
+            if video { moving.next() } else { stills.next() }
+        };
         let (mut inputs, mut columns) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for row in 0..rows {
             let real: Vec<usize> = (0..padded).filter(|column| attended[row * padded + column] != 0).collect();
@@ -191,22 +245,19 @@ impl Case {
                 return Err(self.wrong("attention_mask", "has a row without a token"));
             }
             let ids = real.iter().map(|column| ids[row * padded + column] as u32).collect();
-            inputs.push(self.typed(ids, config, &mut pictures)?);
+            inputs.push(self.typed(ids, config, &mut next)?);
             columns.push(real);
         }
-        if pictures.next().is_some() {
+        if stills.next().is_some() || moving.next().is_some() {
             return Err(self.wrong("input_ids", "has no placeholders for the last picture"));
         }
-        Ok(CaseRows { inputs, columns, padded })
+        Ok(CaseRows { inputs, columns, padded, videos })
     }
 
-    fn pictures(&self, config: &Config) -> Result<Vec<PictureInput>> {
-        let (pixels, grids) = match (self.has("pixel_values"), self.has("pixel_values_videos")) {
-            (false, false) => return Ok(Vec::new()),
-            (true, false) => ("pixel_values", "image_grid_thw"),
-            (false, true) => ("pixel_values_videos", "video_grid_thw"),
-            (true, true) => return Err(self.wrong("pixel_values", "stands beside videos; a case has one of them")),
-        };
+    fn pictures(&self, pixels: &str, grids: &str, config: &Config) -> Result<Vec<PictureInput>> {
+        if !self.has(pixels) {
+            return Ok(Vec::new());
+        }
         let (mut rest, merge) = (self.floats(pixels)?, config.vision.spatial_merge_size);
         let mut pictures = Vec::new();
         for grid in self.ints(grids)?.chunks(3) {
@@ -229,39 +280,14 @@ impl Case {
         if rest.is_empty() { Ok(pictures) } else { Err(self.wrong(pixels, "has more numbers than the grids say")) }
     }
 
-    /// Runs of placeholder tokens become spans; a video's picture has one run per slot.
+    /// Runs of placeholder tokens become spans; a video has one run per slot.
     fn typed(
         &self,
         ids: Vec<u32>,
         config: &Config,
-        pictures: &mut impl Iterator<Item = PictureInput>,
+        next: &mut dyn FnMut(bool) -> Option<PictureInput>,
     ) -> Result<PolicyInput> {
-        let placeholder = |id: u32| id == config.image_token_id || id == config.video_token_id;
-        let merge = config.vision.spatial_merge_size;
-        let mut input = PolicyInput { ids, spans: Vec::new(), pictures: Vec::new() };
-        let (mut slots_left, mut at) = (0, 0);
-        while at < input.ids.len() {
-            if !placeholder(input.ids[at]) {
-                at += 1;
-                continue;
-            }
-            if slots_left == 0 {
-                let picture = pictures.next();
-                let picture = picture.ok_or_else(|| self.wrong("input_ids", "has placeholders without a picture"))?;
-                slots_left = picture.grid[0];
-                input.pictures.push(picture);
-            }
-            let picture = input.pictures.len() - 1;
-            let [slots, height, width] = input.pictures[picture].grid;
-            let len = height * width / (merge * merge);
-            if !input.ids.get(at..at + len).is_some_and(|run| run.iter().all(|id| placeholder(*id))) {
-                return Err(self.wrong("input_ids", format!("has fewer than {len} placeholders for a picture")));
-            }
-            input.spans.push(ImageSpan { start: at, len, picture, slot: slots - slots_left });
-            slots_left -= 1;
-            at += len;
-        }
-        if slots_left == 0 { Ok(input) } else { Err(self.wrong("input_ids", "has no placeholders for all frames")) }
+        PolicyInput::placed(ids, config, next).map_err(|reason| self.wrong("input_ids", reason))
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::Config;
+use crate::error::{PolicyError, Result};
+
 /// The patches of one picture or video, ready for the vision tower.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PictureInput {
@@ -36,13 +39,96 @@ pub struct ImageSpan {
     pub slot: usize,
 }
 
-/// One prompt. Spans, grids and pixels agree by construction: only the processor makes it.
+/// One prompt. With pictures only the processor makes it, or a golden case that was checked: nobody else can, so that
+/// spans, grids and pixels always agree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyInput {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) spans: Vec<ImageSpan>,
+    pub(crate) pictures: Vec<PictureInput>,
+}
+
+impl PolicyInput {
+    /// A prompt of text alone: ids without a placeholder.
+    pub fn of_text(ids: Vec<u32>) -> Self {
+        Self { ids, spans: Vec::new(), pictures: Vec::new() }
+    }
+
+    /// A prompt whose pictures stand where their placeholders are, one run of them for each temporal slot.
+    ///
+    /// # Errors
+    /// When placeholders and pictures do not agree, in kind, number or size.
+    pub fn with_pictures(ids: Vec<u32>, pictures: Vec<PictureInput>, config: &Config) -> Result<Self> {
+        let mut left = pictures.into_iter();
+        let input = Self::placed(ids, config, &mut |_| left.next()).map_err(PolicyError::input)?;
+        match left.next() {
+            Some(_) => Err(PolicyError::input("there are more pictures than placeholders")),
+            None => Ok(input),
+        }
+    }
+
+    /// The same; `next` gives the next picture, or the next video when it is asked with `true`. Says what is wrong.
+    pub(crate) fn placed(
+        ids: Vec<u32>,
+        config: &Config,
+        next: &mut dyn FnMut(bool) -> Option<PictureInput>,
+    ) -> std::result::Result<Self, String> {
+        let merge = config.vision.spatial_merge_size;
+        let mut input = Self::of_text(ids);
+        // Slots that are left of the picture being placed, and its placeholder.
+        let (mut slots_left, mut mark, mut at) = (0, 0, 0);
+        while at < input.ids.len() {
+            let id = input.ids[at];
+            let video = id == config.video_token_id;
+            if !video && id != config.image_token_id {
+                at += 1;
+                continue;
+            }
+            if slots_left == 0 {
+                let picture = next(video).ok_or("has placeholders without a picture")?;
+                if picture.pixels.len() != picture.patches() * config.vision.patch_inputs() {
+                    return Err(format!(
+                        "a picture of {:?} patches has {} numbers",
+                        picture.grid,
+                        picture.pixels.len()
+                    ));
+                }
+                (slots_left, mark) = (picture.grid[0], id);
+                input.pictures.push(picture);
+            }
+            let picture = input.pictures.len() - 1;
+            let [slots, height, width] = input.pictures[picture].grid;
+            let len = height * width / (merge * merge);
+            if len == 0 || slots_left == 0 {
+                return Err(format!("a picture of {:?} patches has no token", input.pictures[picture].grid));
+            }
+            if !input.ids.get(at..at + len).is_some_and(|run| run.iter().all(|id| *id == mark)) {
+                return Err(format!("has fewer than {len} placeholders for a picture"));
+            }
+            input.spans.push(ImageSpan { start: at, len, picture, slot: slots - slots_left });
+            slots_left -= 1;
+            at += len;
+        }
+        if slots_left == 0 { Ok(input) } else { Err("has no placeholders for all frames".to_owned()) }
+    }
+
+    /// Puts text behind it: ids without a placeholder.
+    pub fn push_text(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+    }
+
     /// Token ids, placeholders expanded.
-    pub ids: Vec<u32>,
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// Where pictures stand, in order; every placeholder token is in exactly one span.
-    pub spans: Vec<ImageSpan>,
-    /// The pictures, in order of appearance.
-    pub pictures: Vec<PictureInput>,
+    pub fn spans(&self) -> &[ImageSpan] {
+        &self.spans
+    }
+
+    /// The pictures and videos, in order of appearance.
+    pub fn pictures(&self) -> &[PictureInput] {
+        &self.pictures
+    }
 }

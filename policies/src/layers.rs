@@ -4,7 +4,8 @@
 
 use burn::tensor::Tensor;
 
-use crate::param::{Param, holds};
+use crate::lora::Lora;
+use crate::param::{Param, Parameters, holds};
 
 /// A linear map; the weight is stored `[outputs, inputs]`.
 #[derive(Clone, Debug)]
@@ -13,15 +14,43 @@ pub struct Linear {
     pub weight: Param,
     /// Bias `[1, o]`.
     pub bias: Option<Param>,
+    /// What is learned beside the weight, if the policy has an adapter here.
+    pub lora: Option<Lora>,
 }
-holds!(Linear { weight, bias });
+
+impl Parameters for Linear {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        self.weight.visit(visit);
+        self.bias.visit(visit);
+        self.lora.visit(visit);
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        self.weight.visit_mut(visit);
+        self.bias.visit_mut(visit);
+        self.lora.visit_mut(visit);
+    }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        visit(self);
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Self)) {
+        visit(self);
+    }
+}
 
 impl Linear {
     /// `x_ti` to `[t, o]`.
     pub fn forward(&self, x_ti: Tensor<2>) -> Tensor<2> {
+        let beside_to = self.lora.as_ref().and_then(|lora| lora.beside(&x_ti));
         let y_to = self.weight.product(x_ti);
-        match &self.bias {
+        let y_to = match &self.bias {
             Some(bias) => y_to + bias.wide(),
+            None => y_to,
+        };
+        match beside_to {
+            Some(beside_to) => y_to + beside_to,
             None => y_to,
         }
     }

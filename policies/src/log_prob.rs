@@ -72,6 +72,19 @@ impl Policy {
         temperature: f64,
         loss: &mut dyn FnMut(Range<usize>, Tensor<1>) -> Tensor<1>,
     ) -> (ParamGradients, Vec<f32>) {
+        self.log_prob_gradients_beside(hidden_md, targets, temperature, loss, None)
+    }
+
+    /// The same of a loss on log-probs plus one that depends on the forward pass in another way, such as
+    /// [`crate::moe::balance_loss`].
+    pub fn log_prob_gradients_beside(
+        &self,
+        hidden_md: Tensor<2>,
+        targets: &[u32],
+        temperature: f64,
+        loss: &mut dyn FnMut(Range<usize>, Tensor<1>) -> Tensor<1>,
+        beside: Option<Tensor<1>>,
+    ) -> (ParamGradients, Vec<f32>) {
         let plain_md = hidden_md.clone().inner();
         let head = self.text.head().value.clone();
         let mut hidden_gradients = Vec::new();
@@ -93,9 +106,17 @@ impl Policy {
             }
         }
         let seed_md = Tensor::cat(hidden_gradients, 0).autodiff();
-        let mut gradients = self.gradients(&mut (hidden_md * seed_md).sum().backward());
+        let mut through = (hidden_md * seed_md).sum();
+        if let Some(beside) = beside {
+            through = through + beside;
+        }
+        // A batch may touch nothing that trains below the head, as text does when only the vision tower trains.
+        let mut gradients = match through.is_tracked() {
+            true => self.gradients(&mut through.backward()),
+            false => self.trained().iter().map(|_| None).collect(),
+        };
         let head_name = &self.text.head().name;
-        let index = self.parameters().iter().position(|param| param.name == *head_name);
+        let index = self.trained().iter().position(|param| param.name == *head_name);
         if let (Some(index), Some(gradient)) = (index, head_gradient) {
             gradients[index] = Some(match gradients[index].take() {
                 Some(sum) => sum + gradient,

@@ -2,6 +2,14 @@
 
 use burn::tensor::{DType, Tensor};
 
+use crate::layers::Linear;
+
+/// What the names of an adapter's parameters begin with in files; the name of the adapted map follows.
+pub(crate) const ADAPTER_PREFIX: &str = "base_model.model.";
+
+/// Numbers of a matrix that are widened at once in a product.
+const WIDENED: usize = 1 << 22;
+
 /// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
 /// (a vector is one row).
 #[derive(Clone, Debug)]
@@ -17,16 +25,16 @@ pub struct Param {
 }
 
 impl Param {
+    /// Whether it belongs to a low-rank adapter, and not to the model's own checkpoint files.
+    pub fn is_adapter(&self) -> bool {
+        self.name.starts_with(ADAPTER_PREFIX)
+    }
+
     /// The value as it computes, in f32: one that is kept in another format is widened, for this use alone.
     pub fn wide(&self) -> Tensor<2> {
         wide(self.value.clone())
     }
-}
 
-/// Numbers of a matrix that are widened at once in a product.
-const WIDENED: usize = 1 << 22;
-
-impl Param {
     /// `x_ti` times the transpose of this `[o, i]` matrix, `[t, o]`. One that is kept in another format than f32 is
     /// widened some rows at a time, so that there is never an f32 copy of the whole.
     pub fn product(&self, x_ti: Tensor<2>) -> Tensor<2> {
@@ -63,6 +71,10 @@ pub trait Parameters {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param));
     /// The same, to change them.
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param));
+    /// Calls `visit` with every linear map, always in the same order.
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear));
+    /// The same, to change them.
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear));
 }
 
 impl Parameters for Param {
@@ -73,6 +85,10 @@ impl Parameters for Param {
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         visit(self);
     }
+
+    fn visit_linears<'a>(&'a self, _: &mut dyn FnMut(&'a Linear)) {}
+
+    fn visit_linears_mut<'a>(&'a mut self, _: &mut dyn FnMut(&'a mut Linear)) {}
 }
 
 impl<P: Parameters> Parameters for Vec<P> {
@@ -83,6 +99,14 @@ impl<P: Parameters> Parameters for Vec<P> {
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         self.iter_mut().for_each(|part| part.visit_mut(visit));
     }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        self.iter().for_each(|part| part.visit_linears(visit));
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        self.iter_mut().for_each(|part| part.visit_linears_mut(visit));
+    }
 }
 
 impl<P: Parameters> Parameters for Option<P> {
@@ -92,6 +116,14 @@ impl<P: Parameters> Parameters for Option<P> {
 
     fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
         self.iter_mut().for_each(|part| part.visit_mut(visit));
+    }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        self.iter().for_each(|part| part.visit_linears(visit));
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        self.iter_mut().for_each(|part| part.visit_linears_mut(visit));
     }
 }
 
@@ -105,6 +137,14 @@ macro_rules! holds {
 
             fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut $crate::param::Param)) {
                 $( $crate::param::Parameters::visit_mut(&mut self.$field, visit); )+
+            }
+
+            fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a $crate::layers::Linear)) {
+                $( $crate::param::Parameters::visit_linears(&self.$field, visit); )+
+            }
+
+            fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut $crate::layers::Linear)) {
+                $( $crate::param::Parameters::visit_linears_mut(&mut self.$field, visit); )+
             }
         }
     };

@@ -1,6 +1,8 @@
-//! A policy against a golden case: every tensor of the case is compared, or named as not compared.
+//! A policy and its processor against golden cases: everything in a case is compared, or named as not compared.
 //!
 //! Nothing is banned here: the reference gives every token a log-prob.
+
+mod processor;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -13,6 +15,8 @@ use crate::param::Param;
 use crate::policy::Policy;
 use crate::positions::positions;
 use crate::trace::Trace;
+
+pub use self::processor::check_processor;
 
 /// Tensors of a case that go into the model, and say which tokens are a response.
 const INPUTS: [&str; 7] = [
@@ -47,6 +51,8 @@ pub struct Difference {
     pub rel: f32,
     /// How much may be.
     pub tolerance: Tolerance,
+    /// Where it differs, for texts and numbers that must be the same; else empty.
+    pub note: String,
 }
 
 /// What came of a case.
@@ -61,6 +67,15 @@ pub struct Parity {
 }
 
 impl Difference {
+    /// Compares equally many numbers.
+    fn of(tensor: &str, ours: &[f32], golden: &[f32], tolerance: Tolerance) -> Self {
+        let number = |value: f32| if value.is_finite() { value } else { f32::MAX };
+        let abs = ours.iter().zip(golden).map(|(a, b)| number((a - b).abs())).fold(0.0, f32::max);
+        let scale = golden.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let rel = if abs == 0.0 { 0.0 } else { number(abs / scale) };
+        Self { tensor: tensor.to_owned(), abs, rel, tolerance, note: String::new() }
+    }
+
     /// The difference in parts of what may be: above 1 is out.
     pub fn share(&self) -> f32 {
         match self.tolerance {
@@ -126,11 +141,7 @@ impl Checking<'_> {
             let reason = format!("has {} numbers to compare, but the model gives {}", golden.len(), ours.len());
             return Err(self.case.wrong(tensor, reason));
         }
-        let number = |value: f32| if value.is_finite() { value } else { f32::MAX };
-        let abs = ours.iter().zip(golden).map(|(a, b)| number((a - b).abs())).fold(0.0, f32::max);
-        let scale = golden.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        let rel = if abs == 0.0 { 0.0 } else { number(abs / scale) };
-        self.differences.push(Difference { tensor: tensor.to_owned(), abs, rel, tolerance });
+        self.differences.push(Difference::of(tensor, ours, golden, tolerance));
         Ok(())
     }
 
@@ -167,11 +178,18 @@ impl Checking<'_> {
         let hidden = self.policy.forward(&batch, &mut trace);
         let mut ours = trace.into_tensors();
         ours.insert("logits".to_owned(), self.policy.logits(hidden));
-        for (name, tensor) in ours.into_iter().filter(|(name, _)| self.case.has(name)) {
-            let golden = self.case.floats(&name)?;
-            let of_pictures = name.starts_with("vision") || name.starts_with("deepstack");
-            let golden = if of_pictures { golden.to_vec() } else { self.real(&name, golden, &rows)? };
-            self.compare(&name, &floats(tensor), &golden, Tolerance::Absolute(self.case.activation_abs))?;
+        let tolerance = Tolerance::Absolute(self.case.activation_abs);
+        for (name, tensor) in ours {
+            if name.starts_with("vision") || name.starts_with("deepstack") {
+                for (name, ours) in by_kind(&name, &floats(tensor), &rows, &batch) {
+                    if self.case.has(&name) {
+                        self.compare(&name, &ours, self.case.floats(&name)?, tolerance)?;
+                    }
+                }
+            } else if self.case.has(&name) {
+                let golden = self.real(&name, self.case.floats(&name)?, &rows)?;
+                self.compare(&name, &floats(tensor), &golden, tolerance)?;
+            }
         }
         if self.case.has("response_mask") { self.learning(&rows, &batch) } else { Ok(()) }
     }
@@ -251,10 +269,10 @@ impl Checking<'_> {
         for name in names {
             // A key `grad_rows_N.NAME` holds the first rows only.
             let parameter = name.split_once('.').map_or("", |(_, parameter)| parameter);
-            let Some(index) = tracked.parameters().iter().position(|param| param.name == parameter) else { continue };
+            let Some(index) = tracked.trained().iter().position(|param| param.name == parameter) else { continue };
             let golden = self.case.floats(&name)?;
             let ours = gradients[index].clone().map_or_else(|| vec![0.0; golden.len()], floats);
-            let ours = self.as_reference(tracked.parameters()[index], self.case.shape(&name)?, ours);
+            let ours = self.as_reference(tracked.trained()[index], self.case.shape(&name)?, ours);
             let ours = ours.get(..golden.len()).unwrap_or(&ours);
             self.compare(&name, ours, golden, Tolerance::Relative(self.case.gradient_rel))?;
         }
@@ -306,6 +324,23 @@ impl Checking<'_> {
         }
         Ok(())
     }
+}
+
+/// The rows of a tensor of the tower under the names of the reference, which runs the tower for all pictures first, and
+/// then for all videos: `vision_last_0` of them together is `vision_last_0` and `vision_last_1` there if there are both.
+fn by_kind(name: &str, ours: &[f32], rows: &CaseRows, batch: &Batch<'_>) -> Vec<(String, Vec<f32>)> {
+    let patches: usize = batch.pictures.iter().map(|picture| picture.patches()).sum();
+    let mut parts: [Vec<f32>; 2] = Default::default();
+    let mut rest = ours;
+    for (picture, video) in batch.pictures.iter().zip(&rows.videos) {
+        // Merged or not, a picture has its share of the rows.
+        let (own, others) = rest.split_at(ours.len() * picture.patches() / patches.max(1));
+        parts[usize::from(*video)].extend_from_slice(own);
+        rest = others;
+    }
+    let calls = parts.into_iter().filter(|part| !part.is_empty());
+    let numbered = |call: usize| name.replacen("_0", &format!("_{call}"), 1);
+    calls.enumerate().map(|(call, part)| (numbered(call), part)).collect()
 }
 
 /// The first of the largest logits, and how far it is above the next.

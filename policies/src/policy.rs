@@ -7,6 +7,8 @@ use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use crate::attention::{Heads, attend_branches, attend_self, branch_mask, causal_mask};
 use crate::batch::Batch;
 use crate::config::Config;
+use crate::freeze::trains;
+use crate::lora::Adapter;
 use crate::param::{Param, Parameters, holds};
 use crate::rope::RopeTable;
 use crate::text::{Projected, TextModel, Visual};
@@ -27,26 +29,61 @@ pub struct Policy {
     pub text: TextModel,
     /// Token ids that are never sampled: the same ban is in every log-prob.
     pub banned: Vec<u32>,
+    /// What its low-rank adapter is, if it has one.
+    pub adapter: Option<Adapter>,
     pub(crate) device: Device,
 }
 holds!(Policy { vision, text });
 
-/// Gradients in the order of [`Policy::parameters`]; `None` where nothing depends on the parameter.
+/// Gradients in the order of [`Policy::trained`]; `None` where nothing depends on the parameter.
 pub type ParamGradients = Vec<Option<Tensor<2>>>;
 
 impl Policy {
-    /// All parameters, always in the same order.
+    /// All parameters of the model, always in the same order; those of an adapter are none of them.
     pub fn parameters(&self) -> Vec<&Param> {
-        let mut all = Vec::new();
-        self.visit(&mut |param| all.push(param));
-        all
+        self.parameters_that(|param| !param.is_adapter())
     }
 
     /// The same, to change them.
     pub fn parameters_mut(&mut self) -> Vec<&mut Param> {
+        self.parameters_that_mut(|param| !param.is_adapter())
+    }
+
+    /// The parameters of the adapter.
+    pub fn adapter_parameters(&self) -> Vec<&Param> {
+        self.parameters_that(Param::is_adapter)
+    }
+
+    /// The parameters that training changes, always in the same order: all but the frozen ones, or those of an adapter.
+    pub fn trained(&self) -> Vec<&Param> {
+        self.parameters_that(|param| param.trains)
+    }
+
+    /// The same, to change them.
+    pub fn trained_mut(&mut self) -> Vec<&mut Param> {
+        self.parameters_that_mut(|param| param.trains)
+    }
+
+    fn parameters_that(&self, holds: impl Fn(&Param) -> bool) -> Vec<&Param> {
+        let mut all = Vec::new();
+        self.visit(&mut |param| all.push(param));
+        all.retain(|param| holds(param));
+        all
+    }
+
+    fn parameters_that_mut(&mut self, holds: impl Fn(&Param) -> bool) -> Vec<&mut Param> {
         let mut all = Vec::new();
         self.visit_mut(&mut |param| all.push(param));
+        all.retain(|param| holds(param));
         all
+    }
+
+    /// Takes DeepStack out, for an ablation: the mergers go, and no feature is added to the first text layers. What is
+    /// saved is a model without DeepStack, by its own config.
+    pub fn remove_deepstack(&mut self) {
+        self.vision.deepstack.clear();
+        self.vision.config.deepstack_indexes.clear();
+        self.config.vision.deepstack_indexes.clear();
     }
 
     /// Number of numbers in all parameters; a tied head counts once.
@@ -59,20 +96,25 @@ impl Policy {
         &self.device
     }
 
-    /// A view whose trainable parameters record gradients. Drop it before the update.
+    /// A view whose trainable parameters record gradients. Drop it before the update. When nothing of the vision tower
+    /// and its mergers trains, they stay as they are, and what they make of pictures has no graph.
     pub fn tracked(&self) -> Self {
         let mut view = self.clone();
         view.device = self.device.clone().autodiff();
-        for param in view.parameters_mut() {
+        let lift = |param: &mut Param| {
             let value = param.value.clone().autodiff();
             param.value = if param.trains { value.require_grad() } else { value };
+        };
+        if trains(&view.vision) {
+            view.vision.visit_mut(&mut |param| lift(param));
         }
+        view.text.visit_mut(&mut |param| lift(param));
         view
     }
 
     /// Takes this tracked view's gradients out of `gradients`.
     pub fn gradients(&self, gradients: &mut Gradients) -> ParamGradients {
-        self.parameters().iter().map(|param| param.value.grad_remove(gradients)).collect()
+        self.trained().iter().map(|param| param.value.grad_remove(gradients)).collect()
     }
 
     /// Hidden rows `[t, d]` of a batch, before the head.
@@ -122,7 +164,11 @@ impl Policy {
         if batch.pictures.is_empty() {
             return None;
         }
-        let features = self.vision.forward(&batch.pictures, &self.device, trace);
+        let features = if self.device.is_autodiff() && !trains(&self.vision) {
+            self.vision.forward(&batch.pictures, &self.device.clone().inner(), trace).autodiff()
+        } else {
+            self.vision.forward(&batch.pictures, &self.device, trace)
+        };
         let mut keep = vec![1.0_f32; batch.rows()];
         for row in &batch.visual_rows {
             keep[*row as usize] = 0.0;

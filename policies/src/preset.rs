@@ -83,6 +83,9 @@ impl Model {
         if PRESETS.contains(&name) {
             return preset(name, seed, device);
         }
+        if let Some(adapter) = crate::lora::adapter_folder(Path::new(name)) {
+            return crate::lora::open(&adapter, seed, loading, device);
+        }
         let folder = checkpoint_folder(name)?;
         let mut policy = Policy::load_as(&folder, loading, device)?;
         let processor = Processor::from_dir(&folder, &policy.config)?;

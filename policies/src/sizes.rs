@@ -1,7 +1,6 @@
 //! How many numbers a model has and where: worked out from its sizes, without making one of them.
 
 use burn::tensor::{Device, Tensor};
-use serde::Serialize;
 
 use crate::build::Values;
 use crate::config::Config;
@@ -9,77 +8,6 @@ use crate::error::Result;
 use crate::param::folded;
 use crate::policy::Policy;
 use crate::weights::TensorShape;
-
-/// A part of a model that is counted, frozen or trained as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Patches, positions and blocks of the vision tower.
-    Vision,
-    /// What turns patches into tokens.
-    Merger,
-    /// The same for the outputs that DeepStack taps.
-    Deepstack,
-    /// The embedding table, which is the head as well when that is tied.
-    Embeddings,
-    /// Attention, dense MLPs and norms of the text decoder.
-    Text,
-    /// What chooses experts.
-    Router,
-    /// The experts.
-    Experts,
-    /// The head, unless it is the embedding table.
-    Head,
-}
-
-impl Part {
-    /// All parts, in the order in which a token meets them.
-    pub const ALL: [Self; 8] = [
-        Self::Vision,
-        Self::Merger,
-        Self::Deepstack,
-        Self::Embeddings,
-        Self::Text,
-        Self::Router,
-        Self::Experts,
-        Self::Head,
-    ];
-
-    /// The part that the parameter `name` belongs to.
-    pub fn of(name: &str) -> Self {
-        if name.starts_with("model.visual.merger.") {
-            Self::Merger
-        } else if name.starts_with("model.visual.deepstack_merger_list.") {
-            Self::Deepstack
-        } else if name.starts_with("model.visual.") {
-            Self::Vision
-        } else if name.contains(".embed_tokens.") {
-            Self::Embeddings
-        } else if name.starts_with("lm_head.") {
-            Self::Head
-        } else if name.contains(".mlp.experts.") {
-            Self::Experts
-        } else if name.ends_with(".mlp.gate.weight") {
-            Self::Router
-        } else {
-            Self::Text
-        }
-    }
-
-    /// Its name, as it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vision => "vision",
-            Self::Merger => "merger",
-            Self::Deepstack => "deepstack",
-            Self::Embeddings => "embeddings",
-            Self::Text => "text",
-            Self::Router => "router",
-            Self::Experts => "experts",
-            Self::Head => "head",
-        }
-    }
-}
 
 /// Answers every parameter with one zero, seen as often as its shape says.
 struct Shapes<'a> {
@@ -125,6 +53,7 @@ pub fn parameter_count(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Part;
     use crate::published::{PUBLISHED, published};
 
     #[test]

@@ -76,6 +76,20 @@ impl Parameters for FeedForward {
             Self::Sparse(mlp) => mlp.visit_mut(visit),
         }
     }
+
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_linears(visit),
+            Self::Sparse(mlp) => mlp.visit_linears(visit),
+        }
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_linears_mut(visit),
+            Self::Sparse(mlp) => mlp.visit_linears_mut(visit),
+        }
+    }
 }
 
 impl FeedForward {

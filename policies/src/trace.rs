@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 #[derive(Debug, Default)]
 pub struct Trace {
     kept: Option<BTreeMap<String, Tensor<2>>>,
+    only: Option<&'static str>,
 }
 
 impl Trace {
@@ -18,12 +19,20 @@ impl Trace {
 
     /// A trace that keeps every tensor it is shown.
     pub fn on() -> Self {
-        Self { kept: Some(BTreeMap::new()) }
+        Self { kept: Some(BTreeMap::new()), only: None }
+    }
+
+    /// A trace that keeps the router probabilities of sparse layers.
+    pub fn routers() -> Self {
+        Self { kept: Some(BTreeMap::new()), only: Some("router_") }
     }
 
     pub(crate) fn keep(&mut self, name: impl FnOnce() -> String, value: &Tensor<2>) {
         if let Some(kept) = &mut self.kept {
-            kept.insert(name(), value.clone());
+            let name = name();
+            if self.only.is_none_or(|only| name.starts_with(only)) {
+                kept.insert(name, value.clone());
+            }
         }
     }
 

@@ -226,6 +226,12 @@ impl VisionTower {
 }
 
 impl VisionFeatures {
+    /// The same numbers among tensors that record gradients.
+    pub(crate) fn autodiff(self) -> Self {
+        let deepstack_nd = self.deepstack_nd.into_iter().map(Tensor::autodiff).collect();
+        Self { merged_nd: self.merged_nd.autodiff(), deepstack_nd }
+    }
+
     /// Puts the token embeddings at `rows_n` of `x_td`, whose rows there are replaced.
     pub(crate) fn replace(&self, x_td: Tensor<2>, rows_n: &Tensor<1, Int>, keep_t1: &Tensor<2>) -> Tensor<2> {
         (x_td * keep_t1.clone()).select_assign(0, rows_n.clone(), self.merged_nd.clone(), IndexingUpdateOp::Add)

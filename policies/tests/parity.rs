@@ -113,7 +113,8 @@ fn what_nothing_is_compared_with_is_named() {
 #[test]
 fn files_that_are_no_cases_are_refused_by_name() {
     let files = case_files(&fixtures().join("image_processor")).expect("a folder");
-    let case = Case::open(&files[0]).expect("safetensors");
+    assert!(files.model.is_empty() && files.processor.len() == 2, "{files:?}");
+    let case = Case::open(&files.processor[0]).expect("safetensors");
     let error = check(&tiny("dense"), &case).expect_err("no case").to_string();
     assert!(error.contains("expected.safetensors") && error.contains("input_ids"), "{error}");
     assert!(matches!(Case::open(&fixtures().join("versions.json")), Err(PolicyError::File { .. })));

@@ -102,8 +102,8 @@ fn pictures_become_spans_that_fit_their_features() {
     let content = json!([{"type": "image"}, {"type": "text", "text": "What is this?"}]);
     let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
     let input = processor.encode(&user(content.clone()), std::slice::from_ref(&picture), &options).expect("encodes");
-    assert_eq!(input.spans.len(), 1);
-    assert_eq!(input.spans[0].len, input.pictures[0].tokens(2));
+    assert_eq!(input.spans().len(), 1);
+    assert_eq!(input.spans()[0].len, input.pictures()[0].tokens(2));
     let error = processor.encode(&user(content), &[], &options).expect_err("a missing picture");
     assert!(error.to_string().contains("1 pictures, but 0"), "{error}");
     let error = processor

@@ -126,6 +126,7 @@ pub(crate) mod tests {
                 content: vec![sapo_datasets::Part::text(question)],
             }],
             images: Vec::new(),
+            videos: Vec::new(),
             ground_truth: Some(truth),
             rubric: None,
             tools: Vec::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
-use sapo_policies::processor::{ChatMessage, ChatOptions, Processor};
+use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Processor, Visuals};
 use sapo_policies::{Model, PolicyInput};
 use sapo_rewards::Score;
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
@@ -24,8 +24,10 @@ fn input(processor: &Processor, query: &Query) -> Result<PolicyInput> {
     let messages: Vec<ChatMessage> = query.messages.iter().map(chat_message).collect();
     let pictures =
         query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
+    let videos = query.videos.iter().map(|video| Clip::open(video.path(), video.fps()));
+    let videos = videos.collect::<std::result::Result<Vec<_>, _>>()?;
     let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-    Ok(processor.encode(&messages, &pictures, &options)?)
+    Ok(processor.encode_with(&messages, Visuals { pictures: &pictures, videos: &videos }, &options)?)
 }
 
 fn chat_message(message: &Message) -> ChatMessage {

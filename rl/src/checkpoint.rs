@@ -71,7 +71,7 @@ struct Manifest {
 /// A whole checkpoint on disk.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// Its folder; the policy lies in `policy/`.
+    /// Its folder; the policy lies in `policy/`, or its adapter in `adapter/`.
     pub path: PathBuf,
     /// Where the run stood.
     pub state: TrainerState,
@@ -89,7 +89,10 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
         remove(&aside)?;
         let trainer = aside.join("trainer");
         std::fs::create_dir_all(&trainer).map_err(|source| RunError::io(&trainer, source))?;
-        model.save(&aside.join("policy"), WeightFormat::F32)?;
+        match model.policy.adapter {
+            Some(_) => model.policy.save_adapter(&aside.join("adapter"))?,
+            None => model.save(&aside.join("policy"), WeightFormat::F32)?,
+        }
         write_file(&trainer.join("state.json"), &json(state)?)?;
         write_file(&trainer.join("optimizer.safetensors"), &moments_file(&model.policy, optimizer)?)?;
         let manifest = Manifest { v: 1, step: state.step, sha256: hashes(&aside)?, lengths: lengths(dir.path()) };
@@ -166,7 +169,7 @@ impl Checkpoint {
             Ok(Some(Tensor::from_data(TensorData::new(values, shape), device)))
         };
         let mut moments = Vec::new();
-        for param in policy.parameters() {
+        for param in policy.trained() {
             let shape = param.value.dims();
             let first = read(&format!("first.{}", param.name), shape, policy.device())?;
             let second = read(&format!("second.{}", param.name), shape, policy.device())?;
@@ -267,7 +270,7 @@ fn lengths(run: &Path) -> BTreeMap<String, u64> {
 /// The hashes of all files below a folder, by their path within it; each is synchronised on the way.
 fn hashes(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
-    for part in ["policy", "trainer"] {
+    for part in ["policy", "adapter", "trainer"] {
         for name in entries(&folder.join(part)) {
             let path = folder.join(part).join(&name);
             let synced = File::open(&path).and_then(|file| file.sync_all());
@@ -303,7 +306,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn moments_file(policy: &Policy, optimizer: &AdamW) -> Result<Vec<u8>> {
     let mut encoded = Vec::new();
-    for (param, moments) in policy.parameters().into_iter().zip(&optimizer.moments) {
+    for (param, moments) in policy.trained().into_iter().zip(&optimizer.moments) {
         let Some(moments) = moments else { continue };
         for (kind, tensor) in [("first", &moments.first), ("second", &moments.second)] {
             let bytes: Vec<u8> = floats(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sapo_datasets::Task;
+use sapo_policies::processor::{PromptLimit, TooLong};
 use sapo_policies::weights::WeightFormat;
+use sapo_policies::{LoraConfig, Part};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,36 @@ pub struct PolicyConfig {
     /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<WeightFormat>,
+    /// Parts that do not train: `vision`, `merger`, `deepstack`, `text`, `embeddings`, `experts`, `router`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Part>,
+    /// A new low-rank adapter, which is then all that trains; maps of frozen parts get none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    /// The folder of an adapter (PEFT) to go on training, in place of `lora`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
+    /// Whether picture features are added to the first text layers; `false` is an ablation.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub deepstack: bool,
+    /// Tokens of a prompt at most, placeholders of pictures counted; without it, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prompt_tokens: Option<usize>,
+    /// What is done with a longer prompt: `refuse` stops, `drop_pictures` leaves out whole pictures and videos, the
+    /// earliest first, until the rest fits.
+    #[serde(default, skip_serializing_if = "is_refused")]
+    pub too_long: TooLong,
+}
+
+impl PolicyConfig {
+    /// How long a prompt may be, if there is a limit.
+    pub fn prompt_limit(&self) -> Option<PromptLimit> {
+        self.max_prompt_tokens.map(|tokens| PromptLimit { tokens, too_long: self.too_long })
+    }
+}
+
+fn is_refused(rule: &TooLong) -> bool {
+    *rule == TooLong::Refuse
 }
 
 /// A share of one task in a batch.
@@ -144,6 +176,9 @@ pub struct SftConfig {
     pub batch_size: usize,
     /// Optimizer.
     pub optimizer: OptimizerConfig,
+    /// Weight of the loss that spreads rows over experts; that of the model's own config without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_aux_loss_coef: Option<f64>,
     /// The name under which the held-out evaluation after this phase stands in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_after: Option<String>,
@@ -291,6 +326,11 @@ fn yes() -> bool {
     true
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 impl Config {
     /// Composes files and overrides.
     ///
@@ -427,7 +467,18 @@ mod tests {
         assert!(error("phases.reasoning.rubric=reasonin").contains("did you mean `reasoning`"));
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
         assert!(error(r#"eval.apart=["arith"]"#).contains("eval.apart: a task may be named once"));
+        assert!(error("policy.too_long=drop").contains("drop_pictures"), "{}", error("policy.too_long=drop"));
         assert!(error("nonsense").contains("key=value"));
+        let unknown = error(r#"policy.freeze=["vison"]"#);
+        assert!(unknown.contains("freeze") && unknown.contains("did you mean `vision`"), "{unknown}");
+        let lora = |rest: &str| error(&format!("policy.lora={{ rank = 2, alpha = 4{rest} }}"));
+        assert!(lora("").contains("targets"), "{}", lora(""));
+        assert!(lora(", targets = []").contains("policy.lora: `targets` is empty"), "{}", lora(", targets = []"));
+        assert!(lora(r#", targets = "(""#).contains("no regular expression"));
+        assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
+        assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
+        assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));
+        assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));
         assert!(error("eval.rubric=judged").contains("asks the judge `same`"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
         assert!(missing.to_string().contains("no-such.toml"));

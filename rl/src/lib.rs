@@ -27,4 +27,5 @@ pub mod stats;
 pub mod summary;
 pub mod tensorboard;
 pub mod train;
+pub mod trainable;
 pub mod update;

@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 pub mod names {
     /// Mean negative log-prob of a demonstration's tokens, weighted as the loss is.
     pub const SFT_LOSS: &str = "train/loss";
+    /// The loss that spreads rows over experts, before its coefficient: as many as a row has experts when all are used
+    /// alike.
+    pub const BALANCE_LOSS: &str = "train/balance_loss";
     /// Mean total reward of the scored rollouts.
     pub const REWARD_MEAN: &str = "train/reward/mean";
     /// What the names of the parts of a reward begin with; `/<part>/mean` follows.

@@ -26,6 +26,8 @@ pub struct Plan {
     pub v: u32,
     /// Numbers in the policy's parameters.
     pub parameters: usize,
+    /// Numbers that training changes, an adapter's included.
+    pub trained_parameters: usize,
     /// The parts in order.
     pub parts: Vec<PartPlan>,
     /// Seconds that the whole run may take, from a trial step on this machine.
@@ -87,6 +89,7 @@ impl Plan {
         Ok(Self {
             v: 1,
             parameters,
+            trained_parameters: model.policy.trained_count(),
             about_secs: parts.iter().map(|part| part.about_secs).sum(),
             about_bytes: about_bytes(config, model, parameters),
             parts,
@@ -95,8 +98,12 @@ impl Plan {
 
     /// The plan in lines for people.
     pub fn lines(&self) -> Vec<String> {
+        let trained = match self.trained_parameters {
+            all if all == self.parameters => String::new(),
+            some => format!(", {:.3} million of them or beside them trained", some as f64 / 1e6),
+        };
         let mut lines = vec![format!(
-            "plan: {:.2} million parameters, about {} and {} MiB",
+            "plan: {:.2} million parameters{trained}, about {} and {} MiB",
             self.parameters as f64 / 1e6,
             duration(self.about_secs),
             self.about_bytes >> 20
@@ -140,7 +147,7 @@ impl Trial {
         gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
         let secs = started.elapsed().as_secs_f64();
         let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / TRIAL as f64;
-        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids.len()).collect());
+        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids().len()).collect());
         let tokens_per_answer = mean(examples.iter().map(|(_, tokens)| tokens.len()).collect());
         let secs_per_token = BATCH_FACTOR * secs / (TRIAL as f64 * (tokens_per_prompt + tokens_per_answer));
         Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })
@@ -166,7 +173,7 @@ impl Trial {
 /// What a process holds beside tensors: code, tokenizer, queries, records.
 const PROCESS_BYTES: usize = 40 << 20;
 
-/// Weights, gradients and two moments; what a micro-batch keeps for its backward pass (counted in widths of a layer, as
+/// Weights, gradients and two moments of what trains; what a micro-batch keeps for its backward pass (counted in widths of a layer, as
 /// small policies have shown), the logits of a chunk, and the caches of the rows that are decoded together.
 fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let text = &model.policy.config.text;
@@ -174,7 +181,10 @@ fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let training = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
     let cached = 2 * text.layers * text.kv_heads * text.head_dim * config.eval.max_new_tokens;
     let decoding = config.run.decode_rows * (cached + 2 * text.vocab_size);
-    (4 * (4 * parameters + training + decoding) + PROCESS_BYTES) as u64
+    let adapter: usize =
+        model.policy.adapter_parameters().iter().map(|param| param.value.dims().iter().product::<usize>()).sum();
+    let held = parameters + adapter + 3 * model.policy.trained_count();
+    (4 * (held + training + decoding) + PROCESS_BYTES) as u64
 }
 
 fn duration(secs: f64) -> String {

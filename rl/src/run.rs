@@ -26,6 +26,7 @@ use crate::scoring::{Rubrics, Scorer};
 use crate::summary::{JudgeFacts, RunEnd, Summary};
 use crate::tensorboard;
 use crate::train::{Ended, Part, Start, parts};
+use crate::trainable;
 use crate::{device, memory};
 
 mod judge;
@@ -80,10 +81,8 @@ impl<'a> Run<'a> {
         judging::reach_all(config)?;
         let checkpoint = if found { reopen::newest(&path, progress)? } else { None };
         let device = device::open(&config.run.device)?;
-        let model = match &checkpoint {
-            Some(checkpoint) => Model::open(&checkpoint.path.display().to_string(), config.run.seed, &device)?,
-            None => Model::open(&config.policy.model, config.run.seed, &device)?,
-        };
+        let mut model = trainable::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
+        model.processor.limit_prompts(config.policy.prompt_limit());
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,
@@ -117,6 +116,7 @@ impl<'a> Run<'a> {
         Checkpoint::none().roll_back(self.dir.path(), &[], &[])?;
         self.dir.write("config.toml", self.config.to_toml()?.as_bytes())?;
         self.dir.append_bytes(EVENTS, &tensorboard::header(now_secs()))?;
+        trainable::keep_base(&self.dir, &self.model)?;
         let plan = Plan::of(self.config, &self.model)?;
         for line in plan.lines() {
             self.say(&line)?;
@@ -416,7 +416,11 @@ impl<'a> Run<'a> {
         self.close_judging();
         if let Some(format) = self.config.policy.export {
             let folder = self.dir.file("export")?;
-            self.dir.patiently(|| Ok(self.model.save(&folder, format)?))?;
+            // What is exported needs no adapter beside it.
+            self.model.policy.merge_adapter();
+            let saved = self.dir.patiently(|| Ok(self.model.save(&folder, format)?));
+            self.model.policy.unmerge_adapter();
+            saved?;
         }
         let end = RunEnd {
             run_dir: self.dir.path().display().to_string(),

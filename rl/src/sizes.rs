@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use sapo_policies::Config;
-use sapo_policies::sizes::{Part, tensors};
+use sapo_policies::Part;
+use sapo_policies::sizes::tensors;
 use sapo_policies::weights::{TensorShape, WeightFormat};
 use serde::Serialize;
 

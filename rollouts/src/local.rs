@@ -120,7 +120,7 @@ impl LocalEngine {
             let fed: Vec<(u32, u32)> = rows
                 .iter()
                 .map(|row| {
-                    let last = row.rollout.tokens.last().or(prompts[row.request].ids.last());
+                    let last = row.rollout.tokens.last().or(prompts[row.request].ids().last());
                     (last.copied().unwrap_or(0), nexts[row.request] - 1 + step as u32)
                 })
                 .collect();

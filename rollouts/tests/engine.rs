@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
-use safetensors::SafeTensors;
+use burn::tensor::{Device, Tensor, TensorData};
 use sapo_datasets::StopReason;
+use sapo_policies::golden::Case;
 use sapo_policies::log_prob::floats;
-use sapo_policies::{Batch, Group as Packed, ImageSpan, PictureInput, Policy, PolicyInput, Trace};
+use sapo_policies::lora::Targets;
+use sapo_policies::{Batch, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
 use sapo_rollouts::{Group, LocalEngine, Request, Sampling, seed_of};
 
 fn fixtures() -> PathBuf {
@@ -21,26 +22,10 @@ fn tiny(model: &str) -> Policy {
 }
 
 fn golden(model: &str, kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
-    let path = fixtures().join(format!("cases-{model}/greedy.safetensors"));
-    let bytes = std::fs::read(path).expect("the golden case");
-    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let ints = |name: &str| -> Vec<usize> {
-        let view = tensors.tensor(&format!("{kind}.{name}")).expect("in the case");
-        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight")) as usize).collect()
-    };
-    let ids: Vec<u32> = ints("input_ids").into_iter().map(|id| id as u32).collect();
-    let mut input = PolicyInput { ids, spans: Vec::new(), pictures: Vec::new() };
-    if kind == "image" {
-        let view = tensors.tensor("image.pixel_values").expect("pixels");
-        let pixels: Vec<f32> =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
-        let grid = ints("image_grid_thw");
-        let start = input.ids.iter().position(|id| *id == policy.config.image_token_id).expect("a placeholder");
-        let picture = PictureInput { pixels: pixels.into(), grid: [grid[0], grid[1], grid[2]] };
-        input.spans.push(ImageSpan { start, len: picture.tokens(2), picture: 0, slot: 0 });
-        input.pictures.push(picture);
-    }
-    (input, ints("greedy_ids").into_iter().map(|id| id as u32).collect())
+    let case = Case::open(&fixtures().join(format!("cases-{model}/greedy.safetensors"))).expect("the golden case");
+    let case = case.part(kind);
+    let input = case.rows(&policy.config).expect("rows").inputs.remove(0);
+    (input, case.ints("greedy_ids").expect("ids").iter().map(|id| *id as u32).collect())
 }
 
 fn request(id: &str, prompt: PolicyInput, samples: usize) -> Request {
@@ -83,32 +68,42 @@ fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
 #[test]
 fn the_trainer_gives_the_samplers_log_probs() {
     for model in MODELS {
-        let policy = tiny(model);
-        let (requests, groups) = sampled(&policy);
-        let branches: Vec<Vec<&[u32]>> = groups
-            .iter()
-            .map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect())
-            .collect();
-        let packed: Vec<Packed<'_>> = requests
-            .iter()
-            .zip(&branches)
-            .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
-            .collect();
-        let batch = Batch::groups(&packed, 2).expect("packs");
-        let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
-        let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
-        let sampler: Vec<f32> =
-            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
-        assert_eq!(trainer.len(), sampler.len());
-        let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(gap < 2e-5, "gap {gap}");
-        let lengths: Vec<usize> =
-            groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
-        assert!(
-            lengths.iter().any(|length| *length != lengths[0]),
-            "rows of one length test no compaction: {lengths:?}"
-        );
+        let mut policy = tiny(model);
+        agrees(&policy);
+        let targets = ["q_proj", "v_proj", "o_proj", "qkv", "linear_fc2"].map(str::to_owned).to_vec();
+        let lora = LoraConfig { rank: 4, alpha: 8.0, targets: Targets::Names(targets), exclude: None, rslora: false };
+        policy.add_lora(&lora, &[], 1).expect("an adapter");
+        let bare = policy.clone();
+        for param in policy.trained_mut() {
+            let values: Vec<f32> = (0..param.value.shape().num_elements()).map(|at| (at as f32).sin() * 0.1).collect();
+            param.value = Tensor::from_data(TensorData::new(values, param.value.dims()), &Device::flex());
+        }
+        agrees(&policy);
+        let tokens = |policy: &Policy| sampled(policy).1[0].rollouts[0].tokens.clone();
+        assert_ne!(tokens(&policy), tokens(&bare), "the adapter is sampled with");
     }
+}
+
+fn agrees(policy: &Policy) {
+    let (requests, groups) = sampled(policy);
+    let branches: Vec<Vec<&[u32]>> =
+        groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
+    let packed: Vec<Packed<'_>> = requests
+        .iter()
+        .zip(&branches)
+        .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
+        .collect();
+    let batch = Batch::groups(&packed, 2).expect("packs");
+    let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+    let sampler: Vec<f32> =
+        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+    assert_eq!(trainer.len(), sampler.len());
+    let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(gap < 2e-5, "gap {gap}");
+    let lengths: Vec<usize> =
+        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+    assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
 }
 
 #[test]
@@ -119,10 +114,10 @@ fn a_packed_group_equals_separate_rows() {
         for (request, group) in requests.iter().zip(&groups) {
             for rollout in &group.rollouts {
                 let mut alone = request.prompt.clone();
-                alone.ids.extend(&rollout.tokens);
+                alone.push_text(&rollout.tokens);
                 let batch = Batch::prompts(&[&alone], 2);
                 let hidden = policy.forward(&batch, &mut Trace::off());
-                let prompt = request.prompt.ids.len();
+                let prompt = request.prompt.ids().len();
                 let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
                 let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
                 let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -150,11 +145,14 @@ fn a_sample_does_not_depend_on_its_batch() {
 
 #[test]
 fn banned_tokens_are_never_sampled() {
-    let mut policy = tiny("dense");
-    policy.banned.extend(0..300);
-    let (_, groups) = sampled(&policy);
-    let all: Vec<u32> =
-        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
-    assert!(all.iter().all(|id| !policy.banned.contains(id)));
-    assert!(floats(policy.logits(burn::tensor::Tensor::zeros([1, 64], policy.device())))[0] == f32::NEG_INFINITY);
+    for model in MODELS {
+        let mut policy = tiny(model);
+        policy.banned.extend(0..300);
+        let (_, groups) = sampled(&policy);
+        let all: Vec<u32> =
+            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
+        assert!(all.iter().all(|id| !policy.banned.contains(id)), "{model}");
+        let logits = floats(policy.logits(Tensor::zeros([1, 64], policy.device())));
+        assert_eq!(logits.iter().filter(|logit| **logit == f32::NEG_INFINITY).count(), 300 + 4, "{model}");
+    }
 }

@@ -211,6 +211,30 @@ fn rows_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn videos_and_pictures_are_evaluated_together() {
+    let folder = folder();
+    let picture = synthetic::query(Task::Clock, Split::Test, 3, 0).images.remove(0);
+    std::fs::create_dir(folder.path().join("clip")).expect("a folder");
+    for number in [1, 2, 3, 10, 9] {
+        let shown = synthetic::query(Task::Clock, Split::Test, 3, number).images.remove(0);
+        std::fs::write(folder.path().join(format!("clip/frame-{number}.png")), shown.bytes()).expect("written");
+    }
+    let mut row = json!({"prompt": "<image>How often is it shown in <video>?", "answer": "4", "videos": ["clip"],
+        "images": [data_uri(picture.bytes())]});
+    let file = file_of(&folder, "moving.jsonl", &row);
+    assert!(!rows(&evaluated(&["--data", &file, "--rubric", "number"])).is_empty());
+    let shown = object(&["data", "show", &file, "--json"]);
+    assert!(shown["queries"][0]["videos"][0].as_str().is_some_and(|path| path.ends_with("clip")), "{shown}");
+    let limited = ["--data", &file, "--config", "configs/smoke.toml", "policy.max_prompt_tokens=60"];
+    refused(&[&quick()[..], &limited].concat(), &["query `moving-1`", "at most 60 are taken"]);
+    succeeded(&[&quick()[..], &limited, &["policy.too_long=drop_pictures"]].concat());
+    std::fs::write(folder.path().join("clip.mp4"), b"\0\0\0\x18ftypmp42").expect("written");
+    row["videos"] = json!(["clip.mp4"]);
+    let file = file_of(&folder, "container.jsonl", &row);
+    refused(&[&quick()[..], &["--data", &file, "--rubric", "number"]].concat(), &["clip.mp4", "ffmpeg", "container-1"]);
+}
+
+#[test]
 fn pictures_that_cannot_be_used_are_named() {
     let dir = folder();
     let eval = |file: &str, says: &[&str]| refused(&[&quick()[..], &["--data", file]].concat(), says);

@@ -57,10 +57,85 @@ fn what_cannot_be_compared_is_refused_by_name() {
     let output = parity("tiny-dense", "cases-moe", &["--json"]);
     refused(&output, &["text grad.model.language_model.layers.0.mlp.experts.down_proj"]);
     assert!(object(&output)["out"].as_u64() > Some(0));
-    refused(&parity("tiny-dense", "chat", &[]), &["holds no golden case"]);
-    refused(&parity("tiny-dense", "image_processor", &[]), &["expected.safetensors", "input_ids"]);
+    refused(&parity("tiny-dense", "pictures", &[]), &["holds no golden case"]);
+    // What others than models and processors are measured by.
+    refused(&parity("tiny-dense", ".", &[]), &["losses.json", "is no golden case"]);
     refused(&parity("no-such-model", "cases-dense", &[]), &["config.json"]);
     refused(&parity("tiny-dense", "no-such-folder", &[]), &["no-such-folder"]);
+}
+
+#[test]
+fn everything_of_a_processor_is_compared() {
+    for model in ["tiny-dense", "tiny-moe"] {
+        for (cases, count, tensors) in [("chat", 19, 29), ("image_processor", 6, 17), ("video_processor", 2, 66)] {
+            let output = parity(model, cases, &["--json"]);
+            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+            let object = object(&output);
+            let counts = ["cases", "tensors", "out"].map(|name| object[name].as_u64());
+            assert_eq!(counts, [Some(count), Some(tensors), Some(0)], "{model} {cases}");
+        }
+    }
+}
+
+/// A copy of golden cases with one file changed.
+fn changed(cases: &str, file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(fixtures().join(cases)).expect("the fixture") {
+        let entry = entry.expect("a file");
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
+    }
+    let text = std::fs::read_to_string(folder.path().join(file)).expect("the case");
+    assert!(text.contains(from), "{file} has no {from}");
+    std::fs::write(folder.path().join(file), text.replacen(from, to, 1)).expect("written");
+    folder
+}
+
+#[test]
+fn a_processor_that_differs_ends_with_one() {
+    for (cases, file, from, to, says) in [
+        ("chat", "expected.json", "hello<|im_end|>", "hello <|im_end|>", "system"),
+        ("chat", "expected.json", "\"ids\": [\n", "\"ids\": [\n    7,\n", "tokenized"),
+        ("image_processor", "smart_resize.json", "\"result\": [", "\"result\": [9", "smart_resize"),
+        ("video_processor", "expected.json", "<0.2 seconds>", "<0.3 seconds>", "timestamps"),
+        (
+            "video_processor",
+            "expected.json",
+            "\"sampled_indices\": [0, 2",
+            "\"sampled_indices\": [0, 3",
+            "sampled_indices",
+        ),
+    ] {
+        let folder = changed(cases, file, from, to);
+        let place = folder.path().display().to_string();
+        let output = parity("tiny-dense", &place, &["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(object(&output)["out"], 1, "{cases}: {from}");
+        let lines = String::from_utf8_lossy(&parity("tiny-dense", &place, &[]).stdout).into_owned();
+        let out: Vec<&str> = lines.lines().filter(|line| line.contains(" OUT")).collect();
+        assert!(out.len() == 1 && out[0].contains(says) && out[0].contains("and not"), "{out:?}");
+    }
+}
+
+#[test]
+fn what_a_processor_is_not_compared_with_is_refused_by_name() {
+    for (cases, file, from, to, says) in [
+        ("chat", "expected.json", "\"rendered\":", "\"parsed\": [], \"rendered\":", "expected parsed"),
+        ("chat", "expected.json", "\"name\": \"user\",", "\"name\": \"user\", \"loss_mask\": [],", "user loss_mask"),
+        ("video_processor", "expected.json", "\"frames\":", "\"codec\": \"gif\", \"frames\":", "expected codec"),
+        (
+            "image_processor",
+            "smart_resize.json",
+            "\"factor\":",
+            "\"even\": true, \"factor\":",
+            "smart_resize image.even",
+        ),
+    ] {
+        let folder = changed(cases, file, from, to);
+        refused(&parity("tiny-dense", &folder.path().display().to_string(), &["--json"]), &[says]);
+    }
+    let folder = changed("image_processor", "smart_resize.json", "{", "{");
+    std::fs::remove_file(folder.path().join("gray.png")).expect("removed");
+    refused(&parity("tiny-dense", &folder.path().display().to_string(), &[]), &["gray", "there is no picture"]);
 }
 
 #[test]

@@ -93,6 +93,7 @@ pub(super) fn write_aside(path: &Path, fill: impl FnOnce(&mut File) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Part;
     use crate::split::Split;
     use crate::synthetic::{Task, query};
 
@@ -137,6 +138,43 @@ mod tests {
         let path = folder.path().join("queries.jsonl");
         fs::write(&path, query_line(&asked, &[hash]).to_string()).unwrap();
         assert_eq!(read(&path, &OpenOptions::default()).unwrap(), [asked]);
+    }
+
+    #[test]
+    fn videos_are_folders_or_files_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("clip")).unwrap();
+        let path = folder.path().join("data.jsonl");
+        let rows = [
+            r#"{"problem":"When does it stop?","answer":"2","video":"clip"}"#,
+            r#"{"problem":"Is <image> in <video> or <video>?","images":[],"videos":["clip",{"path":"clip","fps":24}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"video"},{"type":"text","text":"Why?"}]}],"videos":["clip"]}"#,
+        ];
+        fs::write(&path, rows[0]).unwrap();
+        let read_one = || read(&path, &OpenOptions::default()).map(|mut queries| queries.remove(0));
+        let query = read_one().unwrap();
+        assert_eq!(query.messages[0].content, [Part::Video, Part::text("When does it stop?")]);
+        assert_eq!((query.videos[0].path(), query.videos[0].fps()), (folder.path().join("clip").as_path(), None));
+        fs::write(&path, rows[1].replace("<image> in ", "")).unwrap();
+        let query = read_one().unwrap();
+        let parts = [Part::text("Is "), Part::Video, Part::text(" or "), Part::Video, Part::text("?")];
+        assert_eq!(query.messages[0].content, parts);
+        assert_eq!(query.videos[1].fps(), Some(24.0));
+        fs::write(&path, query_line(&query, &[]).to_string()).unwrap();
+        assert_eq!(read_one().unwrap(), query, "what is written is read back");
+        fs::write(&path, rows[2]).unwrap();
+        assert_eq!(read_one().unwrap().videos.len(), 1);
+        for (row, says) in [
+            (rows[1].to_owned(), "name 1 pictures, but there are 0"),
+            (rows[2].replace(r#""videos":["clip"]"#, r#""videos":[]"#), "name 1 videos, but there are 0"),
+            (rows[0].replace("clip", "gone"), "gone"),
+            (rows[0].replace(r#""clip""#, r#"{"path":"clip","fps":0}"#), "frames a second must be above 0"),
+            (rows[0].replace(r#""clip""#, "7"), "a path"),
+        ] {
+            fs::write(&path, row).unwrap();
+            let message = read_one().unwrap_err().to_string();
+            assert!(message.contains(says), "{message}");
+        }
     }
 
     #[test]

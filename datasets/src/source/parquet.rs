@@ -8,14 +8,15 @@ use polars::prelude::*;
 use serde_json::{Map, Number, Value, json};
 
 use super::jsonl::write_aside;
-use super::row::{IMAGE_MARK, marked_parts, picture};
+use super::row::{IMAGE_MARK, VIDEO_MARK, marked_parts, picture};
 use super::{OpenOptions, RESPONSE_COLUMN, RowReader};
 use crate::error::{DatasetError, Result};
 use crate::picture::Picture;
 use crate::query::{Message, Part, Query, Role};
+use crate::video::Video;
 
 /// Columns that hold JSON as text in files that [`write`] made.
-const JSON_COLUMNS: [&str; 4] = ["messages", "ground_truth", "tools", "columns"];
+const JSON_COLUMNS: [&str; 5] = ["messages", "videos", "ground_truth", "tools", "columns"];
 
 /// The key under which the writer notes column types of its own. Arrow looks at nothing else where it finds it, and
 /// `datasets` of Hugging Face would not see that there are pictures.
@@ -149,7 +150,7 @@ pub fn write(path: &Path, queries: &[Query]) -> Result<()> {
         |error: PolarsError| DatasetError::row(path.display().to_string(), format!("cannot be written: {error}"));
     let mut frame = frame(queries).map_err(broken)?;
     write_aside(path, |file| {
-        let features = features(queries.iter().any(|query| response(query).is_some()));
+        let features = features(&further_columns(queries));
         let note = KeyValueMetadata::from_static(vec![("huggingface".to_owned(), features.to_string())]);
         // Pictures are compressed already.
         let writer = ParquetWriter::new(&mut *file).with_compression(ParquetCompression::Uncompressed);
@@ -175,7 +176,7 @@ fn hide_own_types(file: &mut File) -> std::io::Result<()> {
 }
 
 /// What the key `huggingface` of the file says, so that pictures are recognised.
-fn features(with_responses: bool) -> Value {
+fn features(further: &[&str]) -> Value {
     let text = json!({"dtype": "string", "_type": "Value"});
     let mut features = Map::new();
     for name in ["id", "task", "prompt"] {
@@ -185,10 +186,15 @@ fn features(with_responses: bool) -> Value {
     for name in ["answer", "ground_truth", "messages", "rubric", "tools", "columns"] {
         features.insert(name.to_owned(), text.clone());
     }
-    if with_responses {
-        features.insert(RESPONSE_COLUMN.to_owned(), text);
-    }
+    features.extend(further.iter().map(|name| ((*name).to_owned(), text.clone())));
     json!({"info": {"features": features}})
+}
+
+/// The columns that only some files have, in order.
+fn further_columns(queries: &[Query]) -> Vec<&'static str> {
+    let videos = queries.iter().any(|query| !query.videos.is_empty()).then_some("videos");
+    let responses = queries.iter().any(|query| response(query).is_some()).then_some(RESPONSE_COLUMN);
+    videos.into_iter().chain(responses).collect()
 }
 
 fn frame(queries: &[Query]) -> PolarsResult<DataFrame> {
@@ -212,10 +218,18 @@ fn frame(queries: &[Query]) -> PolarsResult<DataFrame> {
         texts("tools", &|query| (!query.tools.is_empty()).then(|| json!(query.tools).to_string())),
         texts("columns", &|query| Some(Value::Object(further(query)).to_string())),
     ];
-    if queries.iter().any(|query| response(query).is_some()) {
-        columns.push(texts(RESPONSE_COLUMN, &|query| response(query).map(str::to_owned)));
+    for name in further_columns(queries) {
+        columns.push(match name {
+            RESPONSE_COLUMN => texts(name, &|query| response(query).map(str::to_owned)),
+            _ => texts(name, &|query| (!query.videos.is_empty()).then(|| videos(query).to_string())),
+        });
     }
     DataFrame::new(queries.len(), columns)
+}
+
+/// The videos of a query, as a list.
+fn videos(query: &Query) -> Value {
+    query.videos.iter().map(Video::to_json).collect()
 }
 
 /// The response to imitate, if the query has one.
@@ -236,7 +250,7 @@ fn prompt_text(messages: &[Message]) -> String {
         .map(|part| match part {
             Part::Text { text } => text.as_str(),
             Part::Image => IMAGE_MARK,
-            Part::Video => "<video>",
+            Part::Video => VIDEO_MARK,
         })
         .collect()
 }
@@ -300,6 +314,20 @@ mod tests {
     fn files_without_pictures_are_read_back() {
         let queries: Vec<Query> = (0..3).map(|index| query(Task::Logic, Split::Test, 2, index)).collect();
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.parquet");
+        write(&path, &queries).unwrap();
+        assert_eq!(read(&path, &OpenOptions::default()).unwrap(), queries);
+    }
+
+    #[test]
+    fn videos_are_named_by_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = folder.path().join("clip");
+        fs::create_dir(&clip).unwrap();
+        let mut asked = query(Task::Arith, Split::Test, 2, 0);
+        asked.messages[0].content.insert(0, Part::Video);
+        asked.videos = vec![Video::open(&clip, Some(12.5), "test").unwrap()];
+        let queries = [asked, query(Task::Clock, Split::Test, 2, 1)];
         let path = folder.path().join("test.parquet");
         write(&path, &queries).unwrap();
         assert_eq!(read(&path, &OpenOptions::default()).unwrap(), queries);

@@ -11,19 +11,26 @@ use crate::columns::{Columns, nearest};
 use crate::error::{DatasetError, Result};
 use crate::picture::Picture;
 use crate::query::{Message, Part, Query, Role};
+use crate::video::Video;
 
 /// The keys of a query file.
-pub(super) const KEYS: [&str; 8] = ["id", "task", "messages", "images", "ground_truth", "rubric", "tools", "columns"];
+pub(super) const KEYS: [&str; 9] =
+    ["id", "task", "messages", "images", "videos", "ground_truth", "rubric", "tools", "columns"];
 /// What stands for a picture in a text prompt.
 pub(super) const IMAGE_MARK: &str = "<image>";
+/// What stands for a video in a text prompt.
+pub(super) const VIDEO_MARK: &str = "<video>";
 
-/// The line of a query file; `images` are paths, hashes or data URIs, one for each picture.
+/// The line of a query file; `images` are paths, hashes or data URIs, one for each picture. Videos stay where they are.
 pub fn query_line(query: &Query, images: &[String]) -> Value {
     let mut line = Map::new();
     line.insert("id".to_owned(), query.id.as_str().into());
     line.insert("task".to_owned(), query.task.as_str().into());
     line.insert("messages".to_owned(), json!(query.messages));
     line.insert("images".to_owned(), json!(images));
+    if !query.videos.is_empty() {
+        line.insert("videos".to_owned(), query.videos.iter().map(Video::to_json).collect());
+    }
     line.insert("ground_truth".to_owned(), query.ground_truth.clone().unwrap_or(Value::Null));
     if let Some(rubric) = &query.rubric {
         line.insert("rubric".to_owned(), rubric.as_str().into());
@@ -59,8 +66,10 @@ impl RowReader<'_> {
             Some(pictures) => pictures,
             None => self.images(&mut row, &place)?,
         };
+        let videos = self.videos(&mut row, &place)?;
         let ground_truth = self.ground_truth(&mut row, &place)?;
-        let messages = if foreign { self.prompt(&mut row, images.len(), &place)? } else { messages(&mut row, &place)? };
+        let shown = [(Part::Image, images.len()), (Part::Video, videos.len())];
+        let messages = if foreign { self.prompt(&mut row, &shown, &place)? } else { messages(&mut row, &place)? };
         let stem = self.path.file_stem().map_or_else(|| "data".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let query = Query {
             id: match row.remove("id") {
@@ -70,6 +79,7 @@ impl RowReader<'_> {
             task: string(row.remove("task"), "task", &place)?.unwrap_or(stem),
             messages,
             images,
+            videos,
             ground_truth,
             rubric: string(row.remove("rubric"), "rubric", &place)?,
             tools: tools(row.remove("tools"), &place)?,
@@ -85,8 +95,8 @@ impl RowReader<'_> {
 
     /// Our own format has no other keys, but for columns that the options name.
     fn refuse_unknown_keys(&self, row: &Map<String, Value>, place: &str) -> Result<()> {
-        let Columns { prompt_key, answer_key, image_key } = &self.options.columns;
-        let named = [prompt_key, answer_key, image_key];
+        let Columns { prompt_key, answer_key, image_key, video_key } = &self.options.columns;
+        let named = [prompt_key, answer_key, image_key, video_key];
         let known = |key: &str| KEYS.contains(&key) || named.iter().any(|name| name.as_deref() == Some(key));
         match row.keys().find(|key| !known(key)) {
             Some(key) => {
@@ -108,26 +118,52 @@ impl RowReader<'_> {
         Ok(value)
     }
 
-    /// A foreign row's question as one user message; pictures without a mark come first.
-    fn prompt(&self, row: &mut Map<String, Value>, images: usize, place: &str) -> Result<Vec<Message>> {
+    /// A foreign row's question as one user message; pictures, and then videos, without a mark come first.
+    fn prompt(&self, row: &mut Map<String, Value>, shown: &[(Part, usize)], place: &str) -> Result<Vec<Message>> {
         row.remove("messages");
         let key = self.options.columns.prompt(place, &present(row))?;
-        let (mut prompt, mut marked) = match row.remove(&key) {
+        let mut prompt = match row.remove(&key) {
             Some(Value::String(text)) => {
-                (vec![Message { role: Role::User, content: marked_parts(&text) }], text.contains(IMAGE_MARK))
+                vec![Message { role: Role::User, content: marked_parts(&text) }]
             }
             // A conversation, as veRL and EasyR1 write it.
             Some(list @ Value::Array(_)) => {
                 let mut holder = Map::from_iter([("messages".to_owned(), list)]);
-                (messages(&mut holder, place)?, false)
+                messages(&mut holder, place)?
             }
             _ => return Err(DatasetError::row(place, format!("`{key}` is neither text nor a list of messages"))),
         };
-        marked |= prompt.iter().flat_map(|message| &message.content).any(|part| *part == Part::Image);
-        if let (false, Some(last)) = (marked, prompt.iter_mut().rev().find(|message| message.role == Role::User)) {
-            last.content.splice(0..0, std::iter::repeat_n(Part::Image, images));
+        for (kind, count) in shown.iter().rev() {
+            let marked = prompt.iter().flat_map(|message| &message.content).any(|part| part == kind);
+            if let (false, Some(last)) = (marked, prompt.iter_mut().rev().find(|message| message.role == Role::User)) {
+                last.content.splice(0..0, std::iter::repeat_n(kind.clone(), *count));
+            }
         }
         Ok(prompt)
+    }
+
+    fn videos(&self, row: &mut Map<String, Value>, place: &str) -> Result<Vec<Video>> {
+        let Some(key) = self.options.columns.videos(place, &present(row))? else { return Ok(Vec::new()) };
+        let values = match row.remove(&key) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(value) => vec![value],
+        };
+        let folder = self.path.parent().unwrap_or_else(|| Path::new(""));
+        let video = |value: &Value| {
+            let path = value.as_str().or_else(|| value["path"].as_str()).ok_or_else(|| {
+                let wanted = "a path, or {\"path\": .., \"fps\": ..}, is wanted";
+                DatasetError::row(place, format!("`{key}` holds {value}; {wanted}"))
+            })?;
+            let fps = match &value["fps"] {
+                Value::Null => None,
+                fps => Some(fps.as_f64().ok_or_else(|| {
+                    DatasetError::row(place, format!("`fps` is {fps}; frames a second must be a number above 0"))
+                })?),
+            };
+            Video::open(&folder.join(path), fps, place)
+        };
+        values.iter().map(video).collect()
     }
 
     fn images(&self, row: &mut Map<String, Value>, place: &str) -> Result<Vec<Picture>> {
@@ -183,18 +219,22 @@ pub(super) fn data_uri(picture: &Picture) -> String {
     format!("data:{};base64,{}", picture.media_type(), BASE64.encode(picture.bytes()))
 }
 
-/// Text with `<image>` marks, as parts.
+/// Text with `<image>` and `<video>` marks, as parts.
 pub(super) fn marked_parts(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
-    for (index, piece) in text.split(IMAGE_MARK).enumerate() {
-        if index > 0 {
-            parts.push(Part::Image);
+    let mut rest = text;
+    loop {
+        let image = rest.find(IMAGE_MARK).map(|at| (at, IMAGE_MARK.len(), Part::Image));
+        let video = rest.find(VIDEO_MARK).map(|at| (at, VIDEO_MARK.len(), Part::Video));
+        let next = [image, video].into_iter().flatten().min_by_key(|(at, ..)| *at);
+        let before = next.as_ref().map_or(rest, |(at, ..)| &rest[..*at]);
+        if !before.is_empty() {
+            parts.push(Part::text(before));
         }
-        if !piece.is_empty() {
-            parts.push(Part::text(piece));
-        }
+        let Some((at, len, part)) = next else { return parts };
+        parts.push(part);
+        rest = &rest[at + len..];
     }
-    parts
 }
 
 fn messages(row: &mut Map<String, Value>, place: &str) -> Result<Vec<Message>> {
@@ -240,11 +280,15 @@ fn columns(mut row: Map<String, Value>, place: &str) -> Result<Map<String, Value
 }
 
 fn check_marks(query: &Query, place: &str) -> Result<()> {
-    let parts = query.messages.iter().flat_map(|message| &message.content);
-    let marks = parts.filter(|part| **part == Part::Image).count();
-    if marks == query.images.len() {
-        return Ok(());
+    for (kind, what, given) in
+        [(Part::Image, "pictures", query.images.len()), (Part::Video, "videos", query.videos.len())]
+    {
+        let parts = query.messages.iter().flat_map(|message| &message.content);
+        let marks = parts.filter(|part| **part == kind).count();
+        if marks != given {
+            let reason = format!("the messages name {marks} {what}, but there are {given}");
+            return Err(DatasetError::row(place, reason));
+        }
     }
-    let reason = format!("the messages name {marks} pictures, but there are {}", query.images.len());
-    Err(DatasetError::row(place, reason))
+    Ok(())
 }

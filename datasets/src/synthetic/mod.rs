@@ -264,6 +264,7 @@ fn finish(draft: Draft, task: Task, id: String, language: Language, dice: &mut D
         task: task.name().to_owned(),
         messages: vec![Message { role: Role::User, content }],
         images,
+        videos: Vec::new(),
         ground_truth: Some(draft.ground_truth),
         rubric: None,
         tools: Vec::new(),

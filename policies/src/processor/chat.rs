@@ -1,15 +1,21 @@
 //! Chat texts: the checkpoint's own template, rendered by minijinja as Python's Jinja would.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value as Jinja};
+use minijinja::value::{Serde, Value as Jinja, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::json::tojson;
 use crate::error::{PolicyError, Result};
 
-/// Steps that a template may take: far beyond any real conversation, and a bound for a hostile one.
-const FUEL: u64 = 20_000_000;
+/// What a template may do: steps, and 64 bytes of text for a step. Far beyond any real conversation, and a bound on
+/// time and memory for a hostile one.
+const FUEL: u64 = 4_000_000;
+/// Bytes of a template at most.
+const MOST_SOURCE: usize = 1 << 20;
+/// Stack of the thread that renders: a template can put lists into lists, as deep as the fuel lasts.
+const STACK: usize = 1 << 29;
 const NAME: &str = "chat";
 
 /// One message, in the shape that chat templates read.
@@ -17,7 +23,7 @@ const NAME: &str = "chat";
 pub struct ChatMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// A string, or a list of typed parts (`{"type": "text", "text": ..}`, `{"type": "image"}`).
+    /// A string, or a list of typed parts (`{"type": "text", "text": ..}`, `{"type": "image"}`, `{"type": "video"}`).
     pub content: Value,
     /// Tool calls of an assistant's turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,21 +49,37 @@ impl ChatTemplate {
     /// Compiles a template; `file` names it in errors.
     ///
     /// # Errors
-    /// When its syntax is wrong.
+    /// When its syntax is wrong, or it is too long.
     pub fn new(source: &str, file: &str) -> Result<Self> {
+        if source.len() > MOST_SOURCE {
+            return Err(PolicyError::file(file, format!("the chat template has more than {MOST_SOURCE} bytes")));
+        }
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| PolicyError::file(file, error.to_string()))?);
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            // As Python prints them.
+            ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
+            ValueKind::None => Ok(out.write_str("None")?),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, without_marks(source))
             .map_err(|error| PolicyError::file(file, format!("the chat template cannot be read: {error}")))?;
         Ok(Self { environment })
+    }
+
+    /// Gives the template names that stand for a text, such as `eos_token`.
+    pub(super) fn define(&mut self, names: impl IntoIterator<Item = (String, String)>) {
+        for (name, text) in names {
+            self.environment.add_global(name, text);
+        }
     }
 
     /// The text of a conversation.
@@ -65,60 +87,52 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the messages or takes too long.
     pub fn render(&self, messages: &[ChatMessage], options: &ChatOptions) -> Result<String> {
-        let tools = (!options.tools.is_empty()).then_some(&options.tools);
-        let context = minijinja::context! {
-            messages => Jinja::from(Serde(messages)),
-            tools => Jinja::from(Serde(tools)),
-            add_generation_prompt => options.add_generation_prompt,
-        };
-        let template = self.environment.get_template(NAME).map_err(|error| PolicyError::input(error.to_string()))?;
-        template.render(context).map_err(|error| PolicyError::input(format!("the chat template failed: {error:#}")))
+        let mut given = Map::from_iter([("add_generation_prompt".to_owned(), options.add_generation_prompt.into())]);
+        if !options.tools.is_empty() {
+            given.insert("tools".to_owned(), Value::Array(options.tools.clone()));
+        }
+        self.render_with(&json!(messages), &given)
+    }
+
+    /// The text of messages in any shape that the template reads, with options by the names that it knows them by.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_with(&self, messages: &Value, options: &Map<String, Value>) -> Result<String> {
+        let mut given = json!({"messages": messages, "tools": null, "documents": null, "add_generation_prompt": false});
+        if let Value::Object(given) = &mut given {
+            given.extend(options.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        let render = || self.environment.get_template(NAME)?.render(Jinja::from(Serde(&given)));
+        let rendered = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render);
+            thread.map(|thread| thread.join())
+        });
+        match rendered {
+            Ok(Ok(text)) => text.map_err(|error| PolicyError::input(format!("the chat template failed: {error:#}"))),
+            Ok(Err(_)) => Err(PolicyError::input("the chat template failed: its engine has a fault")),
+            Err(source) => Err(PolicyError::input(format!("no thread to render the chat template: {source}"))),
+        }
     }
 }
 
-/// JSON as Python writes it: `", "` and `": "`, nothing escaped for HTML, non-ASCII kept; `indent` as in Python.
-fn tojson(value: &Jinja, options: Kwargs) -> std::result::Result<Jinja, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let json =
-        serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    let mut text = String::new();
-    write_json(&json, indent, 0, &mut text);
-    Ok(Jinja::from_safe_string(text))
-}
-
-fn write_json(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    let newline = |depth: usize, out: &mut String| {
-        if let Some(indent) = indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', (indent * depth).min(4096)));
+/// Turns the tags `generation` and `endgeneration`, with which templates mark what an assistant says, into a condition
+/// that always holds.
+fn without_marks(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let Some((inside, after)) = tag.split_once("%}") else { return out + tag };
+        let word = inside.trim_matches(['-', '+', ' ', '\t', '\n', '\r']);
+        match word {
+            "generation" => out.push_str(&inside.replacen(word, "if true", 1)),
+            "endgeneration" => out.push_str(&inside.replacen(word, "endif", 1)),
+            _ => out.push_str(inside),
         }
-    };
-    let separator = if indent.is_some() { "," } else { ", " };
-    match value {
-        Value::Array(items) if !items.is_empty() => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                out.push_str(if index > 0 { separator } else { "" });
-                newline(depth + 1, out);
-                write_json(item, indent, depth + 1, out);
-            }
-            newline(depth, out);
-            out.push(']');
-        }
-        Value::Object(items) if !items.is_empty() => {
-            out.push('{');
-            for (index, (key, item)) in items.iter().enumerate() {
-                out.push_str(if index > 0 { separator } else { "" });
-                newline(depth + 1, out);
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push_str(": ");
-                write_json(item, indent, depth + 1, out);
-            }
-            newline(depth, out);
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
+        out.push_str("%}");
+        rest = after;
     }
+    out + rest
 }

@@ -1,31 +1,44 @@
-//! Pictures to patches: the size rule, antialiased bicubic resizing on 8-bit values, normalisation, merge-block order.
+//! Pictures to patches: the size rule, resizing on 8-bit values, normalisation, merge-block order.
 
 use image::{DynamicImage, Rgb, RgbImage};
+use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::resize::{Kernel, resize};
 use crate::error::{PolicyError, Result};
 use crate::input::PictureInput;
 
 /// The largest ratio of the sides that is accepted.
-const MAX_ASPECT: f64 = 200.0;
+pub(super) const MAX_ASPECT: f64 = 200.0;
+
+/// The largest area that the smallest one of a checkpoint may be: what small pictures are scaled up to.
+const MOST_MIN_PIXELS: u64 = 1 << 24;
+/// The largest area that a checkpoint may allow.
+const MOST_MAX_PIXELS: u64 = 1 << 30;
+/// The largest side of a block of patches that becomes one token, in pixels.
+const MOST_FACTOR: usize = 1024;
 
 /// Settings of the image processor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageProcessor {
     /// Side of a patch in pixels.
     pub patch_size: usize,
-    /// Times that a still picture repeats itself along time.
+    /// Times that a still picture repeats itself along time; frames of a video in one temporal patch.
     pub temporal_patch_size: usize,
     /// Side of the block of patches that becomes one token.
     pub merge_size: usize,
-    /// Smallest area in pixels; smaller pictures are scaled up.
+    /// Smallest area in pixels (for a video: volume); smaller pictures are scaled up.
     pub min_pixels: usize,
-    /// Largest area in pixels; larger pictures are scaled down.
+    /// Largest area in pixels (for a video: volume); larger pictures are scaled down.
     pub max_pixels: usize,
-    /// Mean that is taken off each channel, on the scale 0 to 1.
+    /// Mean that is taken off each channel, on the scale of rescaled values.
     pub mean: [f64; 3],
     /// Deviation that each channel is divided by.
     pub std: [f64; 3],
+    /// What 8-bit values are multiplied by.
+    pub rescale: f64,
+    /// The kernel of resizing; `None` where pictures must have a fitting size already.
+    pub kernel: Option<Kernel>,
 }
 
 impl ImageProcessor {
@@ -34,38 +47,72 @@ impl ImageProcessor {
     /// # Errors
     /// When a size is missing or makes no sense.
     pub fn from_json(config: &Value, file: &str) -> Result<Self> {
-        let config = config.get("image_processor").unwrap_or(config);
-        let whole = |value: Option<&Value>, name: &str| {
-            let number = value.and_then(Value::as_u64).filter(|number| (1..1 << 40).contains(number));
-            number
-                .map(|number| number as usize)
-                .ok_or_else(|| PolicyError::file(file, format!("`{name}` is missing or no size")))
+        Self::read(config.get("image_processor").unwrap_or(config), file, [None; 2])
+    }
+
+    /// Reads the settings that pictures and videos share; `areas` are used where the file says none.
+    pub(super) fn read(config: &Value, file: &str, areas: [Option<u64>; 2]) -> Result<Self> {
+        let wrong = |reason: String| PolicyError::file(file, reason);
+        let present = |name: &str| config.get(name).filter(|value| !value.is_null());
+        let whole = |value: Option<&Value>, usual: Option<u64>, most: u64, name: &str| match value {
+            None => usual.ok_or_else(|| wrong(format!("`{name}` is missing"))),
+            Some(value) => value
+                .as_u64()
+                .filter(|number| (1..=most).contains(number))
+                .ok_or_else(|| wrong(format!("`{name}` is {value}; a whole number of 1 to {most} is wanted"))),
         };
-        let size = config.get("size");
-        let area = |edge: &str, pixels: &str| {
-            whole(size.and_then(|size| size.get(edge)).or_else(|| config.get(pixels)), &format!("size.{edge}"))
+        let side = |name: &str, most: u64| whole(present(name), None, most, name).map(|side| side as usize);
+        // As in the reference, the older keys win where both stand.
+        let area = |edge: &str, pixels: &str, usual: Option<u64>, most: u64| {
+            let edge_value = present("size").and_then(|size| size.get(edge)).filter(|value| !value.is_null());
+            whole(present(pixels).or(edge_value), usual, most, &format!("size.{edge}")).map(|area| area as usize)
         };
-        let channels =
-            |name: &str| match config.get(name).map(|value| serde_json::from_value::<[f64; 3]>(value.clone())) {
-                None => Ok([0.5; 3]),
-                Some(Ok(values))
-                    if values.iter().all(|value| value.is_finite() && (name != "image_std" || *value > 0.0)) =>
-                {
-                    Ok(values)
-                }
-                Some(_) => Err(PolicyError::file(file, format!("`{name}` must hold three numbers"))),
-            };
+        let switch = |name: &str| match present(name) {
+            None => Ok(true),
+            Some(value) => {
+                value.as_bool().ok_or_else(|| wrong(format!("`{name}` is {value}; true or false is wanted")))
+            }
+        };
+        let channels = |name: &str, usual: f64| match present(name).map(|value| <[f64; 3]>::deserialize(value)) {
+            None => Ok([usual; 3]),
+            Some(Ok(values)) if values.iter().all(|value| value.is_finite() && (usual == 0.0 || *value > 0.0)) => {
+                Ok(values)
+            }
+            Some(_) => Err(wrong(format!("`{name}` must hold three numbers"))),
+        };
+        let normalised = switch("do_normalize")?;
+        let (mean, std) = (channels("image_mean", 0.5)?, channels("image_std", 0.5)?);
+        let rescale = match present("rescale_factor") {
+            _ if !switch("do_rescale")? => 1.0,
+            None => 1.0 / 255.0,
+            Some(value) => value
+                .as_f64()
+                .filter(|factor| factor.is_finite() && *factor > 0.0)
+                .ok_or_else(|| wrong(format!("`rescale_factor` is {value}; a positive number is wanted")))?,
+        };
+        let kernel = match present("resample").map_or(Some(3), Value::as_u64) {
+            _ if !switch("do_resize")? => None,
+            Some(3) => Some(Kernel::Bicubic),
+            Some(2) => Some(Kernel::Bilinear),
+            _ => return Err(wrong("`resample` must be 3 (bicubic) or 2 (bilinear)".to_owned())),
+        };
         let processor = Self {
-            patch_size: whole(config.get("patch_size"), "patch_size")?,
-            temporal_patch_size: whole(config.get("temporal_patch_size"), "temporal_patch_size")?,
-            merge_size: whole(config.get("merge_size"), "merge_size")?,
-            min_pixels: area("shortest_edge", "min_pixels")?,
-            max_pixels: area("longest_edge", "max_pixels")?,
-            mean: channels("image_mean")?,
-            std: channels("image_std")?,
+            patch_size: side("patch_size", 1024)?,
+            temporal_patch_size: side("temporal_patch_size", 16)?,
+            merge_size: side("merge_size", 64)?,
+            min_pixels: area("shortest_edge", "min_pixels", areas[0], MOST_MIN_PIXELS)?,
+            max_pixels: area("longest_edge", "max_pixels", areas[1], MOST_MAX_PIXELS)?,
+            mean: if normalised { mean } else { [0.0; 3] },
+            std: if normalised { std } else { [1.0; 3] },
+            rescale,
+            kernel,
         };
-        if processor.patch_size > 1024 || processor.merge_size > 64 || processor.temporal_patch_size > 64 {
-            return Err(PolicyError::file(file, "patch sizes are beyond any model's"));
+        if processor.factor() > MOST_FACTOR {
+            let reason = format!("`patch_size` times `merge_size` is {}, beyond any model's", processor.factor());
+            return Err(wrong(reason));
+        }
+        if processor.min_pixels > processor.max_pixels {
+            return Err(wrong("the smallest area (`size.shortest_edge`) is above the largest".to_owned()));
         }
         Ok(processor)
     }
@@ -75,42 +122,96 @@ impl ImageProcessor {
         self.patch_size * self.merge_size
     }
 
+    /// The size `[height, width]` that a picture is brought to.
+    ///
+    /// # Errors
+    /// When it is empty or far from square, or does not fit where the checkpoint wants no resizing.
+    pub fn size(&self, [height, width]: [usize; 2]) -> Result<[usize; 2]> {
+        if self.kernel.is_none() {
+            return self.fitting([height, width]);
+        }
+        let (height, width) = smart_resize(height, width, self.factor(), self.min_pixels, self.max_pixels)?;
+        Ok([height, width])
+    }
+
+    /// Tokens of a picture of `[height, width]` pixels in the text.
+    ///
+    /// # Errors
+    /// As [`ImageProcessor::size`].
+    pub fn tokens(&self, size: [usize; 2]) -> Result<usize> {
+        let [height, width] = self.size(size)?;
+        Ok((height / self.factor()) * (width / self.factor()))
+    }
+
+    /// A size that is taken as it is.
+    pub(super) fn fitting(&self, [height, width]: [usize; 2]) -> Result<[usize; 2]> {
+        let factor = self.factor();
+        if height == 0 || width == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+            return Err(PolicyError::input(format!(
+                "`do_resize` is false in the checkpoint, so sides must be multiples of {factor}; {width} x {height} is not"
+            )));
+        }
+        Ok([height, width])
+    }
+
     /// A picture as patches.
     ///
     /// # Errors
     /// When it is empty or far from square.
     pub fn process(&self, picture: &RgbImage) -> Result<PictureInput> {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let (new_height, new_width) = smart_resize(height, width, self.factor(), self.min_pixels, self.max_pixels)?;
-        let resized = resize(picture.as_raw(), [height, width], [new_height, new_width]);
-        Ok(self.patches(&resized, [new_height, new_width]))
+        let size = [picture.height() as usize, picture.width() as usize];
+        let new_size = self.size(size)?;
+        let resized = self.resized(picture, new_size);
+        let slot = vec![resized.as_slice(); self.temporal_patch_size];
+        Ok(self.patches(&slot, new_size))
     }
 
-    fn patches(&self, pixels: &[u8], [height, width]: [usize; 2]) -> PictureInput {
+    /// Interleaved 8-bit values of a picture in its new size.
+    pub(super) fn resized(&self, picture: &RgbImage, size: [usize; 2]) -> Vec<u8> {
+        let old = [picture.height() as usize, picture.width() as usize];
+        resize(picture.as_raw(), old, size, self.kernel.unwrap_or(Kernel::Bicubic))
+    }
+
+    /// The patches of frames of equal size, as many as fill their temporal patches.
+    pub(super) fn patches(&self, frames: &[&[u8]], [height, width]: [usize; 2]) -> PictureInput {
         let (patch, merge) = (self.patch_size, self.merge_size);
         let (rows, columns) = (height / patch, width / patch);
-        // Values are 8-bit, so that normalising is a table of 256 entries a channel.
-        let table: Vec<[f32; 3]> = (0..256)
-            .map(|value| std::array::from_fn(|c| ((value as f32 / 255.0) - self.mean[c] as f32) / self.std[c] as f32))
-            .collect();
-        let mut out = Vec::with_capacity(rows * columns * 3 * self.temporal_patch_size * patch * patch);
-        for block in 0..rows / merge * (columns / merge) {
-            let (block_row, block_column) = (block / (columns / merge), block % (columns / merge));
-            for inside in 0..merge * merge {
-                let top = (block_row * merge + inside / merge) * patch;
-                let left = (block_column * merge + inside % merge) * patch;
-                for channel in 0..3 {
-                    for _ in 0..self.temporal_patch_size {
-                        for y in top..top + patch {
-                            for x in left..left + patch {
-                                out.push(table[usize::from(pixels[(y * width + x) * 3 + channel])][channel]);
+        let table = self.table();
+        let slots = frames.len() / self.temporal_patch_size;
+        let mut out = Vec::with_capacity(slots * rows * columns * 3 * self.temporal_patch_size * patch * patch);
+        for slot in frames.chunks_exact(self.temporal_patch_size) {
+            for block in 0..rows / merge * (columns / merge) {
+                let (block_row, block_column) = (block / (columns / merge), block % (columns / merge));
+                for inside in 0..merge * merge {
+                    let top = (block_row * merge + inside / merge) * patch;
+                    let left = (block_column * merge + inside % merge) * patch;
+                    for channel in 0..3 {
+                        for pixels in slot {
+                            for y in top..top + patch {
+                                for x in left..left + patch {
+                                    out.push(table[usize::from(pixels[(y * width + x) * 3 + channel])][channel]);
+                                }
                             }
                         }
                     }
                 }
             }
         }
-        PictureInput { pixels: out.into(), grid: [1, rows, columns] }
+        PictureInput { pixels: out.into(), grid: [slots, rows, columns] }
+    }
+
+    /// Values are 8-bit, so that normalising is a table of 256 entries a channel.
+    fn table(&self) -> Vec<[f32; 3]> {
+        let usual = (self.rescale - 1.0 / 255.0).abs() < 1e-12;
+        let rescaled = |value: u32| if usual { value as f32 / 255.0 } else { (f64::from(value) * self.rescale) as f32 };
+        (0..256)
+            .map(|value| std::array::from_fn(|c| (rescaled(value) - self.mean[c] as f32) / self.std[c] as f32))
+            .collect()
+    }
+
+    /// The 8-bit value that a normalised one of `channel` came from, rounded.
+    pub(crate) fn level(&self, value: f32, channel: usize) -> f64 {
+        ((f64::from(value) * self.std[channel] + self.mean[channel]) / self.rescale).round()
     }
 }
 
@@ -162,78 +263,4 @@ pub fn smart_resize(
         (new_h, new_w) = (up(h), up(w));
     }
     Ok((new_h as usize, new_w as usize))
-}
-
-/// Resizes interleaved 8-bit RGB, columns first, then rows; each pass is rounded and clamped.
-fn resize(pixels: &[u8], [height, width]: [usize; 2], [new_height, new_width]: [usize; 2]) -> Vec<u8> {
-    let mut current = pixels.to_vec();
-    if new_width != width {
-        let taps = taps(width, new_width);
-        let mut out = Vec::with_capacity(height * new_width * 3);
-        for row in current.chunks(width * 3) {
-            for (start, weights) in &taps.outputs {
-                out.extend((0..3).map(|channel| weigh(&taps, weights, |tap| row[(start + tap) * 3 + channel])));
-            }
-        }
-        current = out;
-    }
-    if new_height != height {
-        let stride = new_width * 3;
-        let mut out = Vec::with_capacity(new_height * stride);
-        let taps = taps(height, new_height);
-        for (start, weights) in &taps.outputs {
-            out.extend((0..stride).map(|column| weigh(&taps, weights, |tap| current[(start + tap) * stride + column])));
-        }
-        current = out;
-    }
-    current
-}
-
-fn weigh(taps: &Taps, weights: &[i32], value: impl Fn(usize) -> u8) -> u8 {
-    let half = 1_i32 << (taps.precision - 1);
-    let sum: i32 = weights.iter().enumerate().map(|(tap, weight)| weight * i32::from(value(tap))).sum();
-    ((sum + half) >> taps.precision).clamp(0, 255) as u8
-}
-
-/// The weights of one pass in fixed point: as the reference does on 8-bit values, with as many bits as 16 can hold.
-struct Taps {
-    /// Bits behind the point, at least 1.
-    precision: u32,
-    /// For every output index its first input index and the weights from there on.
-    outputs: Vec<(usize, Vec<i32>)>,
-}
-
-fn taps(size: usize, new_size: usize) -> Taps {
-    let scale = size as f64 / new_size as f64;
-    let stretch = scale.max(1.0);
-    let support = 2.0 * stretch;
-    let exact: Vec<(usize, Vec<f64>)> = (0..new_size)
-        .map(|index| {
-            let centre = (index as f64 + 0.5) * scale;
-            let start = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(size);
-            let mut weights: Vec<f64> = (start..end).map(|at| cubic((at as f64 - centre + 0.5) / stretch)).collect();
-            let sum: f64 = weights.iter().sum();
-            weights.iter_mut().for_each(|weight| *weight /= sum);
-            (start, weights)
-        })
-        .collect();
-    let largest = exact.iter().flat_map(|(_, weights)| weights).copied().fold(0.0, f64::max);
-    let precision = (1..22).find(|bits| 0.5 + largest * f64::from(1_u32 << (bits + 1)) >= 32_768.0).unwrap_or(22);
-    let fixed = |weight: f64| (weight * f64::from(1_u32 << precision)).round() as i32;
-    let outputs = exact.into_iter().map(|(start, weights)| (start, weights.into_iter().map(fixed).collect())).collect();
-    Taps { precision, outputs }
-}
-
-/// Keys' cubic kernel with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }

@@ -1,9 +1,14 @@
-//! Everything between messages and tensors: chat template, tokenizer, pictures.
+//! Everything between messages and tensors: chat template, tokenizer, pictures, videos.
 
 pub(crate) mod carried;
 mod chat;
+mod clip;
 mod image;
+mod json;
+mod prompt;
+mod resize;
 mod tokenizer;
+mod video;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,11 +16,15 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use self::chat::{ChatMessage, ChatOptions, ChatTemplate};
+pub use self::clip::{Clip, decode};
 pub use self::image::{ImageProcessor, opaque, smart_resize};
+use self::prompt::Marks;
+pub use self::prompt::{Encoded, PromptLimit, TooLong, Visuals};
+pub use self::resize::Kernel;
 pub use self::tokenizer::{Tokenizer, train_tokenizer};
+pub use self::video::{VideoInput, VideoProcessor, video_smart_resize};
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
-use crate::input::{ImageSpan, PolicyInput};
 
 /// A checkpoint's processor.
 #[derive(Debug)]
@@ -23,8 +32,9 @@ pub struct Processor {
     tokenizer: Tokenizer,
     template: ChatTemplate,
     images: ImageProcessor,
-    image_token_id: u32,
-    video_token_id: u32,
+    videos: VideoProcessor,
+    marks: Marks,
+    limit: Option<PromptLimit>,
     special_tokens: Vec<String>,
     stop_ids: Vec<u32>,
     thinking_open: bool,
@@ -55,22 +65,35 @@ impl Processor {
             None => (json("processor_config.json")?.unwrap_or(Value::Null), "processor_config.json"),
         };
         let images = ImageProcessor::from_json(&image_config, image_file)?;
+        // Without a section for videos their frames follow the settings of pictures.
+        let (video_config, video_file) = match json("video_preprocessor_config.json")? {
+            Some(value) => (value, "video_preprocessor_config.json"),
+            None => match json("processor_config.json")?.filter(|config| config.get("video_processor").is_some()) {
+                Some(value) => (value, "processor_config.json"),
+                None => (image_config.get("image_processor").cloned().unwrap_or(image_config), image_file),
+            },
+        };
+        let videos = VideoProcessor::from_json(&video_config, video_file)?;
         let vision = &config.vision;
-        if (images.patch_size, images.merge_size, images.temporal_patch_size)
-            != (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
-        {
-            return Err(PolicyError::file(image_file, "patch sizes are not those of `config.json`"));
+        for (settings, file) in [(&images, image_file), (&videos.frames, video_file)] {
+            if (settings.patch_size, settings.merge_size, settings.temporal_patch_size)
+                != (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+            {
+                return Err(PolicyError::file(file, "patch sizes are not those of `config.json`"));
+            }
         }
         let (source, file) = template_source(&files, &tokenizer_config)?;
-        let template = ChatTemplate::new(&source, &file)?;
+        let mut template = ChatTemplate::new(&source, &file)?;
+        template.define(named_tokens(&tokenizer_config));
         let stop_ids = stop_ids(json("generation_config.json")?.as_ref(), &tokenizer_config, &tokenizer);
         let mut processor = Self {
             special_tokens: tokenizer.special_tokens(),
+            marks: Marks::of(config, &tokenizer)?,
+            limit: None,
             tokenizer,
             template,
             images,
-            image_token_id: config.image_token_id,
-            video_token_id: config.video_token_id,
+            videos,
             stop_ids,
             thinking_open: false,
             files,
@@ -79,56 +102,6 @@ impl Processor {
         let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
         processor.thinking_open = processor.template.render(&[probe], &options)?.trim_end().ends_with("<think>");
         Ok(processor)
-    }
-
-    /// A conversation with its pictures, in order, as the policy's input.
-    ///
-    /// # Errors
-    /// When pictures and placeholders differ in number, text contains special tokens, or a picture cannot be used.
-    pub fn encode(
-        &self,
-        messages: &[ChatMessage],
-        pictures: &[::image::RgbImage],
-        options: &ChatOptions,
-    ) -> Result<PolicyInput> {
-        self.refuse_special_tokens(messages)?;
-        let ids = self.tokenizer.encode(&self.template.render(messages, options)?)?;
-        let placeholders = ids.iter().filter(|id| **id == self.image_token_id).count();
-        if ids.contains(&self.video_token_id) {
-            return Err(PolicyError::input("videos are not supported yet; give their frames as pictures"));
-        }
-        if placeholders != pictures.len() {
-            return Err(PolicyError::input(format!(
-                "the messages name {placeholders} pictures, but {} are given",
-                pictures.len()
-            )));
-        }
-        let mut input = PolicyInput { ids: Vec::with_capacity(ids.len()), spans: Vec::new(), pictures: Vec::new() };
-        for id in ids {
-            if id != self.image_token_id {
-                input.ids.push(id);
-                continue;
-            }
-            let picture = self.images.process(&pictures[input.pictures.len()])?;
-            let len = picture.tokens(self.images.merge_size);
-            input.spans.push(ImageSpan { start: input.ids.len(), len, picture: input.pictures.len(), slot: 0 });
-            input.ids.extend(std::iter::repeat_n(id, len));
-            input.pictures.push(picture);
-        }
-        Ok(input)
-    }
-
-    fn refuse_special_tokens(&self, messages: &[ChatMessage]) -> Result<()> {
-        for message in messages {
-            let text = message.content.to_string();
-            if let Some(token) = self.special_tokens.iter().find(|token| text.contains(token.as_str())) {
-                return Err(PolicyError::input(format!(
-                    "a {} message contains the special token `{token}`, which would be read as a part of the conversation's frame; take it out",
-                    message.role
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// The text of token ids.
@@ -161,6 +134,11 @@ impl Processor {
         &self.images
     }
 
+    /// The video processor alone.
+    pub fn videos(&self) -> &VideoProcessor {
+        &self.videos
+    }
+
     /// Writes the files that were read, unchanged: also those that nothing here needs.
     ///
     /// # Errors
@@ -187,6 +165,13 @@ fn template_source(files: &BTreeMap<String, Vec<u8>>, tokenizer_config: &Value) 
     let text =
         packed.0["chat_template"].as_str().ok_or_else(|| PolicyError::file(packed.1, "holds no `chat_template`"))?;
     Ok((text.to_owned(), packed.1.to_owned()))
+}
+
+/// Tokens that templates know by name, such as `eos_token`.
+fn named_tokens(tokenizer_config: &Value) -> Vec<(String, String)> {
+    let named = tokenizer_config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
+    named.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
 }
 
 fn stop_ids(generation: Option<&Value>, tokenizer_config: &Value, tokenizer: &Tokenizer) -> Vec<u32> {

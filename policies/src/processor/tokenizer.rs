@@ -73,6 +73,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// One token written out, by its id.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The special tokens, which text from outside must not contain.
     pub fn special_tokens(&self) -> Vec<String> {
         let added = self.inner.get_added_tokens_decoder();

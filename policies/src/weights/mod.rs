@@ -206,6 +206,7 @@ impl Policy {
     /// SHA-256 over all tensors in name order: name, dtype, shape, little-endian bytes of their numbers as f32.
     pub fn weights_sha256(&self) -> String {
         let mut params = self.parameters();
+        params.extend(self.adapter_parameters());
         params.sort_by(|a, b| a.name.cmp(&b.name));
         let mut hash = Sha256::new();
         for param in params {

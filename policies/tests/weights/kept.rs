@@ -21,7 +21,7 @@ fn is_weights(name: &str) -> bool {
 }
 
 fn logits(policy: &Policy) -> Vec<f32> {
-    let input = PolicyInput { ids: (0..40).map(|id| id * 7 % 300).collect(), spans: Vec::new(), pictures: Vec::new() };
+    let input = PolicyInput::of_text((0..40).map(|id| id * 7 % 300).collect());
     floats(policy.logits(policy.forward(&Batch::prompts(&[&input], 2), &mut Trace::off())))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use sapo_policies::LoraConfig;
 use sapo_rewards::{Endpoints, RewardConfig, registry};
 
 use super::{Config, ConfigError, PhaseConfig, fault, nearest};
@@ -24,6 +25,11 @@ impl Config {
         for (key, count) in counts {
             must(count > 0, format!("run.{key}"), "must not be 0")?;
         }
+        if let Some(reason) = self.policy.lora.as_ref().and_then(LoraConfig::fault) {
+            return Err(fault("policy.lora", reason));
+        }
+        let one = self.policy.lora.is_none() || self.policy.adapter.is_none();
+        must(one, "policy.adapter".to_owned(), "goes on with an adapter, and `policy.lora` makes a new one; name one")?;
         crate::device::check(&self.run.device).map_err(|reason| fault("run.device", reason))?;
         self.check_rubrics()?;
         self.rubric_of_rules("eval.rubric", &self.eval.rubric)?;
@@ -52,6 +58,11 @@ impl Config {
                         sft.batch_size > 0 && !sft.data.is_empty(),
                         place.clone(),
                         "batch_size and data must not be empty",
+                    )?;
+                    must(
+                        sft.router_aux_loss_coef.is_none_or(|coef| coef.is_finite() && coef >= 0.0),
+                        format!("{place}.router_aux_loss_coef"),
+                        "must be a number from 0 up",
                     )?;
                     must((0.0..=1.0).contains(&sft.hasty), format!("{place}.hasty"), "must be between 0 and 1")?;
                     must(

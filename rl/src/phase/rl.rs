@@ -344,7 +344,7 @@ fn update(
         let weights = Tensor::<1>::from_data(TensorData::new(weights, [origins.len()]), &log_probs.device());
         (algorithm.objective(Tokens { log_probs, old_log_probs: old, advantages }) * weights).sum().neg()
     })?;
-    let mut params = model.policy.parameters_mut();
+    let mut params = model.policy.trained_mut();
     let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
     Ok(optimizer.step(&mut values, gradients, &config.optimizer, lr))
 }

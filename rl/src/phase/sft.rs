@@ -16,7 +16,7 @@ use crate::config::{Mix, SftConfig};
 use crate::error::{Result, RunError};
 use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
-use crate::update::gradients;
+use crate::update::{Origin, balanced_gradients};
 
 /// So many queries of another kind are passed over in search of the next one that is wanted.
 const MOST_PASSED_OVER: usize = 10_000;
@@ -40,7 +40,8 @@ impl Cursor {
 /// One optimizer step on fresh demonstrations.
 ///
 /// The loss is the negative log-prob of each answer token, weighted `1 / sqrt(n)` within an answer of n tokens and
-/// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271).
+/// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271). With experts, the loss that
+/// spreads rows over them is added by its coefficient.
 ///
 /// # Errors
 /// When a demonstration cannot be encoded.
@@ -75,19 +76,26 @@ pub fn step(
     let total: f64 = examples.iter().map(|(_, tokens)| (tokens.len() as f64).sqrt()).sum();
     let weight = |group: usize| (1.0 / (examples[group].1.len() as f64).sqrt() / total) as f32;
     let mut loss_sum = 0.0;
-    let (gradients, _) = gradients(&model.policy, &groups, 1.0, token_budget, &mut |origins, log_probs| {
+    // A dense model has no router to balance, and a coefficient for it is refused when the run is opened.
+    let coef = model.policy.config.text.moe.as_ref().map(|moe| config.router_aux_loss_coef.unwrap_or(moe.balance_coef));
+    let coef = coef.filter(|coef| *coef > 0.0);
+    let loss = &mut |origins: &[Origin], log_probs: Tensor<1>| {
         let weights: Vec<f32> = origins.iter().map(|(group, _, _)| weight(*group)).collect();
         let weights = Tensor::<1>::from_data(TensorData::new(weights, [origins.len()]), &log_probs.device());
         let loss = (log_probs * weights).sum().neg();
         loss_sum += f64::from(loss.clone().inner().into_scalar::<f32>());
         loss
-    })?;
+    };
+    let (gradients, balance) = balanced_gradients(&model.policy, &groups, token_budget, coef, loss)?;
     let lr = config.optimizer.lr_at(step, config.steps);
-    let mut params = model.policy.parameters_mut();
+    let mut params = model.policy.trained_mut();
     let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
     let norm = optimizer.step(&mut values, gradients, &config.optimizer, lr);
     let mut metrics = Metrics::default();
     metrics.set(names::SFT_LOSS, loss_sum);
+    if let Some(balance) = balance {
+        metrics.set(names::BALANCE_LOSS, balance);
+    }
     metrics.set(names::GRAD_NORM, norm);
     metrics.set(names::LR, lr);
     Ok(metrics)

@@ -46,7 +46,7 @@ impl Worker<'_> {
     fn answer(&self, jobs: Vec<Job>) {
         let mut ready: Vec<Ready> = jobs.into_iter().filter_map(|job| self.prepare(job)).collect();
         while !ready.is_empty() {
-            let lengths: Vec<usize> = ready.iter().map(|one| one.prompt.ids.len()).collect();
+            let lengths: Vec<usize> = ready.iter().map(|one| one.prompt.ids().len()).collect();
             let rest = ready.split_off(fitting(&lengths, self.limits.prompt_tokens));
             self.sample(ready);
             ready = rest;
@@ -83,7 +83,7 @@ impl Worker<'_> {
         }
         let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
         let prompt = self.model.processor.encode(&chat.messages, &pictures, &options).map_err(refusal)?;
-        let (tokens, most) = (prompt.ids.len(), self.limits.prompt_tokens);
+        let (tokens, most) = (prompt.ids().len(), self.limits.prompt_tokens);
         if tokens > most {
             let reason = format!("the prompt has {tokens} tokens, and at most {most} are taken; shorten it");
             return Err(Fault::field("messages", reason));
@@ -99,7 +99,7 @@ impl Worker<'_> {
                 for (one, rollouts) in ready.into_iter().zip(rollouts) {
                     let answered = Answered {
                         samples: rollouts.iter().map(|rollout| Sample::of(rollout, &self.model.processor)).collect(),
-                        prompt_tokens: one.prompt.ids.len(),
+                        prompt_tokens: one.prompt.ids().len(),
                         completion_tokens: rollouts.iter().map(|rollout| rollout.tokens.len()).sum(),
                     };
                     send(one.job, Ok(answered));
@@ -148,7 +148,7 @@ fn fitting(lengths: &[usize], most_tokens: usize) -> usize {
 /// Seeds depend on the request alone: its own seed, what is asked, and the number of the sample.
 fn seeds(chat: &Chat, prompt: &PolicyInput) -> Vec<u64> {
     let mut hash = Sha256::new();
-    for id in &prompt.ids {
+    for id in prompt.ids() {
         hash.update(id.to_le_bytes());
     }
     for picture in &chat.pictures {

@@ -7,7 +7,7 @@ use sapo::error::{Result, RunError};
 use sapo::progress::Progress;
 use sapo_datasets::source::{RESPONSE_COLUMN, jsonl, parquet};
 use sapo_datasets::synthetic;
-use sapo_datasets::{DatasetError, Query, Source, Split, Style, Task, contact_sheet, open};
+use sapo_datasets::{DatasetError, Query, Source, Split, Style, Task, Video, contact_sheet, open};
 use sapo_policies::processor::train_tokenizer;
 use serde_json::{Value, json};
 
@@ -210,6 +210,7 @@ impl Shown {
                 "ground_truth": query.ground_truth,
                 "response": row.response,
                 "pictures": pictures.collect::<Vec<_>>(),
+                "videos": query.videos.iter().map(Video::to_json).collect::<Value>(),
                 "columns": query.columns,
             })
         };
@@ -234,6 +235,9 @@ impl Shown {
             }
             for (picture, (width, height)) in row.query.images.iter().zip(&row.sizes) {
                 say("picture", &format!("{width} x {height} {}", picture.extension()));
+            }
+            for video in &row.query.videos {
+                say("video", &video.path().display().to_string());
             }
             say("", "");
         }

@@ -87,7 +87,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     };
     let lists = if arguments.data.is_empty() { heldout(&settings) } else { listed(arguments, settings.seed)? };
     let device = device::open(config.as_ref().map_or("cpu", |config| &config.run.device))?;
-    let model = Model::open(&arguments.model, settings.seed, &device)?;
+    let mut model = Model::open(&arguments.model, settings.seed, &device)?;
+    model.processor.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
     let rubrics = Rubrics::one(rubric);
     let printer = Printer::new();
     let all: usize = lists.iter().map(|list| list.queries.len() * sampling.samples).sum();

@@ -6,6 +6,7 @@ mod config;
 mod convert;
 mod data;
 mod eval;
+mod merge;
 mod parity;
 mod plan;
 mod printer;
@@ -59,6 +60,10 @@ enum Command {
     ///
     /// Example: sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
     Serve(serve::ServeArguments),
+    /// Makes a low-rank adapter, one of a run or one that PEFT wrote, a part of its model's weights.
+    ///
+    /// Example: sapo merge runs/lora/checkpoints/step-000100 merged --format bf16
+    Merge(merge::MergeArguments),
     /// Compares a checkpoint with golden cases of the reference implementation, tensor by tensor.
     ///
     /// Ends with 0 when every tensor is within its tolerance, with 1 when one is not, and with 2 when there is no case
@@ -125,6 +130,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Train(arguments) => return Ok(unless(train::run(&arguments)?, 130)),
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
+        Command::Merge(arguments) => merge::run(&arguments)?,
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,

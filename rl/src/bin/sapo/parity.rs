@@ -1,13 +1,14 @@
 //! `sapo parity`: compares a checkpoint with golden cases of the reference implementation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sapo::device;
 use sapo::error::{Result, RunError};
-use sapo_policies::Policy;
 use sapo_policies::golden::{Case, case_files};
-use sapo_policies::parity::{Difference, Parity, Tolerance, check};
+use sapo_policies::parity::{Difference, Parity, Tolerance, check, check_processor};
+use sapo_policies::processor::Processor;
+use sapo_policies::{Config, Policy};
 use serde_json::json;
 
 use crate::printer::{print_json, print_text};
@@ -18,7 +19,8 @@ pub(crate) struct ParityArguments {
     /// A folder in the Hugging Face layout.
     #[arg(value_name = "MODEL_DIR")]
     pub(crate) model: PathBuf,
-    /// A folder of golden cases, one NAME.safetensors each; NAME.json beside it may give tolerances.
+    /// A folder of golden cases: NAME.safetensors each for a model (NAME.json beside it may give tolerances), and for a
+    /// processor chat texts and token ids, sizes, pixels, frames and timestamps.
     #[arg(value_name = "CASES_DIR")]
     pub(crate) cases: PathBuf,
     /// Prints one JSON object on stdout, and nothing else there.
@@ -29,21 +31,33 @@ pub(crate) struct ParityArguments {
 /// Runs the command; false when a tensor is out of tolerance.
 pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
     let files = case_files(&arguments.cases)?;
+    let place = arguments.cases.display();
     if files.is_empty() {
-        let place = arguments.cases.display();
-        return Err(RunError::User(format!("{place} holds no golden case, that is no file NAME.safetensors")));
+        return Err(RunError::User(format!("{place} holds no golden case, that is no NAME.safetensors or NAME.json")));
     }
-    let policy = Policy::load(&arguments.model, &device::open("cpu")?)?;
-    let mut all = Vec::with_capacity(files.len());
-    for file in &files {
-        let parity = check(&policy, &Case::open(file)?)?;
-        if !arguments.json {
-            print_text(&lines(&parity))?;
-        }
+    let mut all = Vec::new();
+    let mut add = |parity: Parity| {
+        let shown = if arguments.json { Ok(()) } else { print_text(&lines(&parity)) };
         all.push(parity);
+        shown
+    };
+    if !files.processor.is_empty() {
+        let processor = processor(&arguments.model)?;
+        for file in &files.processor {
+            check_processor(&processor, file)?.into_iter().try_for_each(&mut add)?;
+        }
+    }
+    if !files.model.is_empty() {
+        let policy = Policy::load(&arguments.model, &device::open("cpu")?)?;
+        for file in &files.model {
+            add(check(&policy, &Case::open(file)?)?)?;
+        }
     }
     let differences = || all.iter().flat_map(|parity| parity.differences.iter().map(move |one| (&parity.case, one)));
     let (tensors, out) = (differences().count(), differences().filter(|(_, one)| one.is_out()).count());
+    if tensors == 0 {
+        return Err(RunError::User(format!("{place} holds no golden case: there is nothing to compare in its files")));
+    }
     let worst = differences().max_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()));
     if arguments.json {
         let worst =
@@ -65,6 +79,13 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
     Ok(out == 0)
 }
 
+/// The processor of a checkpoint, whose weights are not read.
+fn processor(folder: &Path) -> Result<Processor> {
+    let file = folder.join("config.json");
+    let text = std::fs::read_to_string(&file).map_err(|source| RunError::io(&file, source))?;
+    Ok(Processor::from_dir(folder, &Config::from_json(&text, &file.display().to_string())?)?)
+}
+
 /// A line for each tensor.
 fn lines(parity: &Parity) -> String {
     parity.differences.iter().map(|one| line(&parity.case, one)).collect()
@@ -77,5 +98,6 @@ fn line(case: &str, one: &Difference) -> String {
         Tolerance::Relative(most) => format!("rel {most:.0e}"),
     };
     let verdict = if one.is_out() { "OUT" } else { "ok" };
-    format!("{case:<8} {:<74} abs {:<9.2e} rel {:<9.2e} {tolerance:<9} {verdict}\n", one.tensor, one.abs, one.rel)
+    let note = if one.note.is_empty() { String::new() } else { format!("  {}", one.note) };
+    format!("{case:<8} {:<74} abs {:<9.2e} rel {:<9.2e} {tolerance:<9} {verdict}{note}\n", one.tensor, one.abs, one.rel)
 }

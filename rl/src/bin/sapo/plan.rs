@@ -6,10 +6,9 @@ use sapo::error::{Result, RunError};
 use sapo::memory::available_bytes;
 use sapo::plan::Plan;
 use sapo::sizes::{Method, ModelSize, Question};
-use sapo_policies::Model;
 use sapo_policies::preset::config_of;
 use sapo_policies::published::PUBLISHED;
-use sapo_policies::sizes::Part;
+use sapo_policies::{Model, Part};
 use serde_json::json;
 
 use crate::config::compose;

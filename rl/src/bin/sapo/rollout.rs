@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<()> {
     printer.finish();
     let model = opened?;
     let input = encode(arguments, &model, &prompt, &pictures)?;
-    let prompt_tokens = input.ids.len();
+    let prompt_tokens = input.ids().len();
     let request = request(arguments, input, &prompt, &pictures);
     let engine = LocalEngine { stop_ids: model.processor.stop_ids().to_vec(), max_rows: MOST_ROWS };
     let started = Instant::now();
@@ -155,11 +155,11 @@ fn encode(arguments: &RolloutArguments, model: &Model, prompt: &str, pictures: &
     let decoded = pictures.iter().map(Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
     let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
     let input = model.processor.encode(&messages, &decoded, &options)?;
-    if input.ids.len() > arguments.max_prompt_tokens {
+    if input.ids().len() > arguments.max_prompt_tokens {
         return Err(RunError::User(format!(
             "the prompt has {} tokens, and at most {} are taken; shorten it, scale the pictures down, or raise \
              --max-prompt-tokens",
-            input.ids.len(),
+            input.ids().len(),
             arguments.max_prompt_tokens
         )));
     }

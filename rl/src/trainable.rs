@@ -1,0 +1,93 @@
+//! What of the policy trains: the model a run begins with, its adapter, its frozen parts, and where the model of an
+//! adapter is kept.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use sapo_policies::weights::WeightFormat;
+use sapo_policies::{Model, Policy};
+
+use crate::config::{Config, ConfigError, PhaseConfig};
+use crate::error::Result;
+use crate::run_dir::RunDir;
+
+/// The folder, in a run's, of the model that the run's adapters belong to.
+const BASE: &str = "base";
+
+fn fault(place: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+    ConfigError { place: place.into(), reason: reason.into() }
+}
+
+/// Opens the model of a run as the configuration wants it trained; `checkpoint` is where the run goes on from.
+///
+/// # Errors
+/// When a file is wrong, or the model does not have what the configuration speaks of.
+pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Result<Model> {
+    let (wanted, seed) = (&config.policy, config.run.seed);
+    let adapted = wanted.lora.is_some() || wanted.adapter.is_some();
+    let base = config.run_path().join(BASE);
+    let kept = checkpoint.is_some() && base.join("config.json").is_file();
+    let name = match checkpoint {
+        Some(checkpoint) if !adapted => checkpoint.display().to_string(),
+        _ if adapted && kept => base.display().to_string(),
+        _ => wanted.model.clone(),
+    };
+    let mut model = Model::open(&name, seed, device)?;
+    let policy = &mut model.policy;
+    // What only a run's own folder can hold: weights that are drawn, put together, or cut.
+    let plain = model_folder(&wanted.model).filter(|_| policy.adapter.is_none() && wanted.deepstack);
+    policy.absorb_adapter();
+    if !wanted.deepstack {
+        policy.remove_deepstack();
+    }
+    policy.check_parts(&wanted.freeze).map_err(|error| fault("policy.freeze", error.to_string()))?;
+    match (checkpoint, &wanted.lora, &wanted.adapter) {
+        (Some(checkpoint), _, _) if adapted => policy.load_adapter(&checkpoint.join("adapter"))?,
+        (None, Some(lora), _) => {
+            policy.add_lora(lora, &wanted.freeze, seed).map_err(|error| fault("policy.lora", error.to_string()))?
+        }
+        (None, None, Some(folder)) => policy.load_adapter(folder)?,
+        _ => {}
+    }
+    if let Some(adapter) = &mut policy.adapter {
+        let base = std::path::absolute(plain.unwrap_or(base)).unwrap_or_default();
+        adapter.base_model = Some(base.display().to_string());
+    }
+    policy.freeze(&wanted.freeze).map_err(|error| fault("policy.freeze", error.to_string()))?;
+    check_phases(config, policy)?;
+    Ok(model)
+}
+
+/// The folder that holds a model's own weights, if its name is one.
+fn model_folder(name: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from(name);
+    [folder.join("policy"), folder].into_iter().find(|folder| folder.join("config.json").is_file())
+}
+
+fn check_phases(config: &Config, policy: &Policy) -> Result<()> {
+    for name in &config.run.phases {
+        if let PhaseConfig::Sft(phase) = &config.phases[name]
+            && phase.router_aux_loss_coef.is_some()
+            && policy.config.text.moe.is_none()
+        {
+            let reason = "the model is dense, so there is no router to balance; leave it out";
+            return Err(fault(format!("phases.{name}.router_aux_loss_coef"), reason).into());
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the model that the adapter belongs to beside the checkpoints, unless it lies elsewhere already: an adapter is
+/// worth nothing without it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_base(dir: &RunDir<'_>, model: &Model) -> Result<()> {
+    let Some(adapter) = &model.policy.adapter else { return Ok(()) };
+    let folder = dir.path().join(BASE);
+    let own = std::path::absolute(&folder).is_ok_and(|own| adapter.base_model == Some(own.display().to_string()));
+    if own && !folder.exists() {
+        dir.patiently(|| Ok(model.save(&folder, WeightFormat::F32)?))?;
+    }
+    Ok(())
+}
