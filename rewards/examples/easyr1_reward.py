@@ -12,6 +12,7 @@ def compute_score(reward_inputs, accuracy_weight=1.0):
     for reward_input in reward_inputs:
         answer = reward_input["response"].rsplit("</think>", 1)[-1]
         boxes = re.findall(r"\\boxed\{([^{}]*)\}", answer)
-        accuracy = 1.0 if boxes and boxes[-1].strip() == str(reward_input["ground_truth"]) else 0.0
+        # Many boxes are no answer.
+        accuracy = 1.0 if 0 < len(boxes) <= 4 and boxes[-1].strip() == str(reward_input["ground_truth"]) else 0.0
         scores.append({"overall": accuracy_weight * accuracy, "accuracy": accuracy})
     return scores

@@ -16,8 +16,8 @@ def outcome(item):
     if item["ground_truth"] is None:
         return {"failed": "the query has no ground truth"}
     boxes = re.findall(r"\\boxed\{([^{}]*)\}", item["answer"])
-    if not boxes:
-        return {"value": 0, "evidence": "no box"}
+    if not 0 < len(boxes) <= 4:
+        return {"value": 0, "evidence": f"{len(boxes)} boxes are no answer"}
     said = boxes[-1].strip()
     return {"value": 1 if said == str(item["ground_truth"]) else 0, "extracted": said}
 

@@ -13,5 +13,6 @@ def accuracy_reward(prompts, completions, ground_truth, **columns):
     for completion, truth in zip(completions, ground_truth):
         answer = completion.rsplit("</think>", 1)[-1]
         boxes = re.findall(r"\\boxed\{([^{}]*)\}", answer)
-        rewards.append(1.0 if boxes and boxes[-1].strip() == str(truth) else 0.0)
+        # Many boxes are no answer.
+        rewards.append(1.0 if 0 < len(boxes) <= 4 and boxes[-1].strip() == str(truth) else 0.0)
     return rewards

@@ -145,6 +145,7 @@ pub fn catalogue() -> Vec<Entry> {
         judge(),
         process(),
         http(),
+        custom(),
     ]
 }
 
@@ -186,6 +187,20 @@ fn http() -> Entry {
         .option("range", "[0, 1]", "the least and the greatest value; others are failures");
     http.example.value = None;
     http
+}
+
+fn custom() -> Entry {
+    let mut custom = entry(
+        "custom",
+        "a type that a Rust program brings along: it calls sapo::main with its types",
+        json!(85),
+        "85",
+        0.0,
+    )
+    .option("type", "required", "the name under which the program registered it")
+    .option("options", "{}", "its own options");
+    custom.example.value = None;
+    custom
 }
 
 fn judge() -> Entry {
@@ -249,6 +264,9 @@ mod tests {
             let mut config = json!({"kind": entry.kind});
             if entry.kind == "length" {
                 config["buffer_tokens"] = json!(16);
+            }
+            if entry.kind == "custom" {
+                config["type"] = json!("mine");
             }
             let read: RewardConfig = serde_json::from_value(config).unwrap();
             assert_eq!(read.kind(), entry.kind);

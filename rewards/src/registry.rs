@@ -5,11 +5,13 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::custom::{self, CustomConfig};
 use crate::error::{Result, RewardError};
 use crate::format::FormatRules;
 use crate::grounding::Metric;
 use crate::judge::{Endpoints, Judge, JudgeConfig};
 use crate::language::Strictness;
+use crate::ledger::RewardId;
 use crate::length::Overlong;
 use crate::number::Tolerance;
 use crate::plugin::{HttpConfig, Plugin, ProcessConfig};
@@ -111,6 +113,8 @@ pub enum RewardConfig {
     Process(Box<ProcessConfig>),
     /// A server that takes the same JSON as a program does.
     Http(Box<HttpConfig>),
+    /// A type that the Rust program around this library brings along.
+    Custom(Box<CustomConfig>),
 }
 
 fn default_span() -> usize {
@@ -146,7 +150,13 @@ impl RewardConfig {
             Self::Judge(_) => "judge",
             Self::Process(_) => "process",
             Self::Http(_) => "http",
+            Self::Custom(_) => "custom",
         }
+    }
+
+    /// The kind with all its options, as JSON.
+    pub(crate) fn options(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     pub(crate) fn rule(&self, name: &str) -> Result<Option<Arc<dyn Reward>>> {
@@ -199,6 +209,7 @@ impl RewardConfig {
             }
             Self::Process(options) => Arc::new(Plugin::process(name, &options)?),
             Self::Http(options) => Arc::new(Plugin::http(name, &options)?),
+            Self::Custom(options) => custom::build(name, &options)?,
             Self::Judge(_) => return Ok(None),
         }))
     }
@@ -229,6 +240,8 @@ fn repetitive(item: &Item<'_>, limits: Limits) -> PartScore {
 pub struct Registry {
     rewards: BTreeMap<String, Arc<dyn Reward>>,
     judges: BTreeMap<String, Arc<Judge>>,
+    /// The options of those that a config describes.
+    options: BTreeMap<String, serde_json::Value>,
 }
 
 /// The kinds that need no options, each under its own name.
@@ -252,7 +265,7 @@ static RULES: LazyLock<Registry> = LazyLock::new(|| {
         RewardConfig::Language { strict_script: false, thinking: true },
     ];
     let rules = configs.iter().filter_map(|config| Some((config.kind().to_owned(), config.rule(config.kind()).ok()??)));
-    Registry { rewards: rules.collect(), judges: BTreeMap::new() }
+    Registry { rewards: rules.collect(), ..Registry::default() }
 });
 
 impl Registry {
@@ -263,6 +276,7 @@ impl Registry {
     pub fn build(configs: &BTreeMap<String, RewardConfig>, endpoints: &Endpoints) -> Result<Self> {
         let mut registry = Self::rules();
         for (name, config) in configs {
+            registry.options.insert(name.clone(), config.options());
             if let RewardConfig::Judge(options) = config {
                 let judge = Arc::new(Judge::new(name, options, endpoints)?);
                 registry.judges.insert(name.clone(), Arc::clone(&judge));
@@ -296,6 +310,11 @@ impl Registry {
                 format!("there is no such reward; describe it in the config, or use one of {}", known.join(", ")),
             )
         })
+    }
+
+    /// Which reward of that name it is: its version and options.
+    pub(crate) fn identity(&self, name: &str, spec: &RewardSpec) -> RewardId {
+        RewardId::of(spec, self.options.get(name).unwrap_or(&serde_json::Value::Null))
     }
 
     /// The judges of the config, by name.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use sapo_datasets::{Query, StopReason, Transcript};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::concurrent::all;
 use crate::error::{Result, RewardError};
 use crate::extract;
+use crate::ledger::{Asked, RewardId, Scored};
 use crate::registry::{Registry, RewardConfig};
 use crate::reward::{Item, Reward, score_all};
 use crate::score::{CORRECT, FailureKind, Outcome, PartScore, Score, WeightedPart};
@@ -128,13 +130,17 @@ struct Part {
     name: String,
     weight: f64,
     reward: Arc<dyn Reward>,
+    id: Arc<RewardId>,
 }
+
+/// A gate with its reward, when that is none of the parts.
+type Gate = (GateConfig, Option<(Arc<dyn Reward>, Arc<RewardId>)>);
 
 /// A rubric whose rewards are ready.
 pub struct Rubric {
     /// The first is `correct`.
     parts: Vec<Part>,
-    gates: Vec<(GateConfig, Option<Arc<dyn Reward>>)>,
+    gates: Vec<Gate>,
     clip: Option<[f64; 2]>,
     on_failure: OnFailure,
 }
@@ -146,7 +152,8 @@ impl Rubric {
     /// When a reward is not known, a name comes twice, or a number makes no sense.
     pub fn new(config: &RubricConfig, registry: &Registry) -> Result<Self> {
         let part = |name: &str, reward: &str, weight: f64| {
-            Ok(Part { name: name.to_owned(), weight, reward: registry.get(reward)? })
+            let (found, id) = find(registry, reward)?;
+            Ok(Part { name: name.to_owned(), weight, reward: found, id })
         };
         let mut parts = vec![part(CORRECT, &config.correct, config.weight)?];
         for extra in &config.parts {
@@ -175,12 +182,12 @@ impl Rubric {
         Ok(Self { parts, gates, clip: config.clip, on_failure: config.on_failure })
     }
 
-    fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<(GateConfig, Option<Arc<dyn Reward>>)> {
+    fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<Gate> {
         let known = |name: &str| parts.iter().any(|part| part.name == name);
         if let Some(name) = gate.parts.iter().find(|name| !known(name)) {
             return Err(RewardError::Rubric(format!("a gate stands before `{name}`, which is no part of this rubric")));
         }
-        let reward = if known(&gate.reward) { None } else { Some(registry.get(&gate.reward)?) };
+        let reward = if known(&gate.reward) { None } else { Some(find(registry, &gate.reward)?) };
         Ok((gate.clone(), reward))
     }
 
@@ -192,6 +199,17 @@ impl Rubric {
     /// The rewards of the rubric by the names of their parts.
     pub fn rewards(&self) -> impl Iterator<Item = (&str, &dyn Reward)> {
         self.parts.iter().map(|part| (part.name.as_str(), &*part.reward))
+    }
+
+    /// What the parts count, by name; penalties are negative.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.parts.iter().map(|part| (part.name.as_str(), part.weight))
+    }
+
+    /// Which rewards it asks, those of gates too.
+    pub fn identities(&self) -> impl Iterator<Item = &Arc<RewardId>> {
+        let gates = self.gates.iter().filter_map(|(_, reward)| reward.as_ref().map(|(_, id)| id));
+        self.parts.iter().map(|part| &part.id).chain(gates)
     }
 
     /// Scores one transcript at once, for rubrics of rule rewards: one that has to wait for others gives a failed score
@@ -206,8 +224,14 @@ impl Rubric {
 
     /// Scores one transcript.
     pub async fn score(&self, query: &Query, transcript: &Transcript) -> Score {
-        let mut scores = self.score_batch(&[Item { query, transcript }]).await;
-        scores.pop().unwrap_or_else(|| failed(FailureKind::Protocol, "no score for one item"))
+        self.score_with_account(query, transcript).await.score
+    }
+
+    /// Scores one transcript, and says which reward gave what and how long it took.
+    pub async fn score_with_account(&self, query: &Query, transcript: &Transcript) -> Scored {
+        let mut scores = self.account_batch(&[Item { query, transcript }]).await;
+        let none = || Scored { score: failed(FailureKind::Protocol, "no score for one item"), asked: Vec::new() };
+        scores.pop().unwrap_or_else(none)
     }
 
     /// Scores many transcripts; rewards that wait for others (judges) wait side by side.
@@ -215,14 +239,21 @@ impl Rubric {
     /// An answer that the token limit cut is wrong unless its tag or box is closed, and no reward is asked about it. An
     /// engine's error fails the score.
     pub async fn score_batch(&self, items: &[Item<'_>]) -> Vec<Score> {
+        self.account_batch(items).await.into_iter().map(|scored| scored.score).collect()
+    }
+
+    /// The seconds of a batch count for each of its items.
+    async fn account_batch(&self, items: &[Item<'_>]) -> Vec<Scored> {
         let settled: Vec<Option<PartScore>> = items.iter().map(|item| settled(item.transcript)).collect();
         let open: Vec<Item<'_>> =
             items.iter().zip(&settled).filter(|(_, settled)| settled.is_none()).map(|(item, _)| *item).collect();
         let asked = self.parts.iter().enumerate();
-        let asked = asked.map(|(at, part)| score_all(&*part.reward, if at == 0 { &open } else { items }));
-        let mut columns: Vec<Vec<PartScore>> = all(asked.collect()).await;
-        let gates = self.gates.iter().filter_map(|(_, reward)| reward.as_deref());
-        let gates: Vec<Vec<PartScore>> = all(gates.map(|reward| score_all(reward, items)).collect()).await;
+        let asked = asked.map(|(at, part)| timed(&*part.reward, if at == 0 { &open } else { items }));
+        let (mut columns, secs): (Vec<_>, Vec<_>) = all(asked.collect()).await.into_iter().unzip();
+        let gates = self.gates.iter().filter_map(|(_, reward)| reward.as_ref().map(|(reward, _)| &**reward));
+        let gates: Vec<(Vec<PartScore>, f64)> = all(gates.map(|reward| timed(reward, items)).collect()).await;
+        let (gates, gate_secs): (Vec<_>, Vec<_>) = gates.into_iter().unzip();
+        let not_asked: Vec<bool> = settled.iter().map(Option::is_some).collect();
         let mut verdicts = std::mem::take(&mut columns[0]).into_iter();
         columns[0] = settled
             .into_iter()
@@ -232,7 +263,23 @@ impl Rubric {
                     .unwrap_or_else(|| PartScore::failed(FailureKind::Protocol, "no score"))
             })
             .collect();
-        (0..items.len()).map(|at| self.sum(at, &columns, &gates)).collect()
+        let scored = |at: usize| {
+            let parts =
+                self.parts.iter().zip(&columns).zip(&secs).enumerate().map(|(index, ((part, column), secs))| {
+                    let secs = (index > 0 || !not_asked[at]).then_some(*secs);
+                    let outcome = column[at].outcome.clone();
+                    Asked { part: part.name.clone(), reward: Arc::clone(&part.id), secs, outcome }
+                });
+            let outer = self.gates.iter().filter_map(|(gate, reward)| Some((gate, &reward.as_ref()?.1)));
+            let outer = outer.zip(&gates).zip(&gate_secs).map(|(((gate, id), column), secs)| Asked {
+                part: format!("gate {}", gate.reward),
+                reward: Arc::clone(id),
+                secs: Some(*secs),
+                outcome: column[at].outcome.clone(),
+            });
+            Scored { asked: parts.chain(outer).collect(), score: self.sum(at, &columns, &gates) }
+        };
+        (0..items.len()).map(scored).collect()
     }
 
     fn sum(&self, at: usize, columns: &[Vec<PartScore>], gates: &[Vec<PartScore>]) -> Score {
@@ -290,6 +337,19 @@ impl Rubric {
     }
 }
 
+fn find(registry: &Registry, name: &str) -> Result<(Arc<dyn Reward>, Arc<RewardId>)> {
+    let reward = registry.get(name)?;
+    let id = Arc::new(registry.identity(name, reward.spec()));
+    Ok((reward, id))
+}
+
+/// The scores of a batch, and the seconds from the question to the last answer.
+async fn timed(reward: &dyn Reward, items: &[Item<'_>]) -> (Vec<PartScore>, f64) {
+    let started = Instant::now();
+    let scores = score_all(reward, items).await;
+    (scores, started.elapsed().as_secs_f64())
+}
+
 /// What needs no reward: the engine failed, or the answer was cut.
 fn settled(transcript: &Transcript) -> Option<PartScore> {
     let answer = extract::answer(transcript);
@@ -320,8 +380,10 @@ fn short_penalties(config: &RubricConfig) -> Result<Vec<Part>> {
         [("language", config.language_penalty, language), ("repetition", config.repetition_penalty, repetition)]
     {
         if weight != 0.0 {
+            let id = reward.options();
             let reward = reward.rule(name)?.ok_or_else(|| RewardError::Rubric(format!("`{name}` is no rule")))?;
-            parts.push(Part { name: name.to_owned(), weight: -above_zero(name, weight)?, reward });
+            let id = Arc::new(RewardId::of(reward.spec(), &id));
+            parts.push(Part { name: name.to_owned(), weight: -above_zero(name, weight)?, reward, id });
         }
     }
     Ok(parts)

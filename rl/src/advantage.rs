@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Added to the standard deviation of a group.
+pub const EPS: f64 = 1e-6;
+
 /// What rewards are divided by after the mean is taken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -31,6 +34,33 @@ pub fn advantages(rewards: &[Option<f64>], spread: Spread, eps: f64) -> Option<V
         Spread::None => 1.0,
     };
     Some(rewards.iter().map(|reward| reward.map(|reward| (reward - mean) / divisor)).collect())
+}
+
+/// Why a group is not trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Fewer than two scored rollouts, or all rewards equal.
+    NoSignal,
+    /// More than 90 % of the scored rollouts pass, and such groups are filtered out.
+    TooEasy,
+}
+
+/// The advantages of a group as training takes them: from its rewards, and from the verdicts of its scored rollouts.
+///
+/// # Errors
+/// Why the group is not trained on.
+pub fn trained(
+    rewards: &[Option<f64>],
+    verdicts: &[bool],
+    spread: Spread,
+    filter_live: bool,
+) -> Result<Vec<Option<f64>>, Dropped> {
+    let passed = verdicts.iter().filter(|passed| **passed).count();
+    match advantages(rewards, spread, EPS) {
+        None => Err(Dropped::NoSignal),
+        Some(_) if filter_live && 10 * passed > 9 * verdicts.len() => Err(Dropped::TooEasy),
+        Some(advantages) => Ok(advantages),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Processor, Visuals};
 use sapo_policies::{Model, PolicyInput};
-use sapo_rewards::Score;
+use sapo_rewards::{Asked, Score, Scored, ledger};
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
 use serde_json::{Value, json};
 
@@ -51,6 +51,12 @@ pub struct Answer {
     pub with_working: bool,
     /// The score.
     pub score: Score,
+    /// Which reward gave what, and how long it took.
+    pub asked: Vec<Asked>,
+    /// Digest of what was scored.
+    pub input: String,
+    /// Whether the prompt opened the thinking.
+    pub thinking_open: bool,
 }
 
 /// A query with its answers.
@@ -113,10 +119,12 @@ pub fn ask(
         rollouts.sort_by_key(|(rollout, ..)| rollout.sample);
         let mut answers = Vec::with_capacity(rollouts.len());
         for (rollout, transcript, pending) in rollouts {
-            let score = scorer.finish(pending)?;
+            let Scored { score, asked } = scorer.finish(pending)?;
             let with_working = !transcript.reasoning().trim().is_empty();
+            let input = ledger::input_digest(&query, &transcript);
+            let thinking_open = transcript.thinking_open;
             let text = transcript.turns.into_iter().map(|turn| turn.text).collect();
-            answers.push(Answer { score, rollout, text, with_working });
+            answers.push(Answer { rollout, text, with_working, score, asked, input, thinking_open });
         }
         let query = Arc::try_unwrap(query).unwrap_or_else(|shared| Query::clone(&shared));
         answered.push(Answered { query, prompt: request.prompt, answers });

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, RunError};
 use crate::eval::Evaluation;
+use crate::failing::Window;
 use crate::judging::JudgeRecord;
+use crate::ledger;
 use crate::metrics::sha256;
 use crate::optimizer::{AdamW, Moments};
 use crate::phase::sft::Cursor;
@@ -23,7 +25,7 @@ use crate::run_dir::RunDir;
 use crate::summary::CurationCounts;
 
 /// Files that only grow; a resume cuts them back to where they ended at the checkpoint.
-pub const GROWING: [&str; 3] = ["metrics.jsonl", "queries.jsonl", EVENTS];
+pub const GROWING: [&str; 4] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS];
 /// The TensorBoard event file.
 pub const EVENTS: &str = "tb/events.out.tfevents.0.sapo";
 
@@ -49,6 +51,9 @@ pub struct TrainerState {
     pub cursor: Cursor,
     /// Queries taken of each task in this part.
     pub supply: BTreeMap<Task, usize>,
+    /// Failed rewards of the last steps of this part.
+    #[serde(default)]
+    pub failures: Window,
     /// Counts over all curations so far.
     pub curation: CurationCounts,
     /// Evaluations so far.

@@ -82,6 +82,28 @@ pub struct RunConfig {
     /// Rows that are decoded together at most.
     #[serde(default = "decode_rows")]
     pub decode_rows: usize,
+    /// The check of the rewards before the first step.
+    #[serde(default)]
+    pub reward_check: RewardCheckConfig,
+}
+
+/// The check of a run's rewards on a sample of its data, before the first step. Gold answers must score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardCheckConfig {
+    /// Rows of each task; 0 turns the check off.
+    pub rows_per_task: usize,
+    /// The run does not start when a smaller share of a task's gold answers scores.
+    pub min_gold_share: f64,
+    /// Names of rubrics that are not checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
+}
+
+impl Default for RewardCheckConfig {
+    fn default() -> Self {
+        Self { rows_per_task: 4, min_gold_share: 1.0, skip: Vec::new() }
+    }
 }
 
 /// The policy.
@@ -225,9 +247,12 @@ pub struct RlConfig {
     /// Rubrics of tasks that have another one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rubrics: BTreeMap<Task, String>,
-    /// More failed rewards than this share of a step's rollouts stop the run.
+    /// More failed rewards than this share of a window's rollouts stop the run at a checkpoint.
     #[serde(default = "max_failed_share")]
     pub max_failed_share: f64,
+    /// The steps of that window.
+    #[serde(default = "failure_window_steps")]
+    pub failure_window_steps: usize,
     /// Algorithm.
     pub algorithm: AlgorithmConfig,
     /// What advantages are divided by.
@@ -303,7 +328,11 @@ fn disk_wait_secs() -> u64 {
 }
 
 fn max_failed_share() -> f64 {
-    0.2
+    0.05
+}
+
+fn failure_window_steps() -> usize {
+    20
 }
 
 fn token_budget() -> usize {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::asking::{Answered, Place, ask};
 use crate::config::EvalConfig;
 use crate::error::{Result, RunError};
+use crate::ledger::Account;
 use crate::scoring::{Rubrics, Scorer};
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -103,6 +104,9 @@ pub struct Evaluation {
     /// Every sample, as it is stored.
     #[serde(skip)]
     pub samples: Vec<Value>,
+    /// What the ledger keeps of them.
+    #[serde(skip)]
+    pub accounts: Vec<Account>,
     records: BTreeMap<String, TaskRecord>,
     sampling: EvalSampling,
 }
@@ -232,8 +236,8 @@ pub fn by_task(queries: Vec<Query>, apart: &[String]) -> Result<Vec<TaskQueries>
 
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
-        let (rows, queries, samples, records) = Default::default();
-        Self { after: after.to_owned(), rows, queries, samples, records, sampling }
+        let (rows, queries, samples, accounts, records) = Default::default();
+        Self { after: after.to_owned(), rows, queries, samples, accounts, records, sampling }
     }
 
     fn add(&mut self, list: &TaskQueries, sampled: &[Answered], greedy: &[Answered]) {
@@ -259,8 +263,11 @@ impl Evaluation {
                     "text": answer.text,
                     "stop": answer.rollout.stop,
                     "tokens": answer.rollout.tokens.len(),
+                    "token_limit": self.sampling.max_new_tokens,
+                    "thinking_open": answer.thinking_open,
                     "score": answer.score,
                 }));
+                self.accounts.push(Account::of(&one.query, answer, is_greedy));
             }
         }
         self.queries.extend(sampled.iter().map(|one| one.query.clone()));

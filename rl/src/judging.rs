@@ -83,15 +83,7 @@ impl Judging {
         let used = used_rewards(rubrics.values().copied().chain([&config.rubrics[&phase.rubric]]));
         let rewards: BTreeMap<String, RewardConfig> =
             config.rewards.iter().filter(|(name, _)| used.contains(name.as_str())).map(own).collect();
-        let (mut endpoints, mut served) = (Endpoints::default(), Vec::new());
-        for reward in rewards.values() {
-            let RewardConfig::Judge(judge) = reward else { continue };
-            if let Some(model) = judge.serve_name() {
-                let server = Served::start(model, &judge.model, judge.max_tokens as usize)?;
-                endpoints.0.insert(model.to_owned(), server.url().to_owned());
-                served.push(server);
-            }
-        }
+        let (endpoints, served) = serve_judges(&rewards)?;
         let scorer = Scorer::new(&rewards, &endpoints)?;
         let mut ready = Rubrics::one(scorer.rubric(&config.rubrics[&phase.rubric])?);
         for (task, rubric) in rubrics {
@@ -179,6 +171,23 @@ impl Judging {
     pub fn peak_rss_bytes(&self) -> u64 {
         self.served.iter().map(Served::peak_rss_bytes).sum()
     }
+}
+
+/// Starts the servers that judges ask for by `serve:MODEL`; they end with what is returned.
+///
+/// # Errors
+/// When one does not start.
+pub fn serve_judges(rewards: &BTreeMap<String, RewardConfig>) -> Result<(Endpoints, Vec<Served>)> {
+    let (mut endpoints, mut served) = (Endpoints::default(), Vec::new());
+    for reward in rewards.values() {
+        let RewardConfig::Judge(judge) = reward else { continue };
+        if let Some(model) = judge.serve_name() {
+            let server = Served::start(model, &judge.model, judge.max_tokens as usize)?;
+            endpoints.0.insert(model.to_owned(), server.url().to_owned());
+            served.push(server);
+        }
+    }
+    Ok((endpoints, served))
 }
 
 fn own((name, reward): (&String, &RewardConfig)) -> (String, RewardConfig) {

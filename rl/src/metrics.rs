@@ -15,7 +15,9 @@ pub mod names {
     pub const BALANCE_LOSS: &str = "train/balance_loss";
     /// Mean total reward of the scored rollouts.
     pub const REWARD_MEAN: &str = "train/reward/mean";
-    /// What the names of the parts of a reward begin with; `/<part>/mean` follows.
+    /// What the names of the parts of a reward begin with; `/<part>/` follows, then: `mean`, `std` (population), `at_min`
+    /// and `at_max` (shares of values at the ends of the reward's range), `no_spread` (share of groups whose values are all
+    /// equal), and where there are any, counts of rollouts as `skipped` and `failed/<kind>`.
     pub const REWARD: &str = "train/reward";
     /// Share of scored rollouts that pass.
     pub const PASSED: &str = "train/reward/passed";
@@ -59,6 +61,9 @@ pub mod names {
     pub const ROLLOUT_SECS: &str = "time/rollout_secs";
     /// Seconds that scoring took beyond sampling.
     pub const REWARD_SECS: &str = "time/reward_secs";
+    /// Milliseconds that a part of a reward took for one rollout: `/<part>/p50_ms`, `p95_ms`, `p99_ms` follow. It waits for
+    /// others beside it, and in line.
+    pub const REWARD_LATENCY: &str = "time/reward";
     /// Seconds of updating.
     pub const UPDATE_SECS: &str = "time/update_secs";
     /// Sampled tokens a second of sampling.

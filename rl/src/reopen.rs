@@ -48,6 +48,7 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
     run.disk_wait_secs = config.run.disk_wait_secs;
     run.checkpoint_every = config.run.checkpoint_every;
     run.keep_checkpoints = config.run.keep_checkpoints;
+    run.reward_check.clone_from(&config.run.reward_check);
     let (before, now) = (before.to_toml()?, config.to_toml()?);
     if before == now {
         return Ok(());

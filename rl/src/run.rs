@@ -15,6 +15,7 @@ use crate::config::{Config, CurateConfig, PhaseConfig, RlConfig, SftConfig};
 use crate::error::{Result, RunError};
 use crate::eval::evaluate;
 use crate::judging::{self, Judging};
+use crate::ledger::{self, Ledger};
 use crate::metrics::{Metrics, metrics_sha256, names};
 use crate::optimizer::AdamW;
 use crate::phase::{curate, rl, sft};
@@ -26,8 +27,7 @@ use crate::scoring::{Rubrics, Scorer};
 use crate::summary::{JudgeFacts, RunEnd, Summary};
 use crate::tensorboard;
 use crate::train::{Ended, Part, Start, parts};
-use crate::trainable;
-use crate::{device, memory};
+use crate::{checking, device, failing, memory, trainable};
 
 mod judge;
 
@@ -46,6 +46,7 @@ pub struct Run<'a> {
     judging: Option<(String, Judging)>,
     lines: Vec<Value>,
     logged: BTreeSet<String>,
+    ledger: Ledger,
     started: Instant,
     wall_secs_before: f64,
     saved_at: u64,
@@ -79,6 +80,7 @@ impl<'a> Run<'a> {
             }
         }
         judging::reach_all(config)?;
+        checking::before_run(config, progress)?;
         let checkpoint = if found { reopen::newest(&path, progress)? } else { None };
         let device = device::open(&config.run.device)?;
         let mut model = trainable::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
@@ -98,6 +100,7 @@ impl<'a> Run<'a> {
             judging: None,
             lines: Vec::new(),
             logged: BTreeSet::new(),
+            ledger: Ledger::default(),
             started: Instant::now(),
             wall_secs_before: 0.0,
             saved_at: 0,
@@ -138,6 +141,7 @@ impl<'a> Run<'a> {
         self.lines = reopen::read_lines(&self.dir.path().join("metrics.jsonl"))?;
         let queries = reopen::read_lines(&self.dir.path().join("queries.jsonl"))?;
         self.logged = queries.iter().filter_map(|line| line["id"].as_str().map(str::to_owned)).collect();
+        self.ledger = Ledger::open(self.dir.path())?;
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;
         let place = checkpoint.path.display().to_string();
@@ -186,7 +190,10 @@ impl<'a> Run<'a> {
             decode_rows: self.config.run.decode_rows,
         };
         let progress = self.progress;
-        let records = curate::run(&self.model, phase, &self.scorer, &rubrics, place, &mut |rollouts| {
+        let (dir, ledger, step) = (&self.dir, &mut self.ledger, self.state.step);
+        let accounts =
+            &mut |accounts: &[ledger::Account]| dir.append(ledger::FILE, &ledger.lines(step, None, accounts));
+        let records = curate::run(&self.model, phase, &self.scorer, &rubrics, place, accounts, &mut |rollouts| {
             progress.done(rollouts as u64, "rollouts");
         })?;
         let lines: Vec<Value> = records.iter().filter_map(|record| serde_json::to_value(record).ok()).collect();
@@ -219,15 +226,37 @@ impl<'a> Run<'a> {
             let progress = self.progress;
             let ended = &mut |ended: usize| progress.rollouts(ended, all);
             let (model, optimizer) = (&mut self.model, &mut self.optimizer);
-            let outcome = rl::step(model, optimizer, phase, judging, supply, place, step, run.token_budget, ended)?;
-            self.state.supply = supply.taken();
+            let (window, budget) = (&self.state.failures, run.token_budget);
+            let outcome = rl::step(model, optimizer, phase, judging, supply, window, place, step, budget, ended)?;
+            let taken = supply.taken();
+            let file = format!("rollouts/{name}-{:06}.jsonl", self.state.step);
+            if let Some(reason) = &outcome.refused {
+                // The run goes on from before this step; what failed is there to be looked at until then.
+                if self.saved_at < self.state.step {
+                    self.checkpoint()?;
+                }
+                self.keep(&file, &outcome)?;
+                return Err(RunError::Stopped(format!(
+                    "{name}: {reason}. See {}; mend it, then go on with --resume={}",
+                    self.dir.path().join(&file).display(),
+                    self.dir.path().display()
+                )));
+            }
+            self.state.supply = taken;
+            self.state.failures.push(outcome.failures.failed, outcome.failures.all, failing::window_length(phase));
             let gap = outcome.metrics.get(names::LOGPROB_GAP).unwrap_or(0.0);
             self.state.logprob_gap_max = self.state.logprob_gap_max.max(gap);
-            self.dir.append(&format!("rollouts/{name}-{:06}.jsonl", self.state.step), &outcome.rollouts)?;
-            self.log_queries(&outcome.queries)?;
+            self.keep(&file, &outcome)?;
             self.record(name, &outcome.metrics, started, &rl_note(&outcome.metrics))?;
         }
         Ok(self.state.step_in_part >= phase.steps)
+    }
+
+    /// Writes the rollouts of a step, with its queries and scores.
+    fn keep(&mut self, file: &str, outcome: &rl::Outcome) -> Result<()> {
+        self.dir.append(file, &outcome.rollouts)?;
+        self.log_queries(&outcome.queries)?;
+        self.dir.append(ledger::FILE, &self.ledger.lines(self.state.step, Some(file), &outcome.accounts))
     }
 
     fn open_rl(&mut self, name: &str, phase: &RlConfig) -> Result<rl::Supply> {
@@ -248,6 +277,7 @@ impl<'a> Run<'a> {
             // Reinforcement learning starts with moments of its own: those of another loss mislead it.
             self.optimizer = AdamW::default();
             self.state.supply.clear();
+            self.state.failures.clear();
             self.measure_judge(name)?;
         }
         // Every part draws from a stretch of its own, so that no phase meets the queries of another.
@@ -274,7 +304,10 @@ impl<'a> Run<'a> {
             &mut |rollouts| progress.done(rollouts as u64, "rollouts"),
         )?;
         let folder = format!("heldout-{:06}", self.state.step);
-        self.dir.append(&format!("eval/{folder}/samples.jsonl"), &std::mem::take(&mut evaluation.samples))?;
+        let samples = format!("eval/{folder}/samples.jsonl");
+        self.dir.append(&samples, &std::mem::take(&mut evaluation.samples))?;
+        let accounts = std::mem::take(&mut evaluation.accounts);
+        self.dir.append(ledger::FILE, &self.ledger.lines(self.state.step, Some(&samples), &accounts))?;
         self.dir.write_json(&format!("eval/{folder}/results.json"), &evaluation.results(self.state.step))?;
         if let Some(all) = evaluation.rows.last() {
             self.say(&format!(

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sapo_datasets::{Query, Transcript};
-use sapo_rewards::{Endpoints, Judge, Registry, RewardConfig, Rubric, RubricConfig, Score};
+use sapo_rewards::{Endpoints, Judge, Registry, RewardConfig, Rubric, RubricConfig, Scored};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::error::{Result, RunError};
 
 /// A score that is on its way.
-pub type Pending = JoinHandle<Score>;
+pub type Pending = JoinHandle<Scored>;
 
 /// Rewards that are ready, and a thread on which they run while the policy goes on sampling.
 pub struct Scorer {
@@ -46,14 +46,14 @@ impl Scorer {
     /// Starts to score a transcript.
     pub fn start(&self, rubric: &Arc<Rubric>, query: Arc<Query>, transcript: Transcript) -> Pending {
         let rubric = Arc::clone(rubric);
-        self.runtime.spawn(async move { rubric.score(&query, &transcript).await })
+        self.runtime.spawn(async move { rubric.score_with_account(&query, &transcript).await })
     }
 
     /// Waits for a score.
     ///
     /// # Errors
     /// When a reward panicked, which is a fault of this program or of a reward that was compiled in.
-    pub fn finish(&self, pending: Pending) -> Result<Score> {
+    pub fn finish(&self, pending: Pending) -> Result<Scored> {
         self.runtime.block_on(pending).map_err(|error| RunError::Internal(format!("a reward died: {error}")))
     }
 

@@ -63,3 +63,27 @@ fn layers_are_one_way() {
         }
     }
 }
+
+/// The command lies in the library, so that a program with rewards of its own is the same command. What talks to people
+/// stays behind that one door all the same: no other file of the package parses arguments or draws bars.
+#[test]
+fn only_the_command_talks_to_people() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source.clone()];
+    let (mut seen, mut talking) = (0, 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let talks = ["clap::", "indicatif::", "crate::cli", "super::cli"].iter().any(|word| text.contains(word));
+            let is_command = path.starts_with(source.join("cli"));
+            assert!(is_command || !talks, "{} talks to people, or uses the command", path.display());
+            (seen, talking) = (seen + 1, talking + usize::from(talks));
+        }
+    }
+    assert!(seen > 40 && talking > 5, "{seen} files, {talking} of the command");
+}

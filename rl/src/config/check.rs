@@ -32,6 +32,14 @@ impl Config {
         must(one, "policy.adapter".to_owned(), "goes on with an adapter, and `policy.lora` makes a new one; name one")?;
         crate::device::check(&self.run.device).map_err(|reason| fault("run.device", reason))?;
         self.check_rubrics()?;
+        for name in &self.run.reward_check.skip {
+            self.rubric("run.reward_check.skip", name)?;
+        }
+        must(
+            (0.0..=1.0).contains(&self.run.reward_check.min_gold_share),
+            "run.reward_check.min_gold_share".to_owned(),
+            "must be between 0 and 1",
+        )?;
         self.rubric_of_rules("eval.rubric", &self.eval.rubric)?;
         let evaluated = self.eval.queries_per_task > 0
             && self.eval.samples > 0
@@ -94,6 +102,7 @@ impl Config {
                         format!("{place}.max_failed_share"),
                         "must be between 0 and 1",
                     )?;
+                    must(rl.failure_window_steps > 0, format!("{place}.failure_window_steps"), "must not be 0")?;
                     if let Some(reason) = rl.algorithm.fault() {
                         return Err(fault(format!("{place}.algorithm"), reason));
                     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::asking::{Answered, Place, ask};
 use crate::config::CurateConfig;
 use crate::error::Result;
+use crate::ledger::Account;
 use crate::scoring::{Rubrics, Scorer};
 
 /// Fewer scored samples than three in four leave a query undecided.
@@ -63,17 +64,18 @@ impl Curation {
     }
 }
 
-/// Curates fresh training queries and gives the record of all, task by task; `progress` is told how many rollouts have
-/// ended.
+/// Curates fresh training queries and gives the record of all, task by task; `accounts` is given what the ledger keeps of
+/// each task, `progress` is told how many rollouts have ended.
 ///
 /// # Errors
-/// When a query cannot be encoded.
+/// When a query cannot be encoded, or `accounts` fails.
 pub fn run(
     model: &Model,
     config: &CurateConfig,
     scorer: &Scorer,
     rubrics: &Rubrics,
     place: Place<'_>,
+    accounts: &mut dyn FnMut(&[Account]) -> Result<()>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Curation>> {
     let mut records = Vec::new();
@@ -82,6 +84,8 @@ pub fn run(
         let before = records.len() * config.samples;
         let answered =
             ask(model, queries, &config.sampling, scorer, rubrics, place, &mut |ended| progress(before + ended))?;
+        let scored = answered.iter().flat_map(|one| one.answers.iter().map(|answer| (&one.query, answer)));
+        accounts(&scored.map(|(query, answer)| Account::of(query, answer, false)).collect::<Vec<_>>())?;
         records.extend(answered.iter().map(|one| record(one, config)));
     }
     Ok(records)

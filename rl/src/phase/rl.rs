@@ -9,22 +9,21 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
 use sapo_policies::{Group, Model};
-use sapo_rewards::OnFailure;
 use sapo_rollouts::seed_of;
 use serde_json::{Value, json};
 
-use crate::advantage::advantages;
+use crate::advantage::{Dropped, trained};
 use crate::algorithm::{Algorithm, Tokens};
 use crate::asking::{Answered, Place, ask};
 use crate::config::RlConfig;
-use crate::error::{Result, RunError};
+use crate::error::Result;
+use crate::failing::{self, Failures, Window};
 use crate::judging::Judging;
+use crate::ledger::Account;
 use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
+use crate::reward_metrics;
 use crate::update::gradients;
-
-/// Added to the standard deviation of a group.
-const EPS: f64 = 1e-6;
 
 /// Where the queries of a phase come from: a cursor per task, without replacement, reshuffled every epoch.
 #[derive(Clone, Debug)]
@@ -77,6 +76,12 @@ pub struct Outcome {
     pub rollouts: Vec<Value>,
     /// The queries that were asked.
     pub queries: Vec<Query>,
+    /// What the ledger keeps of them, in the order of `rollouts`.
+    pub accounts: Vec<Account>,
+    /// How many of their rewards failed.
+    pub failures: Failures,
+    /// Why too many have failed: then nothing was learned from this step.
+    pub refused: Option<String>,
 }
 
 /// A group that is trained on: advantages by rollout, `None` where the score failed.
@@ -96,6 +101,7 @@ pub fn step(
     config: &RlConfig,
     judging: &Judging,
     supply: &mut Supply,
+    window: &Window,
     place: Place<'_>,
     step: u64,
     token_budget: usize,
@@ -123,11 +129,14 @@ pub fn step(
         },
     )?;
     let scored_secs = started.elapsed().as_secs_f64();
-    refuse_failures(&batch, config, judging)?;
-
     let mut metrics = Metrics::default();
+    let refused = failing::refusal(&batch, config, &judging.rubrics, window);
+    if refused.is_some() {
+        return Ok(outcome(batch, metrics, &[], config, refused));
+    }
     let trained = select(&batch, config, place.seed, &name, &mut metrics);
     describe(&batch, &mut metrics);
+    reward_metrics::record(&batch, &judging.rubrics, &mut metrics);
 
     let started = Instant::now();
     let algorithm = config.algorithm.build();
@@ -156,52 +165,46 @@ pub fn step(
     metrics.set(names::UPDATE_SECS, update_secs);
     metrics.set(names::ROLLOUT_SPEED, tokens(&batch) as f64 / sampled_secs);
     metrics.set(names::TRAIN_SPEED, seen.tokens.log_ratios.len() as f64 / update_secs);
-    let rollouts = lines(&batch, &trained);
-    Ok(Outcome { metrics, rollouts, queries: batch.into_iter().map(|one| one.query).collect() })
+    Ok(outcome(batch, metrics, &trained, config, None))
 }
 
-/// Stops the run when too many rewards fail, or when one fails whose rubric says so: a policy must not learn from what
-/// is left by chance.
-fn refuse_failures(batch: &[Answered], config: &RlConfig, judging: &Judging) -> Result<()> {
-    let answers = batch.iter().flat_map(|one| one.answers.iter().map(move |answer| (&one.query, &answer.score)));
-    let failed: Vec<_> = answers.clone().filter(|(_, score)| score.total.is_none()).collect();
-    let Some((query, score)) = failed.first() else { return Ok(()) };
-    let all = answers.count();
-    let stops = failed.iter().any(|(query, _)| judging.rubrics.of(query).on_failure() == OnFailure::Stop);
-    if !stops && failed.len() as f64 <= config.max_failed_share * all as f64 {
-        return Ok(());
+fn outcome(
+    batch: Vec<Answered>,
+    metrics: Metrics,
+    trained: &[Trained],
+    config: &RlConfig,
+    refused: Option<String>,
+) -> Outcome {
+    let answers = batch.iter().flat_map(|one| one.answers.iter().map(|answer| (&one.query, answer)));
+    Outcome {
+        metrics,
+        rollouts: lines(&batch, trained, config.sampling.max_new_tokens),
+        accounts: answers.map(|(query, answer)| Account::of(query, answer, false)).collect(),
+        failures: Failures::of(&batch),
+        refused,
+        queries: batch.into_iter().map(|one| one.query).collect(),
     }
-    let (part, _, message) =
-        score.failure().unwrap_or(("correct", sapo_rewards::FailureKind::Empty, "no part applies"));
-    Err(RunError::Stopped(format!(
-        "{} of {all} rewards of this step failed (max_failed_share = {}); the first, on query `{}`: {part}: {message}. \
-         Mend it, then go on with --resume",
-        failed.len(),
-        config.max_failed_share,
-        query.id
-    )))
 }
 
 /// Advantages of every group, and which groups are trained on.
 fn select(batch: &[Answered], config: &RlConfig, seed: u64, place: &str, metrics: &mut Metrics) -> Vec<Trained> {
     let (mut no_signal, mut too_easy) = (0, 0);
-    let mut trained = Vec::new();
+    let mut groups = Vec::new();
     for (index, one) in batch.iter().enumerate() {
         let mut rewards: Vec<Option<f64>> = one.answers.iter().map(|answer| answer.score.total).collect();
         if config.shuffle_rewards {
             rewards.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_of(seed, place, &one.query.id, usize::MAX)));
         }
         let verdicts: Vec<bool> = one.answers.iter().filter_map(|answer| answer.score.passed).collect();
-        let passed = verdicts.iter().filter(|passed| **passed).count();
-        match advantages(&rewards, config.spread, EPS) {
-            None => no_signal += 1,
-            Some(_) if config.filter_live && 10 * passed > 9 * verdicts.len() => too_easy += 1,
-            Some(advantages) => trained.push(Trained { index, advantages }),
+        match trained(&rewards, &verdicts, config.spread, config.filter_live) {
+            Err(Dropped::NoSignal) => no_signal += 1,
+            Err(Dropped::TooEasy) => too_easy += 1,
+            Ok(advantages) => groups.push(Trained { index, advantages }),
         }
     }
     metrics.set(names::NO_SIGNAL, f64::from(no_signal));
     metrics.set(names::TOO_EASY, f64::from(too_easy));
-    trained
+    groups
 }
 
 fn tokens(batch: &[Answered]) -> usize {
@@ -216,13 +219,6 @@ fn describe(batch: &[Answered], metrics: &mut Metrics) {
     let passed = answers.iter().filter(|answer| answer.score.passed == Some(true)).count();
     metrics.set(names::REWARD_MEAN, totals.iter().sum::<f64>() / totals.len() as f64);
     metrics.set(names::PASSED, passed as f64 / totals.len() as f64);
-    let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for part in answers.iter().flat_map(|answer| &answer.score.parts) {
-        parts.entry(&part.name).or_default().extend(part.score.outcome.value());
-    }
-    for (part, values) in parts {
-        metrics.set(format!("{}/{part}/mean", names::REWARD), values.iter().sum::<f64>() / values.len() as f64);
-    }
     metrics.set(names::REWARD_FAILED, (answers.len() - totals.len()) as f64);
     metrics.set(names::LENGTH_MEAN, tokens(batch) as f64 / count);
     metrics.set(
@@ -349,7 +345,7 @@ fn update(
     Ok(optimizer.step(&mut values, gradients, &config.optimizer, lr))
 }
 
-fn lines(batch: &[Answered], trained: &[Trained]) -> Vec<Value> {
+fn lines(batch: &[Answered], trained: &[Trained], token_limit: usize) -> Vec<Value> {
     let by_index: BTreeMap<usize, &Trained> = trained.iter().map(|group| (group.index, group)).collect();
     let mut lines = Vec::new();
     for (index, one) in batch.iter().enumerate() {
@@ -364,6 +360,8 @@ fn lines(batch: &[Answered], trained: &[Trained]) -> Vec<Value> {
                 "turns": [{"role": "assistant", "text": answer.text}],
                 "tokens": answer.rollout.tokens,
                 "log_probs": answer.rollout.log_probs,
+                "token_limit": token_limit,
+                "thinking_open": answer.thinking_open,
                 "stop": answer.rollout.stop,
                 "images": one.query.images.iter().map(sapo_datasets::Picture::sha256).collect::<Vec<_>>(),
                 "score": answer.score,

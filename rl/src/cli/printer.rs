@@ -4,10 +4,10 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::{Result, RunError};
+use crate::eval::{EvalRow, Gain};
+use crate::progress::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
-use sapo::error::{Result, RunError};
-use sapo::eval::{EvalRow, Gain};
-use sapo::progress::Progress;
 
 /// How often a plain line is printed at most.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);

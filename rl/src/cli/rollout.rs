@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::device;
+use crate::error::{Result, RunError};
 use clap::Args;
-use sapo::device;
-use sapo::error::{Result, RunError};
 use sapo_datasets::{Picture, StopReason};
 use sapo_policies::processor::{ChatMessage, ChatOptions};
 use sapo_policies::weights::Loading;
@@ -13,8 +13,8 @@ use sapo_policies::{Model, PolicyInput};
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
 use serde_json::{Value, json};
 
-use crate::printer::{Printer, print_json, print_text};
-use crate::weights::{Dtype, telling};
+use super::printer::{Printer, print_json, print_text};
+use super::weights::{Dtype, telling};
 
 /// Samples that are decoded together at most; bounds memory.
 const MOST_ROWS: usize = 16;

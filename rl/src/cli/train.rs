@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::config::Config;
+use crate::error::{Result, RunError};
+use crate::summary::Summary;
+use crate::train::{Ended, Start, train};
 use clap::Args;
-use sapo::config::Config;
-use sapo::error::{Result, RunError};
-use sapo::summary::Summary;
-use sapo::train::{Ended, Start, train};
 
-use crate::config::compose;
-use crate::printer::{Printer, gains, print_json, table};
+use super::config::compose;
+use super::printer::{Printer, gains, print_json, table};
 
 /// What to train.
 #[derive(Args)]

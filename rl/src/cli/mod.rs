@@ -1,4 +1,5 @@
-//! The `sapo` command: arguments in, results on stdout, talk on stderr, an exit code that means something.
+//! The `sapo` command: arguments in, results on stdout, talk on stderr, an exit code that means something. It lies in the
+//! library so that a program with rewards of its own is the same command; nothing else here may use it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people here and only here")]
 
 mod bench;
@@ -19,8 +20,9 @@ mod weights;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::error::{Result, RunError};
 use clap::{Parser, Subcommand};
-use sapo::error::{Result, RunError};
+use sapo_rewards::{Kinds, custom};
 
 /// Reinforcement-learning post-training for Qwen3-VL policies.
 #[derive(Parser)]
@@ -100,7 +102,7 @@ enum Command {
     /// Makes checkpoints with random weights, and measures how they load.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Shows and measures rewards.
+    /// Shows, checks and measures rewards, and scores stored rollouts again.
     #[command(subcommand)]
     Reward(reward::RewardCommand),
     /// Makes data and what is made from data.
@@ -111,8 +113,11 @@ enum Command {
     Config(config::ConfigCommand),
 }
 
-fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+/// The `sapo` command with `kinds` of rewards beside those of the house; a config names them by `kind = "custom"` and
+/// `type`. To be called once, as all that a program's `main` does: runs start further processes of the same program.
+pub fn main(kinds: Kinds) -> ExitCode {
+    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(Arguments::parse().command));
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
@@ -132,13 +137,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Merge(arguments) => merge::run(&arguments)?,
         Command::Eval(arguments) => eval::run(&arguments)?,
-        Command::Report { run } => println!("{}", sapo::report::write(&run)?.display()),
+        Command::Report { run } => println!("{}", crate::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,
         Command::Rollout(arguments) => rollout::run(&arguments)?,
         Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Convert(arguments) => convert::run(&arguments)?,
         Command::Bench(command) => bench::run(&command)?,
-        Command::Reward(command) => reward::run(command)?,
+        Command::Reward(command) => return Ok(unless(reward::run(command)?, 1)),
         Command::Data(command) => data::run(command)?,
         Command::Config(command) => config::run(command)?,
     }

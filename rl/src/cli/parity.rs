@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device;
+use crate::error::{Result, RunError};
 use clap::Args;
-use sapo::device;
-use sapo::error::{Result, RunError};
 use sapo_policies::golden::{Case, case_files};
 use sapo_policies::parity::{Difference, Parity, Tolerance, check, check_processor};
 use sapo_policies::processor::Processor;
 use sapo_policies::{Config, Policy};
 use serde_json::json;
 
-use crate::printer::{print_json, print_text};
+use super::printer::{print_json, print_text};
 
 /// Which checkpoint, and what to compare it with.
 #[derive(Args)]

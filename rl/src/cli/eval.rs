@@ -3,20 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::{Config, EvalConfig};
+use crate::device;
+use crate::error::{Result, RunError};
+use crate::eval::{EvalSampling, Evaluation, TaskQueries, by_task, evaluate_queries, heldout};
+use crate::ledger::{self, Ledger};
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::scoring::{Rubrics, Scorer};
 use clap::Args;
-use sapo::config::{Config, EvalConfig};
-use sapo::device;
-use sapo::error::{Result, RunError};
-use sapo::eval::{EvalSampling, Evaluation, TaskQueries, by_task, evaluate_queries, heldout};
-use sapo::progress::Progress;
-use sapo::run_dir::RunDir;
-use sapo::scoring::{Rubrics, Scorer};
 use sapo_datasets::{DatasetError, OpenOptions, Query, Task, open_with};
 use sapo_policies::Model;
 use sapo_rewards::{Endpoints, Rubric, RubricConfig};
 
-use crate::config::compose;
-use crate::printer::{Printer, print_json, print_text, table};
+use super::config::compose;
+use super::printer::{Printer, print_json, print_text, table};
 
 /// Rows that are decoded together at most, where no configuration says otherwise.
 const DECODE_ROWS: usize = 1024;
@@ -63,7 +64,7 @@ pub(crate) struct EvalArguments {
     /// Token limit of an answer [default: 40].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_new_tokens: Option<u32>,
-    /// Writes results.json and samples.jsonl into this new folder.
+    /// Writes results.json, samples.jsonl and ledger.jsonl into this new folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Prints one JSON object on stdout, and nothing else there.
@@ -101,13 +102,15 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(folder) = out {
         let folder = RunDir::create(folder, 0, &printer)?;
         folder.append("samples.jsonl", &evaluation.samples)?;
+        let accounts = Ledger::default().lines(0, Some("samples.jsonl"), &evaluation.accounts);
+        folder.append(ledger::FILE, &accounts)?;
         folder.write_json("results.json", &evaluation.results(0))?;
     }
     print(arguments, &evaluation, settings.seed, &printer)
 }
 
 fn print(arguments: &EvalArguments, evaluation: &Evaluation, seed: u64, printer: &Printer) -> Result<()> {
-    let failed: usize = evaluation.rows.iter().filter(|row| row.task != sapo::eval::ALL).map(|row| row.failed).sum();
+    let failed: usize = evaluation.rows.iter().filter(|row| row.task != crate::eval::ALL).map(|row| row.failed).sum();
     if failed > 0 {
         let sampled = evaluation.samples.iter().filter(|sample| sample["greedy"] == false).count();
         let reason = evaluation.samples.iter().find_map(|sample| reason(&sample["score"]["parts"])).unwrap_or_default();

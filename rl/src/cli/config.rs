@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::config::Config;
+use crate::error::Result;
 use clap::Subcommand;
-use sapo::config::Config;
-use sapo::error::Result;
 
 /// What to do with a configuration.
 #[derive(Subcommand)]

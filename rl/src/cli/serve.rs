@@ -4,15 +4,15 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use crate::device;
+use crate::error::{Result, RunError};
+use crate::serve::{Listening, ServeOptions, Stop, name_of, serve};
 use clap::Args;
-use sapo::device;
-use sapo::error::{Result, RunError};
-use sapo::serve::{Listening, ServeOptions, Stop, name_of, serve};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::mpsc;
 
-use crate::printer::print_json;
+use super::printer::print_json;
 
 /// What to serve, where and how.
 #[derive(Args)]

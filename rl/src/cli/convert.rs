@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::error::{Result, RunError};
 use clap::Args;
-use sapo::error::{Result, RunError};
 use sapo_policies::convert::{Writing, convert};
 use serde_json::json;
 
-use crate::plan::grouped;
-use crate::printer::{Printer, print_json, print_text};
-use crate::weights::{Dtype, bytes, telling};
+use super::plan::grouped;
+use super::printer::{Printer, print_json, print_text};
+use super::weights::{Dtype, bytes, telling};
 
 /// What to convert.
 #[derive(Args)]

@@ -1,19 +1,19 @@
 //! `sapo plan`: sizes and memory of a model, or what a run will do, before anything is loaded or begun.
 
+use crate::device;
+use crate::error::{Result, RunError};
+use crate::memory::available_bytes;
+use crate::plan::Plan;
+use crate::sizes::{Method, ModelSize, Question};
 use clap::{Args, ValueEnum};
-use sapo::device;
-use sapo::error::{Result, RunError};
-use sapo::memory::available_bytes;
-use sapo::plan::Plan;
-use sapo::sizes::{Method, ModelSize, Question};
 use sapo_policies::preset::config_of;
 use sapo_policies::published::PUBLISHED;
 use sapo_policies::{Model, Part};
 use serde_json::json;
 
-use crate::config::compose;
-use crate::printer::{print_json, print_text};
-use crate::weights::Dtype;
+use super::config::compose;
+use super::printer::{print_json, print_text};
+use super::weights::Dtype;
 
 /// Policies with more parameters are not tried out to tell how long a run takes.
 const TRIED_PARAMETERS: u64 = 100_000_000;

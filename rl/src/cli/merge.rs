@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
+use crate::device;
+use crate::error::{Result, RunError};
 use clap::Args;
-use sapo::device;
-use sapo::error::{Result, RunError};
 use sapo_policies::Model;
 use sapo_policies::lora::adapter_folder;
 use sapo_policies::weights::WeightFormat;
 use serde_json::{Value, json};
 
-use crate::printer::{print_json, print_text};
+use super::printer::{print_json, print_text};
 
 /// Presets with random weights have no adapters, so nothing depends on it.
 const SEED: u64 = 0;

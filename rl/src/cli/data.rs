@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{Result, RunError};
+use crate::progress::Progress;
 use clap::Subcommand;
-use sapo::error::{Result, RunError};
-use sapo::progress::Progress;
 use sapo_datasets::source::{RESPONSE_COLUMN, jsonl, parquet};
 use sapo_datasets::synthetic;
 use sapo_datasets::{DatasetError, Query, Source, Split, Style, Task, Video, contact_sheet, open};
 use sapo_policies::processor::train_tokenizer;
 use serde_json::{Value, json};
 
-use crate::printer::{Printer, print_json, print_text};
+use super::printer::{Printer, print_json, print_text};
 
 /// Pictures in a row of a contact sheet.
 const PER_ROW: usize = 8;

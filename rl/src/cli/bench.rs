@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::error::{Result, RunError};
+use crate::{device, memory};
 use clap::{Args, Subcommand};
-use sapo::error::{Result, RunError};
-use sapo::{device, memory};
 use sapo_policies::Model;
 use sapo_policies::convert::{Writing, write_random};
 use sapo_policies::preset::{checkpoint_folder, config_of};
 use sapo_policies::weights::Loading;
 use serde_json::json;
 
-use crate::convert::must_be_free;
-use crate::plan::grouped;
-use crate::printer::{Printer, print_json, print_text};
-use crate::weights::{Dtype, bytes, telling};
+use super::convert::must_be_free;
+use super::plan::grouped;
+use super::printer::{Printer, print_json, print_text};
+use super::weights::{Dtype, bytes, telling};
 
 /// What to measure, or to make for it.
 #[derive(Subcommand)]

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::progress::Progress;
 use clap::ValueEnum;
-use sapo::progress::Progress;
 use sapo_policies::weights::WeightFormat;
 
 /// Fewer bytes are not worth a word while they are read or written.

@@ -1,0 +1,410 @@
+//! The check before a run: gold answers must get the most, and answers that say nothing must not.
+
+mod gold;
+mod traps;
+
+use sapo_datasets::{Demonstration, Query, Transcript};
+use serde::Serialize;
+
+use crate::catalogue::catalogue;
+use crate::reward::Reward;
+use crate::rubric::Rubric;
+use crate::score::{CORRECT, FailureKind, Outcome, Score};
+use gold::Form;
+pub use traps::Trap;
+
+/// Values that differ by less are equal.
+const EPSILON: f64 = 1e-9;
+
+/// What a reward is for, which decides what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It tells right from wrong: gold gets the most, and no trap does.
+    Verifier,
+    /// It looks at the form alone: what says nothing may be well-formed, so neither gold nor traps are held against it.
+    Form,
+    /// It is taken off: gold gets the least.
+    Penalty,
+}
+
+/// Kinds that look at the form alone, by how their names begin.
+const FORM_KINDS: [&str; 4] = ["format", "json", "instruction", "tool"];
+/// Kinds that are taken off.
+const PENALTY_KINDS: [&str; 3] = ["length", "repetition", "language"];
+/// Kinds whose ground truth is no answer (tests, constraints), so that only a given response is gold.
+const TRUTH_IS_NO_ANSWER: [&str; 7] = ["format", "json", "instruction", "tool", "code", "puzzle", "logic"];
+/// Kinds whose verdicts are not ours: they are verifiers only as the `correct` part.
+const FOREIGN_KINDS: [&str; 3] = ["judge", "process", "http"];
+
+fn is_one_of(kind: &str, kinds: &[&str]) -> bool {
+    kinds.iter().any(|known| kind.starts_with(known))
+}
+
+/// Whether nothing is known of a kind: it is not one of the house, or somebody else computes it.
+fn is_foreign(kind: &str) -> bool {
+    FOREIGN_KINDS.contains(&kind) || catalogue().iter().all(|entry| entry.kind != kind)
+}
+
+impl Role {
+    fn of(reward: &dyn Reward, part: &str, weight: f64) -> Self {
+        let kind = kind_of(reward);
+        if weight < 0.0 || is_one_of(kind, &PENALTY_KINDS) {
+            Self::Penalty
+        } else if is_one_of(kind, &FORM_KINDS) || (part != CORRECT && is_foreign(kind)) {
+            Self::Form
+        } else {
+            Self::Verifier
+        }
+    }
+}
+
+fn kind_of(reward: &dyn Reward) -> &str {
+    reward.spec().version.split(['/', ' ']).next().unwrap_or_default()
+}
+
+/// A query to check with, and its gold response (thinking and answer) where the data has one; else it is made from the
+/// ground truth.
+#[derive(Clone, Debug)]
+pub struct GoldRow {
+    /// The query.
+    pub query: Query,
+    /// The whole response.
+    pub response: Option<String>,
+}
+
+impl From<Demonstration> for GoldRow {
+    fn from(shown: Demonstration) -> Self {
+        Self { query: shown.query, response: Some(shown.response) }
+    }
+}
+
+/// An answer that got what it should not, or did not get what it should.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The query.
+    pub query_id: String,
+    /// Which answer: `gold`, or the name of the trap.
+    pub answer: &'static str,
+    /// The part of the rubric that is to blame.
+    pub part: String,
+    /// What it gave: a value, or the reason for none.
+    pub got: String,
+    /// The evidence of the reward.
+    pub evidence: Option<String>,
+    /// The beginning of what was said.
+    pub said: String,
+}
+
+/// How one trap fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TrapCount {
+    /// The trap.
+    pub trap: Trap,
+    /// Rows on which it was tried.
+    pub tried: usize,
+    /// Rows on which it got as much as gold.
+    pub accepted: usize,
+}
+
+/// What was seen of one reward.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RewardFacts {
+    /// The part of the rubric.
+    pub part: String,
+    /// Its kind and version.
+    pub version: String,
+    /// What is asked of it.
+    pub role: Role,
+    /// The range that it promises.
+    pub range: [f64; 2],
+    /// The least and the greatest value that it gave; empty when it gave none.
+    pub seen: Option<[f64; 2]>,
+    /// Gold answers that it was asked about.
+    pub gold: usize,
+    /// Gold answers that got what they should of it.
+    pub gold_right: usize,
+    /// Answers to which it gave no value where it should have.
+    pub failed: usize,
+    /// Whether it promises equal values for equal inputs.
+    pub promises_determinism: bool,
+    /// Whether a second time gave the same values.
+    pub deterministic: bool,
+    /// Seconds of single answers, sorted.
+    #[serde(skip)]
+    pub secs: Vec<f64>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CheckReport {
+    /// Rows that were checked.
+    pub rows: usize,
+    /// Rows without a gold answer, of which only what needs none was tried.
+    pub without_gold: usize,
+    /// Gold answers that were tried.
+    pub gold: usize,
+    /// Whether the rubric tells right from wrong at all; else traps are not held against it.
+    pub verifies: bool,
+    /// The traps.
+    pub traps: Vec<TrapCount>,
+    /// The rewards.
+    pub rewards: Vec<RewardFacts>,
+    /// Gold answers that did not get the most.
+    pub false_rejects: Vec<Finding>,
+    /// Traps that got as much as gold.
+    pub false_accepts: Vec<Finding>,
+    /// Traps for which a reward had no value: it must tell a wrong answer from a fault.
+    pub failures: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// Traps that were tried, all together.
+    pub fn tried(&self) -> usize {
+        self.traps.iter().map(|count| count.tried).sum()
+    }
+
+    /// Whether every reward that promises determinism kept it.
+    pub fn deterministic(&self) -> bool {
+        self.rewards.iter().all(|reward| reward.deterministic || !reward.promises_determinism)
+    }
+
+    /// Whether nothing was found.
+    pub fn is_good(&self) -> bool {
+        self.false_rejects.is_empty()
+            && self.false_accepts.is_empty()
+            && self.failures.is_empty()
+            && self.deterministic()
+    }
+}
+
+/// Checks a rubric on rows of one task.
+///
+/// A gold answer is right when every verifier gives its greatest value, every penalty its least, and nothing fails. A
+/// trap is accepted when `correct` gives its greatest value and the total is not below that of the row's gold answer.
+pub async fn check(rubric: &Rubric, rows: &[GoldRow]) -> CheckReport {
+    let mut check = Check::new(rubric, rows.len());
+    // The form in which gold was right last is tried first.
+    let mut forms = Form::ALL.to_vec();
+    for (at, row) in rows.iter().enumerate() {
+        let gold = check.gold(rubric, row, &mut forms).await;
+        for (trap, text) in traps::of(rows, at, &gold, check.truth_is_answer) {
+            // What a reward cannot stand is tried once: each try costs its whole deadline.
+            if check.stalled.contains(&trap) {
+                continue;
+            }
+            check.trap(rubric, row, trap, &text, &gold).await;
+        }
+    }
+    for facts in &mut check.report.rewards {
+        facts.secs.sort_by(f64::total_cmp);
+    }
+    check.report
+}
+
+/// A gold answer that was tried.
+struct Gold {
+    /// The answer alone; `None` when the row has none.
+    text: Option<String>,
+    form: Form,
+    /// What stands before every answer: the given response's thinking.
+    thinking: String,
+    total: Option<f64>,
+}
+
+struct Check {
+    report: CheckReport,
+    truth_is_answer: bool,
+    /// Traps on which a reward ran into its deadline.
+    stalled: Vec<Trap>,
+    /// What `correct` gives at most, and what that counts.
+    most: f64,
+    worth: f64,
+}
+
+impl Check {
+    fn new(rubric: &Rubric, rows: usize) -> Self {
+        let parts = rubric.rewards().zip(rubric.weights());
+        let facts = parts.map(|((part, reward), (_, weight))| {
+            let spec = reward.spec();
+            RewardFacts {
+                part: part.to_owned(),
+                version: spec.version.clone(),
+                role: Role::of(reward, part, weight),
+                range: spec.range.into(),
+                seen: None,
+                gold: 0,
+                gold_right: 0,
+                failed: 0,
+                promises_determinism: spec.deterministic,
+                deterministic: true,
+                secs: Vec::new(),
+            }
+        });
+        let rewards: Vec<RewardFacts> = facts.collect();
+        let correct = rubric.rewards().next().map(|(_, reward)| reward);
+        let most = correct.map_or(1.0, |reward| reward.spec().range.1);
+        Self {
+            truth_is_answer: correct.is_none_or(|reward| !is_one_of(kind_of(reward), &TRUTH_IS_NO_ANSWER)),
+            worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * most,
+            most,
+            stalled: Vec::new(),
+            report: CheckReport {
+                rows,
+                verifies: rewards.first().is_some_and(|first| first.role == Role::Verifier),
+                traps: Trap::ALL.map(|trap| TrapCount { trap, tried: 0, accepted: 0 }).into(),
+                rewards,
+                ..CheckReport::default()
+            },
+        }
+    }
+
+    /// Tries the gold answer of a row in its forms until one is right.
+    async fn gold(&mut self, rubric: &Rubric, row: &GoldRow, forms: &mut Vec<Form>) -> Gold {
+        let given = row.response.as_deref().map(gold::split);
+        let (thinking, text) = match given {
+            Some((thinking, answer)) => (thinking.to_owned(), Some(answer.to_owned())),
+            None if self.truth_is_answer => (String::new(), gold::of_truth(&row.query)),
+            None => (String::new(), None),
+        };
+        let Some(text) = text else {
+            self.report.without_gold += 1;
+            return Gold { text: None, form: Form::Plain, thinking, total: None };
+        };
+        self.report.gold += 1;
+        let tried = if row.response.is_some() { vec![Form::Plain] } else { forms.clone() };
+        let mut worst: Option<(Score, String)> = None;
+        for form in tried {
+            let said = format!("{thinking}{}", form.of(&text));
+            let score = self.ask(rubric, row, &said, true).await;
+            if self.gold_fault(&score).is_none() {
+                forms.retain(|known| *known != form);
+                forms.insert(0, form);
+                self.count_gold(&score);
+                return Gold { text: Some(text), form, thinking, total: score.total };
+            }
+            let hopeless = score.failure().is_some_and(|(_, kind, _)| is_costly(kind));
+            worst.get_or_insert((score, said));
+            if hopeless {
+                break;
+            }
+        }
+        if let Some((score, said)) = worst {
+            self.count_gold(&score);
+            let part = self.gold_fault(&score).unwrap_or_default();
+            self.report.false_rejects.push(finding(row, "gold", &part, &score, &said));
+        }
+        Gold { text: Some(text), form: Form::Plain, thinking, total: None }
+    }
+
+    /// The part for which a gold answer does not get what it should.
+    fn gold_fault(&self, score: &Score) -> Option<String> {
+        if let Some((part, ..)) = score.failure() {
+            return Some(part.to_owned());
+        }
+        let wrong = self.report.rewards.iter().find(|facts| {
+            let part = score.part(&facts.part);
+            let blocked = facts.role == Role::Verifier && part.is_none_or(|part| part.weight == 0.0);
+            blocked || !part.is_some_and(|part| is_as_gold_should(facts, &part.score.outcome))
+        });
+        wrong.map(|facts| facts.part.clone())
+    }
+
+    fn count_gold(&mut self, score: &Score) {
+        for facts in &mut self.report.rewards {
+            facts.gold += 1;
+            let right = score.part(&facts.part).is_some_and(|part| is_as_gold_should(facts, &part.score.outcome));
+            facts.gold_right += usize::from(right);
+        }
+    }
+
+    async fn trap(&mut self, rubric: &Rubric, row: &GoldRow, trap: Trap, text: &str, gold: &Gold) {
+        let said = match trap {
+            Trap::UnclosedThinking => text.to_owned(),
+            _ => format!("{}{}", gold.thinking, if trap.is_bare() { text.to_owned() } else { gold.form.of(text) }),
+        };
+        let score = self.ask(rubric, row, &said, trap != Trap::Repeated).await;
+        let count = &mut self.report.traps[trap as usize];
+        count.tried += 1;
+        if let Some((part, kind, _)) = score.failure() {
+            let part = part.to_owned();
+            if is_costly(kind) {
+                self.stalled.push(trap);
+            }
+            self.report.failures.push(finding(row, trap.name(), &part, &score, &said));
+            return;
+        }
+        let correct = score.part(CORRECT).and_then(|part| part.score.outcome.value());
+        let enough = gold.total.unwrap_or(self.worth) - EPSILON;
+        if self.report.verifies
+            && correct.is_some_and(|value| value >= self.most - EPSILON)
+            && score.total.is_some_and(|total| total >= enough)
+        {
+            count.accepted += 1;
+            self.report.false_accepts.push(finding(row, trap.name(), CORRECT, &score, &said));
+        }
+    }
+
+    /// Scores one answer, twice when it is asked for, and keeps what that shows of the rewards.
+    async fn ask(&mut self, rubric: &Rubric, row: &GoldRow, said: &str, twice: bool) -> Score {
+        let opened = said.contains("</think>") && !said.contains("<think>");
+        // A response without its closing tag is one that is still thinking, when the row's response thinks.
+        let thinks = row.response.as_deref().is_some_and(|gold| gold.contains("</think>") && !gold.contains("<think>"));
+        let transcript = Transcript { thinking_open: opened || thinks, ..Transcript::of_answer(&row.query.id, said) };
+        let scored = rubric.score_with_account(&row.query, &transcript).await;
+        for (facts, asked) in self.report.rewards.iter_mut().zip(&scored.asked) {
+            facts.secs.extend(asked.secs);
+            match &asked.outcome {
+                Outcome::Value(value) => {
+                    let [least, greatest] = facts.seen.unwrap_or([*value; 2]);
+                    facts.seen = Some([least.min(*value), greatest.max(*value)]);
+                }
+                Outcome::Failed { .. } => facts.failed += 1,
+                Outcome::Skip(_) => {}
+            }
+        }
+        if twice {
+            let again = rubric.score_with_account(&row.query, &transcript).await;
+            for ((facts, one), other) in self.report.rewards.iter_mut().zip(&scored.asked).zip(&again.asked) {
+                facts.deterministic &= one.outcome == other.outcome;
+            }
+        }
+        scored.score
+    }
+}
+
+/// Whether a failure comes after a deadline, or is the same for every other answer.
+fn is_costly(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Timeout | FailureKind::Unreachable | FailureKind::Unavailable)
+}
+
+/// A skip is no fault of a reward: it does not apply to this row.
+fn is_as_gold_should(facts: &RewardFacts, outcome: &Outcome) -> bool {
+    match (facts.role, outcome) {
+        (Role::Verifier, Outcome::Value(value)) => *value >= facts.range[1] - EPSILON,
+        (Role::Penalty, Outcome::Value(value)) => *value <= facts.range[0] + EPSILON,
+        (Role::Form, Outcome::Value(_)) | (_, Outcome::Skip(_)) => true,
+        (_, Outcome::Failed { .. }) => false,
+    }
+}
+
+fn finding(row: &GoldRow, answer: &'static str, part: &str, score: &Score, said: &str) -> Finding {
+    let found = score.part(part);
+    let got = match found.map(|found| &found.score.outcome) {
+        Some(Outcome::Value(value)) => value.to_string(),
+        Some(Outcome::Skip(reason)) => format!("skipped: {reason}"),
+        Some(Outcome::Failed { message, .. }) => format!("failed: {message}"),
+        None => "nothing".to_owned(),
+    };
+    Finding {
+        query_id: row.query.id.clone(),
+        answer,
+        part: part.to_owned(),
+        got,
+        evidence: found.and_then(|found| found.score.evidence.clone()),
+        said: said.chars().take(80).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

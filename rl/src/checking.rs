@@ -1,0 +1,323 @@
+//! The check of a configuration's rewards on a sample of its data: before a run, and on demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sapo_datasets::source::RESPONSE_COLUMN;
+use sapo_datasets::{Query, Style, Task, synthetic};
+use sapo_rewards::check::{CheckReport, Finding, GoldRow, RewardFacts, check};
+use sapo_rewards::{RewardConfig, RubricConfig};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::{Config, PhaseConfig};
+use crate::error::{Result, RunError};
+use crate::judging::serve_judges;
+use crate::metrics::quantile;
+use crate::progress::Progress;
+use crate::scoring::{Scorer, used_rewards};
+use crate::stats::wilson;
+
+/// Findings that are named at most.
+const NAMED: usize = 10;
+
+/// The check of one rubric on the rows of one task.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The rubric, or the reward that was checked alone.
+    pub rubric: String,
+    /// The task.
+    pub task: String,
+    /// What was found.
+    pub report: CheckReport,
+}
+
+/// Rows by task.
+pub type Rows = BTreeMap<String, Vec<GoldRow>>;
+
+/// Rows of generated tasks, with their demonstrations as gold.
+pub fn generated(tasks: impl IntoIterator<Item = Task>, rows_per_task: usize, seed: u64) -> Rows {
+    let row = |task, index| GoldRow::from(synthetic::demonstration(task, seed, index, Style::Careful));
+    let of_task =
+        |task: Task| (task.name().to_owned(), (0..rows_per_task as u64).map(|index| row(task, index)).collect());
+    tasks.into_iter().map(of_task).collect()
+}
+
+/// Rows of given queries, at most so many of each task; their column `response` is gold where they have one.
+pub fn listed(queries: impl IntoIterator<Item = Query>, rows_per_task: usize) -> Rows {
+    let mut rows = Rows::new();
+    for query in queries {
+        let of_task = rows.entry(query.task.clone()).or_default();
+        if of_task.len() < rows_per_task {
+            let response = query.columns.get(RESPONSE_COLUMN).and_then(Value::as_str).map(str::to_owned);
+            of_task.push(GoldRow { query, response });
+        }
+    }
+    rows
+}
+
+/// Which rubric scores which generated tasks, in all phases and the evaluation.
+pub fn scored_tasks(config: &Config) -> BTreeMap<&str, BTreeSet<Task>> {
+    let mut used: BTreeMap<&str, BTreeSet<Task>> = BTreeMap::new();
+    let mut add = |rubric, tasks: &[Task]| used.entry(rubric).or_default().extend(tasks);
+    for name in &config.run.phases {
+        match &config.phases[name] {
+            PhaseConfig::Sft(_) => {}
+            PhaseConfig::Curate(phase) => add(phase.rubric.as_str(), &phase.tasks),
+            PhaseConfig::Rl(phase) => {
+                for task in &phase.tasks {
+                    add(phase.rubrics.get(task).unwrap_or(&phase.rubric).as_str(), &[*task]);
+                }
+            }
+        }
+    }
+    add(config.eval.rubric.as_str(), &config.eval.tasks);
+    add(config.eval.rubric.as_str(), &config.eval.apart);
+    used
+}
+
+/// Checks rubrics on rows, task by task; starts the judges that the configuration wants served.
+///
+/// # Errors
+/// When a reward or rubric cannot be built, or a judge does not start.
+pub fn check_all(
+    rewards: &BTreeMap<String, RewardConfig>,
+    rubrics: &[(&str, &RubricConfig, &Rows)],
+) -> Result<Vec<Checked>> {
+    let used = used_rewards(rubrics.iter().map(|(_, rubric, _)| *rubric));
+    let own = |(name, reward): (&String, &RewardConfig)| (name.clone(), reward.clone());
+    let rewards: BTreeMap<String, RewardConfig> =
+        rewards.iter().filter(|(name, _)| used.contains(name.as_str())).map(own).collect();
+    // The servers live until the check is done.
+    let (endpoints, _served) = serve_judges(&rewards)?;
+    let scorer = Scorer::new(&rewards, &endpoints)?;
+    let mut checked = Vec::new();
+    for (name, config, rows) in rubrics {
+        let rubric = scorer.rubric(config)?;
+        for (task, rows) in *rows {
+            let report = scorer.wait(check(&rubric, rows));
+            checked.push(Checked { rubric: (*name).to_owned(), task: task.clone(), report });
+        }
+    }
+    Ok(checked)
+}
+
+/// A rubric without the judges that it asks, which are measured in their own way before their phase; `None` when a judge
+/// decides what is right.
+fn without_judges(config: &Config, rubric: &RubricConfig) -> Option<RubricConfig> {
+    let is_judge = |name: &str| matches!(config.rewards.get(name), Some(RewardConfig::Judge(_)));
+    let mut rest = rubric.clone();
+    rest.parts.retain(|part| !is_judge(&part.reward));
+    rest.penalties.retain(|part| !is_judge(&part.reward));
+    let names: BTreeSet<String> = rest
+        .parts
+        .iter()
+        .chain(&rest.penalties)
+        .map(|part| part.reward.clone())
+        .chain(["correct".to_owned()])
+        .collect();
+    rest.gates.retain(|gate| !is_judge(&gate.reward));
+    rest.gates.iter_mut().for_each(|gate| gate.parts.retain(|part| names.contains(part) || !is_judge(part)));
+    (!is_judge(&rubric.correct)).then_some(rest)
+}
+
+/// Checks the rewards of a run on a sample of its data, and says what was found.
+///
+/// # Errors
+/// When gold answers do not score: the run must not start.
+pub fn before_run(config: &Config, progress: &dyn Progress) -> Result<()> {
+    let options = &config.run.reward_check;
+    if options.rows_per_task == 0 {
+        return Ok(());
+    }
+    let mut rubrics = Vec::new();
+    for (name, tasks) in scored_tasks(config) {
+        if options.skip.iter().any(|skipped| skipped == name) {
+            continue;
+        }
+        if let Some(rubric) = without_judges(config, &config.rubrics[name]) {
+            rubrics.push((name, rubric, generated(tasks, options.rows_per_task, config.run.seed)));
+        }
+    }
+    let rubrics: Vec<(&str, &RubricConfig, &Rows)> =
+        rubrics.iter().map(|(name, rubric, rows)| (*name, rubric, rows)).collect();
+    let checked = check_all(&config.rewards, &rubrics)?;
+    for one in &checked {
+        refuse_lost_gold(one, options.min_gold_share)?;
+    }
+    let sum = |count: fn(&CheckReport) -> usize| checked.iter().map(|one| count(&one.report)).sum::<usize>();
+    let (gold, rejected) = (sum(|report| report.gold), sum(|report| report.false_rejects.len()));
+    let (tried, accepted) = (sum(CheckReport::tried), sum(|report| report.false_accepts.len()));
+    progress.say(&format!(
+        "rewards checked: {} of {gold} gold answers score, {accepted} of {tried} traps do",
+        gold - rejected
+    ));
+    for one in checked.iter().filter(|one| !one.report.false_accepts.is_empty()) {
+        let finding = &one.report.false_accepts[0];
+        progress.say(&format!(
+            "warning: rubric `{}` pays for what says nothing on `{}`: {}; `sapo reward check` shows all",
+            one.rubric,
+            one.task,
+            in_words(finding)
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_lost_gold(checked: &Checked, least: f64) -> Result<()> {
+    let report = &checked.report;
+    let lost = report.false_rejects.len();
+    if (report.gold - lost) as f64 >= least * report.gold as f64 {
+        return Ok(());
+    }
+    let rubric = &checked.rubric;
+    let rows: Vec<String> =
+        report.false_rejects.iter().take(3).map(|finding| format!("  {}", in_words(finding))).collect();
+    Err(RunError::User(format!(
+        "rubric `{rubric}` does not score what is right: {lost} of {} gold answers to `{}` do not get the most.\n{}\n\
+         Mend the reward or the data (`sapo reward check` shows more). To start all the same: \
+         run.reward_check.skip=[\"{rubric}\"], or a lower run.reward_check.min_gold_share",
+        report.gold,
+        checked.task,
+        rows.join("\n")
+    )))
+}
+
+/// A finding on one line.
+pub fn in_words(finding: &Finding) -> String {
+    let evidence = finding.evidence.as_ref().map(|evidence| format!(" ({evidence})")).unwrap_or_default();
+    let said: String = finding.said.escape_debug().collect();
+    format!("{}: `{}` gave {} to {} `{said}`{evidence}", finding.query_id, finding.part, finding.got, finding.answer)
+}
+
+/// Whether nothing was found in any.
+pub fn is_good(checked: &[Checked]) -> bool {
+    checked.iter().all(|one| one.report.is_good())
+}
+
+/// A count with its share and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rate {
+    /// How many.
+    pub count: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Wilson's 95 % interval of the share; empty without trials.
+    pub ci95: Option<[f64; 2]>,
+}
+
+impl Rate {
+    /// So many of so many.
+    pub fn new(count: usize, of: usize) -> Self {
+        Self { count, of, ci95: wilson(count, of) }
+    }
+}
+
+/// The checks as one JSON object.
+pub fn object(checked: &[Checked]) -> Value {
+    let one = |checked: &Checked| {
+        let report = &checked.report;
+        json!({
+            "rubric": checked.rubric,
+            "task": checked.task,
+            "good": report.is_good(),
+            "rows": report.rows,
+            "without_gold": report.without_gold,
+            "verifies": report.verifies,
+            "false_rejects": Rate::new(report.false_rejects.len(), report.gold),
+            "false_accepts": Rate::new(report.false_accepts.len(), report.tried()),
+            "failures": report.failures.len(),
+            "deterministic": report.deterministic(),
+            "traps": report.traps,
+            "rewards": report.rewards.iter().map(reward).collect::<Vec<_>>(),
+            "findings": worst(report).take(NAMED).collect::<Vec<_>>(),
+        })
+    };
+    json!({"v": 1, "good": is_good(checked), "checks": checked.iter().map(one).collect::<Vec<_>>()})
+}
+
+fn reward(facts: &RewardFacts) -> Value {
+    let mut object = serde_json::to_value(facts).unwrap_or_default();
+    let [p50, p95, p99, max] = latencies(facts);
+    object["latency_ms"] = json!({"p50": p50, "p95": p95, "p99": p99, "max": max});
+    object
+}
+
+/// Milliseconds of one answer: p50, p95, p99, max; empty when none was asked for.
+fn latencies(facts: &RewardFacts) -> [Option<f64>; 4] {
+    [0.5, 0.95, 0.99, 1.0].map(|share| Some(1e3 * quantile(&facts.secs, share)).filter(|ms| ms.is_finite()))
+}
+
+/// What is worst first: gold that does not score, then traps that do, then traps on which a reward fails.
+fn worst(report: &CheckReport) -> impl Iterator<Item = &Finding> {
+    report.false_rejects.iter().chain(&report.false_accepts).chain(&report.failures)
+}
+
+/// The checks for people.
+pub fn text(checked: &[Checked]) -> String {
+    let mut text = String::new();
+    for one in checked {
+        let report = &one.report;
+        let verdict = if report.is_good() { "good" } else { "NOT GOOD" };
+        text.push_str(&format!("{} on {}: {verdict} ({} rows)\n", one.rubric, one.task, report.rows));
+        let rejects = Rate::new(report.false_rejects.len(), report.gold);
+        text.push_str(&match report.gold {
+            0 => "  gold        none in the data: put right responses into the column `response`\n".to_owned(),
+            gold => {
+                format!("  gold        {} of {gold} score; false rejects {}\n", gold - rejects.count, percent(rejects))
+            }
+        });
+        let accepts = Rate::new(report.false_accepts.len(), report.tried());
+        text.push_str(&match report.verifies {
+            true => {
+                format!("  traps       {} of {} score; false accepts {}\n", accepts.count, accepts.of, percent(accepts))
+            }
+            false => "  traps       not held against it: it does not tell right from wrong\n".to_owned(),
+        });
+        let paid: Vec<String> = report
+            .traps
+            .iter()
+            .filter(|count| count.accepted > 0)
+            .map(|count| format!("{} {} of {}", count.trap.name(), count.accepted, count.tried))
+            .collect();
+        if !paid.is_empty() {
+            text.push_str(&format!("              {}\n", paid.join(", ")));
+        }
+        for facts in &report.rewards {
+            let ms = latencies(facts).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+            let seen = facts.seen.map_or("no value".to_owned(), |[least, most]| format!("{least}..{most}"));
+            let steady = match (facts.deterministic, facts.promises_determinism) {
+                (true, _) => "the same twice",
+                (false, false) => "not the same twice (as it says)",
+                (false, true) => "NOT THE SAME TWICE",
+            };
+            text.push_str(&format!(
+                "  {:<12}{}: {seen} of {}..{}, {steady}, ms p50 {} p95 {} p99 {} max {}\n",
+                facts.part, facts.version, facts.range[0], facts.range[1], ms[0], ms[1], ms[2], ms[3]
+            ));
+        }
+        for finding in worst(report).take(NAMED) {
+            text.push_str(&format!("  - {}\n", in_words(finding)));
+        }
+        let more = worst(report).count().saturating_sub(NAMED);
+        if more > 0 {
+            text.push_str(&format!("  - and {more} more\n"));
+        }
+    }
+    text
+}
+
+fn percent(rate: Rate) -> String {
+    let share = if rate.of == 0 { 0.0 } else { rate.count as f64 / rate.of as f64 };
+    let interval = rate.ci95.map_or(String::new(), |[low, high]| format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
+    format!("{:.1} %{interval}", 100.0 * share)
+}
+
+/// A rubric of one reward and nothing else.
+pub fn alone(reward: &str) -> RubricConfig {
+    RubricConfig {
+        correct: reward.to_owned(),
+        language_penalty: 0.0,
+        repetition_penalty: 0.0,
+        ..RubricConfig::default()
+    }
+}

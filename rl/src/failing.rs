@@ -1,0 +1,124 @@
+//! When failed rewards stop a run: more of them in a window of steps than it may have, or one that must not be.
+
+use std::collections::VecDeque;
+
+use sapo_datasets::Query;
+use sapo_rewards::{FailureKind, OnFailure, Score};
+use serde::{Deserialize, Serialize};
+
+use crate::asking::Answered;
+use crate::config::RlConfig;
+use crate::scoring::Rubrics;
+
+/// Failed scores, and all, of the last steps of a phase; part of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Window {
+    steps: VecDeque<(usize, usize)>,
+}
+
+impl Window {
+    /// Forgets all, as a new phase does.
+    pub fn clear(&mut self) {
+        self.steps.clear();
+    }
+
+    /// Takes a step in, and lets go what is older than the window.
+    pub fn push(&mut self, failed: usize, all: usize, length: usize) {
+        self.steps.push_back((failed, all));
+        while self.steps.len() > length.max(1) {
+            self.steps.pop_front();
+        }
+    }
+
+    fn with(&self, failed: usize, all: usize, length: usize) -> (usize, usize) {
+        let mut window = self.clone();
+        window.push(failed, all, length);
+        window.steps.iter().fold((0, 0), |(failed, all), step| (failed + step.0, all + step.1))
+    }
+}
+
+/// What failed in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// Scores that failed.
+    pub failed: usize,
+    /// All scores.
+    pub all: usize,
+}
+
+impl Failures {
+    /// Counts those of a batch.
+    pub fn of(batch: &[Answered]) -> Self {
+        let scores = || batch.iter().flat_map(|one| &one.answers);
+        Self { failed: scores().filter(|answer| answer.score.total.is_none()).count(), all: scores().count() }
+    }
+}
+
+/// Why a run must stop before it learns from this step; `None` when it need not.
+///
+/// A step counts together with the steps before it in the window. What a full window may hold is the limit, so that a
+/// run stops as soon as the window can no longer come in below it, and a single early failure stops nothing. It also stops
+/// when every reward of a step failed, when a rubric says `on_failure = "stop"`, and when a reward says that asking again
+/// is useless.
+pub fn refusal(batch: &[Answered], config: &RlConfig, rubrics: &Rubrics, window: &Window) -> Option<String> {
+    let failed: Vec<(&Query, &Score)> = batch
+        .iter()
+        .flat_map(|one| one.answers.iter().map(move |answer| (&one.query, &answer.score)))
+        .filter(|(_, score)| score.total.is_none())
+        .collect();
+    let Failures { failed: count, all } = Failures::of(batch);
+    let kind_of = |score: &Score| score.failure().map(|(_, kind, _)| kind);
+    let useless = failed.iter().find(|(_, score)| kind_of(score) == Some(FailureKind::Unavailable));
+    let stopping = failed.iter().find(|(query, _)| rubrics.of(query).on_failure() == OnFailure::Stop);
+    let first = useless.or(stopping).or(failed.first())?;
+    let length = window_length(config);
+    let (in_window, seen) = window.with(count, all, length);
+    let limit = config.max_failed_share * (length * all) as f64;
+    let reason = if useless.is_some() {
+        format!("a reward cannot be had ({count} of {all} rewards of this step failed)")
+    } else if stopping.is_some() {
+        format!("{count} of {all} rewards of this step failed, and their rubric says on_failure = \"stop\"")
+    } else if count == all {
+        format!("all {all} rewards of this step failed")
+    } else if in_window as f64 > limit {
+        format!(
+            "{in_window} of the last {seen} rewards failed: more than max_failed_share = {} of a window of {length} steps",
+            config.max_failed_share
+        )
+    } else {
+        return None;
+    };
+    let (part, kind, message) = first.1.failure().unwrap_or(("correct", FailureKind::Empty, "no part applies"));
+    let kind = serde_json::to_value(kind).unwrap_or_default();
+    Some(format!(
+        "{reason}; on query `{}`: {part}: {message} ({}). The step is not learned from, and is done again when the run \
+         goes on",
+        first.0.id,
+        kind.as_str().unwrap_or_default()
+    ))
+}
+
+/// Steps of the window; a phase that is shorter has a shorter one.
+pub fn window_length(config: &RlConfig) -> usize {
+    config.failure_window_steps.min(usize::try_from(config.steps).unwrap_or(usize::MAX)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_lets_go_of_old_steps_and_is_read_back() {
+        let mut window = Window::default();
+        for failed in 0..5 {
+            window.push(failed, 10, 3);
+        }
+        assert_eq!(window.with(1, 10, 3), (3 + 4 + 1, 30));
+        let text = serde_json::to_string(&window).unwrap();
+        assert_eq!(text, "[[2,10],[3,10],[4,10]]");
+        assert_eq!(serde_json::from_str::<Window>(&text).unwrap(), window);
+        window.clear();
+        assert_eq!(window.with(1, 10, 3), (1, 10));
+    }
+}

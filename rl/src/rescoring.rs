@@ -1,0 +1,184 @@
+//! Stored rollouts, scored again by another rubric: what changes in the scores, and in what the policy would have learned.
+
+mod changes;
+mod stored;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sapo_datasets::Query;
+use sapo_rewards::{Item, RewardConfig, Rubric, Score};
+use serde_json::{Value, json};
+
+use crate::advantage::{Spread, trained};
+use crate::config::{Config, PhaseConfig};
+use crate::error::{Result, RunError};
+use crate::judging::serve_judges;
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::scoring::{Scorer, used_rewards};
+pub use changes::{Changes, Count, Pairs, PartChange};
+use stored::{Queries, Rollouts, Stored};
+pub use stored::{config_of, find};
+
+/// Scores stored rollouts again: those of a run's folder, of its `rollouts/`, or of one file.
+///
+/// Each is scored by the rubric of that name, or, without one, as its phase scores it. New scores are appended to `out`.
+///
+/// # Errors
+/// When there are no rollouts, a line cannot be read, a rubric is not known, or a reward cannot be built.
+pub fn rescore(
+    place: &Path,
+    config: &Config,
+    rubric: Option<&str>,
+    out: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Changes> {
+    let Rollouts { files, run } = find(place)?;
+    let names: Vec<&str> = match rubric {
+        Some(name) => vec![name],
+        None => needed(config, &files),
+    };
+    if let Some(name) = names.iter().find(|name| !config.rubrics.contains_key(**name)) {
+        let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
+        return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
+    }
+    let used = used_rewards(names.iter().map(|name| &config.rubrics[*name]));
+    let own = |(name, reward): (&String, &RewardConfig)| (name.clone(), reward.clone());
+    let rewards: BTreeMap<String, RewardConfig> =
+        config.rewards.iter().filter(|(name, _)| used.contains(name.as_str())).map(own).collect();
+    // The servers live until all is scored.
+    let (endpoints, _served) = serve_judges(&rewards)?;
+    let scorer = Scorer::new(&rewards, &endpoints)?;
+    let mut rubrics: BTreeMap<&str, Arc<Rubric>> = BTreeMap::new();
+    for name in names {
+        rubrics.insert(name, scorer.rubric(&config.rubrics[name])?);
+    }
+    let with_pictures = rubrics.values().any(|rubric| rubric.rewards().any(|(_, reward)| reward.spec().needs_pictures))
+        || rewards.values().any(|reward| matches!(reward, RewardConfig::Judge(_)));
+    let queries = Queries::open(&run, with_pictures)?;
+    let out = out.map(|path| (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default()));
+    let out = out.map(|(folder, name)| (RunDir::open(folder, 0, progress), name.to_string_lossy().into_owned()));
+    if let Some((folder, name)) = &out {
+        for id in rubrics.values().flat_map(|rubric| rubric.identities()) {
+            folder.append(name, &[id.line()])?;
+        }
+    }
+    progress.begin("rollout files", files.len() as u64, 0);
+    let mut changes = Changes::default();
+    for (done, file) in files.iter().enumerate() {
+        let stored = stored::read(file, config)?;
+        let of_line = |line: &Stored| rubric.unwrap_or_else(|| rubric_of(config, line));
+        let scores = score(&scorer, &rubrics, &queries, &stored, &of_line)?;
+        let mut lines = Vec::new();
+        for range in groups(&stored) {
+            let (group, scores) = (&stored[range.clone()], &scores[range]);
+            let (spread, filter_live) = signal_of(config, &group[0]);
+            let before = advantages(&group.iter().map(|line| &line.score).collect::<Vec<_>>(), spread, filter_live);
+            let after = advantages(&scores.iter().collect::<Vec<_>>(), spread, filter_live);
+            changes.add(group, scores, &before, &after);
+            if out.is_some() {
+                lines.extend((0..group.len()).map(|at| new_line(&group[at], &scores[at], before[at], after[at])));
+            }
+        }
+        if let Some((folder, name)) = &out {
+            folder.append(name, &lines)?;
+        }
+        progress.done(done as u64 + 1, "");
+    }
+    changes.shuffled = config.phases.values().any(|phase| matches!(phase, PhaseConfig::Rl(rl) if rl.shuffle_rewards));
+    Ok(changes)
+}
+
+/// The rubrics that the phases of these files use, and that of the evaluation for files of none.
+fn needed<'a>(config: &'a Config, files: &[PathBuf]) -> Vec<&'a str> {
+    let mut names = BTreeSet::new();
+    for phase in files.iter().map(|file| stored::phase_of(file, config)) {
+        match phase.as_ref().and_then(|phase| config.phases.get(phase)) {
+            Some(PhaseConfig::Rl(phase)) => {
+                names.extend(phase.rubrics.values().chain([&phase.rubric]).map(String::as_str));
+            }
+            _ => _ = names.insert(config.eval.rubric.as_str()),
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// The rubric by which a rollout was scored: that of its phase and task, else that of the evaluation.
+fn rubric_of<'a>(config: &'a Config, line: &Stored) -> &'a str {
+    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)) {
+        Some(PhaseConfig::Rl(phase)) => {
+            let task = sapo_datasets::Task::parse(&line.task).ok();
+            task.and_then(|task| phase.rubrics.get(&task)).unwrap_or(&phase.rubric)
+        }
+        _ => &config.eval.rubric,
+    }
+}
+
+/// What advantages are divided by in the phase of a rollout, and whether it drops what is too easy.
+fn signal_of(config: &Config, line: &Stored) -> (Spread, bool) {
+    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)) {
+        Some(PhaseConfig::Rl(phase)) => (phase.spread, phase.filter_live),
+        _ => (Spread::Population, true),
+    }
+}
+
+/// Advantages as training takes them; `None` for what is not trained on.
+fn advantages(scores: &[&Score], spread: Spread, filter_live: bool) -> Vec<Option<f64>> {
+    let rewards: Vec<Option<f64>> = scores.iter().map(|score| score.total).collect();
+    let verdicts: Vec<bool> = scores.iter().filter_map(|score| score.passed).collect();
+    trained(&rewards, &verdicts, spread, filter_live).unwrap_or_else(|_| vec![None; scores.len()])
+}
+
+/// The lines of each group: those of one query, with samples that count up.
+fn groups(stored: &[Stored]) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let mut start = 0;
+    for at in 1..=stored.len() {
+        let ends = stored.get(at).is_none_or(|line| {
+            line.transcript.query_id != stored[at - 1].transcript.query_id || line.sample <= stored[at - 1].sample
+        });
+        if ends {
+            groups.push(start..at);
+            start = at;
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+fn score<'a>(
+    scorer: &Scorer,
+    rubrics: &BTreeMap<&str, Arc<Rubric>>,
+    queries: &Queries,
+    stored: &[Stored],
+    rubric_of: &dyn Fn(&Stored) -> &'a str,
+) -> Result<Vec<Score>> {
+    let asked: Vec<Query> = stored.iter().map(|line| queries.get(line)).collect::<Result<_>>()?;
+    let mut scores: Vec<Option<Score>> = vec![None; stored.len()];
+    for (name, rubric) in rubrics {
+        let chosen: Vec<usize> = (0..stored.len()).filter(|at| rubric_of(&stored[*at]) == *name).collect();
+        let items: Vec<Item<'_>> =
+            chosen.iter().map(|at| Item { query: &asked[*at], transcript: &stored[*at].transcript }).collect();
+        for (at, score) in chosen.iter().zip(scorer.wait(rubric.score_batch(&items))) {
+            scores[*at] = Some(score);
+        }
+    }
+    let missing = || RunError::Internal("a rollout was left without a score".to_owned());
+    scores.into_iter().map(|score| score.ok_or_else(missing)).collect()
+}
+
+fn new_line(line: &Stored, score: &Score, before: Option<f64>, after: Option<f64>) -> Value {
+    json!({
+        "v": 1,
+        "file": line.file,
+        "line": line.number,
+        "query_id": line.transcript.query_id,
+        "sample": line.sample,
+        "total_before": line.score.total,
+        "score": score,
+        "advantage_before": before,
+        "advantage": after,
+    })
+}

@@ -1,0 +1,207 @@
+//! Rollouts as a run stored them, with the queries that they answer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sapo_datasets::{Message, Picture, Query, Role, StopReason, Transcript, Turn};
+use sapo_rewards::Score;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::config::{Config, PhaseConfig};
+use crate::error::{Result, RunError};
+use crate::reopen::read_lines;
+
+/// Files of rollouts, and the run that they belong to.
+#[derive(Clone, Debug)]
+pub struct Rollouts {
+    /// The files, by name.
+    pub files: Vec<PathBuf>,
+    /// The run's folder, which holds `queries.jsonl`.
+    pub run: PathBuf,
+}
+
+/// Finds the rollouts of a run's folder, of its `rollouts/`, or of one file.
+///
+/// # Errors
+/// When there are none, or no run around them.
+pub fn find(place: &Path) -> Result<Rollouts> {
+    let metadata = std::fs::metadata(place).map_err(|source| RunError::io(place, source))?;
+    let files = if metadata.is_dir() {
+        let folder = if place.join("rollouts").is_dir() { place.join("rollouts") } else { place.to_owned() };
+        let entries = std::fs::read_dir(&folder).map_err(|source| RunError::io(&folder, source))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl") && !is_other(path));
+        files.sort_by_key(|path| (step_of(path), path.clone()));
+        files
+    } else {
+        vec![place.to_owned()]
+    };
+    let absolute = std::fs::canonicalize(place).map_err(|source| RunError::io(place, source))?;
+    let run = absolute.ancestors().take(4).find(|folder| folder.join("queries.jsonl").is_file());
+    match (files.is_empty(), run) {
+        (false, Some(run)) => Ok(Rollouts { files, run: run.to_owned() }),
+        (true, _) => Err(RunError::User(format!(
+            "{} holds no rollouts; name a run's folder, its rollouts/, or a file of rollouts",
+            place.display()
+        ))),
+        (false, None) => Err(RunError::User(format!(
+            "no queries.jsonl lies beside or above {}; rollouts are scored with the queries of their run",
+            place.display()
+        ))),
+    }
+}
+
+/// Files of a run's folder that hold something else.
+fn is_other(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    ["metrics.jsonl", "queries.jsonl", crate::ledger::FILE].iter().any(|other| name == *other)
+}
+
+/// The configuration that lies with the rollouts.
+///
+/// # Errors
+/// When there is none.
+pub fn config_of(place: &Path) -> Result<PathBuf> {
+    let path = find(place)?.run.join("config.toml");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(RunError::User(format!("{} is not there; say --config FILE.toml", path.display())))
+}
+
+/// `reasoning` and 12 of `reasoning-000012.jsonl`.
+fn name_of(path: &Path) -> Option<(String, u64)> {
+    let (phase, step) = path.file_stem()?.to_str()?.rsplit_once('-')?;
+    Some((phase.to_owned(), step.parse().ok()?))
+}
+
+/// The phase that a file of rollouts belongs to.
+pub(super) fn phase_of(path: &Path, config: &Config) -> Option<String> {
+    name_of(path).map(|(phase, _)| phase).filter(|phase| config.phases.contains_key(phase))
+}
+
+fn step_of(path: &Path) -> u64 {
+    name_of(path).map_or(0, |(_, step)| step)
+}
+
+/// A stored rollout.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) file: String,
+    /// Its line in the file, from 1.
+    pub(super) number: usize,
+    pub(super) phase: Option<String>,
+    pub(super) task: String,
+    pub(super) sample: u64,
+    pub(super) transcript: Transcript,
+    pub(super) score: Score,
+    /// The advantage that the file holds; absent in files that hold none.
+    pub(super) advantage: Option<Option<f64>>,
+}
+
+/// Reads a file of rollouts, or of an evaluation's samples.
+pub(super) fn read(path: &Path, config: &Config) -> Result<Vec<Stored>> {
+    let phase = phase_of(path, config);
+    let lines = read_lines(path)?;
+    let stored = lines.iter().enumerate().map(|(index, line)| {
+        one(line, &phase, config, path, index + 1)
+            .map_err(|reason| RunError::User(format!("{} line {}: {reason}", path.display(), index + 1)))
+    });
+    stored.collect()
+}
+
+fn one(
+    line: &Value,
+    phase: &Option<String>,
+    config: &Config,
+    path: &Path,
+    number: usize,
+) -> std::result::Result<Stored, String> {
+    let query_id: String = field(line, "query_id")?;
+    let turns: Vec<Turn> = match line.get("turns") {
+        Some(_) => field(line, "turns")?,
+        None => vec![Turn { role: Role::Assistant, text: field(line, "text")? }],
+    };
+    let tokens = match &line["tokens"] {
+        Value::Array(tokens) => tokens.len(),
+        number => number.as_u64().ok_or("`tokens` is neither a list nor a number")? as usize,
+    };
+    let limit = line["token_limit"].as_u64().map(|limit| limit as usize);
+    let limit_of_phase = match phase.as_ref().and_then(|phase| config.phases.get(phase)) {
+        Some(PhaseConfig::Rl(phase)) => Some(phase.sampling.max_new_tokens),
+        _ => None,
+    };
+    let text: String = turns.iter().map(|turn| turn.text.as_str()).collect();
+    // Files of earlier versions do not say whether the prompt opened the thinking.
+    let opened = text.contains("</think>") && !text.contains("<think>");
+    let stop: StopReason = field(line, "stop")?;
+    Ok(Stored {
+        file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        number,
+        phase: phase.clone(),
+        task: line["task"].as_str().unwrap_or_default().to_owned(),
+        sample: line["sample"].as_u64().ok_or("`sample` is no number")?,
+        score: field(line, "score")?,
+        advantage: line.get("advantage").map(Value::as_f64),
+        transcript: Transcript {
+            turns,
+            calls: line.get("calls").map_or(Ok(Vec::new()), |_| field(line, "calls"))?,
+            tokens,
+            token_limit: limit.or(limit_of_phase).unwrap_or(usize::MAX),
+            stop,
+            thinking_open: line["thinking_open"].as_bool().unwrap_or(opened),
+            ..Transcript::of_answer(query_id, "")
+        },
+    })
+}
+
+fn field<T: DeserializeOwned>(line: &Value, key: &str) -> std::result::Result<T, String> {
+    serde_json::from_value(line[key].clone()).map_err(|error| format!("`{key}`: {error}"))
+}
+
+/// The queries of a run.
+pub(super) struct Queries {
+    run: PathBuf,
+    lines: BTreeMap<String, Value>,
+    with_pictures: bool,
+}
+
+impl Queries {
+    /// Reads the queries of a run; their pictures only when they are looked at, and with `with_pictures` alone.
+    pub(super) fn open(run: &Path, with_pictures: bool) -> Result<Self> {
+        let lines = read_lines(&run.join("queries.jsonl"))?;
+        let named = |line: Value| Some((line["id"].as_str()?.to_owned(), line));
+        Ok(Self { run: run.to_owned(), lines: lines.into_iter().filter_map(named).collect(), with_pictures })
+    }
+
+    /// The query that a rollout answers.
+    pub(super) fn get(&self, line: &Stored) -> Result<Query> {
+        let id = &line.transcript.query_id;
+        let place = || format!("{} line {}: query `{id}`", line.file, line.number);
+        let stored = self.lines.get(id).ok_or_else(|| {
+            RunError::User(format!("{} is not in {}", place(), self.run.join("queries.jsonl").display()))
+        })?;
+        let wrong = |reason: String| RunError::User(format!("{}: {reason}", place()));
+        let messages: Vec<Message> = field(stored, "messages").map_err(wrong)?;
+        let mut images = Vec::new();
+        for hash in stored["images"].as_array().into_iter().flatten().filter(|_| self.with_pictures) {
+            let hash = hash.as_str().unwrap_or_default();
+            let known = ["png", "jpg", "webp"].map(|end| self.run.join("images").join(format!("{hash}.{end}")));
+            let path = known.iter().find(|path| path.is_file()).unwrap_or(&known[0]);
+            let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
+            images.push(Picture::from_bytes(bytes, &path.display().to_string())?);
+        }
+        Ok(Query {
+            id: id.clone(),
+            task: stored["task"].as_str().unwrap_or_default().to_owned(),
+            messages,
+            images,
+            videos: Vec::new(), // no reward looks at them
+            ground_truth: Some(stored["ground_truth"].clone()).filter(|truth| !truth.is_null()),
+            rubric: stored["rubric"].as_str().map(str::to_owned),
+            tools: stored.get("tools").map_or(Ok(Vec::new()), |_| field(stored, "tools")).map_err(wrong)?,
+            columns: stored["columns"].as_object().cloned().unwrap_or_default(),
+        })
+    }
+}
