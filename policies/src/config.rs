@@ -177,13 +177,27 @@ impl Config {
     /// The text of the `config.json` of this model in `format`. A `source` that says these sizes is kept as it is but
     /// for the number format: it may hold more than is known here.
     pub fn text(&self, source: Option<&str>, format: WeightFormat) -> Vec<u8> {
-        let kept = source.filter(|text| Self::from_json(text, "").is_ok_and(|other| self.same_sizes(other)));
-        let value = kept.and_then(|text| serde_json::from_str(text).ok());
-        let mut value = value.unwrap_or_else(|| self.to_json());
+        let kept = source.filter(|text| self.is_said_by(text));
+        let mut value = match (kept, source) {
+            (Some(text), _) => serde_json::from_str(text).unwrap_or_else(|_| self.to_json()),
+            (None, Some(text)) => self.without_deepstack(text).unwrap_or_else(|| self.to_json()),
+            (None, None) => self.to_json(),
+        };
         match (name_format(&mut value, format.config_name()), kept) {
             (false, Some(text)) => text.as_bytes().to_vec(),
             _ => pretty(&value),
         }
+    }
+
+    fn is_said_by(&self, text: &str) -> bool {
+        Self::from_json(text, "").is_ok_and(|other| self.same_sizes(other))
+    }
+
+    /// A `config.json` with the DeepStack taps of this one, if that is all that differs.
+    fn without_deepstack(&self, text: &str) -> Option<Value> {
+        let mut value: Value = serde_json::from_str(text).ok()?;
+        *value.get_mut("vision_config")?.get_mut("deepstack_visual_indexes")? = json!(self.vision.deepstack_indexes);
+        self.is_said_by(&value.to_string()).then_some(value)
     }
 
     /// Whether `other` says the same, but perhaps for how the files store experts: that is told by their shapes.

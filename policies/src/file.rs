@@ -77,3 +77,45 @@ fn sync_folder(folder: &Path) -> Result<()> {
     let io = |source| PolicyError::io(folder, source);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("an entry").file_name();
+        let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_folder_is_whole_or_as_it_was() {
+        let all = tempfile::tempdir().expect("a folder");
+        // What a crash left behind is no part of the next attempt.
+        std::fs::create_dir_all(all.path().join("a.b.tmp")).expect("a folder");
+        std::fs::write(all.path().join("a.b.tmp/torn"), "").expect("can be written");
+        let folder = all.path().join("a.b");
+        write_folder(&folder, |aside| write_synced(&aside.join("one"), b"1")).expect("is written");
+        let failed = write_folder(&folder, |aside| {
+            write_synced(&aside.join("two"), b"2")?;
+            Err(PolicyError::input("no more"))
+        });
+        assert!(failed.is_err());
+        assert_eq!((names(&folder), names(all.path())), (vec!["one".to_owned()], vec!["a.b".to_owned()]));
+        write_folder(&folder, |aside| write_synced(&aside.join("two"), b"2")).expect("is written");
+        assert_eq!((names(&folder), names(all.path())), (vec!["two".to_owned()], vec!["a.b".to_owned()]));
+    }
+
+    #[test]
+    fn long_files_are_not_read() {
+        let all = tempfile::tempdir().expect("a folder");
+        let path = all.path().join("long");
+        std::fs::write(&path, "12345").expect("can be written");
+        assert_eq!(read_text(&path, 5).expect("short enough"), "12345");
+        assert!(read_text(&path, 4).expect_err("too long").to_string().contains("4 bytes"));
+        // A file without an end is not read to it.
+        assert!(read_bytes(Path::new("/dev/zero"), 1 << 16).is_err());
+    }
+}

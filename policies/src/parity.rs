@@ -4,12 +4,14 @@
 
 mod processor;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::golden::{Case, CaseRows};
 use crate::log_prob::floats;
+use crate::moe::ExpertLayout;
+use crate::param::Param;
 use crate::policy::Policy;
 use crate::positions::positions;
 use crate::trace::Trace;
@@ -270,10 +272,24 @@ impl Checking<'_> {
             let Some(index) = tracked.trained().iter().position(|param| param.name == parameter) else { continue };
             let golden = self.case.floats(&name)?;
             let ours = gradients[index].clone().map_or_else(|| vec![0.0; golden.len()], floats);
+            let ours = self.as_reference(tracked.trained()[index], self.case.shape(&name)?, ours);
             let ours = ours.get(..golden.len()).unwrap_or(&ours);
             self.compare(&name, ours, golden, Tolerance::Relative(self.case.gradient_rel))?;
         }
         Ok(())
+    }
+
+    /// The gradient of a parameter as the reference has it: it holds experts `[e, o, i]`, however files store them.
+    fn as_reference(&self, param: &Param, golden: &[usize], gradient: Vec<f32>) -> Vec<f32> {
+        let stored = self.policy.config.text.moe.as_ref().map(|moe| moe.layout);
+        let (&[experts, first, second], Some(ExpertLayout::InOut)) = (&param.shape[..], stored) else {
+            return gradient;
+        };
+        if golden.get(1..) != Some(&[second, first][..]) {
+            return gradient;
+        }
+        let tensor = Tensor::<3>::from_data(TensorData::new(gradient, [experts, first, second]), &Device::flex());
+        floats(tensor.swap_dims(1, 2))
     }
 
     /// Greedy tokens after prompts, and the margins between the two best logits.

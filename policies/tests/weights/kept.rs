@@ -164,6 +164,61 @@ fn a_copy_of_a_tied_head_is_left_out_and_another_matrix_refused() {
     assert!(error.contains("lm_head.weight") && error.contains("tie_word_embeddings"), "{error}");
 }
 
+/// The fixture with experts as a published checkpoint stores and describes it.
+fn published_moe() -> tempfile::TempDir {
+    let mut all = all_tensors(&fixture("tiny-moe"));
+    for (_, (_, shape, bytes)) in all.iter_mut().filter(|(key, _)| key.contains("mlp.experts")) {
+        let [experts, rows, columns] = shape[..] else { panic!("three axes") };
+        let at = |expert: usize, row: usize, column: usize| 4 * ((expert * rows + row) * columns + column);
+        let mut turned = Vec::with_capacity(bytes.len());
+        for expert in 0..experts {
+            for column in 0..columns {
+                (0..rows).for_each(|row| turned.extend_from_slice(&bytes[at(expert, row, column)..][..4]));
+            }
+        }
+        (*shape, *bytes) = (vec![experts, columns, rows], turned);
+    }
+    let folder = copy_of("tiny-moe");
+    std::fs::write(folder.path().join("model.safetensors"), file_with(&all)).expect("can be written");
+    let path = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("a config")).expect("JSON");
+    let text = config["text_config"].as_object_mut().expect("an object");
+    let mut rope = text.remove("rope_parameters").expect("rope parameters");
+    text.insert("rope_theta".to_owned(), rope["rope_theta"].take());
+    text.insert("rope_scaling".to_owned(), rope);
+    std::fs::write(path, config.to_string()).expect("can be written");
+    folder
+}
+
+#[test]
+fn experts_of_either_layout_pass_the_golden_cases_when_written_again() {
+    let source = published_moe();
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = out.path().join("again");
+    convert(source.path().to_str().expect("a path"), &folder, &writing(None, 500_000)).expect("converts");
+    assert_eq!(all_tensors(&folder), all_tensors(source.path()));
+    let policy = Policy::load(&folder, &device()).expect("loads");
+    let case = sapo_policies::golden::Case::open(&fixture("cases-moe/image.safetensors")).expect("a case");
+    let parity = sapo_policies::parity::check(&policy, &case).expect("can be compared");
+    assert!(parity.differences.iter().any(|one| one.tensor.contains("grad") && one.tensor.contains("mlp.experts")));
+    let out: Vec<_> = parity.differences.iter().filter(|one| one.is_out()).map(|one| &one.tensor).collect();
+    assert!(out.is_empty() && parity.left.is_empty(), "{out:?} {:?}", parity.left);
+}
+
+#[test]
+fn a_config_keeps_what_is_not_known_here() {
+    let text = std::fs::read_to_string(fixture("tiny-dense/config.json")).expect("a config");
+    let mut config = Config::from_json(&text, "config.json").expect("a config");
+    assert_eq!(config.text(Some(&text), WeightFormat::F32), text.as_bytes());
+    config.vision.deepstack_indexes.clear();
+    let cut = String::from_utf8(config.text(Some(&text), WeightFormat::F32)).expect("UTF-8");
+    assert!(cut.contains("initializer_range"), "{cut}");
+    assert_eq!(Config::from_json(&cut, "config.json").expect("a config"), config);
+    config.text.layers += 1;
+    let other = String::from_utf8(config.text(Some(&text), WeightFormat::Bf16)).expect("UTF-8");
+    assert_eq!(Config::from_json(&other, "config.json").expect("a config"), config, "the source says another model");
+}
+
 #[test]
 fn random_checkpoints_open_and_answer() {
     let out = tempfile::tempdir().expect("a folder");
