@@ -230,7 +230,7 @@ fn code() -> Entry {
     .option("cpu_secs", "5", "seconds of processor time for one test")
     .option("wall_secs", "20", "seconds on the clock for one test")
     .option("memory_mb", "1024", "MiB of memory")
-    .option("file_mb", "16", "MiB of the largest file")
+    .option("file_mb", "16", "MiB of the largest file; all files together may have four times as much")
     .option("output_kb", "1024", "KiB of stdout, and of stderr; a program that prints more is ended")
     .option("processes", "64", "processes and threads at a time")
     .option("read", "[]", "folders that programs may read, beside the system's and the interpreter's");

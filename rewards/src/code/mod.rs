@@ -305,6 +305,7 @@ impl Runner {
             Ended::Cpu | Ended::Wall => return Verdict::TimeLimit,
             Ended::Memory => return Verdict::MemoryLimit,
             Ended::Processes => return Verdict::RuntimeError(format!("more than {} processes", self.limits.processes)),
+            Ended::Files => return Verdict::RuntimeError("too many or too large files".to_owned()),
             Ended::Stopped => {
                 return Verdict::RuntimeError(format!("more than {} bytes of output", self.limits.output_bytes));
             }

@@ -274,15 +274,13 @@ fn begin(launch: &Launch) -> Result<(Process, [OwnedFd; 3]), String> {
 
 #[cfg(target_os = "linux")]
 fn guarded(launch: &Launch) -> Result<(Process, [OwnedFd; 3]), String> {
-    let open = Limits { cpu_secs: None, wall_secs: None, memory_bytes: None, file_bytes: None, ..Limits::default() };
-    let open = Limits { processes: u32::MAX, ..open };
     let (sandbox, limits, read) = match &launch.guard {
         Some(guard) => {
             let sandbox = Sandbox::choose(guard.wanted).map_err(|error| error.to_string())?;
             // A plugin's files are the user's own, which another user might not be able to read.
             (sandbox.without_private_user(), guard.limits, guard.read.clone())
         }
-        None => (Sandbox::untested(Level::None), open, Vec::new()),
+        None => (Sandbox::untested(Level::None), Limits::NONE, Vec::new()),
     };
     let mut environment = launch.environment.clone();
     if launch.guard.is_some() {

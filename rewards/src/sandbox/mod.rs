@@ -8,7 +8,7 @@
 pub(crate) mod interpreter;
 #[cfg(target_os = "linux")]
 mod local;
-pub mod remote;
+pub(crate) mod remote;
 pub mod selftest;
 
 use std::collections::BTreeMap;
@@ -82,6 +82,18 @@ pub struct Limits {
     pub output_bytes: usize,
 }
 
+impl Limits {
+    /// Nothing is limited but the output that is read.
+    pub const NONE: Self = Self {
+        cpu_secs: None,
+        wall_secs: None,
+        memory_bytes: None,
+        file_bytes: None,
+        processes: u32::MAX,
+        output_bytes: 1 << 20,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -126,6 +138,8 @@ pub enum Ended {
     Memory,
     /// The limit of processes.
     Processes,
+    /// The limit of all files together: four times that of one file, and 10,000 of them.
+    Files,
     /// The limit of output, or who asked for it does not need it any more.
     Stopped,
 }

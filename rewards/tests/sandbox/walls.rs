@@ -93,6 +93,9 @@ fn limits_end_programs() {
             ran(&sandbox, &shell("yes | head -c 200000 > big; wc -c < big"), Limits { cpu_secs: Some(20.0), ..limits });
         let size: u64 = String::from_utf8_lossy(&file.stdout).trim().parse().unwrap_or(u64::MAX);
         assert!(size <= 1 << 16, "{file:?}");
+        let script = "i=0; while [ $i -lt 50 ]; do head -c 60000 /dev/zero > f$i; i=$((i + 1)); done; sleep 1000";
+        let files = ran(&sandbox, &shell(script), Limits { cpu_secs: Some(20.0), ..limits });
+        assert_eq!(files.ended, Ended::Files, "{files:?}");
         let signal = ran(&sandbox, &shell("kill -9 $$"), Limits::default());
         // The first process of a namespace cannot kill itself.
         assert!(signal.signal == Some(9) || sandbox.level() == Level::Strict, "{signal:?}");

@@ -173,7 +173,7 @@ fn wall_files(spec: &Spec) -> Result<bool, String> {
 fn filters(kills: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
     let always = Vec::new;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        DENIED.iter().chain(&X32_ONLY_IF_X86()).map(|number| (*number, always())).collect();
+        DENIED.iter().chain(&x32_only()).map(|number| (*number, always())).collect();
     let when = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions).map_err(seccompiler::Error::Backend);
     let condition = |index: u8, op: SeccompCmpOp, value: u64| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value).map_err(seccompiler::Error::Backend)
@@ -216,8 +216,7 @@ fn filters(kills: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
 }
 
 /// On x86-64, calls that the x32 form alone numbers so.
-#[expect(non_snake_case, reason = "it reads as the constant that it depends on")]
-fn X32_ONLY_IF_X86() -> Vec<i64> {
+fn x32_only() -> Vec<i64> {
     if cfg!(target_arch = "x86_64") { X32_ONLY.iter().map(|number| number | X32).collect() } else { Vec::new() }
 }
 

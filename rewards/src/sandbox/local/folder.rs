@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A folder that is removed when it is dropped, whatever a program has left in it.
@@ -55,4 +55,30 @@ fn open(folder: &Path) {
             open(&entry.path());
         }
     }
+}
+
+/// Entries of a folder that are looked at; a program that has made more has made too many.
+const MOST_ENTRIES: usize = 10_000;
+
+/// The bytes of all files below a folder, as far as it can be looked into; more than any limit for too many files.
+pub(super) fn bytes_below(folder: &Path) -> u64 {
+    let mut bytes = 0_u64;
+    let mut seen = 0;
+    let mut next = vec![folder.to_owned()];
+    while let Some(folder) = next.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > MOST_ENTRIES {
+                return u64::MAX;
+            }
+            // Links are not followed.
+            let Ok(about) = entry.metadata() else { continue };
+            if about.is_dir() {
+                next.push(entry.path());
+            } else {
+                bytes = bytes.saturating_add(about.blocks().saturating_mul(512));
+            }
+        }
+    }
+    bytes
 }

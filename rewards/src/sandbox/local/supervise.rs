@@ -17,13 +17,21 @@ use rustix::process::{
 use rustix::thread::UnshareFlags;
 
 use super::confine::become_user;
+use super::folder::bytes_below;
 use super::tree;
 use super::wire::{Report, Spec, receive, send};
 use super::{CONFINE, MARK, OWN};
 use crate::sandbox::{Ended, Limits};
 
-/// How often it is looked at what a program uses.
+/// How often it is looked at what a program uses in its first seconds, and after them.
 const LOOK: Duration = Duration::from_millis(10);
+const LATER_LOOK: Duration = Duration::from_millis(50);
+/// All files of a program together may be so many times as large as one.
+const FILES: u64 = 4;
+/// The first seconds.
+const FIRST: Duration = Duration::from_secs(5);
+/// How often it is looked whether somebody has ended when nothing is limited.
+const IDLE_LOOK: Duration = Duration::from_secs(2);
 
 /// Does what is asked and reports.
 pub(super) fn supervise(control: &UnixStream) {
@@ -68,7 +76,7 @@ fn run(control: &UnixStream, mut spec: Spec, descriptors: Vec<OwnedFd>) -> Resul
     send(&ours, &spec, &[stdin.as_fd()]).map_err(|error| error.to_string())?;
     drop(stdin);
     match receive::<String>(&ours) {
-        Ok(None) => Ok(watch(control, program, &spec.limits)),
+        Ok(None) => Ok(watch(control, program, &spec)),
         Ok(Some((reason, _))) => Err(reason),
         // It was killed before it could say anything.
         Err(error) => Err(format!("the stage before the program ended: {error}")),
@@ -92,12 +100,14 @@ fn unshare() -> io::Result<()> {
 }
 
 /// Waits until the program ends or must be ended.
-fn watch(control: &UnixStream, program: Pid, limits: &Limits) -> Report {
+fn watch(control: &UnixStream, program: Pid, spec: &Spec) -> Report {
+    let limits = &spec.limits;
     let begun = Instant::now();
     let process = pidfd_open(program, PidfdFlags::empty()).ok();
     let mut peak_bytes = 0;
     let mut ended = Ended::Itself;
     let mut status = None;
+    let unlimited = Limits { output_bytes: limits.output_bytes, ..Limits::NONE } == *limits;
     loop {
         // Its status is kept until it is waited for; others that end are waited for as well.
         while let Ok(Some((pid, how))) = wait(WaitOptions::NOHANG) {
@@ -105,7 +115,7 @@ fn watch(control: &UnixStream, program: Pid, limits: &Limits) -> Report {
                 status = Some(how);
             }
         }
-        let usage = tree::usage(own());
+        let usage = if unlimited && status.is_none() { tree::Usage::default() } else { tree::usage(own()) };
         peak_bytes = peak_bytes.max(usage.memory_bytes);
         if status.is_some() {
             return report(ended, status, usage.cpu_secs, peak_bytes);
@@ -119,6 +129,8 @@ fn watch(control: &UnixStream, program: Pid, limits: &Limits) -> Report {
             Some(Ended::Memory)
         } else if usage.processes > limits.processes {
             Some(Ended::Processes)
+        } else if limits.file_bytes.is_some_and(|limit| bytes_below(&spec.folder) > FILES * limit) {
+            Some(Ended::Files)
         } else {
             None
         };
@@ -129,7 +141,13 @@ fn watch(control: &UnixStream, program: Pid, limits: &Limits) -> Report {
         }
         let mut waited = vec![PollFd::new(control, PollFlags::IN)];
         waited.extend(process.as_ref().map(|process| PollFd::new(process, PollFlags::IN)));
-        let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        let pause = match process {
+            Some(_) if unlimited => IDLE_LOOK,
+            Some(_) if begun.elapsed() > FIRST => LATER_LOOK,
+            _ => LOOK,
+        };
+        let pause =
+            Timespec { tv_sec: i64::try_from(pause.as_secs()).unwrap_or(1), tv_nsec: pause.subsec_nanos().into() };
         // An interrupted wait is as good as one that is over.
         _ = poll(&mut waited, Some(&pause));
         if !waited[0].revents().is_empty() {
