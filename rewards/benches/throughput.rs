@@ -39,6 +39,7 @@ fn query(kind: &str) -> Query {
         task: "bench".to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text("How many boats are there?")] }],
         images: Vec::new(),
+        videos: Vec::new(),
         ground_truth: Some(truth),
         rubric: None,
         tools: Vec::new(),
