@@ -306,9 +306,11 @@ impl Runner {
             Ended::Memory => return Verdict::MemoryLimit,
             Ended::Processes => return Verdict::RuntimeError(format!("more than {} processes", self.limits.processes)),
             Ended::Files => return Verdict::RuntimeError("too many or too large files".to_owned()),
-            Ended::Stopped => {
+            // Output that was not read to its end could be the beginning of a wrong one.
+            _ if ran.flooded => {
                 return Verdict::RuntimeError(format!("more than {} bytes of output", self.limits.output_bytes));
             }
+            Ended::Stopped => return Verdict::RuntimeError("it was stopped".to_owned()),
             Ended::Itself => {}
         }
         let last = String::from_utf8_lossy(&ran.stderr);

@@ -194,11 +194,6 @@ fn traps_of_functions() {
                 "import threading, time\ndef f():\n    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n    return 1",
                 "Passed",
             ),
-            (
-                "process left running",
-                "import subprocess\ndef f():\n    subprocess.Popen(['sleep', '985']); return 1",
-                "Passed",
-            ),
             ("memory", "def f(): return len(bytearray(10 ** 10))", "MemoryLimit"),
             ("memory, slowly", "def f():\n    x = []\n    while True: x.append(bytearray(1 << 20))", "MemoryLimit"),
             ("flood", "def f():\n    while True: print('x' * 1000)", "RuntimeError"),
@@ -308,7 +303,9 @@ def tries():
 
 fn walls_hold_at_every_level() {
     let truth = json!({"entry_point": "tries", "tests": [{"args": [], "expected": []}]});
-    let bomb = "import os\ndef f():\n    try:\n        while True: os.fork()\n    except OSError: return 2";
+    // Bounded by itself: a wall that does not hold must not take the machine with it.
+    let bomb = "import os, time\ndef f():\n    n = 0\n    try:\n        while n < 100:\n            if os.fork() == 0:\n                \
+                time.sleep(20); os._exit(0)\n            n += 1\n    except OSError: pass\n    return 0 if n < 30 else 1";
     let one = json!({"entry_point": "f", "tests": [{"args": [], "expected": 1}]});
     let levels = levels();
     assert!(!levels.is_empty());
@@ -319,7 +316,7 @@ fn walls_hold_at_every_level() {
         };
         let config = CodeConfig { sandbox: wanted, ..config() };
         expect(&config, &truth, &[("escapes", ESCAPES, "Passed")]);
-        // However it ends, it ends, and it is no fault of the sandbox.
+        // Few processes or the end: either is no fault of the sandbox.
         let scores = scored(&config, &[(one.clone(), fenced(bomb)), (adds(), fenced("def add(a, b): return a + b"))]);
         assert_eq!(scores[0].outcome, Outcome::Value(0.0), "{:?}", scores[0]);
         assert_eq!(scores[1].outcome, Outcome::Value(1.0), "{:?}", scores[1]);

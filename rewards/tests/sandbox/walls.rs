@@ -87,6 +87,9 @@ fn limits_end_programs() {
         assert_eq!(sleeps.ended, Ended::Wall, "{sleeps:?}");
         let floods = ran(&sandbox, &shell("yes"), Limits { cpu_secs: Some(20.0), ..limits });
         assert!(floods.flooded && floods.stdout.len() == 1000, "{:?}", floods.ended);
+        // A program that ends by itself when nobody reads any more.
+        let ends = ran(&sandbox, &shell("yes 2>/dev/null; exit 0"), Limits { cpu_secs: Some(20.0), ..limits });
+        assert!(ends.flooded, "{:?}", ends.ended);
         let whole = ran(&sandbox, &shell("printf '%0100d' 0"), Limits { output_bytes: 100, ..limits });
         assert!(!whole.flooded && whole.stdout.len() == 100 && whole.code == Some(0), "{whole:?}");
         let file =

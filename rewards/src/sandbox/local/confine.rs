@@ -53,6 +53,10 @@ const X32_ONLY: [i64; 3] = [521, 539, 540];
 /// Flags of `clone` that make namespaces.
 const NEW_NAMESPACES: [u64; 7] =
     [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
+/// The flag of `clone` that makes a thread.
+const THREAD: u64 = 0x0001_0000;
+/// The numbers of `fork` and `vfork`, which only x86-64 has.
+const X86_FORKS: [i64; 2] = [57, 58];
 /// Room for processes of the same user that start while a program runs, where the limit counts them all.
 const OTHER_TASKS: u64 = 512;
 
@@ -105,7 +109,9 @@ fn restrict(spec: &Spec) -> Result<(), String> {
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
             .map_err(|error| told("capabilities", &error))?;
         let kills = !scoped && !spec.namespaces && spec.user.is_none();
-        for program in filters(kills).map_err(|error| told("seccomp", &error))? {
+        // The kernel counts no processes of root: then there can be none but this one.
+        let forks = !getuid().is_root();
+        for program in filters(kills, forks).map_err(|error| told("seccomp", &error))? {
             seccompiler::apply_filter(&program).map_err(|error| told("seccomp", &error))?;
         }
     }
@@ -169,8 +175,8 @@ fn wall_files(spec: &Spec) -> Result<bool, String> {
     Ok(matches!(status.landlock, LandlockStatus::Available { effective_abi, .. } if effective_abi >= ABI::V6))
 }
 
-/// The calls that are denied; with `kills`, signals to others as well.
-fn filters(kills: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
+/// The calls that are denied; with `kills`, signals to others as well, and without `forks`, those that make processes.
+fn filters(kills: bool, forks: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
     let always = Vec::new;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         DENIED.iter().chain(&x32_only()).map(|number| (*number, always())).collect();
@@ -181,6 +187,12 @@ fn filters(kills: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
     let mut clone = Vec::new();
     for flag in NEW_NAMESPACES {
         clone.push(when(vec![condition(0, SeccompCmpOp::MaskedEq(flag), flag)?])?);
+    }
+    if !forks {
+        clone.push(when(vec![condition(0, SeccompCmpOp::MaskedEq(THREAD), 0)?])?);
+        if cfg!(target_arch = "x86_64") {
+            rules.extend(X86_FORKS.map(|number| (number, always())));
+        }
     }
     rules.insert(libc::SYS_clone, clone);
     // The death signal, and limits of other processes.

@@ -116,6 +116,10 @@ impl Outside {
             _ => None,
         };
         match (ran, limit) {
+            // It may hear that nobody reads any more before it is ended.
+            (Ok(ran), Some(_)) if name == "big output" && ran.flooded => {
+                Probe { name, held: true, detail: format!("nothing was read after {} bytes", ran.stdout.len()) }
+            }
             (Ok(ran), Some(limit)) if ran.ended != Ended::Itself => {
                 let seen = ran.stdout.len().min(limits.output_bytes);
                 let detail =
