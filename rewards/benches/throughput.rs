@@ -58,7 +58,7 @@ fn answer(seed: usize) -> String {
     for word in 0..440 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let draw = (state >> 33) as usize;
-        if draw % 3 == 0 {
+        if draw.is_multiple_of(3) {
             text.push_str(SMALL[draw / 3 % SMALL.len()]);
         } else {
             text.push_str(SYLLABLES[draw / 3 % SYLLABLES.len()]);

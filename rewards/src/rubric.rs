@@ -167,11 +167,14 @@ struct Part {
     reward: Arc<dyn Reward>,
 }
 
+/// A gate, with its reward when that is none of the rubric's parts.
+type Gate = (GateConfig, Option<Arc<dyn Reward>>);
+
 /// A rubric whose rewards are ready.
 pub struct Rubric {
     /// The first is `correct`.
     parts: Vec<Part>,
-    gates: Vec<(GateConfig, Option<Arc<dyn Reward>>)>,
+    gates: Vec<Gate>,
     clip: Option<[f64; 2]>,
     overlong: Option<OverlongConfig>,
     normalise: Normalise,
@@ -231,7 +234,7 @@ impl Rubric {
         })
     }
 
-    fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<(GateConfig, Option<Arc<dyn Reward>>)> {
+    fn gate(gate: &GateConfig, parts: &[Part], registry: &Registry) -> Result<Gate> {
         let known = |name: &str| parts.iter().any(|part| part.name == name);
         if let Some(name) = gate.parts.iter().find(|name| !known(name)) {
             return Err(RewardError::Rubric(format!("a gate stands before `{name}`, which is no part of this rubric")));
@@ -431,7 +434,7 @@ fn ordered(name: &str, clip: Option<[f64; 2]>) -> Result<Option<[f64; 2]>> {
 }
 
 /// Gates before bonuses for tool calls: they must not be worth more than a right answer, nor anything without one.
-fn tool_gates(parts: &[Part]) -> Result<Vec<(GateConfig, Option<Arc<dyn Reward>>)>> {
+fn tool_gates(parts: &[Part]) -> Result<Vec<Gate>> {
     let Some((correct, extras)) = parts.split_first() else { return Ok(Vec::new()) };
     let bonuses =
         extras.iter().filter(|part| part.weight > 0.0 && part.reward.spec().version.starts_with("tool_calls/"));
