@@ -109,7 +109,11 @@ impl Word<'_> {
     }
 
     fn look_up(&mut self) {
-        self.lower = self.text.chars().all(|letter| !letter.is_uppercase());
+        self.lower = if self.text.is_ascii() {
+            !self.text.bytes().any(|byte| byte.is_ascii_uppercase())
+        } else {
+            !self.text.chars().any(char::is_uppercase)
+        };
         if self.script == Script::Latin {
             self.known = if self.lower { known(self.text) } else { known(&self.text.to_lowercase()) };
         }
@@ -144,7 +148,18 @@ pub fn examine(text: &str, expected: &str) -> Finding {
 fn split(running: &str) -> Vec<Word<'_>> {
     let mut words: Vec<Word<'_>> = Vec::new();
     let (mut sentence, mut clause, mut depth, mut open, mut start) = (0, 0, 0_usize, false, 0);
-    for (at, letter) in running.char_indices() {
+    let bytes = running.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        // A run of plain letters is taken at once.
+        let plain = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let (letter, length) = match running[at..].chars().next() {
+            Some(letter) if plain == 0 => (letter, letter.len_utf8()),
+            Some(letter) => (letter, plain),
+            None => break,
+        };
+        let here = at;
+        at += length;
         let Some(script) = Script::of(letter) else {
             // A mark that combines with a letter belongs to its word.
             if !matches!(letter, '\u{300}'..='\u{36f}' | '\u{64b}'..='\u{652}') {
@@ -163,14 +178,14 @@ fn split(running: &str) -> Vec<Word<'_>> {
             continue;
         };
         match words.last_mut() {
-            Some(word) if open && word.script == script => word.text = &running[start..at + letter.len_utf8()],
+            Some(word) if open && word.script == script => word.text = &running[start..at],
             before => {
                 let glued_to = before.filter(|_| open).map(|word| {
                     word.glued_to = word.glued_to.or(Some(script));
                     word.script
                 });
-                start = at;
-                let text = &running[at..at + letter.len_utf8()];
+                start = here;
+                let text = &running[here..at];
                 let (known, bracketed) = (Known::default(), depth > 0);
                 words.push(Word { text, script, known, lower: true, sentence, clause, glued_to, bracketed });
             }
@@ -296,7 +311,12 @@ impl Tally {
             let has = |word: &&&Word<'_>| word.known.small & wanted != 0 && word.known.small & lacked == 0;
             sentence.iter().filter(has).count()
         };
-        let others = LATIN.iter().filter(|language| bit(language) != own_bit);
+        let mut others = LATIN.iter().filter(|language| bit(language) != own_bit);
+        // Most clauses have no word of another language: one comparison is enough for them.
+        if sentence.iter().all(|word| word.known.small & !own_bit == 0) {
+            let language = others.next_back().copied().unwrap_or_default();
+            return Self { own: only(own_bit, bit(language)), other: 0, language };
+        }
         let tallies = others.map(|language| {
             let other_bit = bit(language);
             Self { own: only(own_bit, other_bit), other: only(other_bit, own_bit), language }
@@ -318,6 +338,10 @@ fn switched(lower: &[&Word<'_>], own_bit: u8) -> Finding {
     }
     for language in LATIN.iter().filter(|language| bit(language) != own_bit) {
         let other_bit = bit(language);
+        let strange = |word: &&&Word<'_>| word.known.small & other_bit != 0 && word.known.small & own_bit == 0;
+        if lower.iter().filter(strange).take(HITS).count() < HITS {
+            continue;
+        }
         let found = lower.windows(WINDOW).find(|window| {
             let count = |wanted: u8, lacked: u8| {
                 window.iter().filter(|word| word.known.small & wanted != 0 && word.known.small & lacked == 0).count()

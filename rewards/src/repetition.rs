@@ -76,8 +76,8 @@ pub fn score(text: &str, limits: Limits) -> PartScore {
 
 /// What of a text is said before in the same text.
 struct Copies {
-    /// Distances to the last place of the same bytes, with the number of places: candidates for a period.
-    periods: Vec<usize>,
+    /// Distances to the last place of the same bytes, with the number of such places: candidates for a period.
+    periods: Vec<(usize, usize)>,
     /// Bytes in copies of [`COPY_BYTES`] or more.
     copied: usize,
     /// Bytes in copies of [`PARAGRAPH_BYTES`] or more.
@@ -122,7 +122,7 @@ impl Copies {
         let mut periods: Vec<(usize, usize)> = often.collect();
         periods.sort_unstable_by(|one, other| other.cmp(one));
         Self {
-            periods: periods.into_iter().take(MOST_PERIODS).map(|(_, distance)| distance).collect(),
+            periods: periods.into_iter().take(MOST_PERIODS).map(|(count, distance)| (distance, count)).collect(),
             copied,
             paragraphs,
         }
@@ -130,7 +130,10 @@ impl Copies {
 
     /// The period and the length of a stretch that is a loop.
     fn longest_loop(&self, bytes: &[u8], limits: Limits) -> Option<(usize, usize)> {
-        let loops = self.periods.iter().filter_map(|period| Some((stretch(bytes, *period, limits)?, *period)));
+        // A loop has nearly as many places as it repeats bytes; a unit that repeats parts of itself has fewer.
+        let worth = |(period, count): &&(usize, usize)| 2 * (count + GRAM) >= least_repeated(*period, limits);
+        let loops = self.periods.iter().filter(worth);
+        let loops = loops.filter_map(|(period, _)| Some((stretch(bytes, *period, limits)?, *period)));
         let longest = loops.max();
         longest.map(|(span, period)| (period, span))
     }
@@ -144,6 +147,16 @@ fn gram(bytes: &[u8], at: usize) -> u64 {
 
 fn common(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+/// The fewest bytes that equal those one period before, in a loop.
+fn least_repeated(period: usize, limits: Limits) -> usize {
+    let often = (3 * period).max(limits.span_bytes.saturating_sub(period));
+    match period {
+        HUGE_UNIT_BYTES.. => period,
+        LONG_UNIT_BYTES.. => 2 * period,
+        _ => often,
+    }
 }
 
 /// The longest stretch in which every byte equals that one period before, if it is a loop.
@@ -205,7 +218,13 @@ fn repeated_units(text: &str) -> Option<String> {
     for unit in units(text) {
         total += unit.len();
         let (key, numbers) = masked(unit);
-        let letters: usize = key.chars().filter(|letter| letter.is_alphabetic()).map(char::len_utf8).sum();
+        let mut letters = 0;
+        for letter in key.chars().filter(|letter| letter.is_alphabetic()) {
+            letters += letter.len_utf8();
+            if letters >= COPY_BYTES {
+                break;
+            }
+        }
         // Numbers alone may count on; a short word with them is a loop only when it is said very often.
         if letters < SHORT_TEMPLATE_BYTES {
             continue;
@@ -256,19 +275,15 @@ fn units(text: &str) -> impl Iterator<Item = &str> {
 /// A unit with its numbers masked, and the numbers.
 fn masked(unit: &str) -> (String, Vec<i64>) {
     let (mut key, mut numbers) = (String::with_capacity(unit.len()), Vec::new());
-    let mut digits = String::new();
-    for letter in unit.chars().chain(['\0']) {
-        if letter.is_ascii_digit() {
-            digits.push(letter);
-            continue;
-        }
-        if !digits.is_empty() {
-            key.push('#');
-            numbers.push(digits.parse().unwrap_or(i64::MAX));
-            digits.clear();
-        }
-        key.push(letter);
+    let mut rest = unit;
+    while let Some(at) = rest.bytes().position(|byte| byte.is_ascii_digit()) {
+        let digits = rest[at..].bytes().take_while(u8::is_ascii_digit).count();
+        key.push_str(&rest[..at]);
+        key.push('#');
+        numbers.push(rest[at..at + digits].parse().unwrap_or(i64::MAX));
+        rest = &rest[at + digits..];
     }
+    key.push_str(rest);
     (key, numbers)
 }
 

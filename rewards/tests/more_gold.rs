@@ -5,9 +5,9 @@ use serde_json::Value;
 
 fn report(kind: GoldKind) -> BenchReport {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/rewards");
-    let text = std::fs::read_to_string(format!("{folder}/{}_more.jsonl", kind.name())).unwrap();
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    bench(kind, &rows).unwrap()
+    let text = std::fs::read_to_string(format!("{folder}/{}_more.jsonl", kind.name())).expect("the rows");
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+    bench(kind, &rows).expect("rows of this kind")
 }
 
 #[test]

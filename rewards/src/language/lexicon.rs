@@ -1,7 +1,35 @@
 //! Small words that tell languages of one script apart.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
+
+/// A hash for short words of this file; nobody else's keys go in, so that it need not be a strong one.
+struct ShortHash(u64);
+
+impl Default for ShortHash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for ShortHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+/// Words and what is known of them.
+type Words = HashMap<&'static str, Known, BuildHasherDefault<ShortHash>>;
+
+/// No word of the lists is longer, in bytes.
+const LONGEST_WORD: usize = 16;
 
 /// What is known of a word: bits are languages in the order of [`LATIN`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,8 +42,8 @@ pub(super) struct Known {
     pub(super) everyday: bool,
 }
 
-static WORDS: LazyLock<HashMap<&'static str, Known>> = LazyLock::new(|| {
-    let mut words: HashMap<&'static str, Known> = HashMap::new();
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let mut words = Words::default();
     for language in LATIN {
         let bit = bit(language);
         for word in small_words(language).unwrap_or_default() {
@@ -33,7 +61,7 @@ static WORDS: LazyLock<HashMap<&'static str, Known>> = LazyLock::new(|| {
 
 /// What is known of a word in lower case.
 pub(super) fn known(word: &str) -> Known {
-    WORDS.get(word).copied().unwrap_or_default()
+    if word.len() > LONGEST_WORD { Known::default() } else { WORDS.get(word).copied().unwrap_or_default() }
 }
 
 /// The bit of a language; 0 when it is none of [`LATIN`].
@@ -493,6 +521,11 @@ const DUTCH: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_word_is_longer_than_is_looked_up() {
+        assert!(WORDS.keys().all(|word| word.len() <= LONGEST_WORD));
+    }
 
     #[test]
     fn no_foreign_connective_is_an_english_word() {
