@@ -32,7 +32,7 @@ mod truth;
 pub mod verify;
 
 pub use error::{Result, RewardError};
-pub use judge::{Calibration, CalibrationConfig, Endpoints, Judge, JudgeConfig, LabelledPair};
+pub use judge::{Calibration, CalibrationConfig, Endpoints, Judge, JudgeConfig, JudgeCounts, LabelledPair};
 pub use plugin::{HttpConfig, Plugin, ProcessConfig};
 pub use registry::{Registry, RewardConfig};
 pub use reward::{Item, Reward, RewardSpec};

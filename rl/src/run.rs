@@ -219,8 +219,16 @@ impl<'a> Run<'a> {
             let progress = self.progress;
             let ended = &mut |ended: usize| progress.rollouts(ended, all);
             let (model, optimizer) = (&mut self.model, &mut self.optimizer);
-            let outcome = rl::step(model, optimizer, phase, judging, supply, place, step, run.token_budget, ended)?;
-            self.state.supply = supply.taken();
+            let outcome = rl::step(model, optimizer, phase, judging, supply, place, step, run.token_budget, ended);
+            self.say_notes()?;
+            // A step that a reward has stopped has changed nothing yet: the run goes on before it.
+            if matches!(outcome, Err(RunError::Stopped(_))) && self.state.step > self.saved_at {
+                self.checkpoint()?;
+            }
+            let outcome = outcome?;
+            if let Some(Open::Rl(supply)) = &self.open {
+                self.state.supply = supply.taken();
+            }
             let gap = outcome.metrics.get(names::LOGPROB_GAP).unwrap_or(0.0);
             self.state.logprob_gap_max = self.state.logprob_gap_max.max(gap);
             self.dir.append(&format!("rollouts/{name}-{:06}.jsonl", self.state.step), &outcome.rollouts)?;
@@ -428,6 +436,10 @@ impl<'a> Run<'a> {
         let judge = self.state.judge.as_ref().map(|record| JudgeFacts {
             calls: record.calls,
             failed: record.failed,
+            tokens: record.prompt_tokens + record.reply_tokens,
+            cache_hits: record.cache_hits,
+            canaries: record.canaries,
+            canary_failures: record.canary_failures,
             agreement_with_rule: record.agreement,
             precision: record.precision_after,
         });

@@ -110,6 +110,7 @@ pub fn step(
         .collect();
     let name = format!("{}:{step}", place.name);
     let mut sampled_secs = 0.0;
+    let judged = judging.counts();
     let batch = ask(
         model,
         queries,
@@ -123,11 +124,13 @@ pub fn step(
         },
     )?;
     let scored_secs = started.elapsed().as_secs_f64();
+    judging.go_on()?;
     refuse_failures(&batch, config, judging)?;
 
     let mut metrics = Metrics::default();
     let trained = select(&batch, config, place.seed, &name, &mut metrics);
     describe(&batch, &mut metrics);
+    judging.record(judged, &mut metrics);
 
     let started = Instant::now();
     let algorithm = config.algorithm.build();
