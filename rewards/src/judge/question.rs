@@ -219,7 +219,7 @@ impl Judge {
     }
 
     /// Asks a row with a known verdict, past the cache. A row without a verdict tells nothing.
-    async fn ask_canary(&self, canary: &Canary) {
+    pub(super) async fn ask_canary(&self, canary: &Canary) {
         let case =
             Case { question: canary.question, reference: canary.reference, answer: canary.answer, pictures: &[] };
         let own =
