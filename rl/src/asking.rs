@@ -158,7 +158,7 @@ mod tests {
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(std::io::Result::ok) {
                 drop(stream.read(&mut [0; 16_384]));
-                drop(told.send(()));
+                told.send(()).ok();
                 let body = json!({"choices": [{"message": {"content": "{\"verdict\":\"yes\"}"}}]}).to_string();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 drop(stream.write_all(format!("{head}{body}").as_bytes()));

@@ -102,7 +102,10 @@ async fn pairs_are_asked_in_both_orders_and_what_depends_on_the_order_is_a_tie()
         assert_eq!(values(&given), [Some(0.5); 2], "{biased}");
     }
     // One order without a verdict: nothing can be told.
-    let stub = Stub::start(vec![Act::Only("-a>\\none red star\\n", Box::new(Act::Say("hm"))), Act::By(longer)]).await;
+    fn unsure(prompt: &str) -> String {
+        if fenced(prompt, "a") == "red" { longer(prompt) } else { "hm".to_owned() }
+    }
+    let stub = Stub::start(vec![Act::By(unsure)]).await;
     let given = scores(&judge(&pairwise(&stub.url)), &red_star(), &["red"]).await;
     assert_eq!(kind(&given[0]), Some(FailureKind::Protocol));
     let mut with_column = red_star();
@@ -142,14 +145,15 @@ async fn pictures_are_shown_where_they_are_needed() {
 
 #[tokio::test]
 async fn the_majority_of_the_votes_counts() {
-    let say = |verdict| Act::Say(if verdict { "{\"verdict\":\"yes\"}" } else { "{\"verdict\":\"no\"}" });
-    let bad = Act::Say("hm");
-    for (acts, wanted) in [
-        (vec![say(true), say(false), say(true)], Some(1.0)),
-        (vec![say(false), say(false), say(true)], Some(0.0)),
-        (vec![bad.clone(), bad.clone(), bad.clone(), say(true)], Some(1.0)),
-        (vec![bad.clone(), bad.clone(), bad.clone(), say(true), say(false)], None),
+    let (yes, no) = (Some(true), Some(false));
+    for (votes, wanted) in [
+        ([yes, no, yes], Some(1.0)),
+        ([no, no, yes], Some(0.0)),
+        ([yes, None, yes], Some(1.0)),
+        ([yes, no, None], None),
+        ([None; 3], None),
     ] {
+        let acts = vec![Act::Votes(votes)];
         let stub = Stub::start(acts).await;
         let three = JudgeConfig { votes: 3, temperature: 0.8, max_concurrency: 1, ..config(&stub.url) };
         let judge = judge(&three);

@@ -27,6 +27,8 @@ pub(super) enum Act {
     Only(&'static str, Box<Act>),
     /// A reply whose message a function makes of the prompt.
     By(fn(&str) -> String),
+    /// The verdict of each vote, whose number is in the seed; none where it is `None`.
+    Votes([Option<bool>; 3]),
 }
 
 async fn read_request(stream: &mut TcpStream) -> (String, String) {
@@ -96,6 +98,11 @@ async fn act(mut stream: TcpStream, body: String, what: Act) {
         Act::Raw(text) => text,
         Act::Judge => completion("judge", &honest(&prompt(&body))),
         Act::JudgeAs(model) => completion(model, &honest(&prompt(&body))),
+        Act::Votes(votes) => {
+            let seed = serde_json::from_str::<Value>(&body).unwrap()["seed"].as_u64().unwrap();
+            let said = votes[(seed >> 32) as usize].map(|yes| if yes { "yes" } else { "no" });
+            completion("judge", &said.map_or_else(|| "hm".to_owned(), |said| json!({"verdict": said}).to_string()))
+        }
         Act::By(say) => completion("judge", &say(&prompt(&body))),
         Act::Hang | Act::Only(..) => {
             let mut rest = Vec::new();
