@@ -110,10 +110,13 @@ fn what_cannot_be_judged_any_more_stops_with_the_reason_and_goes_on_later() {
     // A judge that says yes to all is noticed by its canaries.
     let endpoint = format!("rewards.same.endpoint={}", stub(move |_| yes()));
     let place = dir.path().join("fooled");
-    let watched = [trusting, &endpoint, "rewards.same.canary_share=1.0"];
+    let asked = ["phases.general.steps=2", "phases.general.prompts_per_task=4", "phases.general.rollouts_per_prompt=8"];
+    let asked = [&asked[..], &[trusting, "rewards.same.canary_share=1.0"]].concat();
+    let watched = [&asked[..], &[endpoint.as_str(), "rewards.same.max_canary_failures=0.0"]].concat();
     stopped(&place, &watched, &["known verdict", "max_canary_failures"]);
     // With another judge the run goes on.
-    let output = smoke(&place, &short(&[trusting, "rewards.same.canary_share=1.0", "--resume"]));
+    let output = smoke(&place, &short(&[&asked[..], &["--resume"]].concat()));
     let summary = object(&output);
-    assert_eq!(summary["judge"]["failed"], 0);
+    let canaries = |key: &str| summary["judge"][key].as_u64().expect("a count");
+    assert!(canaries("canaries") > 2 * canaries("canary_failures"), "{}", summary["judge"]);
 }
