@@ -77,22 +77,36 @@ impl Poster {
         &self.url
     }
 
-    /// Whether anybody listens at a URL, whatever the reply.
-    pub(crate) async fn reach(&self, url: &str) -> Result<(), String> {
-        match timeout(Duration::from_secs(2 * CONNECT_SECS), self.http.get(url).send()).await {
-            Ok(Ok(_)) => Ok(()),
+    /// What a URL of the same server gives: status and body.
+    pub(crate) async fn get(&self, url: &str) -> Result<(u16, String), String> {
+        let asked = async {
+            let mut response = self.with_key(self.http.get(url)).send().await?;
+            let mut reply = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                if reply.len() + chunk.len() > self.longest_reply {
+                    break;
+                }
+                reply.extend_from_slice(&chunk);
+            }
+            Ok::<_, reqwest::Error>((response.status().as_u16(), String::from_utf8_lossy(&reply).into_owned()))
+        };
+        match timeout(Duration::from_secs(2 * CONNECT_SECS), asked).await {
+            Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(format!("{url} cannot be reached: {}", innermost(&error))),
             Err(_) => Err(format!("{url} does not reply")),
         }
     }
 
-    /// Sends a body once. The caller sets the time limit.
-    pub(crate) async fn post(&self, body: String) -> Posted {
-        let request = self.http.post(&self.url).header("content-type", "application/json");
-        let request = match &self.key {
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
-        };
+        }
+    }
+
+    /// Sends a body once. The caller sets the time limit.
+    pub(crate) async fn post(&self, body: String) -> Posted {
+        let request = self.with_key(self.http.post(&self.url).header("content-type", "application/json"));
         let mut response = match request.body(body).send().await {
             Ok(response) => response,
             Err(error) => return self.unreachable(&error),
@@ -128,15 +142,16 @@ impl Poster {
     }
 }
 
-/// The pause before another try: doubles with each, with jitter that depends on the seed and the message alone.
+/// The pause before another try: anything up to a limit that doubles with each, by the seed and the message alone.
 pub(crate) fn pause(base_secs: f64, seed: u64, message: &str, tries: u32) -> Duration {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(tries.to_le_bytes());
     hash.update(message.as_bytes());
-    let share = f64::from(hash.finalize()[0]) / 255.0;
+    let drawn = hash.finalize();
+    let share = f64::from(u16::from_le_bytes([drawn[0], drawn[1]])) / f64::from(u16::MAX);
     let longest = (base_secs * 2_f64.powi(tries.min(30) as i32 - 1)).min(LONGEST_PAUSE_SECS);
-    Duration::from_secs_f64(longest * (0.5 + 0.5 * share))
+    Duration::from_secs_f64(longest * share)
 }
 
 /// The last of the reasons that an error gives: the words of the system.

@@ -44,7 +44,7 @@ pub mod verify;
 pub use code::CodeConfig;
 pub use custom::{CustomConfig, Kinds};
 pub use error::{Result, RewardError};
-pub use judge::{Calibration, CalibrationConfig, Endpoints, Judge, JudgeConfig, LabelledPair};
+pub use judge::{Calibration, CalibrationConfig, Endpoints, Judge, JudgeConfig, JudgeCounts, LabelledPair};
 pub use ledger::{Asked, RewardId, Scored};
 pub use normalise::{Normalise, group_rewards};
 pub use plugin::{HttpConfig, Plugin, ProcessConfig};

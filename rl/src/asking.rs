@@ -146,3 +146,67 @@ fn transcript(model: &Model, query: &Query, rollout: &Rollout, sampling: &Sampli
         thinking_open: model.processor.thinking_open(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use sapo_datasets::{Split, Task, synthetic};
+    use sapo_rewards::{Endpoints, RewardConfig, RubricConfig};
+
+    use super::*;
+
+    /// A judge on loopback that tells of every request before it says yes.
+    fn judge() -> (String, mpsc::Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (told, asked) = mpsc::channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(std::io::Result::ok) {
+                drop(stream.read(&mut [0; 16_384]));
+                told.send(()).ok();
+                let body = json!({"choices": [{"message": {"content": "{\"verdict\":\"yes\"}"}}]}).to_string();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                drop(stream.write_all(format!("{head}{body}").as_bytes()));
+            }
+        });
+        (url, asked)
+    }
+
+    /// Sampling is held up after the first rollout until the judge was asked about it: were judges asked only after all
+    /// sampling, that would never be.
+    #[test]
+    fn the_judge_is_asked_while_others_are_still_being_sampled() {
+        let (url, asked) = judge();
+        let reward: RewardConfig = serde_json::from_value(json!({
+            "kind": "judge", "endpoint": url, "prompt": "same-v1", "canary_share": 0.0, "cache": "off",
+        }))
+        .unwrap();
+        let scorer = Scorer::new(&BTreeMap::from([("same".to_owned(), reward)]), &Endpoints::default()).unwrap();
+        let rubric = RubricConfig { correct: "same".to_owned(), language_penalty: 0.0, ..RubricConfig::default() };
+        let rubrics = Rubrics::one(scorer.rubric(&rubric).unwrap());
+        // The preset `judge` ends its working and says a verdict, which here is the answer.
+        let model = Model::open("judge", 1, &crate::device::open("cpu").unwrap()).unwrap();
+        let queries = (0..3).map(|at| {
+            let query = synthetic::query(Task::Judge, Split::Test, 1, at);
+            Query { ground_truth: Some(json!(["{\"verdict\":\"yes\"}", "{\"verdict\":\"no\"}"])), ..query }
+        });
+        let place = Place { seed: 1, name: "test", samples: 1, decode_rows: 1 };
+        let sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 96 };
+        let mut order = Vec::new();
+        let answered = ask(&model, queries.collect(), &sampling, &scorer, &rubrics, place, &mut |done| {
+            if done == 1 {
+                asked.recv_timeout(Duration::from_secs(300)).expect("the judge is asked before sampling goes on");
+                order.push("asked".to_owned());
+            }
+            order.push(format!("sampled {done}"));
+        })
+        .unwrap();
+        assert_eq!(order, ["asked", "sampled 1", "sampled 2", "sampled 3"]);
+        assert!(answered.iter().all(|one| one.answers[0].score.passed == Some(true)), "{answered:?}");
+    }
+}

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use sapo_datasets::{Query, Task, Transcript};
 use sapo_rewards::reward::score_all;
-use sapo_rewards::{Endpoints, Item, Judge, Reward, RewardConfig};
+use sapo_rewards::{Endpoints, Item, Judge, JudgeCounts, Reward, RewardConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, RlConfig};
 use crate::error::{Result, RunError};
+use crate::metrics::{Metrics, names};
 use crate::scoring::{Rubrics, Scorer, used_rewards};
 use crate::served::Served;
 
@@ -48,8 +49,37 @@ pub struct JudgeRecord {
     pub precision_after: Option<f64>,
     /// Requests during the run.
     pub calls: u64,
-    /// Verdicts that could not be had.
+    /// Answers without a verdict.
     pub failed: u64,
+    /// Tokens of prompts during the run.
+    pub prompt_tokens: u64,
+    /// Tokens of replies during the run.
+    pub reply_tokens: u64,
+    /// Verdicts that needed no call, since they were known.
+    pub cache_hits: u64,
+    /// Rows with a known verdict that were asked beside the others.
+    pub canaries: u64,
+    /// Those of them that were judged wrongly.
+    pub canary_failures: u64,
+    /// Judged answers that an exact rule can tell as well.
+    pub ruled: u64,
+    /// Those of them of which the rule says the same.
+    pub rule_agrees: u64,
+}
+
+impl JudgeRecord {
+    /// Adds what a judge was needed for.
+    pub fn add(&mut self, counts: &JudgeCounts) {
+        self.calls += counts.calls;
+        self.failed += counts.failed;
+        self.prompt_tokens += counts.prompt_tokens;
+        self.reply_tokens += counts.reply_tokens;
+        self.cache_hits += counts.cache_hits;
+        self.canaries += counts.canaries;
+        self.canary_failures += counts.canary_failures;
+        self.ruled += counts.ruled;
+        self.rule_agrees += counts.rule_agrees;
+    }
 }
 
 /// An answer of the policy to a query that the judge judges, and what the exact rule says of it.
@@ -94,6 +124,7 @@ impl Judging {
             judges.into_iter().next().and_then(|(name, tasks)| Some((scorer.judges().get(name)?.clone(), tasks)));
         if let Some((judge, _)) = &judge {
             scorer.wait(judge.reach())?;
+            judge.open_cache(Some(&config.run_path()));
         }
         Ok(Self { scorer, rubrics: ready, judge, served })
     }
@@ -161,10 +192,42 @@ impl Judging {
         (!yes.is_empty()).then(|| yes.iter().filter(|passed| **passed).count() as f64 / yes.len() as f64)
     }
 
-    /// Requests and failed verdicts since it was started.
-    pub fn counts(&self) -> (u64, u64) {
-        let counts = self.judge.as_ref().map(|(judge, _)| judge.counts()).unwrap_or_default();
-        (counts.calls, counts.failed)
+    /// What the judge was needed for since it was started; nothing without one.
+    pub fn counts(&self) -> Option<JudgeCounts> {
+        self.judge.as_ref().map(|(judge, _)| judge.counts())
+    }
+
+    /// What the run has spent on its judge before counts in the judge's budget.
+    pub fn carry(&self, record: &JudgeRecord) {
+        if let Some((judge, _)) = &self.judge {
+            judge.carry(record.calls, record.prompt_tokens, record.reply_tokens);
+        }
+    }
+
+    /// What the judge has to tell people.
+    pub fn take_notes(&self) -> Vec<String> {
+        self.judge.as_ref().map(|(judge, _)| judge.take_notes()).unwrap_or_default()
+    }
+
+    /// Stops the run when nothing can be judged any more.
+    ///
+    /// # Errors
+    /// [`RunError::Stopped`] with the reason.
+    pub fn go_on(&self) -> Result<()> {
+        match self.judge.as_ref().and_then(|(judge, _)| Some((judge, judge.stopped()?))) {
+            None => Ok(()),
+            Some((judge, reason)) => Err(RunError::Stopped(format!("rewards.{}: {reason}", judge.spec().name))),
+        }
+    }
+
+    /// Adds to the metrics of a step what its judge did in it; nothing without one.
+    pub fn record(&self, before: Option<JudgeCounts>, metrics: &mut Metrics) {
+        let (Some(now), Some(before)) = (self.counts(), before) else { return };
+        metrics.set(names::JUDGE_CANARIES, (now.canaries - before.canaries) as f64);
+        metrics.set(names::JUDGE_CANARY_FAILURES, (now.canary_failures - before.canary_failures) as f64);
+        let ruled = (now.ruled - before.ruled) as f64;
+        metrics.set(names::JUDGE_RULED, ruled);
+        metrics.set(names::JUDGE_RULE_AGREEMENT, (now.rule_agrees - before.rule_agrees) as f64 / ruled);
     }
 
     /// Largest resident memory of the servers that the run has started, in bytes.

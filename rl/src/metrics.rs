@@ -23,6 +23,14 @@ pub mod names {
     pub const PASSED: &str = "train/reward/passed";
     /// Rollouts whose reward failed.
     pub const REWARD_FAILED: &str = "train/reward/failed";
+    /// Rows with a known verdict that the judge was asked beside the answers; they are in no reward.
+    pub const JUDGE_CANARIES: &str = "judge/canaries";
+    /// Those of them that were judged wrongly.
+    pub const JUDGE_CANARY_FAILURES: &str = "judge/canary_failures";
+    /// Judged answers that an exact rule can tell as well.
+    pub const JUDGE_RULED: &str = "judge/ruled";
+    /// Share of them of which judge and rule say the same.
+    pub const JUDGE_RULE_AGREEMENT: &str = "judge/rule_agreement";
     /// Groups without signal: all rewards equal, or fewer than two scored.
     pub const NO_SIGNAL: &str = "train/groups/no_signal";
     /// Groups above the pass-rate limit.

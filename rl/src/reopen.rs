@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sapo_rewards::RewardConfig;
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint};
@@ -49,6 +50,11 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
     run.checkpoint_every = config.run.checkpoint_every;
     run.keep_checkpoints = config.run.keep_checkpoints;
     run.reward_check.clone_from(&config.run.reward_check);
+    for (name, reward) in &mut before.rewards {
+        if let (RewardConfig::Judge(judge), Some(RewardConfig::Judge(now))) = (reward, config.rewards.get(name)) {
+            judge.asked_like(now);
+        }
+    }
     let (before, now) = (before.to_toml()?, config.to_toml()?);
     if before == now {
         return Ok(());

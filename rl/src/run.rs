@@ -230,8 +230,14 @@ impl<'a> Run<'a> {
             let ended = &mut |ended: usize| progress.rollouts(ended, all);
             let (model, optimizer) = (&mut self.model, &mut self.optimizer);
             let (window, budget) = (&self.state.failures, run.token_budget);
-            let outcome = rl::step(model, optimizer, phase, judging, supply, window, place, step, budget, ended)?;
+            let outcome = rl::step(model, optimizer, phase, judging, supply, window, place, step, budget, ended);
             let taken = supply.taken();
+            self.say_notes()?;
+            // A step that a reward has stopped has changed nothing yet: the run goes on before it.
+            if matches!(outcome, Err(RunError::Stopped(_))) && self.saved_at < self.state.step {
+                self.checkpoint()?;
+            }
+            let outcome = outcome?;
             let file = format!("rollouts/{name}-{:06}.jsonl", self.state.step);
             if let Some(reason) = &outcome.refused {
                 // The run goes on from before this step; what failed is there to be looked at until then.
@@ -468,6 +474,10 @@ impl<'a> Run<'a> {
         let judge = self.state.judge.as_ref().map(|record| JudgeFacts {
             calls: record.calls,
             failed: record.failed,
+            tokens: record.prompt_tokens + record.reply_tokens,
+            cache_hits: record.cache_hits,
+            canaries: record.canaries,
+            canary_failures: record.canary_failures,
             agreement_with_rule: record.agreement,
             precision: record.precision_after,
         });

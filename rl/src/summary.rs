@@ -66,6 +66,18 @@ pub struct JudgeFacts {
     pub calls: u64,
     /// Calls that failed, after every retry.
     pub failed: u64,
+    /// Tokens of prompts and replies.
+    #[serde(default)]
+    pub tokens: u64,
+    /// Verdicts that needed no call, since they were known.
+    #[serde(default)]
+    pub cache_hits: u64,
+    /// Rows with a known verdict that were asked beside the others.
+    #[serde(default)]
+    pub canaries: u64,
+    /// Those of them that were judged wrongly.
+    #[serde(default)]
+    pub canary_failures: u64,
     /// Share of the labelled items on which it agrees with the exact rule; `None` when not measured.
     pub agreement_with_rule: Option<f64>,
     /// Share of its yes that the exact rule confirms; `None` when it never said yes.
@@ -138,7 +150,8 @@ mod tests {
     #[test]
     fn the_object_has_the_promised_keys_and_reads_back() {
         let end = RunEnd { run_dir: "runs/x".to_owned(), wall_secs: 1.5, ..RunEnd::default() };
-        let judge = JudgeFacts { calls: 3, failed: 1, agreement_with_rule: Some(0.9), precision: None };
+        let judge =
+            JudgeFacts { calls: 3, failed: 1, canaries: 2, agreement_with_rule: Some(0.9), ..JudgeFacts::default() };
         let summary = Summary::of(end, &[], CurationCounts::default(), Some(judge), 1e-6);
         let object = serde_json::to_value(&summary).unwrap();
         let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
@@ -155,7 +168,9 @@ mod tests {
             "logprob_gap_max",
         ];
         assert_eq!(keys, promised);
-        assert_eq!(object["judge"], json!({"calls": 3, "failed": 1, "agreement_with_rule": 0.9, "precision": null}));
+        let wanted = json!({"calls": 3, "failed": 1, "tokens": 0, "cache_hits": 0, "canaries": 2, "canary_failures": 0,
+            "agreement_with_rule": 0.9, "precision": null});
+        assert_eq!(object["judge"], wanted);
         assert_eq!(serde_json::from_value::<Summary>(object).unwrap(), summary);
         let without = Summary { judge: None, ..summary };
         assert_eq!(serde_json::to_value(&without).unwrap().get("judge"), None::<&Value>);

@@ -1,5 +1,7 @@
 //! The real binary on small real runs: the smoke configuration, its determinism, its files, and bad input.
 
+mod judges;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

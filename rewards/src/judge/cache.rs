@@ -1,31 +1,72 @@
-//! Verdicts that are known: equal questions are asked once, also when they come at the same time.
+//! Verdicts that are known: equal questions are asked once, also when they come at the same time, and in the next run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::Fault;
+use super::store::{Key, Store};
+use super::verdict::Verdict;
+use super::watch::Watch;
 
-type Asked = std::result::Result<bool, Fault>;
+pub(super) type Asked = std::result::Result<Verdict, Fault>;
 
-/// Verdicts by what was asked. One judge has one cache: model, prompt version and sampling are the same within.
+/// Verdicts by what was asked.
 #[derive(Default)]
 pub(super) struct Cache {
-    known: Mutex<BTreeMap<[u8; 32], Arc<OnceCell<Asked>>>>,
+    known: Mutex<Known>,
     hits: AtomicU64,
 }
 
+#[derive(Default)]
+struct Known {
+    asked: BTreeMap<Key, Arc<OnceCell<Asked>>>,
+    /// From earlier runs.
+    stored: BTreeMap<Key, Verdict>,
+    store: Option<Store>,
+}
+
 impl Cache {
-    /// The verdict on a message; asks when it is not known. A failure goes to everybody who waits for it, and is not
-    /// kept: who asks later asks anew.
-    pub(super) async fn get<F: Future<Output = Asked>>(&self, message: &str, ask: impl FnOnce() -> F) -> Asked {
-        let key: [u8; 32] = Sha256::digest(message.as_bytes()).into();
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what earlier runs have kept in a folder, and keeps verdicts there from now on. Where that is not possible,
+    /// they are kept in memory only, and the run is told.
+    pub(super) fn open(&self, folder: &Path, name: &str, watch: &Watch) {
+        let mut known = self.known();
+        match Store::open(folder, name) {
+            Ok(opened) => {
+                opened.notes.into_iter().for_each(|note| watch.note(format!("judge cache: {note}")));
+                known.stored = opened.records;
+                known.store = Some(opened.store);
+            }
+            Err(error) => {
+                let place = folder.display();
+                watch.note(format!("judge cache: {place}: {error}; verdicts are kept in memory only"));
+            }
+        }
+    }
+
+    /// The verdict under a key; asks when it is not known, or `fits` refuses what was kept. A failure goes to everybody
+    /// who waits for it, and is not kept: who asks later asks anew.
+    pub(super) async fn get<F: Future<Output = Asked>>(
+        &self,
+        key: Key,
+        watch: &Watch,
+        fits: impl FnOnce(&Verdict) -> bool,
+        ask: impl FnOnce() -> F,
+    ) -> Asked {
         let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(key).or_default())
+            let mut known = self.known();
+            if let Some(verdict) = known.stored.get(&key).filter(|verdict| fits(verdict)) {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return Ok(verdict.clone());
+            }
+            Arc::clone(known.asked.entry(key).or_default())
         };
         let mut mine = false;
         let verdict = cell
@@ -37,14 +78,30 @@ impl Cache {
             .clone();
         if !mine {
             self.hits.fetch_add(1, Ordering::Relaxed);
-        } else if verdict.is_err() {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.remove(&key);
+            return verdict;
+        }
+        let mut known = self.known();
+        match &verdict {
+            Ok(verdict) => {
+                if let Some(Err(note)) = known.store.as_mut().map(|store| store.keep(&key, verdict)) {
+                    watch.note(format!("judge cache: {note}"));
+                }
+            }
+            Err(_) => {
+                known.asked.remove(&key);
+            }
         }
         verdict
     }
 
     pub(super) fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Turns the file into another one.
+    #[cfg(test)]
+    pub(super) fn write_to(&self, file: std::fs::File) {
+        let mut known = self.known();
+        known.store = known.store.take().map(|store| store.writing_to(file));
     }
 }

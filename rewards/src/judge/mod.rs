@@ -1,133 +1,75 @@
-//! Judges: a model behind an OpenAI-compatible endpoint says whether an answer states the same as the reference.
+//! Judges: a model behind an OpenAI-compatible endpoint says whether an answer states the same as the reference, whether
+//! criteria hold of it, or whether it is better than another.
 
 mod cache;
 pub mod calibrate;
+mod canary;
 mod client;
+mod config;
+mod endpoints;
+mod limits;
 mod prefilter;
 mod prompt;
+mod question;
+mod store;
+mod time;
 mod verdict;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use sapo_datasets::Picture;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::concurrent::all;
 use crate::error::{Result, RewardError};
 use crate::extract::{self, capped, last_answer_tag, last_box, unwrapped};
-use crate::number::shortened;
 use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
+use crate::truth;
 use cache::Cache;
 pub use calibrate::{Calibration, CalibrationConfig, LabelledPair};
+use canary::Flock;
 use client::Client;
+pub use config::{Budget, Criterion, JudgeConfig};
+use limits::Spent;
 pub use prefilter::refused;
-pub use prompt::{Prompt, PromptParts};
+pub use prompt::{Kind, Prompt, PromptParts};
+use question::Case;
 pub use verdict::verdict;
 
 /// Where judges are that a config names as `serve:NAME`: base URLs by name. The run starts those servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints(pub BTreeMap<String, String>);
 
-/// A judge, as a config describes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JudgeConfig {
-    /// Base URL of an OpenAI-compatible server, or `serve:NAME` for one that the run starts.
-    pub endpoint: String,
-    /// The model's name in requests.
-    pub model: String,
-    /// The prompt: `reference-v1`, or `same-v1` for the small judge.
-    pub prompt: String,
-    /// The phase does not start when the judge agrees less than this with the rule on labelled items.
-    pub min_balanced_accuracy: f64,
-    /// The labelled items on which that is measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<CalibrationConfig>,
-    /// Requests at a time.
-    pub max_concurrency: usize,
-    /// Seconds for one request.
-    pub timeout_secs: f64,
-    /// Seconds for one verdict with all its retries.
-    pub deadline_secs: f64,
-    /// Tries for one verdict when the server is overloaded or faulty.
-    pub max_tries: u32,
-    /// Seconds before the second try; they double with each further one, with jitter, up to 30.
-    pub retry_base_secs: f64,
-    /// Longest reply, in tokens.
-    pub max_tokens: u32,
-    /// The seed of requests, jitter and fences.
-    pub seed: u64,
-    /// Longer answers are wrong without a call: a reference states its answer in less.
-    pub longest_answer_chars: usize,
-    /// The environment variable that holds the key; the key itself is never in a config.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key_env: Option<String>,
-    /// Further fields of the request, as vLLM and SGLang take them.
-    pub extra_body: Map<String, Value>,
-}
-
-impl Default for JudgeConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: "serve:judge".to_owned(),
-            model: "judge".to_owned(),
-            prompt: "reference-v1".to_owned(),
-            min_balanced_accuracy: 0.9,
-            calibration: None,
-            max_concurrency: 8,
-            timeout_secs: 60.0,
-            deadline_secs: 180.0,
-            max_tries: 5,
-            retry_base_secs: 0.5,
-            max_tokens: 512,
-            seed: 0,
-            longest_answer_chars: 1000,
-            api_key_env: None,
-            extra_body: Map::new(),
-        }
-    }
-}
-
-impl JudgeConfig {
-    /// The NAME of `serve:NAME`, when the run is to start the judge.
-    pub fn serve_name(&self) -> Option<&str> {
-        self.endpoint.strip_prefix("serve:")
-    }
-
-    fn check(&self) -> std::result::Result<(), String> {
-        let positive = [
-            ("timeout_secs", self.timeout_secs),
-            ("deadline_secs", self.deadline_secs),
-            ("retry_base_secs", self.retry_base_secs),
-        ];
-        if let Some((key, value)) = positive.iter().find(|(_, value)| !(*value > 0.0 && *value <= 86_400.0)) {
-            return Err(format!("{key} = {value}: it must be above 0 and at most a day"));
-        }
-        if !(0.0..=1.0).contains(&self.min_balanced_accuracy) {
-            return Err(format!("min_balanced_accuracy = {}: it must be in 0..1", self.min_balanced_accuracy));
-        }
-        if self.max_concurrency == 0 || self.max_tries == 0 || self.longest_answer_chars == 0 || self.max_tokens == 0 {
-            let keys = "max_concurrency, max_tries, max_tokens and longest_answer_chars";
-            return Err(format!("{keys} must be at least 1"));
-        }
-        Ok(())
-    }
-}
-
 /// How often a judge was needed, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct JudgeCounts {
     /// Requests that were sent, retries included.
     pub calls: u64,
-    /// Verdicts that could not be had.
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of replies.
+    pub reply_tokens: u64,
+    /// Answers without a verdict.
     pub failed: u64,
     /// Verdicts that were known, or asked for at the same time.
     pub cache_hits: u64,
     /// Answers that were wrong without a call.
     pub refused: u64,
+    /// Rows with a known verdict that were asked beside the others.
+    pub canaries: u64,
+    /// Those of them that were judged wrongly.
+    pub canary_failures: u64,
+    /// Judged answers that an exact rule can tell as well.
+    pub ruled: u64,
+    /// Those of them of which the rule says the same.
+    pub rule_agrees: u64,
 }
 
 /// A judge that is ready to be asked.
@@ -137,8 +79,13 @@ pub struct Judge {
     prompt: Prompt,
     client: Client,
     cache: Cache,
+    flock: Flock,
+    /// What its servers say of their model, once they were asked.
+    identity: OnceLock<String>,
     failed: AtomicU64,
     refused: AtomicU64,
+    ruled: AtomicU64,
+    rule_agrees: AtomicU64,
 }
 
 impl Judge {
@@ -158,15 +105,25 @@ impl Judge {
         };
         let prompt = Prompt::named(&config.prompt).map_err(|reason| RewardError::reward(name, reason))?;
         let client = Client::new(&base, config).map_err(|reason| RewardError::reward(name, reason))?;
-        let spec = RewardSpec { version: format!("judge/1 {}", prompt.version()), ..RewardSpec::rule(name, "") };
+        let criteria = question::criteria_digest(&config.criteria);
+        let spec = RewardSpec {
+            version: format!("judge/2 {}{criteria}", prompt.version()),
+            needs_pictures: config.shows_pictures(),
+            deterministic: config.temperature == 0.0,
+            ..RewardSpec::rule(name, "")
+        };
         Ok(Self {
             spec,
             config: config.clone(),
             prompt,
             client,
             cache: Cache::default(),
+            flock: Flock::default(),
+            identity: OnceLock::new(),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            ruled: AtomicU64::new(0),
+            rule_agrees: AtomicU64::new(0),
         })
     }
 
@@ -177,63 +134,112 @@ impl Judge {
 
     /// How often it was needed.
     pub fn counts(&self) -> JudgeCounts {
+        let spent = self.client.spent();
+        let (canaries, canary_failures) = self.flock.counts();
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         JudgeCounts {
-            calls: self.client.calls(),
-            failed: self.failed.load(Ordering::Relaxed),
+            calls: spent.calls,
+            prompt_tokens: spent.prompt_tokens,
+            reply_tokens: spent.reply_tokens,
+            failed: count(&self.failed),
             cache_hits: self.cache.hits(),
-            refused: self.refused.load(Ordering::Relaxed),
+            refused: count(&self.refused),
+            canaries,
+            canary_failures,
+            ruled: count(&self.ruled),
+            rule_agrees: count(&self.rule_agrees),
         }
     }
 
-    /// Whether its server can be reached at all.
+    /// What this run has spent on it before it was resumed counts in its budget.
+    pub fn carry(&self, calls: u64, prompt_tokens: u64, reply_tokens: u64) {
+        self.client.carry(Spent { calls, prompt_tokens, reply_tokens });
+    }
+
+    /// Why nothing can be judged any more: a refusing or wrong server, a budget that is used up, or failed canaries. The
+    /// run has to stop.
+    pub fn stopped(&self) -> Option<String> {
+        self.client.watch.stopped()
+    }
+
+    /// What people should know, since it was last asked for.
+    pub fn take_notes(&self) -> Vec<String> {
+        self.client.watch.take_notes()
+    }
+
+    /// Whether its servers can be reached, accept the key and serve the configured model.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When nobody listens there, or it is the wrong one.
     pub async fn reach(&self) -> Result<()> {
-        self.client.reach().await.map_err(|reason| {
-            let remedy = "start the server, or point `endpoint` at one that runs";
-            RewardError::reward(&self.spec.name, format!("the judge at {reason}; {remedy}"))
-        })
+        let told = self.client.identify().await;
+        let told = told.map_err(|reason| RewardError::reward(&self.spec.name, format!("the judge at {reason}")))?;
+        self.identity.get_or_init(|| told);
+        Ok(())
     }
 
-    /// Whether `answer` states the same as `reference`, as the judge says.
+    /// Opens the cache on disk as the config says; `run` is the run's folder. To be called after [`Judge::reach`]: what
+    /// is kept is kept for the model that is served. A cache that cannot be used is no error but a note.
+    pub fn open_cache(&self, run: Option<&Path>) {
+        let folder = match (self.config.cache.as_str(), run) {
+            ("off", _) | ("run", None) => return,
+            ("run", Some(run)) => run.join("judge-cache"),
+            (folder, _) => Path::new(folder).to_owned(),
+        };
+        if self.identity.get().is_some() {
+            let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+            let name: String = self.spec.name.chars().map(plain).collect();
+            self.cache.open(&folder, &name, &self.client.watch);
+        }
+    }
+
+    /// Whether `answer` states the same as `reference` (or whatever else its prompt asks), as the judge says.
     pub async fn same(&self, question: &str, reference: &str, answer: &str) -> PartScore {
-        let answer = answer.trim();
-        if let Some(reason) = refused(answer, question, self.config.longest_answer_chars) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return PartScore::verdict(false, format!("not asked: {reason}")).extracted(shortened(answer));
-        }
-        let parts = PromptParts { question, reference, answer };
-        let message = self.prompt.render(&parts, self.config.seed);
-        let asked = self.cache.get(&message, || self.client.ask(&message)).await;
-        match asked {
-            Ok(same) => {
-                let verdict = if same { "yes" } else { "no" };
-                PartScore::verdict(
-                    same,
-                    format!("{} says {verdict}: same as `{}`?", self.config.model, shortened(reference)),
-                )
-                .extracted(answer)
-            }
-            Err(fault) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                PartScore::failed(fault.kind, fault.message).extracted(answer)
-            }
-        }
+        self.judge(&Case { question, reference, answer: answer.trim(), pictures: &[] }, false).await
     }
 
     async fn one(&self, item: &Item<'_>) -> PartScore {
-        let truth = item.query.ground_truth.as_ref().map(accepted);
-        let reference = match truth {
-            Some(Ok(texts)) => texts.join(" or "),
-            Some(Err(fault)) => return PartScore::failed(FailureKind::GroundTruth, fault),
-            None => {
-                return PartScore::failed(FailureKind::GroundTruth, "the query has no reference answer to judge by");
-            }
+        let reference = match self.reference(item) {
+            Ok(reference) => reference,
+            Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
         };
-        match extract::answer(item.transcript) {
-            None => PartScore::verdict(false, "not asked: the thinking is not closed"),
-            Some(answer) => self.same(&item.query.question(), &reference, final_part(answer)).await,
+        let pictures: &[Picture] = if self.config.shows_pictures() { &item.query.images } else { &[] };
+        if self.config.shows_pictures() && pictures.is_empty() {
+            return PartScore::failed(FailureKind::GroundTruth, "the judge needs a picture, and the query has none");
+        }
+        let Some(answer) = extract::answer(item.transcript) else {
+            return PartScore::verdict(false, "not asked: the thinking is not closed");
+        };
+        let question = item.query.question();
+        let case = Case { question: &question, reference: &reference, answer: final_part(answer).trim(), pictures };
+        let score = self.judge(&case, true).await;
+        self.compare_with_rule(item, &score);
+        score
+    }
+
+    /// What the answer is compared with; empty where criteria are asked of queries without a ground truth.
+    fn reference(&self, item: &Item<'_>) -> std::result::Result<String, String> {
+        if let Some(column) = &self.config.against {
+            let text = item.query.columns.get(column).and_then(Value::as_str);
+            let missing = || format!("the query `{}` has no text in its column `{column}`", item.query.id);
+            return text.map(str::to_owned).ok_or_else(missing);
+        }
+        match item.query.ground_truth.as_ref().map(accepted) {
+            Some(Ok(texts)) if self.prompt.kind() == Kind::Pairwise => Ok(texts.into_iter().next().unwrap_or_default()),
+            Some(Ok(texts)) => Ok(texts.join(" or ")),
+            None | Some(Err(_)) if self.prompt.kind() == Kind::Criteria => Ok(String::new()),
+            Some(Err(fault)) => Err(fault),
+            None => Err("the query has no reference answer to judge by".to_owned()),
+        }
+    }
+
+    /// Where the data names an exact rule, how often the judge agrees with it is known.
+    fn compare_with_rule(&self, item: &Item<'_>, score: &PartScore) {
+        let named = item.query.columns.get("reward_kind").is_some_and(Value::is_string);
+        let (Some(judged), true, Kind::Reference) = (score.outcome.value(), named, self.prompt.kind()) else { return };
+        if let Some(ruled) = truth::score(item).outcome.value() {
+            self.ruled.fetch_add(1, Ordering::Relaxed);
+            self.rule_agrees.fetch_add(u64::from((ruled >= 0.5) == (judged >= 0.5)), Ordering::Relaxed);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Verdicts: the last JSON object with the key, and nothing else, says yes or no.
+//! Verdicts: the last JSON object with every key, and nothing else, says which choice was made.
 
 use serde_json::Value;
 
@@ -7,21 +7,59 @@ use crate::extract::MOST_ANSWERS;
 /// So many objects are looked at, from the end.
 const MOST: usize = 64;
 
+/// The index of a choice for each key of a form.
+pub(super) type Verdict = Vec<u8>;
+
+/// No and yes, in the order of their index.
+pub(super) const NO_YES: &[&str] = &["no", "yes"];
+/// Who wins of two, in the order of their index.
+pub(super) const WINNER: &[&str] = &["A", "B", "tie"];
+/// The key of a verdict of one part.
+pub(super) const VERDICT: &str = "verdict";
+
+/// What a verdict looks like: its keys, and the choices that each may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) keys: Vec<String>,
+    pub(super) choices: &'static [&'static str],
+}
+
+impl Form {
+    /// `{"verdict": CHOICE}`.
+    pub(super) fn one(choices: &'static [&'static str]) -> Self {
+        Self { keys: vec![VERDICT.to_owned()], choices }
+    }
+
+    /// The verdict in a reply; `None` when the last object with all keys has another value than a choice, there is no
+    /// such object, or there are too many.
+    pub(super) fn read(&self, reply: &str) -> Option<Verdict> {
+        let first = format!("\"{}\"", self.keys.first()?);
+        if reply.matches(&first).nth(MOST_ANSWERS).is_some() {
+            return None;
+        }
+        reply.rmatch_indices('{').take(MOST).find_map(|(at, _)| {
+            let value = serde_json::Deserializer::from_str(&reply[at..]).into_iter::<Value>().next()?.ok()?;
+            let has_all = self.keys.iter().all(|key| value.get(key).is_some());
+            has_all.then(|| self.keys.iter().map(|key| self.choice(&value[key])).collect::<Option<Verdict>>())
+        })?
+    }
+
+    /// The index of a choice.
+    fn choice(&self, value: &Value) -> Option<u8> {
+        let text = value.as_str()?;
+        self.choices.iter().position(|choice| *choice == text).and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// Whether a verdict that was kept can be one of this form.
+    pub(super) fn fits(&self, verdict: &Verdict) -> bool {
+        verdict.len() == self.keys.len() && verdict.iter().all(|choice| usize::from(*choice) < self.choices.len())
+    }
+}
+
 /// `{"verdict": "yes"}` is true, `{"verdict": "no"}` false; `None` when the last object with that key says anything else,
 /// there is none, or there are too many.
 pub fn verdict(reply: &str) -> Option<bool> {
-    if reply.matches("\"verdict\"").nth(MOST_ANSWERS).is_some() {
-        return None;
-    }
-    let object = reply.rmatch_indices('{').take(MOST).find_map(|(at, _)| {
-        let value = serde_json::Deserializer::from_str(&reply[at..]).into_iter::<Value>().next()?.ok()?;
-        value.get("verdict").cloned()
-    })?;
-    match object.as_str()? {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
+    Form::one(NO_YES).read(reply).map(|verdict| verdict == [1])
 }
 
 #[cfg(test)]
@@ -47,6 +85,19 @@ mod tests {
         ] {
             assert_eq!(verdict(reply), None, "{reply}");
         }
+    }
+
+    #[test]
+    fn every_key_must_have_a_choice() {
+        let form = Form { keys: vec!["right".to_owned(), "polite".to_owned()], choices: NO_YES };
+        assert_eq!(form.read("so {\"polite\": \"no\", \"right\": \"yes\"}"), Some(vec![1, 0]));
+        assert_eq!(form.read("{\"right\":\"no\",\"polite\":\"no\"} {\"right\":\"yes\"}"), Some(vec![0, 0]));
+        for reply in ["{\"right\":\"yes\"}", "{\"right\":\"yes\",\"polite\":1}", "{\"right\":\"yes\",\"polite\":\"A\"}"]
+        {
+            assert_eq!(form.read(reply), None, "{reply}");
+        }
+        assert_eq!(Form::one(WINNER).read("{\"verdict\":\"tie\"}"), Some(vec![2]));
+        assert!(form.fits(&vec![0, 1]) && !form.fits(&vec![0, 2]) && !form.fits(&vec![0]));
     }
 
     proptest! {

@@ -54,9 +54,14 @@ fn show(summary: &Summary) {
     if let Some(judge) = &summary.judge {
         let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
         println!(
-            "judge: {} calls, {} failed, agreement with the rule {}, its yes is right in {}",
+            "judge: {} calls ({} tokens), {} known before, {} failed, {} of {} canaries failed, agreement with the rule {}, \
+             its yes is right in {}",
             judge.calls,
+            judge.tokens,
+            judge.cache_hits,
             judge.failed,
+            judge.canary_failures,
+            judge.canaries,
             share(judge.agreement_with_rule),
             share(judge.precision)
         );

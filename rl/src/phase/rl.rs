@@ -117,6 +117,7 @@ pub fn step(
         .collect();
     let name = format!("{}:{step}", place.name);
     let mut sampled_secs = 0.0;
+    let judged = judging.counts();
     let batch = ask(
         model,
         queries,
@@ -130,6 +131,8 @@ pub fn step(
         },
     )?;
     let scored_secs = started.elapsed().as_secs_f64();
+    judging.go_on()?;
+
     let mut metrics = Metrics::default();
     let refused = failing::refusal(&batch, config, &judging.rubrics, window);
     if refused.is_some() {
@@ -138,6 +141,7 @@ pub fn step(
     let trained = select(&batch, config, judging, place.seed, &name, &mut metrics);
     describe(&batch, &mut metrics);
     reward_metrics::record(&batch, &judging.rubrics, &mut metrics);
+    judging.record(judged, &mut metrics);
 
     let started = Instant::now();
     let algorithm = config.algorithm.build();

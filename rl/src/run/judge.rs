@@ -13,7 +13,11 @@ impl Run<'_> {
     pub(super) fn open_judging(&mut self, name: &str, phase: &RlConfig) -> Result<()> {
         if self.judging.as_ref().is_none_or(|(open, _)| open != name) {
             self.close_judging();
-            self.judging = Some((name.to_owned(), Judging::start(self.config, phase)?));
+            let judging = Judging::start(self.config, phase)?;
+            if let Some(record) = &self.state.judge {
+                judging.carry(record);
+            }
+            self.judging = Some((name.to_owned(), judging));
         }
         Ok(())
     }
@@ -23,11 +27,15 @@ impl Run<'_> {
         // Its memory can be asked for only while it lives.
         self.state.peak_rss_bytes = self.peak_rss_bytes();
         let Some((_, judging)) = self.judging.take() else { return };
-        if let Some(record) = &mut self.state.judge {
-            let (calls, failed) = judging.counts();
-            record.calls += calls;
-            record.failed += failed;
+        if let (Some(record), Some(counts)) = (&mut self.state.judge, judging.counts()) {
+            record.add(&counts);
         }
+    }
+
+    /// Passes on what the judge has to tell.
+    pub(super) fn say_notes(&self) -> Result<()> {
+        let notes = self.judging.as_ref().map(|(_, judging)| judging.take_notes()).unwrap_or_default();
+        notes.iter().try_for_each(|note| self.say(note))
     }
 
     /// Measures the judge before its phase: on labelled items, and on what the policy answers now.

@@ -10,7 +10,7 @@ mod worker;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use burn::tensor::Device;
@@ -99,12 +99,13 @@ pub fn serve(
     let address = listener.local_addr().map_err(fault)?;
     listener.set_nonblocking(true).map_err(fault)?;
     let queue = Arc::new(Queue::new(MOST_WAITING, MOST_WAITING_BYTES));
-    let opened = start_worker(options, device, Arc::clone(&queue))?;
+    let revision = Arc::new(OnceLock::new());
+    let opened = start_worker(options, device, Arc::clone(&queue), Arc::clone(&revision))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
     let told = Listening { url: format!("http://{address}"), model: options.name.clone(), pid: std::process::id() };
     let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(fault)?;
-        let router = routes::router(options, Arc::clone(&queue));
+        let router = routes::router(options, Arc::clone(&queue), revision);
         run(listener, router, opened, stops, &mut || listening(&told)).await
     });
     queue.close();
@@ -143,7 +144,12 @@ impl ServeOptions {
 }
 
 /// Starts the thread that opens the model, says how that went, and then answers what waits.
-fn start_worker(options: &ServeOptions, device: &Device, queue: Arc<Queue>) -> Result<oneshot::Receiver<Result<()>>> {
+fn start_worker(
+    options: &ServeOptions,
+    device: &Device,
+    queue: Arc<Queue>,
+    revision: Arc<OnceLock<String>>,
+) -> Result<oneshot::Receiver<Result<()>>> {
     let (said, opened) = oneshot::channel();
     let (options, device) = (options.clone(), device.clone());
     let work = move || {
@@ -152,6 +158,8 @@ fn start_worker(options: &ServeOptions, device: &Device, queue: Arc<Queue>) -> R
             // Whoever waited for the model may have been told to stop meanwhile.
             Err(error) => return drop(said.send(Err(error.into()))),
         };
+        // Nobody else sets it.
+        revision.get_or_init(|| model.policy.weights_sha256());
         if said.send(Ok(())).is_ok() {
             Worker { model: &model, limits: options.limits(), batch: options.batch }.run(&queue);
         }

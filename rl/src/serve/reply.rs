@@ -72,8 +72,8 @@ fn choice(index: usize, sample: &Sample) -> Value {
 }
 
 /// The body of the list of models.
-pub(super) fn models(name: &str, created: i64) -> Value {
-    let model = json!({"id": name, "object": "model", "created": created, "owned_by": "sapo"});
+pub(super) fn models(name: &str, created: i64, revision: &str) -> Value {
+    let model = json!({"id": name, "object": "model", "created": created, "owned_by": "sapo", "revision": revision});
     json!({"object": "list", "data": [model]})
 }
 

@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
@@ -29,16 +29,19 @@ struct Server {
     limits: Limits,
     queue: Arc<Queue>,
     started: i64,
+    /// SHA-256 of the weights, as soon as they are read.
+    revision: Arc<OnceLock<String>>,
     replies: AtomicU64,
 }
 
 /// All routes; every refusal is JSON.
-pub(super) fn router(options: &ServeOptions, queue: Arc<Queue>) -> Router {
+pub(super) fn router(options: &ServeOptions, queue: Arc<Queue>, revision: Arc<OnceLock<String>>) -> Router {
     let server = Server {
         name: options.name.clone(),
         limits: options.limits(),
         queue,
         started: now(),
+        revision,
         replies: AtomicU64::new(0),
     };
     Router::new()
@@ -65,7 +68,8 @@ async fn complete(State(server): State<Arc<Server>>, body: Body) -> Result<Json<
 }
 
 async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
-    Json(reply::models(&server.name, server.started))
+    let revision = server.revision.get().map_or("", String::as_str);
+    Json(reply::models(&server.name, server.started, revision))
 }
 
 async fn health(State(server): State<Arc<Server>>) -> Json<Value> {
