@@ -160,7 +160,7 @@ mod tests {
             policy.forward(&Batch::prompts(&[&input], 2), &mut trace);
             let routers = trace.into_tensors();
             assert_eq!(routers.len(), 4, "one for each layer, and nothing else");
-            for row in routers.into_values().flat_map(|probs| floats(probs)).collect::<Vec<f32>>().chunks(experts) {
+            for row in routers.into_values().flat_map(floats).collect::<Vec<f32>>().chunks(experts) {
                 tokens += 1.0;
                 let mut order: Vec<usize> = (0..experts).collect();
                 order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));

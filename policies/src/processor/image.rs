@@ -73,7 +73,7 @@ impl ImageProcessor {
                 value.as_bool().ok_or_else(|| wrong(format!("`{name}` is {value}; true or false is wanted")))
             }
         };
-        let channels = |name: &str, usual: f64| match present(name).map(|value| <[f64; 3]>::deserialize(value)) {
+        let channels = |name: &str, usual: f64| match present(name).map(<[f64; 3]>::deserialize) {
             None => Ok([usual; 3]),
             Some(Ok(values)) if values.iter().all(|value| value.is_finite() && (usual == 0.0 || *value > 0.0)) => {
                 Ok(values)
