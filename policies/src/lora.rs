@@ -191,7 +191,7 @@ impl Policy {
         self.visit_linears_mut(&mut |linear| {
             let Some(lora) = linear.lora.as_mut().filter(|lora| lora.unmerged.is_none()) else { return };
             let plain = linear.weight.value.clone();
-            linear.weight.value = plain.clone() + lora.product();
+            linear.weight.value = linear.weight.wide() + lora.product();
             lora.unmerged = Some(plain);
         });
     }

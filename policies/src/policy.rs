@@ -2,18 +2,19 @@
 //!
 //! Shape suffixes: `t` rows of a batch, `d` text width, `w` vocabulary.
 
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Int, Tensor, TensorData};
 
 use crate::attention::{Heads, attend_branches, attend_self, branch_mask, causal_mask};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::freeze::trains;
 use crate::lora::Adapter;
-use crate::param::{Param, Parameters, holds};
+use crate::param::{Param, Parameters, holds, wide};
 use crate::rope::RopeTable;
 use crate::text::{Projected, TextModel, Visual};
 use crate::trace::Trace;
 use crate::vision::VisionTower;
+use crate::weights::{Loading, WeightFormat};
 
 /// A Qwen3-VL model on a device.
 ///
@@ -89,6 +90,26 @@ impl Policy {
     /// Number of numbers in all parameters; a tied head counts once.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|param| param.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Keeps the weights in `format` from now on, but for those that `f32_of` names, which are kept in f32.
+    pub fn keep_in(&mut self, loading: &Loading<'_>) {
+        self.visit_mut(&mut |param| {
+            let dtype = match loading.format_of(&param.name) {
+                WeightFormat::F32 => DType::F32,
+                WeightFormat::Bf16 => DType::BF16,
+            };
+            if param.value.dtype() != dtype {
+                param.value.inplace(|value| value.cast(dtype));
+            }
+        });
+    }
+
+    /// Widens what trains to f32, where it is kept in another format: small steps would be lost in one.
+    pub fn widen_trained(&mut self) {
+        for param in self.trained_mut() {
+            param.value.inplace(wide);
+        }
     }
 
     /// The device that inputs must be made on.

@@ -81,7 +81,9 @@ impl Model {
     /// As [`Model::open`].
     pub fn open_as(name: &str, seed: u64, loading: Loading<'_>, device: &Device) -> Result<Self> {
         if PRESETS.contains(&name) {
-            return preset(name, seed, device);
+            let mut model = preset(name, seed, device)?;
+            model.policy.keep_in(&loading);
+            return Ok(model);
         }
         if let Some(adapter) = crate::lora::adapter_folder(Path::new(name)) {
             return crate::lora::open(&adapter, seed, loading, device);

@@ -67,6 +67,9 @@ pub struct RunConfig {
     /// Where tensors live: `cpu`, or `cuda:0` in a build with the feature `cuda`.
     #[serde(default = "cpu")]
     pub device: String,
+    /// The format that frozen weights are kept in, `f32` or `bf16`; what trains is kept in f32, and all is computed so.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub dtype: WeightFormat,
     /// Steps between two checkpoints within a phase; every phase and evaluation ends with one as well.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_every: u64,
@@ -353,6 +356,10 @@ fn two() -> usize {
 
 fn yes() -> bool {
     true
+}
+
+fn is_f32(format: &WeightFormat) -> bool {
+    *format == WeightFormat::F32
 }
 
 fn is_true(value: &bool) -> bool {

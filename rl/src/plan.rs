@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use burn::tensor::DType;
 use sapo_datasets::Task;
 use sapo_datasets::synthetic::{self, Style};
+use sapo_policies::param::Param;
 use sapo_policies::{Group, Model};
 use serde::Serialize;
 
@@ -181,10 +183,13 @@ fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let training = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
     let cached = 2 * text.layers * text.kv_heads * text.head_dim * config.eval.max_new_tokens;
     let decoding = config.run.decode_rows * (cached + 2 * text.vocab_size);
+    let narrow = |param: &&Param| param.value.dtype() != DType::F32;
+    let narrowed = model.policy.parameters().into_iter().filter(narrow);
+    let narrowed: usize = narrowed.map(|param| param.value.dims().iter().product::<usize>()).sum();
     let adapter: usize =
         model.policy.adapter_parameters().iter().map(|param| param.value.dims().iter().product::<usize>()).sum();
     let held = parameters + adapter + 3 * model.policy.trained_count();
-    (4 * (held + training + decoding) + PROCESS_BYTES) as u64
+    (4 * (held + training + decoding) - 2 * narrowed + PROCESS_BYTES) as u64
 }
 
 fn duration(secs: f64) -> String {

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use sapo_policies::weights::WeightFormat;
-use sapo_policies::{Model, Policy};
+use sapo_policies::weights::{Loading, WeightFormat};
+use sapo_policies::{Model, Part, Policy};
 
 use crate::config::{Config, ConfigError, PhaseConfig};
 use crate::error::Result;
@@ -32,7 +32,9 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
         _ if adapted && kept => base.display().to_string(),
         _ => wanted.model.clone(),
     };
-    let mut model = Model::open(&name, seed, device)?;
+    let trains = |name: &str| !adapted && !Part::of(name).is_frozen_by(&wanted.freeze);
+    let loading = Loading { f32_of: Some(&trains), ..Loading::kept_in(config.run.dtype) };
+    let mut model = Model::open_as(&name, seed, loading, device)?;
     let policy = &mut model.policy;
     // What only a run's own folder can hold: weights that are drawn, put together, or cut.
     let plain = model_folder(&wanted.model).filter(|_| policy.adapter.is_none() && wanted.deepstack);
@@ -54,6 +56,7 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
         adapter.base_model = Some(base.display().to_string());
     }
     policy.freeze(&wanted.freeze).map_err(|error| fault("policy.freeze", error.to_string()))?;
+    policy.widen_trained();
     check_phases(config, policy)?;
     Ok(model)
 }

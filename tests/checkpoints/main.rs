@@ -148,6 +148,13 @@ fn answers_depend_on_the_seed_alone() {
     // What streams is what is returned whole.
     let whole = object(&greedy)["samples"][0]["text"].as_str().expect("a text").to_owned();
     assert_eq!(text(&ask(&["--temperature", "0"])), format!("{whole}\n"));
+    // A folder of frames is a video; its frames are two at a time.
+    let frames = tempfile::tempdir().expect("a folder");
+    for frame in ["frame-00.png", "frame-01.png", "frame-02.png", "frame-03.png"] {
+        std::fs::copy(fixture("pictures") + "/" + frame, frames.path().join(frame)).expect("can be copied");
+    }
+    let video = ask(&["--video", frames.path().to_str().expect("a path"), "--json"]);
+    assert!(object(&video)["prompt_tokens"].as_u64() > object(&three)["prompt_tokens"].as_u64());
     let system = ask(&["--system", "Be brief.", "--json"]);
     assert!(object(&system)["prompt_tokens"].as_u64() > object(&three)["prompt_tokens"].as_u64());
 }
@@ -160,6 +167,8 @@ fn what_cannot_be_answered_is_refused_with_the_remedy() {
     };
     ask(&["--image", "no-such.png"], &["no-such.png"]);
     ask(&["--image", &fixture("tiny-dense/config.json")], &["config.json", "PNG"]);
+    ask(&["--video", "no-such-folder"], &["no-such-folder"]);
+    ask(&["--fps", "2"], &["--video"]);
     ask(&["--temperature", "-1"], &["temperature"]);
     ask(&["--top-p", "0"], &["--top-p"]);
     ask(&["--samples", "0"], &["samples"]);

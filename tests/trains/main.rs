@@ -259,3 +259,38 @@ fn experts_share_the_load_and_deepstack_can_be_off() {
         &["policy.adapter"],
     );
 }
+
+#[test]
+fn frozen_weights_are_kept_in_bf16_and_what_trains_is_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let careful = ["run.phases=[\"careful\"]", "phases.careful.steps=4"];
+    let run = |name: &str, more: &[&str]| {
+        train(dir.path(), name, &[&careful[..], more].concat());
+        let checkpoints = dir.path().join(name).join("checkpoints");
+        let mut folders: Vec<_> =
+            std::fs::read_dir(checkpoints).expect("checkpoints").map(|one| one.expect("one").path()).collect();
+        folders.sort();
+        folders.pop().expect("a checkpoint")
+    };
+    let rounded = |bytes: &[u8]| bytes.chunks(4).all(|four| four[..2] == [0, 0]);
+    let saved =
+        tensors(&run("frozen", &["run.dtype=bf16", "policy.freeze=[\"text\"]"]).join("policy/model.safetensors"));
+    for (key, bytes) in &saved {
+        let frozen = key.contains("language_model") && !key.contains("embed_tokens");
+        // Norms and biases may be whole numbers by themselves; matrices that train are not.
+        if frozen || key.contains("attn.qkv.weight") {
+            assert_eq!(rounded(bytes), frozen, "{key}");
+        }
+    }
+    // An adapter learns beside weights in bf16; the export joins both in f32, and the base is as it was.
+    let lora = "policy.lora={ rank = 4, alpha = 8, targets = [\"q_proj\", \"down_proj\"] }";
+    run("adapter", &["run.dtype=bf16", lora, "policy.export=f32"]);
+    let base = tensors(&dir.path().join("adapter/base/model.safetensors"));
+    assert!(base.values().all(|bytes| rounded(bytes)));
+    let export = tensors(&dir.path().join("adapter/export/model.safetensors"));
+    for (key, bytes) in &export {
+        let adapted = key.contains("q_proj") || key.contains("down_proj");
+        assert_eq!(bytes == &base[key], !adapted, "{key}");
+    }
+    refused(&sapo(&arguments(dir.path(), "whole", &["run.dtype=bf16"])), &["run.dtype", "policy.lora"]);
+}

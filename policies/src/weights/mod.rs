@@ -104,6 +104,12 @@ impl<'a> Loading<'a> {
         Self { format, ..Self::default() }
     }
 
+    /// The format that the parameter `name` is kept in.
+    pub fn format_of(&self, name: &str) -> WeightFormat {
+        let is_f32 = self.f32_of.is_some_and(|f32_of| f32_of(name));
+        if is_f32 { WeightFormat::F32 } else { self.format }
+    }
+
     /// The same, telling how far it is.
     pub fn telling(self, told: Told<'a>) -> Self {
         Self { told: Some(told), ..self }
@@ -121,8 +127,7 @@ struct FileValues<'a> {
 impl Values for FileValues<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
         let found = self.stored.take(name, shape)?;
-        let trains = self.loading.f32_of.is_some_and(|f32_of| f32_of(name));
-        let (data, dtype) = match if trains { WeightFormat::F32 } else { self.loading.format } {
+        let (data, dtype) = match self.loading.format_of(name) {
             WeightFormat::F32 => (TensorData::new(self.stored.f32s(&found)?, folded(shape)), DType::F32),
             WeightFormat::Bf16 => {
                 let values: Vec<bf16> = self.stored.bf16_bits(&found)?.reinterpret_into();

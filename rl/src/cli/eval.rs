@@ -14,10 +14,12 @@ use crate::scoring::{Rubrics, Scorer};
 use clap::Args;
 use sapo_datasets::{DatasetError, OpenOptions, Query, Task, open_with};
 use sapo_policies::Model;
+use sapo_policies::weights::Loading;
 use sapo_rewards::{Endpoints, Rubric, RubricConfig};
 
 use super::config::compose;
 use super::printer::{Printer, print_json, print_text, table};
+use super::weights::Dtype;
 
 /// Rows that are decoded together at most, where no configuration says otherwise.
 const DECODE_ROWS: usize = 1024;
@@ -67,6 +69,9 @@ pub(crate) struct EvalArguments {
     /// Writes results.json, samples.jsonl and ledger.jsonl into this new folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// The format that weights are kept in; all is computed in f32.
+    #[arg(long, default_value = "f32")]
+    pub(crate) dtype: Dtype,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -91,7 +96,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     };
     let lists = if arguments.data.is_empty() { heldout(&settings) } else { listed(arguments, settings.seed)? };
     let device = device::open(config.as_ref().map_or("cpu", |config| &config.run.device))?;
-    let mut model = Model::open(&arguments.model, settings.seed, &device)?;
+    let mut model =
+        Model::open_as(&arguments.model, settings.seed, Loading::kept_in(arguments.dtype.format()), &device)?;
     model.processor.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
     let rubrics = Rubrics::one(rubric);
     let printer = Printer::new();

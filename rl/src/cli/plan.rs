@@ -5,10 +5,11 @@ use crate::error::{Result, RunError};
 use crate::memory::available_bytes;
 use crate::plan::Plan;
 use crate::sizes::{Method, ModelSize, Question};
+use crate::trainable;
 use clap::{Args, ValueEnum};
+use sapo_policies::Part;
 use sapo_policies::preset::config_of;
 use sapo_policies::published::PUBLISHED;
-use sapo_policies::{Model, Part};
 use serde_json::json;
 
 use super::config::compose;
@@ -149,7 +150,7 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
             grouped(TRIED_PARAMETERS)
         )));
     }
-    let model = Model::open(&config.policy.model, config.run.seed, &device::open(&config.run.device)?)?;
+    let model = trainable::open(&config, None, &device::open(&config.run.device)?)?;
     let plan = Plan::of(&config, &model)?;
     if arguments.json {
         return print_json(&plan, true);

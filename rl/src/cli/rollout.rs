@@ -7,7 +7,7 @@ use crate::device;
 use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_datasets::{Picture, StopReason};
-use sapo_policies::processor::{ChatMessage, ChatOptions};
+use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Visuals};
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, PolicyInput};
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
@@ -33,6 +33,13 @@ pub(crate) struct RolloutArguments {
     /// A picture (PNG, JPEG or WebP), shown before the question; may be given several times.
     #[arg(long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
+    /// A video, shown after the pictures: a folder of frames, or an animated GIF, WebP or PNG; may be given several times.
+    #[arg(long = "video", value_name = "PATH")]
+    pub(crate) videos: Vec<PathBuf>,
+    /// Frames a second that the videos were recorded at. Without it an animated file says so itself, and the frames of a
+    /// folder are taken to be sampled already.
+    #[arg(long, requires = "videos")]
+    pub(crate) fps: Option<f64>,
     /// What the model is told before the question.
     #[arg(long)]
     pub(crate) system: Option<String>,
@@ -150,11 +157,15 @@ fn encode(arguments: &RolloutArguments, model: &Model, prompt: &str, pictures: &
         messages.push(message("system", json!(system)));
     }
     let mut parts: Vec<Value> = pictures.iter().map(|_| json!({"type": "image"})).collect();
+    parts.extend(arguments.videos.iter().map(|_| json!({"type": "video"})));
     parts.push(json!({"type": "text", "text": prompt}));
     messages.push(message("user", Value::from(parts)));
     let decoded = pictures.iter().map(Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
     let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-    let input = model.processor.encode(&messages, &decoded, &options)?;
+    let clips = arguments.videos.iter().map(|path| Clip::open(path, arguments.fps));
+    let clips = clips.collect::<std::result::Result<Vec<_>, _>>()?;
+    let visuals = Visuals { pictures: &decoded, videos: &clips };
+    let input = model.processor.encode_with(&messages, visuals, &options)?;
     if input.ids().len() > arguments.max_prompt_tokens {
         return Err(RunError::User(format!(
             "the prompt has {} tokens, and at most {} are taken; shorten it, scale the pictures down, or raise \
@@ -169,7 +180,10 @@ fn encode(arguments: &RolloutArguments, model: &Model, prompt: &str, pictures: &
 /// Seeds come from what is asked, so that a sample does not depend on how many there are.
 fn request(arguments: &RolloutArguments, input: PolicyInput, prompt: &str, pictures: &[Picture]) -> Request {
     let hashes: Vec<&str> = pictures.iter().map(Picture::sha256).collect();
-    let query_id = format!("{}\0{prompt}\0{}", arguments.system.as_deref().unwrap_or(""), hashes.join(" "));
+    let mut query_id = format!("{}\0{prompt}\0{}", arguments.system.as_deref().unwrap_or(""), hashes.join(" "));
+    for video in &arguments.videos {
+        query_id.push_str(&format!("\0{}", video.display()));
+    }
     let samples = arguments.samples as usize;
     let seeds = (0..samples).map(|sample| seed_of(arguments.seed, "rollout", &query_id, sample)).collect();
     Request { query_id, prompt: input, seeds }

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::mpsc;
 
 use super::printer::print_json;
+use super::weights::Dtype;
 
 /// What to serve, where and how.
 #[derive(Args)]
@@ -41,6 +42,9 @@ pub(crate) struct ServeArguments {
     /// Stops at once when stdin closes, as it does when the process that holds it ends.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
+    /// The format that weights are kept in; bf16 needs half the memory of f32, and computes in f32 as well.
+    #[arg(long, default_value = "f32")]
+    pub(crate) dtype: Dtype,
     /// Where the model computes: `cpu`, or `cuda:0` in a build with the feature `cuda`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
@@ -54,6 +58,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
     let options = ServeOptions {
         name: arguments.name.unwrap_or_else(|| name_of(&arguments.model)),
         model: arguments.model,
+        format: arguments.dtype.format(),
         host: arguments.host,
         port: arguments.port,
         batch: arguments.batch,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use sapo_policies::LoraConfig;
+use sapo_policies::weights::WeightFormat;
 use sapo_rewards::{Endpoints, RewardConfig, registry};
 
 use super::{Config, ConfigError, PhaseConfig, fault, nearest};
@@ -30,6 +31,15 @@ impl Config {
         }
         let one = self.policy.lora.is_none() || self.policy.adapter.is_none();
         must(one, "policy.adapter".to_owned(), "goes on with an adapter, and `policy.lora` makes a new one; name one")?;
+        let policy = &self.policy;
+        must(
+            self.run.dtype == WeightFormat::F32
+                || !policy.freeze.is_empty()
+                || policy.lora.is_some()
+                || policy.adapter.is_some(),
+            "run.dtype".to_owned(),
+            "is `bf16`, but what trains is kept in f32, and here everything does: add policy.lora or policy.freeze",
+        )?;
         crate::device::check(&self.run.device).map_err(|reason| fault("run.device", reason))?;
         self.check_rubrics()?;
         for name in &self.run.reward_check.skip {

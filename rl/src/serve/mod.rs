@@ -15,6 +15,7 @@ use std::thread;
 
 use burn::tensor::Device;
 use sapo_policies::Model;
+use sapo_policies::weights::{Loading, WeightFormat};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +35,8 @@ const PRESET_SEED: u64 = 0;
 pub struct ServeOptions {
     /// A preset, a checkpoint of a run, or a folder in the Hugging Face layout.
     pub model: String,
+    /// The format that its weights are kept in; all is computed in f32.
+    pub format: WeightFormat,
     /// The model's name in requests.
     pub name: String,
     /// The address to listen on.
@@ -153,7 +156,7 @@ fn start_worker(
     let (said, opened) = oneshot::channel();
     let (options, device) = (options.clone(), device.clone());
     let work = move || {
-        let model = match Model::open(&options.model, PRESET_SEED, &device) {
+        let model = match Model::open_as(&options.model, PRESET_SEED, Loading::kept_in(options.format), &device) {
             Ok(model) => model,
             // Whoever waited for the model may have been told to stop meanwhile.
             Err(error) => return drop(said.send(Err(error.into()))),
