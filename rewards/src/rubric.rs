@@ -20,7 +20,8 @@ use crate::score::{CORRECT, FailureKind, Outcome, PartScore, Score, WeightedPart
 /// How a score is put together: `weight * correct + extras - penalties` behind their gates, clipped, less the penalty for
 /// length; the total is always the weighted sum of the parts in the record.
 ///
-/// An empty reply gets no extra and every penalty in full: silence must not be the way around them. Calls of tools pay
+/// A reply without an answer gets no extra, and one that says nothing at all, not even in its thinking, gets every penalty
+/// in full: silence must not be the way around them. Calls of tools pay
 /// only beside a right answer, and less than one. The `correct` part alone decides pass or fail: a value of 0.5 passes. Skipped parts add nothing and weights are not
 /// renormalised; a part that fails makes the whole score fail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -383,8 +384,8 @@ impl Rubric {
                 part.score.evidence = Some(format!("{evidence}; adds nothing: {reason}"));
             }
         }
-        if is_silent(transcript) {
-            self.without_answer(&mut parts);
+        if is_blank(extract::answer(transcript).unwrap_or_else(|| transcript.reasoning())) {
+            self.without_answer(&mut parts, is_silent(transcript));
         }
         if let Some((name, score)) = broken {
             parts.push(WeightedPart { name: format!("gate {name}"), weight: 0.0, score });
@@ -409,8 +410,8 @@ impl Rubric {
         Score::of(parts)
     }
 
-    /// An empty reply: no extra, and every penalty in full.
-    fn without_answer(&self, parts: &mut [WeightedPart]) {
+    /// A reply without an answer: no extra, and every penalty in full when it is silent.
+    fn without_answer(&self, parts: &mut [WeightedPart], silent: bool) {
         for (part, own) in parts.iter_mut().zip(&self.parts).skip(1) {
             if part.score.outcome.value().is_none() {
                 continue;
@@ -418,9 +419,9 @@ impl Rubric {
             if own.weight > 0.0 {
                 part.weight = 0.0;
                 part.score.evidence = Some("adds nothing: there is no answer".to_owned());
-            } else {
+            } else if silent {
                 let whole = own.clip.map_or(own.reward.spec().range.1, |[_, greatest]| greatest);
-                part.score = PartScore::value(whole, "there is no answer: the whole penalty");
+                part.score = PartScore::value(whole, "nothing is said: the whole penalty");
             }
         }
     }
@@ -458,17 +459,20 @@ fn overlong(rule: &OverlongConfig, transcript: &Transcript, passed: Option<bool>
     let score = if rule.correct_only && passed != Some(true) {
         PartScore::skip("only right answers are shaped by their length")
     } else if is_silent(transcript) {
-        PartScore::value(1.0, "there is no answer: the whole penalty")
+        PartScore::value(1.0, "nothing is said: the whole penalty")
     } else {
         length::score(transcript, Overlong { max_tokens: rule.max_tokens, buffer_tokens: rule.buffer_tokens })
     };
     WeightedPart { name: OVERLONG.to_owned(), weight: -rule.weight, score }
 }
 
-/// Whether a reply says nothing at all: neither an answer nor thinking that is still open.
+/// Whether a reply says nothing at all, neither in its thinking nor after it.
 fn is_silent(transcript: &Transcript) -> bool {
-    let said = extract::answer(transcript).unwrap_or_else(|| transcript.reasoning());
-    !said.chars().any(|letter| !letter.is_whitespace() && !letter.is_control() && !extract::is_invisible(letter))
+    is_blank(extract::answer(transcript).unwrap_or_default()) && is_blank(transcript.reasoning())
+}
+
+fn is_blank(text: &str) -> bool {
+    !text.chars().any(|letter| !letter.is_whitespace() && !letter.is_control() && !extract::is_invisible(letter))
 }
 
 fn clipped(mut score: PartScore, clip: Option<[f64; 2]>) -> PartScore {
