@@ -157,7 +157,7 @@ mod tests {
             ("model.visual.merger.linear_fc2.weight", Part::Merger),
             ("model.visual.deepstack_merger_list.0.norm.bias", Part::Deepstack),
             ("model.language_model.embed_tokens.weight", Part::Embeddings),
-            ("lm_head.weight", Part::Embeddings),
+            ("lm_head.weight", Part::Head),
             ("model.language_model.layers.0.mlp.gate_proj.weight", Part::Text),
             ("model.language_model.layers.0.mlp.gate.weight", Part::Router),
             ("model.language_model.layers.0.mlp.experts.gate_up_proj", Part::Experts),
@@ -166,6 +166,12 @@ mod tests {
         ] {
             assert_eq!(Part::of(name), part, "{name}");
         }
+    }
+
+    #[test]
+    fn the_head_is_frozen_with_the_embeddings_and_not_the_other_way() {
+        assert!(Part::Head.is_frozen_by(&[Part::Embeddings]) && Part::Head.is_frozen_by(&[Part::Head]));
+        assert!(!Part::Embeddings.is_frozen_by(&[Part::Head]) && !Part::Head.is_frozen_by(&[Part::Text]));
     }
 
     #[test]

@@ -118,7 +118,8 @@ pub struct PolicyConfig {
     /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<WeightFormat>,
-    /// Parts that do not train: `vision`, `merger`, `deepstack`, `text`, `embeddings`, `experts`, `router`.
+    /// Parts that do not train: `vision`, `merger`, `deepstack`, `text`, `embeddings` (an untied head
+    /// with them), `experts`, `router`, `head`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Part>,
     /// A new low-rank adapter, which is then all that trains; maps of frozen parts get none.

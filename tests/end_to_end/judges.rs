@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{json as object, smoke};
 
+/// What a server says to the call of this number: status, body, type of content.
+type Reply = Arc<dyn Fn(usize) -> (u16, String, &'static str) + Send + Sync>;
+
 /// A judge on loopback; `reply` makes a status and the message's text of the number of the request.
 fn stub(reply: impl Fn(usize) -> (u16, String, &'static str) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -90,7 +93,7 @@ fn stopped(dir: &Path, more: &[&str], says: &[&str]) {
 fn what_cannot_be_judged_any_more_stops_with_the_reason_and_goes_on_later() {
     let yes = || (200, "{\"verdict\": \"yes\"}".to_owned(), "judge");
     let trusting = "rewards.same.min_balanced_accuracy=0.0";
-    let rows: [(Arc<dyn Fn(usize) -> (u16, String, &'static str) + Send + Sync>, &[&str], &[&str]); 4] = [
+    let rows: [(Reply, &[&str], &[&str]); 4] = [
         (Arc::new(move |number| if number > 9 { (404, String::new(), "") } else { yes() }), &[], &["404"]),
         (
             Arc::new(move |number| if number > 9 { (200, yes().1, "llama") } else { yes() }),

@@ -28,7 +28,9 @@ fn every_parameter_has_a_gradient() {
             let size = largest(&gradient);
             assert!(size > 0.0 && size.is_finite(), "{name}: the gradient of {} is {size}", param.name);
         }
-        assert_eq!(policy.parts().len(), if name.starts_with("moe") { 7 } else { 5 });
+        let experts_and_router = 2 * usize::from(name.starts_with("moe"));
+        let head = usize::from(name.ends_with("untied"));
+        assert_eq!(policy.parts().len(), 5 + experts_and_router + head);
     }
 }
 
@@ -113,7 +115,8 @@ fn parts_that_are_not_there_are_refused() {
     assert!(dense.contains("`experts`") && dense.contains("vision, merger, deepstack, text, embeddings"), "{dense}");
     assert!(dense.contains("did you mean `"), "{dense}");
     assert!(error("dense", &[Part::Router]).contains("`router`"));
-    assert!(error("moe", &Part::ALL).contains("nothing is left to train"));
+    assert!(error("moe", &tiny("moe").parts()).contains("nothing is left to train"));
+    assert!(error("moe", &[Part::Head]).contains("`head`"), "a tied head is the embedding table");
     let mut policy = tiny("dense");
     policy.remove_deepstack();
     assert!(policy.freeze(&[Part::Deepstack]).expect_err("refused").to_string().contains("`deepstack`"));

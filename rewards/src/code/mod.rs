@@ -79,12 +79,15 @@ struct Work {
     done: oneshot::Sender<PartScore>,
 }
 
+/// Where work is handed to the threads that run programs, and what people should know of where they run.
+type Workers = (Mutex<Sender<Work>>, String);
+
 /// A reward that runs programs.
 pub struct Code {
     spec: RewardSpec,
     config: Arc<CodeConfig>,
     interpreter: Option<std::path::PathBuf>,
-    started: OnceLock<std::result::Result<(Mutex<Sender<Work>>, String), String>>,
+    started: OnceLock<std::result::Result<Workers, String>>,
 }
 
 impl Code {

@@ -222,7 +222,7 @@ impl JudgeConfig {
         if !(0.0..=2.0).contains(&self.temperature) {
             return Err(format!("temperature = {}: it must be in 0..2", self.temperature));
         }
-        if self.votes % 2 == 0 || self.votes > 15 {
+        if self.votes.is_multiple_of(2) || self.votes > 15 {
             return Err(format!("votes = {}: it must be odd, at most 15, so that a majority is one", self.votes));
         }
         if self.votes > 1 && self.temperature == 0.0 {

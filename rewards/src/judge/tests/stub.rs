@@ -24,7 +24,7 @@ pub(super) enum Act {
     /// As that, under the name of another model.
     JudgeAs(&'static str),
     /// This for requests whose body has a text, and an honest verdict for all others.
-    Only(&'static str, Box<Act>),
+    Only(&'static str, Box<Self>),
     /// A reply whose message a function makes of the prompt.
     By(fn(&str) -> String),
     /// The verdict of each vote, whose number is in the seed; none where it is `None`.
