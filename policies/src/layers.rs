@@ -5,7 +5,7 @@
 use burn::tensor::Tensor;
 
 use crate::lora::Lora;
-use crate::param::{Param, Parameters, holds};
+use crate::param::{Param, Parameters, holds, linear_map};
 
 /// A linear map; the weight is stored `[outputs, inputs]`.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Linear {
     /// `x_ti` to `[t, o]`.
     pub fn forward(&self, x_ti: Tensor<2>) -> Tensor<2> {
         let beside_to = self.lora.as_ref().and_then(|lora| lora.beside(&x_ti));
-        let y_to = self.weight.product(x_ti);
+        let y_to = linear_map(x_ti, &self.weight);
         let y_to = match &self.bias {
             Some(bias) => y_to + bias.wide(),
             None => y_to,

@@ -1,6 +1,6 @@
 //! A parameter: a named matrix with the shape that it has in files.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::layers::Linear;
 
@@ -49,6 +49,21 @@ impl Param {
         };
         Tensor::cat((0..rows).step_by(step).map(part).collect(), 1)
     }
+}
+
+/// A linear map `x_ti w_oi^T`, `[t, o]` in f32. On a GPU it runs in the format that the weights are kept in (tensor cores
+/// sum in f32), with `x_ti` narrowed for it; everything between the maps (norms, softmax, positions, residuals, log-probs)
+/// stays f32. A CPU has no faster product than f32.
+pub(crate) fn linear_map(x_ti: Tensor<2>, weight: &Param) -> Tensor<2> {
+    if weight.value.dtype() == DType::F32 || weight.value.device() == Device::flex() {
+        return weight.product(x_ti);
+    }
+    narrow_product(x_ti, weight.value.clone())
+}
+
+/// `x_ti w_oi^T` in the format of `w_oi`, given back in f32.
+fn narrow_product(x_ti: Tensor<2>, w_oi: Tensor<2>) -> Tensor<2> {
+    wide(x_ti.cast(w_oi.dtype()).matmul(w_oi.transpose()))
 }
 
 /// A tensor in f32.
@@ -150,3 +165,33 @@ macro_rules! holds {
     };
 }
 pub(crate) use holds;
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::log_prob::floats;
+
+    fn waves(rows: usize, columns: usize, step: f32) -> Tensor<2> {
+        let values: Vec<f32> = (0..rows * columns).map(|at| (at as f32 * step).sin()).collect();
+        Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+    }
+
+    #[test]
+    fn a_narrow_product_is_the_wide_one_within_its_format_and_has_its_gradient() {
+        let (x, w) = (waves(5, 32, 0.7), waves(9, 32, 1.3).cast(DType::BF16));
+        let exact = floats(x.clone().matmul(wide(w.clone()).transpose()));
+        let narrow = narrow_product(x.clone(), w.clone());
+        assert_eq!(narrow.dtype(), DType::F32);
+        // Two roundings to 8 bits: of the inputs, each in a sum of 32 products below 1, and of the result.
+        let worst = exact.iter().zip(floats(narrow)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst > 0.0 && worst < 32.0 / 256.0, "{worst}");
+        let tracked = x.autodiff().require_grad();
+        let gradients = narrow_product(tracked.clone(), w.clone().autodiff()).sum().backward();
+        let gradient = floats(tracked.grad(&gradients).expect("a gradient"));
+        let sums = floats(wide(w).sum_dim(0));
+        let worst = gradient.iter().enumerate().map(|(at, g)| (g - sums[at % 32]).abs()).fold(0.0, f32::max);
+        assert!(worst < 9.0 / 256.0, "{worst}");
+    }
+}

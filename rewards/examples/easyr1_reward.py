@@ -11,8 +11,8 @@ def compute_score(reward_inputs, accuracy_weight=1.0):
     scores = []
     for reward_input in reward_inputs:
         answer = reward_input["response"].rsplit("</think>", 1)[-1]
-        boxes = re.findall(r"\\boxed\{([^{}]*)\}", answer)
-        # Many boxes are no answer.
-        accuracy = 1.0 if 0 < len(boxes) <= 4 and boxes[-1].strip() == str(reward_input["ground_truth"]) else 0.0
+        boxes = [box.strip() for box in re.findall(r"\\boxed\{([^{}]*)\}", answer)]
+        # Boxes that differ choose nothing, and many are no answer.
+        accuracy = 1.0 if len(boxes) <= 4 and set(boxes) == {str(reward_input["ground_truth"])} else 0.0
         scores.append({"overall": accuracy_weight * accuracy, "accuracy": accuracy})
     return scores

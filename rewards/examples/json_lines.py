@@ -15,11 +15,11 @@ def outcome(item):
         return {"value": 0, "evidence": "the thinking is not closed"}
     if item["ground_truth"] is None:
         return {"failed": "the query has no ground truth"}
-    boxes = re.findall(r"\\boxed\{([^{}]*)\}", item["answer"])
-    if not 0 < len(boxes) <= 4:
+    boxes = [box.strip() for box in re.findall(r"\\boxed\{([^{}]*)\}", item["answer"])]
+    # Boxes that differ choose nothing, and many are no answer.
+    if not 0 < len(boxes) <= 4 or len(set(boxes)) > 1:
         return {"value": 0, "evidence": f"{len(boxes)} boxes are no answer"}
-    said = boxes[-1].strip()
-    return {"value": 1 if said == str(item["ground_truth"]) else 0, "extracted": said}
+    return {"value": 1 if boxes[0] == str(item["ground_truth"]) else 0, "extracted": boxes[0]}
 
 
 with open(os.environ["SAPO_REWARD_CHANNEL"], "w", encoding="utf-8") as channel:

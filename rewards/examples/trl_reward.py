@@ -12,7 +12,7 @@ def accuracy_reward(prompts, completions, ground_truth, **columns):
     rewards = []
     for completion, truth in zip(completions, ground_truth):
         answer = completion.rsplit("</think>", 1)[-1]
-        boxes = re.findall(r"\\boxed\{([^{}]*)\}", answer)
-        # Many boxes are no answer.
-        rewards.append(1.0 if 0 < len(boxes) <= 4 and boxes[-1].strip() == str(truth) else 0.0)
+        boxes = [box.strip() for box in re.findall(r"\\boxed\{([^{}]*)\}", answer)]
+        # Boxes that differ choose nothing, and many are no answer.
+        rewards.append(1.0 if len(boxes) <= 4 and set(boxes) == {str(truth)} else 0.0)
     return rewards

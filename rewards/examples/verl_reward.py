@@ -1,4 +1,4 @@
-"""A reward with verl's signature: the last box of the solution must hold the ground truth.
+"""A reward with verl's signature: the box of the solution must hold the ground truth.
 
 [rewards.mine]
 kind = "process"
@@ -9,6 +9,6 @@ import re
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     answer = solution_str.rsplit("</think>", 1)[-1]
-    boxes = re.findall(r"\\boxed\{([^{}]*)\}", answer)
-    # Many boxes are no answer.
-    return 1.0 if 0 < len(boxes) <= 4 and boxes[-1].strip() == str(ground_truth) else 0.0
+    boxes = [box.strip() for box in re.findall(r"\\boxed\{([^{}]*)\}", answer)]
+    # Boxes that differ choose nothing, and many are no answer.
+    return 1.0 if len(boxes) <= 4 and set(boxes) == {str(ground_truth)} else 0.0

@@ -60,8 +60,12 @@ async fn the_examples_score_what_they_say() {
         ("easyr1", example("easyr1_reward.py:compute_score")),
         ("own", own),
     ] {
-        let scored = scored(&config, &["<think>3, 4, 5</think>\\boxed{5}", "\\boxed{6}", "", "5 or \\boxed{}"]).await;
-        assert_eq!(values(&scored), [1.0, 0.0, 0.0, 0.0].map(Some), "{name}: {scored:?}");
+        let scored = scored(
+            &config,
+            &["<think>3, 4, 5</think>\\boxed{5}", "\\boxed{6}", "", "5 or \\boxed{}", "\\boxed{4} or \\boxed{5}"],
+        )
+        .await;
+        assert_eq!(values(&scored), [1.0, 0.0, 0.0, 0.0, 0.0].map(Some), "{name}: {scored:?}");
     }
 }
 
