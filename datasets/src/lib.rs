@@ -20,7 +20,7 @@ pub use columns::Columns;
 pub use corpus::Corpus;
 pub use error::{DatasetError, Result};
 pub use mixture::{Drawn, Mixture, MixturePart, MixtureState};
-pub use picture::Picture;
+pub use picture::{Picture, hex};
 pub use query::{Demonstration, Message, Part, Query, Role};
 pub use sampler::{Sampler, SamplerState};
 pub use sheet::contact_sheet;

@@ -1,5 +1,6 @@
 //! The ledger: which reward, in which version, said what of which input, and how long it took; one line of JSON each.
 
+use sapo_datasets::hex;
 use std::sync::Arc;
 
 use sapo_datasets::{Part, Query, Transcript};
@@ -160,10 +161,6 @@ pub fn input_digest(query: &Query, transcript: &Transcript) -> String {
 
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sapo_datasets::Task;
+use sapo_policies::freeze::nearest;
 use sapo_policies::processor::{PromptLimit, TooLong};
 use sapo_policies::weights::WeightFormat;
 use sapo_policies::{LoraConfig, Part};
@@ -28,7 +29,7 @@ pub struct ConfigError {
     pub reason: String,
 }
 
-fn fault(place: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+pub(crate) fn fault(place: impl Into<String>, reason: impl Into<String>) -> ConfigError {
     ConfigError { place: place.into(), reason: reason.into() }
 }
 
@@ -455,11 +456,6 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
         },
     }
     Ok(())
-}
-
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    best.map(|best| format!("; did you mean `{best}`?")).unwrap_or_default()
 }
 
 /// Adds the nearest known name to serde's message about an unknown field.

@@ -1,5 +1,6 @@
 //! Metrics of a step: the one list of their names, and the map that is written as a line.
 
+use sapo_datasets::hex;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -129,10 +130,6 @@ pub fn metrics_sha256(lines: &[Value]) -> String {
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value below which a share of sorted values lies (nearest rank).

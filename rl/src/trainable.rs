@@ -7,16 +7,12 @@ use burn::tensor::Device;
 use sapo_policies::weights::{Loading, WeightFormat};
 use sapo_policies::{Model, Part, Policy};
 
-use crate::config::{Config, ConfigError, PhaseConfig};
+use crate::config::{Config, PhaseConfig, fault};
 use crate::error::Result;
 use crate::run_dir::RunDir;
 
 /// The folder, in a run's, of the model that the run's adapters belong to.
 const BASE: &str = "base";
-
-fn fault(place: impl Into<String>, reason: impl Into<String>) -> ConfigError {
-    ConfigError { place: place.into(), reason: reason.into() }
-}
 
 /// Opens the model of a run as the configuration wants it trained; `checkpoint` is where the run goes on from.
 ///

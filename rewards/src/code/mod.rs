@@ -6,6 +6,7 @@ mod data;
 mod program;
 mod task;
 
+use sapo_datasets::hex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -105,7 +106,7 @@ impl Code {
         let mut hash = Sha256::new();
         hash.update(told);
         hash.update(HARNESS);
-        let version: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = hex(&hash.finalize()[..6]);
         let spec = RewardSpec::rule(name, &format!("code/1 {version}"));
         Ok(Self { spec, config: Arc::new(config.clone()), interpreter, started: OnceLock::new() })
     }

@@ -1,5 +1,6 @@
 //! Prompts: versioned templates, in which what is judged stands as data.
 
+use sapo_datasets::hex;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -143,7 +144,7 @@ fn fence(parts: [&str; 3], seed: u64) -> String {
 }
 
 fn short(hash: &[u8]) -> String {
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash[..6])
 }
 
 #[cfg(test)]

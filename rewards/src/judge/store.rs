@@ -3,6 +3,7 @@
 //! Every run appends to a file of its own, which it holds locked, and reads all others when it starts. So nobody waits
 //! for anybody, nothing is ever half written by two, and a line that does not match its checksum is noticed.
 
+use sapo_datasets::hex;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -175,10 +176,6 @@ fn record(line: &[u8]) -> Option<(Key, Verdict)> {
     let verdict = value["verdict"].as_array()?.iter().map(|choice| u8::try_from(choice.as_u64()?).ok());
     let verdict = verdict.collect::<Option<Verdict>>()?;
     (value["sum"].as_str()? == sum(key, &verdict)).then_some((unhex(key)?, verdict))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Key> {

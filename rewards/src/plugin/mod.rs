@@ -11,6 +11,7 @@ mod remote;
 pub mod schema;
 mod worker;
 
+use sapo_datasets::hex;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
@@ -60,7 +61,7 @@ impl Plugin {
     pub fn http(name: &str, config: &HttpConfig) -> Result<Self> {
         drop(config.poster().map_err(|reason| RewardError::reward(name, reason))?);
         let digest = Sha256::digest(config.url.as_bytes());
-        let version: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = hex(&digest[..6]);
         let side = Side::Http(Arc::new(config.clone()));
         Ok(Self::new(name, &format!("http/{VERSION} {version}"), config.range, false, side))
     }

@@ -1,5 +1,6 @@
 //! `kind = "process"`: a reward that is a Python function, or any program that speaks JSON lines.
 
+use sapo_datasets::hex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -112,7 +113,7 @@ impl ProcessConfig {
             hash.update([0]);
         }
         let digest = hash.finalize();
-        let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = hex(&digest[..6]);
         let title = self.python.clone().unwrap_or_else(|| self.command.join(" "));
         let guard = self.guard(&mut program);
         Ok((Launch { title, program, environment: self.environment()?, guard }, version))

@@ -55,7 +55,7 @@ fn show(summary: &Summary) {
         let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
         println!(
             "judge: {} calls ({} tokens), {} known before, {} failed, {} of {} canaries failed, agreement with the rule {}, \
-             its yes is right in {}",
+             share of its yes that is right: {}",
             judge.calls,
             judge.tokens,
             judge.cache_hits,

@@ -50,8 +50,8 @@ impl Run<'_> {
         let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
         record.precision_before = self.judge_precision()?;
         self.say(&format!(
-            "{name}: the judge's balanced accuracy is {} on {} labelled items (false yes {}, false no {}); its yes to \
-             held-out answers is right in {}",
+            "{name}: the judge's balanced accuracy is {} on {} labelled items (false yes {}, false no {}); share of its yes \
+             to held-out answers that is right: {}",
             share(record.balanced_accuracy),
             record.items.unwrap_or(0),
             share(record.false_yes),

@@ -1,5 +1,6 @@
 //! The thread that owns the model: it takes batches of waiting requests and answers them.
 
+use sapo_datasets::hex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sapo_policies::processor::ChatOptions;
@@ -154,7 +155,7 @@ fn seeds(chat: &Chat, prompt: &PolicyInput) -> Vec<u64> {
     for picture in &chat.pictures {
         hash.update(picture.sha256());
     }
-    let key: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = hex(&hash.finalize());
     (0..chat.samples).map(|sample| seed_of(chat.seed, "serve", &key, sample)).collect()
 }
 
