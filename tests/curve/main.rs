@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 /// What is pinned of each step, in full precision.
 const PINNED: [&str; 6] =
-    ["step", "sft/loss", "optim/grad_norm", "train/reward/mean", "policy/entropy/mean", "rollout/length/mean"];
+    ["step", "train/loss", "optim/grad_norm", "train/reward/mean", "policy/entropy/mean", "rollout/length/mean"];
 /// How far another kind of machine may be off, as a share.
 const TOLERANCE: f64 = 1e-5;
 
