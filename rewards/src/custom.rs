@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,7 @@ use crate::reward::Reward;
 pub type Build = dyn Fn(&str, &Map<String, Value>) -> std::result::Result<Arc<dyn Reward>, String> + Send + Sync;
 
 /// A reward of a type that the program brought along.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustomConfig {
     /// The name under which the type was registered.

@@ -1,5 +1,6 @@
 //! Grounding: boxes and points in Qwen3-VL's JSON, in 0..1000, read strictly and matched one to one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ pub struct Truth {
 }
 
 /// What a grounding answer is measured by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Sum of the IoU of matched pairs over the larger count (for points: those in their box over the larger count).

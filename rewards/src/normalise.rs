@@ -4,12 +4,13 @@
 //! standard deviation does the same once more to `sum_then_normalise`, which then changes nothing; to
 //! `normalise_then_sum` it gives one scale to groups whose parts agree and to those whose parts contradict each other.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::score::Score;
 
 /// When rewards are normalised over their group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalise {
     /// The totals as they are.

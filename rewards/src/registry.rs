@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, CodeConfig};
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// A reward as a config describes it: `[rewards.NAME]` with a `kind` and the options of that kind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RewardConfig {
     /// The whole answer is the number, text or single box of the ground truth; nothing is extracted.

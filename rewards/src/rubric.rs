@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use sapo_datasets::{Query, StopReason, Transcript};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::concurrent::all;
@@ -24,7 +25,7 @@ use crate::score::{CORRECT, FailureKind, Outcome, PartScore, Score, WeightedPart
 /// in full: silence must not be the way around them. Calls of tools pay
 /// only beside a right answer, and less than one. The `correct` part alone decides pass or fail: a value of 0.5 passes. Skipped parts add nothing and weights are not
 /// renormalised; a part that fails makes the whole score fail.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RubricConfig {
     /// The reward that decides pass or fail.
@@ -76,7 +77,7 @@ impl Default for RubricConfig {
 }
 
 /// A reward and what it counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartConfig {
     /// The reward's name; the part has the same.
@@ -90,7 +91,7 @@ pub struct PartConfig {
 }
 
 /// The soft penalty for overlong responses of DAPO: none up to `max_tokens - buffer_tokens`, then rising to `weight`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverlongConfig {
     /// Tokens at which the penalty is full; the request's limit when left out.
@@ -111,7 +112,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// Parts that add nothing unless a reward reaches a value. Pass or fail is not touched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateConfig {
     /// The reward that must be reached: one of the rubric's parts, or any other.
@@ -137,7 +138,7 @@ fn correct_part() -> Vec<String> {
 }
 
 /// What becomes of a rollout whose score failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It leaves its group's statistics, gets advantage 0 and no loss.

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 
 use sapo_datasets::{Query, ToolCall, Transcript};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::score::{FailureKind, PartScore};
 
 /// What is asked of the calls of a transcript.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ToolRules {
     /// Least number of useful calls; the column `min_calls` goes before it.

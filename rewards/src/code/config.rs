@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::interpreter::{found, python};
@@ -11,7 +12,7 @@ use crate::sandbox::{Job, Limits, Sandbox, Wanted};
 pub(super) const PYTHON: &str = "python";
 
 /// What the value of a program is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counted {
     /// 1 when every test passed, else 0; the first that does not pass is the last that is run.
@@ -22,7 +23,7 @@ pub enum Counted {
 }
 
 /// Programs against hidden tests, as a config describes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodeConfig {
     /// The language; the remote sandbox is asked for it by this name.

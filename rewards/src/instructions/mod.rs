@@ -8,6 +8,7 @@ mod parameters;
 mod reading;
 mod visible;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
 
 /// How several constraints make one value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scoring {
     /// 1 when all are kept, else 0.

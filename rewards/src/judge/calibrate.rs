@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sapo_datasets::Query;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::error::{Result, RewardError};
 
 /// Where labelled items come from: queries whose columns say what is right, what was answered, and whether that is the
 /// same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationConfig {
     /// A file, a folder or a generated task with its split and slice, such as `synthetic:judge@test[0:900]`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -9,7 +10,7 @@ use super::calibrate::CalibrationConfig;
 use super::prompt::{Kind, Prompt};
 
 /// A judge, as a config describes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeConfig {
     /// Base URL of an OpenAI-compatible server, or `serve:NAME` for one that the run starts.
@@ -82,7 +83,7 @@ pub struct JudgeConfig {
 }
 
 /// One question of a rubric, answered yes or no.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Criterion {
     /// Its key in the verdict: lower-case letters, digits and `_`.
@@ -102,7 +103,7 @@ fn one() -> f64 {
 }
 
 /// What a run may spend on a judge; what is left out has no limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// Requests, retries included.
