@@ -1,26 +1,47 @@
-//! A packed batch: prompts once, their branches beside them, without a padded row in any linear map.
+//! A packed batch: prompts once, their completions beside them, without a padded row in any linear map.
 //!
-//! The model works on one flat list of real tokens. A branch starts with the last token of its prompt, so that every
-//! branch row predicts exactly one recorded token and nothing has to be gathered for the loss: row j of a branch
-//! predicts its j-th sampled token. Positions of a branch go on where the prompt ends.
+//! The model works on one flat list of real tokens. A completion starts with the last token of its prompt, so that every
+//! row of it predicts exactly one recorded token: row j predicts token j. Positions go on where the prompt ends, and
+//! pictures within a completion have those that they have in the whole sequence.
+
+use burn::tensor::{Tensor, TensorData};
 
 use crate::error::{PolicyError, Result};
-use crate::input::{PictureInput, PolicyInput};
-use crate::positions::{Positions, positions};
+use crate::input::{Completion, ImageSpan, PictureInput, PolicyInput};
+use crate::positions::{Positions, positions, positions_after};
 
-/// A prompt with the token ids that follow it, once per branch.
+/// A prompt with what follows it, once per completion.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
     /// The shared prompt.
     pub prompt: &'a PolicyInput,
-    /// Sampled (or demonstrated) tokens of each branch, not empty.
-    pub branches: &'a [&'a [u32]],
+    /// What follows it, each with at least one sampled (or demonstrated) token.
+    pub completions: &'a [&'a Completion],
+}
+
+impl Group<'_> {
+    /// Rows that it takes in a batch: the last token of the prompt is the first row of every completion.
+    pub fn rows(&self) -> usize {
+        let completions: usize = self.completions.iter().map(|completion| completion.rows()).sum();
+        self.prompt.ids.len().saturating_sub(1) + completions
+    }
+}
+
+/// Which token a row predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The group in its batch.
+    pub group: usize,
+    /// The completion in its group.
+    pub completion: usize,
+    /// The token in its completion.
+    pub token: usize,
 }
 
 /// The layout of a batch on the host.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
-    /// Token ids of all rows: prompt tokens first, then branch tokens.
+    /// Token ids of all rows: prompt tokens first, then those of completions.
     pub ids: Vec<u32>,
     /// Positions of all rows.
     pub positions: Vec<[u32; 3]>,
@@ -30,68 +51,81 @@ pub struct Batch<'a> {
     pub prefix_lens: Vec<usize>,
     /// Padded prompt length, at least 1.
     pub prefix_width: usize,
-    /// Branches of each prompt, padded; 0 when there are only prompts.
-    pub branches: usize,
-    /// Padded branch length.
-    pub branch_width: usize,
+    /// Completions of each prompt, padded; 0 when there are only prompts.
+    pub completions: usize,
+    /// Padded completion length.
+    pub completion_width: usize,
     /// The row in each padded prompt slot, `[b * p]`; padding points at row 0.
     pub prefix_slots: Vec<i64>,
-    /// The row in each padded branch slot, `[b * g * a]`; padding points at row 0.
-    pub branch_slots: Vec<i64>,
-    /// For each row its slot in the prompt slots followed by the branch slots.
+    /// The row in each padded completion slot, `[b * g * a]`; padding points at row 0.
+    pub completion_slots: Vec<i64>,
+    /// For each row its slot in the prompt slots followed by the completion slots.
     pub row_slots: Vec<i64>,
-    /// What each branch row predicts, in row order.
+    /// The sampled tokens, in row order: what a loss is taken over.
     pub targets: Vec<u32>,
-    /// Branch and token index of each branch row: (prompt, branch, token).
-    pub origins: Vec<(usize, usize, usize)>,
+    /// Where each target comes from.
+    pub origins: Vec<Origin>,
+    /// The row that predicts each target.
+    pub target_rows: Vec<i64>,
     /// The pictures, those of equal size together.
     pub pictures: Vec<&'a PictureInput>,
     /// The row of every merged patch of `pictures`, in order.
     pub visual_rows: Vec<i64>,
 }
 
+/// A picture and the rows where it stands.
+struct PlacedPicture<'a> {
+    picture: &'a PictureInput,
+    rows: Vec<i64>,
+}
+
 impl<'a> Batch<'a> {
     /// Whole prompts alone, pictures in their order of appearance.
     pub fn prompts(prompts: &[&'a PolicyInput], merge: usize) -> Self {
         let mut batch = Self::empty();
+        let mut pictures = Vec::new();
         for prompt in prompts {
+            pictures.extend(placed(&prompt.pictures, &prompt.spans, batch.ids.len(), usize::MAX));
             batch.push_prompt(prompt, prompt.ids.len(), &positions(prompt, merge));
         }
         batch.place_prompts();
-        batch.place_pictures(prompts, merge, false);
-        batch.place_rows();
+        batch.place_pictures(pictures, merge);
         batch
     }
 
-    /// Prompts without their last token, each with its branches.
+    /// Prompts without their last token, each with its completions up to their last sampled token.
     ///
     /// # Errors
-    /// When a prompt is empty or ends in a picture, or a branch is empty.
+    /// When a prompt is empty or ends in a picture, or a completion has no sampled token.
     pub fn groups(groups: &[Group<'a>], merge: usize) -> Result<Self> {
         let mut batch = Self::empty();
         let mut nexts = Vec::with_capacity(groups.len());
+        let mut pictures = Vec::new();
         for group in groups {
-            let length = group.prompt.ids.len();
-            if length == 0 || group.prompt.spans.last().is_some_and(|span| span.start + span.len == length) {
+            let prompt = group.prompt;
+            let length = prompt.ids.len();
+            if length == 0 || prompt.spans.last().is_some_and(|span| span.start + span.len == length) {
                 return Err(PolicyError::input("a prompt must end with a text token, so that an answer can follow it"));
             }
-            if group.branches.iter().any(|branch| branch.is_empty()) {
-                return Err(PolicyError::input("a branch without tokens cannot be packed"));
-            }
-            let at = positions(group.prompt, merge);
-            batch.push_prompt(group.prompt, length - 1, &at);
+            let at = positions(prompt, merge);
+            pictures.extend(placed(&prompt.pictures, &prompt.spans, batch.ids.len(), length));
+            batch.push_prompt(prompt, length - 1, &at);
             nexts.push(at.next);
         }
         batch.place_prompts();
-        batch.branches = groups.iter().map(|group| group.branches.len()).max().unwrap_or(0);
-        batch.branch_width =
-            groups.iter().flat_map(|group| group.branches).map(|branch| branch.len()).max().unwrap_or(0);
+        let all = || groups.iter().flat_map(|group| group.completions);
+        batch.completions = groups.iter().map(|group| group.completions.len()).max().unwrap_or(0);
+        batch.completion_width = all().map(|completion| completion.rows()).max().unwrap_or(0);
         for (index, (group, next)) in groups.iter().zip(nexts).enumerate() {
-            batch.push_branches(index, group, next);
+            for (at, completion) in group.completions.iter().enumerate() {
+                pictures.extend(batch.push_completion((index, at), group, completion, next, merge)?);
+            }
+            let missing = batch.completions - group.completions.len();
+            batch.completion_slots.extend(std::iter::repeat_n(0, missing * batch.completion_width));
         }
-        let prompts: Vec<&PolicyInput> = groups.iter().map(|group| group.prompt).collect();
-        batch.place_pictures(&prompts, merge, true);
-        batch.place_rows();
+        // Frames of equal size are attended to in one product, so they stand together.
+        pictures.sort_by_key(|placed| placed.picture.grid[1..].iter().product::<usize>());
+        batch.place_pictures(pictures, merge);
         Ok(batch)
     }
 
@@ -102,13 +136,14 @@ impl<'a> Batch<'a> {
             prefix_rows: 0,
             prefix_lens: Vec::new(),
             prefix_width: 1,
-            branches: 0,
-            branch_width: 0,
+            completions: 0,
+            completion_width: 0,
             prefix_slots: Vec::new(),
-            branch_slots: Vec::new(),
+            completion_slots: Vec::new(),
             row_slots: Vec::new(),
             targets: Vec::new(),
             origins: Vec::new(),
+            target_rows: Vec::new(),
             pictures: Vec::new(),
             visual_rows: Vec::new(),
         }
@@ -124,71 +159,89 @@ impl<'a> Batch<'a> {
         self.prefix_rows = self.ids.len();
         self.prefix_width = self.prefix_lens.iter().copied().max().unwrap_or(0).max(1);
         let mut row = 0;
-        for length in &self.prefix_lens {
+        for (prompt, length) in self.prefix_lens.iter().enumerate() {
             let rows = row as i64..(row + length) as i64;
             self.prefix_slots.extend(rows.chain(std::iter::repeat(0)).take(self.prefix_width));
+            let first = (prompt * self.prefix_width) as i64;
+            self.row_slots.extend(first..first + *length as i64);
             row += length;
         }
     }
 
-    fn push_branches(&mut self, prompt: usize, group: &Group<'_>, next: u32) {
-        let last = group.prompt.ids[group.prompt.ids.len() - 1];
-        for (index, branch) in group.branches.iter().enumerate() {
-            let start = self.ids.len() as i64;
-            self.ids.push(last);
-            self.ids.extend_from_slice(&branch[..branch.len() - 1]);
-            for token in 0..branch.len() {
-                self.positions.push([next - 1 + token as u32; 3]);
-                self.origins.push((prompt, index, token));
-            }
-            self.targets.extend_from_slice(branch);
-            let rows = start..start + branch.len() as i64;
-            self.branch_slots.extend(rows.chain(std::iter::repeat(0)).take(self.branch_width));
+    /// Appends the rows of one completion and gives the pictures that stand in them.
+    fn push_completion(
+        &mut self,
+        (group, index): (usize, usize),
+        of: &Group<'a>,
+        completion: &'a Completion,
+        next: u32,
+        merge: usize,
+    ) -> Result<Vec<PlacedPicture<'a>>> {
+        // The last sampled token is predicted and not fed, and nothing behind it is predicted at all.
+        let rows = completion.rows();
+        if rows == 0 {
+            return Err(PolicyError::input("a completion without a sampled token cannot be packed; leave it out"));
         }
-        let missing = self.branches - group.branches.len();
-        self.branch_slots.extend(std::iter::repeat_n(0, missing * self.branch_width));
+        let (start, fed) = (self.ids.len(), rows - 1);
+        let at = positions_after(completion, next, merge);
+        self.ids.push(of.prompt.ids[of.prompt.ids.len() - 1]);
+        self.ids.extend_from_slice(&completion.ids()[..fed]);
+        // A prompt ends with text, whose position is one below the next.
+        self.positions.push([next - 1; 3]);
+        self.positions.extend_from_slice(&at.tokens[..fed]);
+        for token in (0..rows).filter(|token| completion.sampled()[*token]) {
+            self.targets.push(completion.ids()[token]);
+            self.origins.push(Origin { group, completion: index, token });
+            self.target_rows.push((start + token) as i64);
+        }
+        let all = start as i64..(start + rows) as i64;
+        self.completion_slots.extend(all.chain(std::iter::repeat(0)).take(self.completion_width));
+        let first = self.prefix_slots.len() + (group * self.completions + index) * self.completion_width;
+        self.row_slots.extend(first as i64..(first + rows) as i64);
+        // Row 0 is the prompt's last token, so token j is fed in row j + 1.
+        Ok(placed(completion.pictures(), completion.spans(), start + 1, fed))
     }
 
-    fn place_pictures(&mut self, prompts: &[&'a PolicyInput], merge: usize, sort: bool) {
-        let mut order: Vec<(&'a PolicyInput, usize, usize)> = Vec::new();
-        let mut start = 0;
-        for (prompt, length) in prompts.iter().zip(&self.prefix_lens) {
-            order.extend((0..prompt.pictures.len()).map(|picture| (*prompt, start, picture)));
-            start += length;
+    fn place_pictures(&mut self, pictures: Vec<PlacedPicture<'a>>, merge: usize) {
+        for PlacedPicture { picture, rows } in pictures {
+            debug_assert_eq!(rows.len(), picture.tokens(merge));
+            self.visual_rows.extend(rows);
+            self.pictures.push(picture);
         }
-        if sort {
-            order.sort_by_key(|(prompt, _, picture)| prompt.pictures[*picture].grid[1..].iter().product::<usize>());
-        }
-        for (prompt, start, picture) in order {
-            let before = self.visual_rows.len();
-            for span in prompt.spans.iter().filter(|span| span.picture == picture) {
-                let first = start + span.start;
-                self.visual_rows.extend(first as i64..(first + span.len) as i64);
-            }
-            self.pictures.push(&prompt.pictures[picture]);
-            debug_assert_eq!(self.visual_rows.len() - before, prompt.pictures[picture].tokens(merge));
-        }
-    }
-
-    fn place_rows(&mut self) {
-        let mut slots = vec![0; self.ids.len()];
-        let mut row = 0;
-        for (prompt, length) in self.prefix_lens.iter().enumerate() {
-            for index in 0..*length {
-                slots[row] = (prompt * self.prefix_width + index) as i64;
-                row += 1;
-            }
-        }
-        let offset = self.prefix_slots.len();
-        for (prompt, branch, token) in &self.origins {
-            slots[row] = (offset + (prompt * self.branches + branch) * self.branch_width + token) as i64;
-            row += 1;
-        }
-        self.row_slots = slots;
     }
 
     /// Number of real rows.
     pub fn rows(&self) -> usize {
         self.ids.len()
     }
+
+    /// Of the hidden rows `[t, d]` of this batch those that predict its targets, `[m, d]`.
+    pub fn predicting(&self, hidden_td: Tensor<2>) -> Tensor<2> {
+        let [rows, _] = hidden_td.dims();
+        let count = self.target_rows.len();
+        if self.prefix_rows + count == rows {
+            // Every row of a completion predicts a sampled token: a view of them, and no copy by indices.
+            return hidden_td.narrow(0, self.prefix_rows, count);
+        }
+        let rows = TensorData::new(self.target_rows.clone(), [count]);
+        let rows = Tensor::from_data(rows, &hidden_td.device());
+        hidden_td.select(0, rows)
+    }
+}
+
+/// The pictures whose tokens are among the first `length` of a sequence that starts at row `start`.
+fn placed<'a>(
+    pictures: &'a [PictureInput],
+    spans: &[ImageSpan],
+    start: usize,
+    length: usize,
+) -> Vec<PlacedPicture<'a>> {
+    let mut all: Vec<PlacedPicture<'a>> =
+        pictures.iter().map(|picture| PlacedPicture { picture, rows: Vec::new() }).collect();
+    for span in spans.iter().filter(|span| span.start + span.len <= length) {
+        let first = (start + span.start) as i64;
+        all[span.picture].rows.extend(first..first + span.len as i64);
+    }
+    all.retain(|placed| !placed.rows.is_empty());
+    all
 }

@@ -34,7 +34,7 @@ impl Policy {
     /// # Errors
     /// When a prompt is empty or ends in a picture.
     pub fn start_decoding(&self, prompts: &[&PolicyInput], branches: usize, capacity: usize) -> Result<Decoding> {
-        let groups: Vec<Group<'_>> = prompts.iter().map(|prompt| Group { prompt, branches: &[] }).collect();
+        let groups: Vec<Group<'_>> = prompts.iter().map(|prompt| Group { prompt, completions: &[] }).collect();
         let batch = Batch::groups(&groups, self.config.vision.spatial_merge_size)?;
         let heads = Heads::of(&self.config.text);
         let shape = [prompts.len() * heads.kv * branches, capacity, heads.dim];

@@ -1,6 +1,10 @@
-//! A prompt as the policy takes it: token ids, typed picture spans, patches and grids.
+//! A prompt as the policy takes it, and what follows it: token ids, typed picture spans, patches and grids.
+
+mod completion;
 
 use std::sync::Arc;
+
+pub use self::completion::Completion;
 
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
@@ -33,7 +37,7 @@ pub struct ImageSpan {
     pub start: usize,
     /// Number of placeholder tokens.
     pub len: usize,
-    /// Index of the picture in [`PolicyInput::pictures`].
+    /// Index of the picture among those of the same prompt or completion.
     pub picture: usize,
     /// The temporal slot within that picture.
     pub slot: usize,
@@ -46,12 +50,13 @@ pub struct PolicyInput {
     pub(crate) ids: Vec<u32>,
     pub(crate) spans: Vec<ImageSpan>,
     pub(crate) pictures: Vec<PictureInput>,
+    pub(crate) dropped_pictures: usize,
 }
 
 impl PolicyInput {
     /// A prompt of text alone: ids without a placeholder.
     pub fn of_text(ids: Vec<u32>) -> Self {
-        Self { ids, spans: Vec::new(), pictures: Vec::new() }
+        Self { ids, spans: Vec::new(), pictures: Vec::new(), dropped_pictures: 0 }
     }
 
     /// A prompt whose pictures stand where their placeholders are, one run of them for each temporal slot.
@@ -130,5 +135,10 @@ impl PolicyInput {
     /// The pictures and videos, in order of appearance.
     pub fn pictures(&self) -> &[PictureInput] {
         &self.pictures
+    }
+
+    /// Pictures and videos that the processor left out, because the prompt would have been too long with them.
+    pub fn dropped_pictures(&self) -> usize {
+        self.dropped_pictures
     }
 }

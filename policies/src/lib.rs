@@ -32,12 +32,13 @@ pub mod trace;
 pub mod vision;
 pub mod weights;
 
-pub use batch::{Batch, Group};
+pub use batch::{Batch, Group, Origin};
 pub use config::Config;
 pub use decode::Decoding;
 pub use error::{PolicyError, Result};
 pub use freeze::Part;
-pub use input::{ImageSpan, PictureInput, PolicyInput};
+pub use input::{Completion, ImageSpan, PictureInput, PolicyInput};
+pub use log_prob::ScoredRows;
 pub use lora::LoraConfig;
 pub use policy::{ParamGradients, Policy};
 pub use preset::Model;

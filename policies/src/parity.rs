@@ -257,8 +257,9 @@ impl Checking<'_> {
         let tracked = self.policy.tracked();
         let hidden = tracked.forward(batch, &mut Trace::off());
         let places = Tensor::from_data(TensorData::new(places, [count]), tracked.device());
-        let mut mean_nll = |_, log_probs: Tensor<1>| log_probs.sum().neg().div_scalar(count as f64);
-        let (gradients, ours) = tracked.log_prob_gradients(hidden.select(0, places), &targets, 1.0, &mut mean_nll);
+        let scored = tracked.score(hidden.select(0, places), &targets, 1.0);
+        let ours = scored.log_probs().to_vec();
+        let gradients = scored.backward(&vec![-1.0 / count as f32; count], None);
         let absolute = Tolerance::Absolute(self.case.activation_abs);
         self.compare("response_log_probs", &ours, &golden, absolute)?;
         if self.case.has("mean_nll") {

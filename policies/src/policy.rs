@@ -223,15 +223,15 @@ struct DeviceLayout {
 impl DeviceLayout {
     fn new(batch: &Batch<'_>, heads: Heads, device: &Device) -> Self {
         let prompts = batch.prefix_lens.len();
-        let branch = (batch.branches > 0).then(|| {
-            let (g, a, p) = (batch.branches, batch.branch_width, batch.prefix_width);
-            let slots = indices(batch.branch_slots.iter().copied(), device);
+        let branch = (batch.completions > 0).then(|| {
+            let (g, a, p) = (batch.completions, batch.completion_width, batch.prefix_width);
+            let slots = indices(batch.completion_slots.iter().copied(), device);
             (slots, branch_mask(heads, &batch.prefix_lens, g, a, p, device))
         });
         Self {
             heads,
             prompts,
-            branches: batch.branches,
+            branches: batch.completions,
             prefix_slots: indices(batch.prefix_slots.iter().copied(), device),
             prefix_mask: causal_mask(heads, prompts, batch.prefix_width, device),
             branch,

@@ -381,6 +381,8 @@ fn a_prompt_that_is_too_long_is_refused_or_loses_whole_pictures() {
         match within(tokens, TooLong::DropPictures) {
             Ok(encoded) => {
                 assert!(encoded.input.ids().len() <= tokens);
+                let dropped = encoded.dropped_pictures.len() + encoded.dropped_videos.len();
+                assert_eq!(encoded.input.dropped_pictures(), dropped);
                 let kept = (encoded.input.pictures().len(), encoded.dropped_pictures.clone(), encoded.dropped_videos);
                 // The earliest go first: a picture, the video, the other picture.
                 let order =

@@ -6,7 +6,7 @@ use burn::tensor::DType;
 use sapo_datasets::Task;
 use sapo_datasets::synthetic::{self, Style};
 use sapo_policies::param::Param;
-use sapo_policies::{Group, Model};
+use sapo_policies::{Completion, Group, Model};
 use serde::Serialize;
 
 use crate::asking::encode;
@@ -142,9 +142,11 @@ impl Trial {
             examples
                 .push((encode(&model.processor, &shown.query)?, model.processor.tokenizer().encode(&shown.response)?));
         }
-        let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
+        let answers: Vec<Completion> =
+            examples.iter().map(|(_, tokens)| Completion::of_sampled(tokens.clone())).collect();
+        let answers: Vec<[&Completion; 1]> = answers.iter().map(|answer| [answer]).collect();
         let groups: Vec<Group<'_>> =
-            examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+            examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
         let started = Instant::now();
         gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
         let secs = started.elapsed().as_secs_f64();

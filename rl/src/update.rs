@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use sapo_policies::log_prob::floats;
 use sapo_policies::moe::balance_loss;
 use sapo_policies::{Batch, Group, ParamGradients, Policy, PolicyError, Trace};
@@ -47,11 +47,6 @@ pub fn balanced_gradients(
     passes(policy, groups, 1.0, token_budget, coef, loss, &mut Vec::new())
 }
 
-/// Rows of a group in a batch: the last token of the prompt is the first of every branch.
-fn packed_rows(group: &Group<'_>) -> usize {
-    group.prompt.ids().len().saturating_sub(1) + group.branches.iter().map(|branch| branch.len()).sum::<usize>()
-}
-
 fn passes(
     policy: &Policy,
     groups: &[Group<'_>],
@@ -61,27 +56,29 @@ fn passes(
     loss: &mut dyn FnMut(&[Origin], Tensor<1>) -> Tensor<1>,
     all: &mut Vec<f32>,
 ) -> Result<(ParamGradients, Option<f64>), PolicyError> {
-    let rows: usize = groups.iter().map(packed_rows).sum();
+    let rows: usize = groups.iter().map(Group::rows).sum();
     let chosen = policy.config.text.moe.as_ref().map_or(0, |moe| moe.chosen);
     let mut balance = None;
     let mut sum: Option<ParamGradients> = None;
     for part in micro_batches(groups, token_budget) {
         let batch = Batch::groups(&groups[part.clone()], policy.config.vision.spatial_merge_size)?;
         let origins: Vec<Origin> =
-            batch.origins.iter().map(|(group, branch, token)| (part.start + group, *branch, *token)).collect();
+            batch.origins.iter().map(|at| (part.start + at.group, at.completion, at.token)).collect();
         let tracked = policy.tracked();
         let mut trace = if balance_coef.is_some() { Trace::routers() } else { Trace::off() };
-        let hidden = tracked.forward(&batch, &mut trace).narrow(0, batch.prefix_rows, origins.len());
+        let hidden = batch.predicting(tracked.forward(&batch, &mut trace));
         let beside = balance_coef.and_then(|coef| {
             let routers: Vec<Tensor<2>> = trace.into_tensors().into_values().collect();
             let part = balance_loss(&routers, chosen)?.mul_scalar(batch.rows() as f64 / rows as f64);
             *balance.get_or_insert(0.0) += f64::from(floats(part.clone().inner())[0]);
             Some(part.mul_scalar(coef))
         });
-        let chunk_loss = &mut |rows: Range<usize>, log_probs| loss(&origins[rows], log_probs);
-        let (gradients, log_probs) =
-            tracked.log_prob_gradients_beside(hidden, &batch.targets, temperature, chunk_loss, beside);
-        all.extend(log_probs);
+        let scored = tracked.score(hidden, &batch.targets, temperature);
+        all.extend_from_slice(scored.log_probs());
+        let leaf = TensorData::new(scored.log_probs().to_vec(), [origins.len()]);
+        let leaf = Tensor::<1>::from_data(leaf, tracked.device()).require_grad();
+        let derivative = leaf.grad_remove(&mut loss(&origins, leaf.clone()).backward());
+        let gradients = scored.backward(&derivative.map_or_else(|| vec![0.0; origins.len()], floats), beside);
         sum = Some(match sum {
             None => gradients,
             Some(sum) => add(sum, gradients),
@@ -102,7 +99,7 @@ fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>>
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (index, group) in groups.iter().enumerate() {
-        let rows = group.prompt.ids().len() + group.branches.iter().map(|branch| branch.len()).sum::<usize>();
+        let rows = group.rows() + 1;
         match parts.last_mut() {
             Some(part) if filled + rows <= token_budget => {
                 part.end = index + 1;
@@ -122,7 +119,7 @@ mod tests {
     use std::path::Path;
 
     use burn::tensor::Device;
-    use sapo_policies::{Part, PolicyInput};
+    use sapo_policies::{Completion, Part, PolicyInput};
 
     use super::*;
 
@@ -141,9 +138,10 @@ mod tests {
 
     fn of_examples(policy: &Policy, budget: usize, coef: Option<f64>) -> (Vec<Vec<f32>>, Option<f64>) {
         let examples = examples();
-        let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
+        let answers = examples.each_ref().map(|(_, tokens)| Completion::of_sampled(tokens.clone()));
+        let answers = answers.each_ref().map(|answer| [answer]);
         let groups: Vec<Group<'_>> =
-            examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+            examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
         let loss = &mut |_: &[Origin], log_probs: Tensor<1>| log_probs.sum().mul_scalar(-0.01);
         let (gradients, balance) = balanced_gradients(policy, &groups, budget, coef, loss).expect("packs");
         (gradients.into_iter().map(|gradient| gradient.map(floats).unwrap_or_default()).collect(), balance)

@@ -8,8 +8,8 @@ use sapo_datasets::StopReason;
 use sapo_policies::golden::Case;
 use sapo_policies::log_prob::floats;
 use sapo_policies::lora::Targets;
-use sapo_policies::{Batch, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
-use sapo_rollouts::{Group, LocalEngine, Request, Sampling, seed_of};
+use sapo_policies::{Batch, Completion, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
+use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl")
@@ -86,15 +86,17 @@ fn the_trainer_gives_the_samplers_log_probs() {
 
 fn agrees(policy: &Policy) {
     let (requests, groups) = sampled(policy);
-    let branches: Vec<Vec<&[u32]>> =
-        groups.iter().map(|group| group.rollouts.iter().map(|rollout| rollout.tokens.as_slice()).collect()).collect();
+    let completion = |rollout: &Rollout| Completion::of_sampled(rollout.tokens.clone());
+    let answers: Vec<Vec<Completion>> =
+        groups.iter().map(|group| group.rollouts.iter().map(completion).collect()).collect();
+    let answers: Vec<Vec<&Completion>> = answers.iter().map(|some| some.iter().collect()).collect();
     let packed: Vec<Packed<'_>> = requests
         .iter()
-        .zip(&branches)
-        .map(|(request, some)| Packed { prompt: &request.prompt, branches: some })
+        .zip(&answers)
+        .map(|(request, some)| Packed { prompt: &request.prompt, completions: some })
         .collect();
     let batch = Batch::groups(&packed, 2).expect("packs");
-    let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+    let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
     let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
     let sampler: Vec<f32> =
         groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();

@@ -121,7 +121,8 @@ impl Processor {
         self.limit = limit;
     }
 
-    /// A conversation with its pictures and videos as the policy's input, within the limit that was set.
+    /// A conversation with its pictures and videos as the policy's input, within the limit that was set. What that
+    /// limit left out is counted in [`PolicyInput::dropped_pictures`].
     ///
     /// # Errors
     /// As [`Processor::encode`], and when a video cannot be used or the prompt is too long.
@@ -157,13 +158,14 @@ impl Processor {
             let (ids, _) = self.placed(&text, &shown)?;
             let tokens = self.length(&ids, &shown);
             if tokens <= limit.tokens {
-                let input = self.input(&text, &shown)?;
-                let left_out = |all: usize, kept: &[usize]| (0..all).filter(|index| !kept.contains(index)).collect();
-                return Ok(Encoded {
-                    input,
-                    dropped_pictures: left_out(visuals.pictures.len(), &shown.pictures),
-                    dropped_videos: left_out(visuals.videos.len(), &shown.videos),
-                });
+                let mut input = self.input(&text, &shown)?;
+                let left_out = |all: usize, kept: &[usize]| -> Vec<usize> {
+                    (0..all).filter(|index| !kept.contains(index)).collect()
+                };
+                let dropped_pictures = left_out(visuals.pictures.len(), &shown.pictures);
+                let dropped_videos = left_out(visuals.videos.len(), &shown.videos);
+                input.dropped_pictures = dropped_pictures.len() + dropped_videos.len();
+                return Ok(Encoded { input, dropped_pictures, dropped_videos });
             }
             let too_long = |remedy: &str| {
                 let most = limit.tokens;

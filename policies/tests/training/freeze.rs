@@ -4,7 +4,7 @@ use crate::prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, w
 use burn::tensor::Device;
 use sapo_policies::log_prob::floats;
 use sapo_policies::weights::WeightFormat;
-use sapo_policies::{Batch, Group, Part, Policy, PolicyInput, Trace};
+use sapo_policies::{Batch, Completion, Group, Part, Policy, PolicyInput, Trace};
 
 fn largest(gradient: &burn::tensor::Tensor<2>) -> f32 {
     floats(gradient.clone()).iter().fold(0.0, |largest, value| largest.max(value.abs()))
@@ -97,15 +97,14 @@ fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
     let mut policy = tiny("dense");
     policy.freeze(&[Part::Text, Part::Embeddings]).expect("freezes");
     let text = PolicyInput::of_text((20..40).collect());
-    let answer = [1_u32, 2, 3];
-    let branches = [answer.as_slice()];
-    let batch = Batch::groups(&[Group { prompt: &text, branches: &branches }], 2).expect("packs");
+    let completion = Completion::of_sampled(vec![1, 2, 3]);
+    let completions = [&completion];
+    let batch = Batch::groups(&[Group { prompt: &text, completions: &completions }], 2).expect("packs");
     let tracked = policy.tracked();
-    let hidden = tracked.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, 3);
-    let (gradients, log_probs) =
-        tracked.log_prob_gradients(hidden, &batch.targets, 1.0, &mut |_, log_probs| log_probs.sum());
-    assert!(gradients.iter().all(Option::is_none));
-    assert!(log_probs.iter().all(|value| value.is_finite()));
+    let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
+    let scored = tracked.score(hidden, &batch.targets, 1.0);
+    assert!(scored.log_probs().iter().all(|value| value.is_finite()));
+    assert!(scored.backward(&[1.0; 3], None).iter().all(Option::is_none));
 }
 
 #[test]

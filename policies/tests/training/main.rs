@@ -1,5 +1,7 @@
-//! What trains, and how what trains comes to gradients: frozen parts, low-rank adapters, packed and decoded rows.
+//! What trains, and how what trains comes to gradients: frozen parts, low-rank adapters, packed and decoded rows,
+//! turns with what was put in between them.
 
+mod completion;
 mod freeze;
 mod lora;
 mod pictures;

@@ -2,12 +2,12 @@
 
 use sapo_policies::log_prob::floats;
 use sapo_policies::positions::positions;
-use sapo_policies::{Batch, Group, PictureInput, Policy, PolicyInput, Trace};
+use sapo_policies::{Batch, Completion, Group, PictureInput, Policy, PolicyInput, Trace};
 
 use crate::prompt::{tiny, worst};
 
 /// Text around pictures of these patch grids; a grid of several slots is a video, with text before every slot.
-fn prompt(policy: &Policy, seed: u32, grids: &[[usize; 3]]) -> PolicyInput {
+pub(crate) fn prompt(policy: &Policy, seed: u32, grids: &[[usize; 3]]) -> PolicyInput {
     let (mut ids, mut pictures) = (Vec::new(), Vec::new());
     for (picture, grid) in grids.iter().enumerate() {
         let pixels: Vec<f32> =
@@ -23,7 +23,7 @@ fn prompt(policy: &Policy, seed: u32, grids: &[[usize; 3]]) -> PolicyInput {
     PolicyInput::with_pictures(ids, pictures, &policy.config).expect("pictures fit their placeholders")
 }
 
-fn prompts(policy: &Policy) -> [PolicyInput; 4] {
+pub(crate) fn prompts(policy: &Policy) -> [PolicyInput; 4] {
     [
         prompt(policy, 1, &[[1, 4, 6], [1, 8, 4]]),
         prompt(policy, 2, &[[3, 4, 4]]),
@@ -32,7 +32,7 @@ fn prompts(policy: &Policy) -> [PolicyInput; 4] {
     ]
 }
 
-fn answer(seed: u32) -> Vec<u32> {
+pub(crate) fn answer(seed: u32) -> Vec<u32> {
     (0..5 + seed).map(|at| (at * 53 + seed * 11) % 370).collect()
 }
 
@@ -49,16 +49,17 @@ fn packed_rows_are_those_of_each_prompt_alone() {
     for kind in ["dense", "moe"] {
         let policy = tiny(kind);
         let prompts = prompts(&policy);
-        let answers: Vec<[Vec<u32>; 2]> = (0..4).map(|seed| [answer(seed), answer(seed + 7)]).collect();
-        let branches: Vec<Vec<&[u32]>> = answers.iter().map(|pair| pair.iter().map(Vec::as_slice).collect()).collect();
+        let answers: Vec<[Completion; 2]> =
+            (0..4).map(|seed| [answer(seed), answer(seed + 7)].map(Completion::of_sampled)).collect();
+        let completions: Vec<Vec<&Completion>> = answers.iter().map(|pair| pair.iter().collect()).collect();
         let groups: Vec<Group<'_>> =
-            prompts.iter().zip(&branches).map(|(prompt, branches)| Group { prompt, branches }).collect();
+            prompts.iter().zip(&completions).map(|(prompt, completions)| Group { prompt, completions }).collect();
         let batch = Batch::groups(&groups, 2).expect("packs");
-        let hidden = policy.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, batch.targets.len());
+        let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
         let packed = policy.token_log_probs(hidden, &batch.targets, 1.0);
         let mut separate = Vec::new();
         for (prompt, pair) in prompts.iter().zip(&answers) {
-            pair.iter().for_each(|answer| separate.extend(alone(&policy, prompt, answer)));
+            pair.iter().for_each(|answer| separate.extend(alone(&policy, prompt, answer.ids())));
         }
         let gap = worst(&packed, &separate);
         assert!(gap < 2e-5, "{kind}: {gap}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sapo_policies::log_prob::floats;
-use sapo_policies::{Batch, Config, Group, ParamGradients, PictureInput, Policy, PolicyInput, Trace};
+use sapo_policies::{Batch, Completion, Config, Group, ParamGradients, PictureInput, Policy, PolicyInput, Trace};
 
 /// The folder of a tiny checkpoint, `dense` or `moe`.
 pub(crate) fn folder(kind: &str) -> PathBuf {
@@ -50,11 +50,13 @@ pub(crate) fn logits(policy: &Policy) -> Vec<f32> {
 /// Gradients of the mean log-prob of an answer, in the order of what trains.
 pub(crate) fn gradients(policy: &Policy) -> ParamGradients {
     let (prompt, answer) = (prompt(policy), answer());
-    let branches = [answer.as_slice()];
-    let batch = Batch::groups(&[Group { prompt: &prompt, branches: &branches }], 2).expect("packs");
+    let completion = Completion::of_sampled(answer);
+    let completions = [&completion];
+    let batch = Batch::groups(&[Group { prompt: &prompt, completions: &completions }], 2).expect("packs");
     let tracked = policy.tracked();
-    let hidden = tracked.forward(&batch, &mut Trace::off()).narrow(0, batch.prefix_rows, answer.len());
-    tracked.log_prob_gradients(hidden, &batch.targets, 1.0, &mut |_, log_probs| log_probs.mean()).0
+    let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
+    let count = batch.targets.len();
+    tracked.score(hidden, &batch.targets, 1.0).backward(&vec![1.0 / count as f32; count], None)
 }
 
 /// Numbers that no rule would give.

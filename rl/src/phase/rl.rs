@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use sapo_datasets::{Query, Split, StopReason, Task, synthetic};
-use sapo_policies::{Group, Model};
+use sapo_policies::{Completion, Group, Model};
 use sapo_rewards::group_rewards;
 use sapo_rollouts::seed_of;
 use serde_json::{Value, json};
@@ -322,19 +322,21 @@ fn update(
             group.advantages.iter().enumerate().filter_map(|(at, advantage)| advantage.map(|a| (at, a))).collect()
         })
         .collect();
-    let branches: Vec<Vec<&[u32]>> = part
+    let completions: Vec<Vec<Completion>> = part
         .iter()
         .zip(&chosen)
         .map(|(group, chosen)| {
-            chosen.iter().map(|(at, _)| batch[group.index].answers[*at].rollout.tokens.as_slice()).collect()
+            let tokens = |at: usize| batch[group.index].answers[at].rollout.tokens.clone();
+            chosen.iter().map(|(at, _)| Completion::of_sampled(tokens(*at))).collect()
         })
         .collect();
+    let completions: Vec<Vec<&Completion>> = completions.iter().map(|some| some.iter().collect()).collect();
     let groups: Vec<Group<'_>> = part
         .iter()
-        .zip(&branches)
-        .map(|(group, branches)| Group { prompt: &batch[group.index].prompt, branches })
+        .zip(&completions)
+        .map(|(group, completions)| Group { prompt: &batch[group.index].prompt, completions })
         .collect();
-    let sequences = branches.iter().map(Vec::len).sum::<usize>() as f32;
+    let sequences = completions.iter().map(Vec::len).sum::<usize>() as f32;
     let answer = |group: usize, branch: usize| &batch[part[group].index].answers[chosen[group][branch].0].rollout;
     let temperature = config.sampling.record_temperature();
     let (gradients, _) = gradients(&model.policy, &groups, temperature, token_budget, &mut |origins, log_probs| {

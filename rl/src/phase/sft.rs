@@ -7,7 +7,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use sapo_datasets::synthetic::{self, Style};
 use sapo_datasets::{Demonstration, Task};
-use sapo_policies::{Group, Model};
+use sapo_policies::{Completion, Group, Model};
 use sapo_rollouts::seed_of;
 use serde::{Deserialize, Serialize};
 
@@ -70,9 +70,10 @@ pub fn step(
         tokens.push(end);
         examples.push((encode(&model.processor, &shown.query)?, tokens));
     }
-    let branches: Vec<[&[u32]; 1]> = examples.iter().map(|(_, tokens)| [tokens.as_slice()]).collect();
+    let answers: Vec<Completion> = examples.iter().map(|(_, tokens)| Completion::of_sampled(tokens.clone())).collect();
+    let answers: Vec<[&Completion; 1]> = answers.iter().map(|answer| [answer]).collect();
     let groups: Vec<Group<'_>> =
-        examples.iter().zip(&branches).map(|((prompt, _), branches)| Group { prompt, branches }).collect();
+        examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
     let total: f64 = examples.iter().map(|(_, tokens)| (tokens.len() as f64).sqrt()).sum();
     let weight = |group: usize| (1.0 / (examples[group].1.len() as f64).sqrt() / total) as f32;
     let mut loss_sum = 0.0;
