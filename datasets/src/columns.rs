@@ -1,167 +1,210 @@
-//! Names of foreign columns: which one holds the prompt, the answer, the pictures; and the nearest known name.
+//! Names of columns: which one holds the question, the ground truth, the pictures; the usual names, or those that a
+//! config gives.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{DatasetError, Result};
+use crate::nearest::{closest, list, nearest};
 
-/// Which columns of a foreign data set hold what. A key that is `None` is looked for under the usual names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// Which column of a data set holds what, where its names are not among the usual ones. `a.b` is the field `b` of
+/// column `a`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Columns {
-    /// The column with the question; else the first of `prompt`, `problem`, `question`.
-    pub prompt_key: Option<String>,
-    /// The column with the ground truth; else the first of `ground_truth`, `answer`, `solution`.
-    pub answer_key: Option<String>,
-    /// The column with the pictures; else the first of `images`, `image`.
-    pub image_key: Option<String>,
-    /// The column with the videos; else the first of `videos`, `video`.
-    pub video_key: Option<String>,
+    /// Column of the question: text, or a list of messages. Default: the first of `messages`, `conversations`,
+    /// `prompt`, `problem`, `question`, `query`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// Column of the ground truth, of any type. Default: `ground_truth`, `answer`, `solution` or
+    /// `reward_model.ground_truth`; two of them in one row must agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ground_truth: Option<String>,
+    /// Column of the pictures: `{bytes, path}`, bytes, a path relative to the file, base64 or a data URL, or a list of
+    /// them. Default: `images` or `image`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<String>,
+    /// Column of the videos: a folder of frames, an animated file, `{path, fps}` or `{frames, fps}`, or a list of
+    /// them. Default: `videos` or `video`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub videos: Option<String>,
+    /// Column of the response to imitate: text, or a list with one assistant message. Default: `response` or
+    /// `completion`, else the last message when the assistant speaks it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+    /// Column of the task's name. Default: the first of `task`, `data_source`, `ability` that is not null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Column of the row's id, text or a number, unique in the source. Default: `id`, else the file's name and the
+    /// number of the row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
-/// The usual names of the column with the question.
-pub(crate) const PROMPT_NAMES: [&str; 3] = ["prompt", "problem", "question"];
-/// The usual names of the column with the ground truth.
-pub(crate) const ANSWER_NAMES: [&str; 3] = ["ground_truth", "answer", "solution"];
-/// The usual names of the column with the pictures.
-pub(crate) const IMAGE_NAMES: [&str; 2] = ["images", "image"];
-/// The usual names of the column with the videos.
-pub(crate) const VIDEO_NAMES: [&str; 2] = ["videos", "video"];
+/// The keys of a `columns` table.
+const KEYS: [&str; 7] = ["question", "ground_truth", "images", "videos", "response", "task", "id"];
+/// Keys of before, and what they are called now.
+const OLD_KEYS: [(&str, &str); 4] =
+    [("prompt_key", "question"), ("answer_key", "ground_truth"), ("image_key", "images"), ("video_key", "videos")];
+
+impl<'de> Deserialize<'de> for Columns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut columns = Self::default();
+        for (key, value) in BTreeMap::<String, String>::deserialize(deserializer)? {
+            let field = match key.as_str() {
+                "question" => &mut columns.question,
+                "ground_truth" => &mut columns.ground_truth,
+                "images" => &mut columns.images,
+                "videos" => &mut columns.videos,
+                "response" => &mut columns.response,
+                "task" => &mut columns.task,
+                "id" => &mut columns.id,
+                other => {
+                    return Err(match OLD_KEYS.iter().find(|(old, _)| *old == other) {
+                        Some((old, new)) => D::Error::custom(format!("`{old}` is called `{new}` now")),
+                        None => D::Error::unknown_field(other, &KEYS),
+                    });
+                }
+            };
+            *field = Some(value);
+        }
+        Ok(columns)
+    }
+}
+
+/// What a column is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Question,
+    GroundTruth,
+    Images,
+    Videos,
+    Response,
+    Task,
+    Id,
+}
+
+impl Role {
+    /// The key in [`Columns`].
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Question => "question",
+            Self::GroundTruth => "ground_truth",
+            Self::Images => "images",
+            Self::Videos => "videos",
+            Self::Response => "response",
+            Self::Task => "task",
+            Self::Id => "id",
+        }
+    }
+
+    /// The usual names of the column, the first of which wins.
+    pub(crate) fn usual(self) -> &'static [&'static str] {
+        match self {
+            Self::Question => &["messages", "conversations", "prompt", "problem", "question", "query"],
+            Self::GroundTruth => &["ground_truth", "answer", "solution", "reward_model.ground_truth"],
+            Self::Images => &["images", "image"],
+            Self::Videos => &["videos", "video"],
+            Self::Response => &["response", "completion"],
+            Self::Task => &["task", "data_source", "ability"],
+            Self::Id => &["id"],
+        }
+    }
+}
 
 impl Columns {
-    /// The prompt column among `present`.
-    ///
-    /// # Errors
-    /// When there is none; the message lists what is there.
-    pub fn prompt(&self, place: &str, present: &[&str]) -> Result<String> {
-        find(self.prompt_key.as_deref(), &PROMPT_NAMES, "prompt_key", place, present)?.ok_or_else(|| {
-            let nearest =
-                PROMPT_NAMES.iter().chain(&["messages"]).find_map(|name| closest(name, present.iter().copied()));
-            let guess = nearest.map(|name| format!("; is it `{name}`?")).unwrap_or_default();
-            DatasetError::row(
-                place,
-                format!("no column for the prompt{guess} (columns: {}); name it by `prompt_key`", list(present)),
-            )
-        })
-    }
-
-    /// The answer column among `present`, if there is one.
-    ///
-    /// # Errors
-    /// When `answer_key` names a column that is not there.
-    pub fn answer(&self, place: &str, present: &[&str]) -> Result<Option<String>> {
-        find(self.answer_key.as_deref(), &ANSWER_NAMES, "answer_key", place, present)
-    }
-
-    /// The picture column among `present`, if there is one.
-    ///
-    /// # Errors
-    /// When `image_key` names a column that is not there.
-    pub fn images(&self, place: &str, present: &[&str]) -> Result<Option<String>> {
-        find(self.image_key.as_deref(), &IMAGE_NAMES, "image_key", place, present)
-    }
-
-    /// The video column among `present`, if there is one.
-    ///
-    /// # Errors
-    /// When `video_key` names a column that is not there.
-    pub fn videos(&self, place: &str, present: &[&str]) -> Result<Option<String>> {
-        find(self.video_key.as_deref(), &VIDEO_NAMES, "video_key", place, present)
-    }
-}
-
-fn find(named: Option<&str>, usual: &[&str], key: &str, place: &str, present: &[&str]) -> Result<Option<String>> {
-    match named {
-        Some(name) if present.contains(&name) => Ok(Some(name.to_owned())),
-        Some(name) => {
-            let guess = nearest(name, present.iter().copied());
-            Err(DatasetError::row(place, format!("no column `{name}` as {key} says; {guess}")))
+    fn named(&self, role: Role) -> Option<&str> {
+        match role {
+            Role::Question => &self.question,
+            Role::GroundTruth => &self.ground_truth,
+            Role::Images => &self.images,
+            Role::Videos => &self.videos,
+            Role::Response => &self.response,
+            Role::Task => &self.task,
+            Role::Id => &self.id,
         }
-        None => Ok(usual.iter().find(|name| present.contains(name)).map(|&name| name.to_owned())),
+        .as_deref()
     }
-}
 
-fn list(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// A hint for a name that is not known: the nearest one, or all of them.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    match closest(name, known.clone()) {
-        Some(guess) => format!("did you mean `{guess}`?"),
-        None => format!("known: {}", list(&known.collect::<Vec<_>>())),
-    }
-}
-
-/// The known name within a third of the length in edits, if there is one.
-fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (edits(name, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= (candidate.chars().count().max(3) / 3).max(1))
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many characters must be inserted, removed, replaced or swapped with their neighbour.
-fn edits(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
-    for i in 0..=left.len() {
-        for j in 0..=right.len() {
-            if i == 0 || j == 0 {
-                table[i][j] = i + j;
-                continue;
+    /// The columns among `present` that may hold `role`: the one that is named, or the usual names that are there.
+    ///
+    /// # Errors
+    /// When a column is named that is not there.
+    pub(crate) fn of(&self, role: Role, place: &str, present: &[String]) -> Result<Vec<String>> {
+        let there = |name: &str| {
+            let top = name.split_once('.').map_or(name, |(top, _)| top);
+            present.iter().any(|column| column == name || column == top)
+        };
+        match self.named(role) {
+            Some(name) if there(name) => Ok(vec![name.to_owned()]),
+            Some(name) => {
+                let guess = nearest(name, present.iter().map(String::as_str));
+                let key = role.key();
+                Err(DatasetError::row(place, format!("no column `{name}`, which columns.{key} names; {guess}")))
             }
-            let replaced = table[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
-            table[i][j] = replaced.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
-            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
-                table[i][j] = table[i][j].min(table[i - 2][j - 2] + 1);
-            }
+            None => Ok(role.usual().iter().filter(|name| there(name)).map(|&name| name.to_owned()).collect()),
         }
     }
-    table[left.len()][right.len()]
+}
+
+/// That no column holds a question: what was seen, what was expected, and the nearest.
+pub(crate) fn no_question(place: &str, present: &[String]) -> DatasetError {
+    let usual = Role::Question.usual();
+    let near = usual.iter().find_map(|name| closest(name, present.iter().map(String::as_str)));
+    let guess = near.map(|name| format!("; is it `{name}`?")).unwrap_or_default();
+    let reason = format!(
+        "no column holds a question{guess} (columns: {}; expected one of {}); name it by columns.question",
+        list(present.iter().map(String::as_str)),
+        list(usual.iter().copied())
+    );
+    DatasetError::row(place, reason)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+
+    fn present(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
 
     #[test]
     fn usual_names_are_found_in_order() {
         let columns = Columns::default();
-        assert_eq!(columns.prompt("d", &["problem", "answer"]).unwrap(), "problem");
-        assert_eq!(columns.answer("d", &["problem", "answer"]).unwrap().as_deref(), Some("answer"));
-        assert_eq!(columns.images("d", &["problem", "answer"]).unwrap(), None);
+        let there = present(&["answer", "problem", "solution", "reward_model"]);
+        let of = |role| columns.of(role, "d", &there).unwrap();
+        assert_eq!(of(Role::Question), ["problem"]);
+        assert_eq!(of(Role::GroundTruth), ["answer", "solution", "reward_model.ground_truth"]);
+        assert!(of(Role::Images).is_empty());
     }
 
     #[test]
     fn a_named_column_that_is_missing_is_an_error_with_the_nearest() {
-        let columns = Columns { prompt_key: Some("questoin".to_owned()), ..Columns::default() };
-        let message = columns.prompt("d.parquet", &["question", "answer"]).unwrap_err().to_string();
-        assert!(message.contains("d.parquet") && message.contains("did you mean `question`"), "{message}");
+        let columns = Columns { question: Some("questoin".to_owned()), ..Columns::default() };
+        let there = present(&["question", "answer"]);
+        let message = columns.of(Role::Question, "d.parquet", &there).unwrap_err().to_string();
+        assert_eq!(message, "d.parquet: no column `questoin`, which columns.question names; did you mean `question`?");
     }
 
     #[test]
-    fn a_misspelt_prompt_column_is_guessed() {
-        let message = Columns::default().prompt("d.jsonl row 1", &["mesages", "id"]).unwrap_err().to_string();
-        assert!(message.contains("is it `mesages`?"), "{message}");
-    }
-
-    #[test]
-    fn golden_distances() {
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("trian", "train"), 1);
-        assert_eq!(edits("红色", "绿色"), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn distance_is_symmetric_and_bounded(a in "[a-c]{0,6}", b in "[a-c]{0,6}") {
-            prop_assert_eq!(edits(&a, &b), edits(&b, &a));
-            prop_assert_eq!(edits(&a, &b) == 0, a == b);
-            prop_assert!(edits(&a, &b) <= a.len().max(b.len()) && edits(&a, &b) >= a.len().abs_diff(b.len()));
+    fn an_unknown_layout_says_what_was_seen_and_expected() {
+        let message = no_question("d.jsonl", &present(&["mesages", "uid"])).to_string();
+        for says in ["is it `mesages`?", "columns: `mesages`, `uid`", "`conversations`", "columns.question"] {
+            assert!(message.contains(says), "{message}");
         }
+    }
+
+    #[test]
+    fn an_old_key_is_answered_with_the_new_one() {
+        let read = |text: &str| serde_json::from_str::<Columns>(text);
+        let columns = read(r#"{"question":"q","ground_truth":"extra.a"}"#).unwrap();
+        assert_eq!(columns.ground_truth.as_deref(), Some("extra.a"));
+        assert_eq!(serde_json::to_string(&columns).unwrap(), r#"{"question":"q","ground_truth":"extra.a"}"#);
+        let message = read(r#"{"answer_key":"a"}"#).unwrap_err().to_string();
+        assert!(message.contains("`answer_key` is called `ground_truth` now"), "{message}");
+        assert!(read(r#"{"answr":"a"}"#).unwrap_err().to_string().contains("unknown field `answr`"));
     }
 }

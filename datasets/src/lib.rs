@@ -3,29 +3,39 @@
 //! No tensor lives here, and neither does a reward: this crate builds and tests in seconds.
 
 pub mod columns;
+pub mod config;
 pub mod corpus;
+mod cursor;
+pub mod dataset;
 pub mod error;
+mod layout;
 pub mod mixture;
+mod nearest;
 pub mod picture;
 pub mod query;
-pub mod sampler;
 pub mod sheet;
 pub mod source;
 pub mod split;
 pub mod synthetic;
+mod table;
 pub mod transcript;
 pub mod video;
+mod write;
 
 pub use columns::Columns;
+pub use config::SourceConfig;
 pub use corpus::Corpus;
+pub use cursor::CursorState;
+pub use dataset::{Dataset, Example, OpenContext};
 pub use error::{DatasetError, Result};
 pub use mixture::{Drawn, Mixture, MixturePart, MixtureState};
+pub use nearest::{closest, nearest};
 pub use picture::{Picture, hex};
 pub use query::{Demonstration, Message, Part, Query, Role};
-pub use sampler::{Sampler, SamplerState};
 pub use sheet::contact_sheet;
 pub use source::{OpenOptions, Source, open, open_with};
 pub use split::Split;
 pub use synthetic::{Language, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};
 pub use video::Video;
+pub use write::{write_atomically, write_new};

@@ -1,31 +1,29 @@
-//! A mixture of tasks: the same count of each in every batch, each with its own cursor.
+//! A mixture of data sets: the same count of each in every batch, each with its own cursor.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cursor::{Cursor, CursorState};
+use crate::dataset::{Dataset, Example};
 use crate::error::{DatasetError, Result};
-use crate::query::{Demonstration, Query};
-use crate::sampler::{Sampler, SamplerState};
-use crate::source::Source;
-use crate::synthetic::Style;
 
-/// One task of a mixture.
+/// One data set of a mixture.
 #[derive(Clone, Debug)]
 pub struct MixturePart {
     /// Its name, by which a saved state finds it again; unique in the mixture.
     pub name: String,
-    /// Where its queries come from.
-    pub source: Source,
+    /// Where its rows come from.
+    pub dataset: Dataset,
     /// Its weight; only the ratio to the others counts.
     pub share: f64,
 }
 
-/// What was drawn: an index of a part's source.
+/// What was drawn: an index of a part's data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Drawn {
     /// The part, in the order in which the mixture was given.
     pub part: usize,
-    /// The index in its source.
+    /// The index in its data set.
     pub index: u64,
 }
 
@@ -34,14 +32,14 @@ pub struct Drawn {
 #[serde(deny_unknown_fields)]
 pub struct MixtureState {
     /// Name and cursor of each part.
-    pub parts: Vec<(String, SamplerState)>,
+    pub parts: Vec<(String, CursorState)>,
 }
 
 /// Draws batches with a fixed count per part.
 #[derive(Clone, Debug)]
 pub struct Mixture {
     parts: Vec<MixturePart>,
-    samplers: Vec<Sampler>,
+    cursors: Vec<Cursor>,
 }
 
 impl Mixture {
@@ -53,7 +51,7 @@ impl Mixture {
         if parts.is_empty() {
             return Err(DatasetError::Request("a mixture needs at least one source".to_owned()));
         }
-        let mut samplers = Vec::new();
+        let mut cursors = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let mistake = |reason: String| DatasetError::Request(format!("mixture part `{}`: {reason}", part.name));
             if !(part.share.is_finite() && part.share > 0.0) {
@@ -63,9 +61,9 @@ impl Mixture {
                 return Err(mistake("another part has the same name".to_owned()));
             }
             let seed = seed ^ seed_of(&part.name);
-            samplers.push(Sampler::new(part.source.len(), seed).map_err(|error| mistake(error.to_string()))?);
+            cursors.push(Cursor::new(part.dataset.len(), seed).map_err(|error| mistake(error.to_string()))?);
         }
-        Ok(Self { parts, samplers })
+        Ok(Self { parts, cursors })
     }
 
     /// The parts, in the order that [`Drawn::part`] counts.
@@ -111,29 +109,23 @@ impl Mixture {
     /// # Panics
     /// When there is no such part.
     pub fn refill(&mut self, part: usize, count: usize) -> Vec<Drawn> {
-        (0..count).map(|_| Drawn { part, index: self.samplers[part].next_index() }).collect()
+        (0..count).map(|_| Drawn { part, index: self.cursors[part].next_index() }).collect()
     }
 
-    /// The query that was drawn.
+    /// The row that was drawn.
     ///
     /// # Errors
-    /// When it was drawn from another mixture.
-    pub fn query(&self, drawn: Drawn) -> Result<Query> {
-        self.source(drawn)?.get(drawn.index)
-    }
-
-    /// The demonstration that was drawn.
-    ///
-    /// # Errors
-    /// As [`Source::demonstration`], and when it was drawn from another mixture.
-    pub fn demonstration(&self, drawn: Drawn, style: Style) -> Result<Demonstration> {
-        self.source(drawn)?.demonstration(drawn.index, style)
+    /// As [`Dataset::get`], and when it was drawn from another mixture.
+    pub fn example(&self, drawn: Drawn) -> Result<Example> {
+        let part = self.parts.get(drawn.part);
+        let part = part.ok_or_else(|| DatasetError::Request(format!("the mixture has no part {}", drawn.part)))?;
+        part.dataset.get(drawn.index)
     }
 
     /// Where it stands.
     pub fn state(&self) -> MixtureState {
         let names = self.parts.iter().map(|part| part.name.clone());
-        MixtureState { parts: names.zip(self.samplers.iter().map(Sampler::state)).collect() }
+        MixtureState { parts: names.zip(self.cursors.iter().map(Cursor::state)).collect() }
     }
 
     /// Goes on from a state that a mixture with the same seed and parts gave.
@@ -148,20 +140,12 @@ impl Mixture {
                 format!("the saved mixture has the parts {saved:?}, this one {here:?}; resume with the saved config");
             return Err(DatasetError::Request(reason));
         }
-        let mut samplers = self.samplers.clone();
-        for (sampler, (name, state)) in samplers.iter_mut().zip(&state.parts) {
-            sampler
-                .restore(*state)
-                .map_err(|error| DatasetError::Request(format!("mixture part `{name}`: {error}")))?;
+        let mut cursors = self.cursors.clone();
+        for (cursor, (name, state)) in cursors.iter_mut().zip(&state.parts) {
+            cursor.restore(*state).map_err(|error| DatasetError::Request(format!("mixture part `{name}`: {error}")))?;
         }
-        self.samplers = samplers;
+        self.cursors = cursors;
         Ok(())
-    }
-
-    fn source(&self, drawn: Drawn) -> Result<&Source> {
-        let part = self.parts.get(drawn.part);
-        part.map(|part| &part.source)
-            .ok_or_else(|| DatasetError::Request(format!("the mixture has no part {}", drawn.part)))
     }
 }
 
@@ -176,15 +160,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::split::Split;
+    use crate::config::SourceConfig;
+    use crate::dataset::OpenContext;
     use crate::synthetic::Task;
 
     fn mixture(shares: &[f64], seed: u64) -> Result<Mixture> {
         let part = |(index, &share): (usize, &f64)| {
-            let source = Source::of_task(Task::ALL[index], Split::Train, 1);
+            let name = Task::ALL[index].name();
             // One part is limited, so that its epochs end.
-            let source = if index == 0 { source.slice(None, Some(7)).unwrap() } else { source };
-            MixturePart { name: Task::ALL[index].name().to_owned(), source, share }
+            let limit = if index == 0 { "[0:7]" } else { "" };
+            let config = SourceConfig { source: format!("synthetic:{name}{limit}"), ..SourceConfig::default() };
+            let dataset = Dataset::open(name, &config, &OpenContext::default()).unwrap();
+            MixturePart { name: name.to_owned(), dataset, share }
         };
         Mixture::new(shares.iter().enumerate().map(part).collect(), seed)
     }
@@ -231,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn drawn_queries_are_of_their_part() {
+    fn drawn_rows_are_of_their_part() {
         let mut mixture = mixture(&[1.0, 1.0], 5).unwrap();
         for drawn in mixture.next_batch(8).unwrap() {
-            assert_eq!(mixture.query(drawn).unwrap().task, mixture.parts()[drawn.part].name);
-            let shown = mixture.demonstration(drawn, Style::Hasty).unwrap();
-            assert_eq!(shown.query, mixture.query(drawn).unwrap());
+            let example = mixture.example(drawn).unwrap();
+            assert_eq!(example.query.task, mixture.parts()[drawn.part].name);
+            assert_eq!(example, mixture.parts()[drawn.part].dataset.get(drawn.index).unwrap());
         }
-        assert!(mixture.query(Drawn { part: 9, index: 0 }).is_err());
+        assert!(mixture.example(Drawn { part: 9, index: 0 }).is_err());
     }
 
     #[test]

@@ -1,27 +1,25 @@
-//! Where queries come from: a generated task, a JSONL or Parquet file, or a folder, opened by one short text.
+//! Queries that are held in memory: those of a file, read at once, or those of a generated task; and the writers of
+//! files. Training reads [`crate::Dataset`] instead, row by row.
 
-pub mod folder;
 pub mod jsonl;
 pub mod parquet;
-mod row;
-mod spec;
 
-use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use row::query_line;
+pub use jsonl::query_line;
 
 use crate::columns::Columns;
+use crate::config::SourceConfig;
+use crate::dataset::{Dataset, OpenContext};
 use crate::error::{DatasetError, Result};
+pub use crate::layout::RESPONSE_COLUMN;
 use crate::query::{Demonstration, Query};
 use crate::split::Split;
 use crate::synthetic::{self, Style, Task};
-use row::RowReader;
-use spec::{Place, Spec};
-
-/// The column in which a listed query may hold the response to imitate.
-pub const RESPONSE_COLUMN: &str = "response";
+use crate::write::write_new;
 
 /// How a source is opened.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +47,7 @@ enum Rows {
     Listed(Arc<[Query]>),
 }
 
-/// Opens `synthetic:TASK`, `FILE.jsonl`, `FILE.parquet` or a folder, each with an optional `@split` and `[from:to]`
-/// slice, as in `synthetic:clock@test[0:200]`. A generated task without a split is its training split.
+/// Opens what [`SourceConfig::source`] may name, as in `synthetic:clock@test[0:200]`, and reads all rows of files.
 ///
 /// # Errors
 /// When the text is no such address, nothing lies there, or a row cannot be used; the message names file and row.
@@ -63,68 +60,49 @@ pub fn open(spec: &str, seed: u64) -> Result<Source> {
 /// # Errors
 /// As [`open`], and for a row without a ground truth when `options` requires one.
 pub fn open_with(spec: &str, options: &OpenOptions) -> Result<Source> {
-    let parsed = Spec::parse(spec)?;
-    let rows = match &parsed.place {
-        Place::Task(task) => {
-            let split = parsed.split.as_deref().map_or(Ok(Split::Train), Split::parse)?;
-            Rows::Generated { task: *task, split, seed: options.seed }
+    let config = SourceConfig { source: spec.to_owned(), columns: options.columns.clone(), ..SourceConfig::default() };
+    let context = OpenContext { seed: options.seed, ..OpenContext::default() };
+    let dataset = Dataset::open(&stem(spec), &config, &context)?;
+    if let Some((task, split)) = dataset.generated() {
+        let source = Source {
+            name: spec.to_owned(),
+            rows: Rows::Generated { task, split, seed: options.seed },
+            start: 0,
+            end: None,
+        };
+        let (from, to) = dataset.bounds();
+        return source.slice(Some(from), to);
+    }
+    let mut queries = Vec::new();
+    for example in dataset.iter() {
+        let example = example?;
+        let mut query = example.query;
+        if query.ground_truth.is_none() && options.require_ground_truth {
+            let reason = "no ground truth; add `ground_truth`, or name its column by columns.ground_truth";
+            return Err(DatasetError::row(format!("{spec} query `{}`", query.id), reason));
         }
-        Place::Path(path) => Rows::Listed(read_path(path, parsed.split.as_deref(), options)?.into()),
-    };
-    let source = Source { name: spec.to_owned(), rows, start: 0, end: None };
-    source.slice(parsed.from, parsed.to)
-}
-
-fn read_path(path: &Path, split: Option<&str>, options: &OpenOptions) -> Result<Vec<Query>> {
-    let metadata = std::fs::metadata(path).map_err(|error| DatasetError::io(path, error))?;
-    let queries = if metadata.is_dir() {
-        folder::read(path, split, options)?
-    } else {
-        let queries = read_file(path, options)?;
-        match split {
-            Some(split) => of_split(queries, split, path)?,
-            None => queries,
+        if let Some(response) = example.response {
+            query.columns.insert(RESPONSE_COLUMN.to_owned(), response.into());
         }
-    };
-    if queries.is_empty() {
-        return Err(DatasetError::row(path.display().to_string(), "holds no rows"));
+        queries.push(query);
     }
-    refuse_repeated_ids(&queries, path)?;
-    Ok(queries)
+    Ok(Source::of_queries(spec, queries))
 }
 
-/// Reads one file by its extension.
-fn read_file(path: &Path, options: &OpenOptions) -> Result<Vec<Query>> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jsonl") => jsonl::read(path, options),
-        Some("parquet") => parquet::read(path, options),
-        _ => Err(DatasetError::row(
-            path.display().to_string(),
-            "is no data set: name a .jsonl or .parquet file, a folder, or synthetic:TASK",
-        )),
-    }
+/// What rows that name no task are called after.
+fn stem(spec: &str) -> String {
+    let path = spec.split(['@', '[']).next().unwrap_or(spec);
+    Path::new(path).file_stem().map_or_else(|| "data".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The rows whose column `split` says so.
-fn of_split(queries: Vec<Query>, split: &str, path: &Path) -> Result<Vec<Query>> {
-    let kept: Vec<Query> =
-        queries.into_iter().filter(|query| query.columns.get("split").is_some_and(|value| value == split)).collect();
-    if kept.is_empty() {
-        let reason = format!("no row has `{split}` in its column `split`; leave `@{split}` out to read all rows");
-        return Err(DatasetError::row(path.display().to_string(), reason));
-    }
-    Ok(kept)
-}
-
-fn refuse_repeated_ids(queries: &[Query], path: &Path) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for (row, query) in queries.iter().enumerate() {
-        if let Some(earlier) = seen.insert(query.id.as_str(), row) {
-            let reason = format!("rows {} and {} share the id `{}`; ids must differ", earlier + 1, row + 1, query.id);
-            return Err(DatasetError::row(path.display().to_string(), reason));
+/// Lets `fill` write a new file.
+fn write_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    write_new(path, fill).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            DatasetError::row(path.display().to_string(), "exists already; remove it or choose another name")
         }
-    }
-    Ok(())
+        _ => DatasetError::io(path, error),
+    })
 }
 
 impl Source {

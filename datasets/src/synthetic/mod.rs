@@ -23,8 +23,8 @@ use sha2::{Digest, Sha256};
 pub use describe::same_description;
 pub use judge::judge_prompt;
 
-use crate::columns::nearest;
 use crate::error::{DatasetError, Result};
+use crate::nearest::nearest;
 use crate::picture::Picture;
 use crate::query::{Demonstration, Message, Part, Query, Role};
 use crate::split::Split;
@@ -231,6 +231,12 @@ pub(crate) fn generate(task: Task, split: Split, seed: u64, index: u64, style: S
     Demonstration { query: finish(draft, task, id, language, &mut dice), response }
 }
 
+/// The columns of a query, without the cost of its picture.
+pub(crate) fn columns(task: Task, split: Split, seed: u64, index: u64) -> Map<String, Value> {
+    let (mut draft, language, _) = settle(task, split, seed, index);
+    take_columns(&mut draft, language)
+}
+
 /// Draws questions until one belongs to the split.
 fn settle(task: Task, split: Split, seed: u64, index: u64) -> (Draft, Language, Dice) {
     let mut dice = dice(seed, task, split, index);
@@ -245,7 +251,18 @@ fn settle(task: Task, split: Split, seed: u64, index: u64) -> (Draft, Language, 
     }
 }
 
-fn finish(draft: Draft, task: Task, id: String, language: Language, dice: &mut Dice) -> Query {
+fn take_columns(draft: &mut Draft, language: Language) -> Map<String, Value> {
+    let mut columns = Map::new();
+    columns.insert("language".to_owned(), language.code().into());
+    columns.insert("content".to_owned(), std::mem::take(&mut draft.content).into());
+    columns.insert("reward_kind".to_owned(), draft.reward_kind.into());
+    columns.extend(std::mem::take(&mut draft.columns));
+    columns.insert("facts".to_owned(), draft.facts.take());
+    columns
+}
+
+fn finish(mut draft: Draft, task: Task, id: String, language: Language, dice: &mut Dice) -> Query {
+    let columns = take_columns(&mut draft, language);
     let images: Vec<Picture> = draft
         .painting
         .into_iter()
@@ -253,12 +270,6 @@ fn finish(draft: Draft, task: Task, id: String, language: Language, dice: &mut D
         .collect();
     let mut content: Vec<Part> = images.iter().map(|_| Part::Image).collect();
     content.push(Part::text(draft.prompt));
-    let mut columns = Map::new();
-    columns.insert("language".to_owned(), language.code().into());
-    columns.insert("content".to_owned(), draft.content.into());
-    columns.insert("reward_kind".to_owned(), draft.reward_kind.into());
-    columns.extend(draft.columns);
-    columns.insert("facts".to_owned(), draft.facts);
     Query {
         id,
         task: task.name().to_owned(),

@@ -1,6 +1,6 @@
 //! The text that names a source: a task or a path, then `@split`, then `[from:to]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, Result};
 use crate::synthetic::Task;
@@ -14,18 +14,19 @@ pub(super) enum Place {
 
 /// A parsed address.
 #[derive(Debug, PartialEq)]
-pub(super) struct Spec {
+pub(super) struct Address {
     pub(super) place: Place,
     pub(super) split: Option<String>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
 }
 
-impl Spec {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+impl Address {
+    /// Reads an address; a relative path starts at `base`.
+    pub(super) fn parse(text: &str, base: &Path) -> Result<Self> {
         // A path that exists as it is written is taken so, whatever its name holds.
-        if !text.is_empty() && std::fs::exists(text).unwrap_or(false) {
-            return Ok(Self { place: Place::Path(text.into()), split: None, from: None, to: None });
+        if !text.is_empty() && std::fs::exists(base.join(text)).unwrap_or(false) {
+            return Ok(Self { place: Place::Path(base.join(text)), split: None, from: None, to: None });
         }
         let (rest, slice) = match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
             Some((rest, slice)) => (rest, Some(slice)),
@@ -43,16 +44,17 @@ impl Spec {
         let place = match place.strip_prefix("synthetic:") {
             Some(name) => Place::Task(Task::parse(name).map_err(|error| mistake(&error.to_string()))?),
             None if place.is_empty() => {
-                return Err(mistake("write synthetic:TASK, FILE.jsonl, FILE.parquet or a folder"));
+                let forms = "write FILE.parquet, FILE.jsonl, FILE.json, a folder, a glob or synthetic:TASK";
+                return Err(mistake(forms));
             }
-            None => Place::Path(place.into()),
+            None => Place::Path(base.join(place)),
         };
         Ok(Self { place, split: split.map(str::to_owned), from, to })
     }
 }
 
 fn bounds(text: &str, slice: &str) -> Result<(Option<u64>, Option<u64>)> {
-    let mistake = || DatasetError::Request(format!("data source `{text}`: [{slice}] is no slice; write [from:to]"));
+    let mistake = || DatasetError::Request(format!("data source `{text}`: [{slice}] is not a slice; write [from:to]"));
     let (from, to) = slice.split_once(':').ok_or_else(mistake)?;
     let bound = |text: &str| match text.trim() {
         "" => Ok(None),
@@ -65,26 +67,30 @@ fn bounds(text: &str, slice: &str) -> Result<(Option<u64>, Option<u64>)> {
 mod tests {
     use super::*;
 
-    fn spec(place: Place, split: Option<&str>, from: Option<u64>, to: Option<u64>) -> Spec {
-        Spec { place, split: split.map(str::to_owned), from, to }
+    fn spec(place: Place, split: Option<&str>, from: Option<u64>, to: Option<u64>) -> Address {
+        Address { place, split: split.map(str::to_owned), from, to }
+    }
+
+    fn parse(text: &str) -> Result<Address> {
+        Address::parse(text, Path::new("base"))
     }
 
     #[test]
     fn golden_addresses() {
-        let path = |text: &str| Place::Path(text.into());
+        let path = |text: &str| Place::Path(Path::new("base").join(text));
         assert_eq!(
-            Spec::parse("synthetic:clock@test[0:200]").unwrap(),
+            parse("synthetic:clock@test[0:200]").unwrap(),
             spec(Place::Task(Task::Clock), Some("test"), Some(0), Some(200))
         );
-        assert_eq!(Spec::parse("a/b.jsonl").unwrap(), spec(path("a/b.jsonl"), None, None, None));
-        assert_eq!(Spec::parse("a@b/c.parquet[:9]").unwrap(), spec(path("a@b/c.parquet"), None, None, Some(9)));
-        assert_eq!(Spec::parse("owner/name@val[3:]").unwrap(), spec(path("owner/name"), Some("val"), Some(3), None));
+        assert_eq!(parse("a/b.jsonl").unwrap(), spec(path("a/b.jsonl"), None, None, None));
+        assert_eq!(parse("a@b/c.parquet[:9]").unwrap(), spec(path("a@b/c.parquet"), None, None, Some(9)));
+        assert_eq!(parse("owner/name@val[3:]").unwrap(), spec(path("owner/name"), Some("val"), Some(3), None));
     }
 
     #[test]
     fn nonsense_is_refused() {
         for text in ["", "@test", "x.jsonl@", "x.jsonl[3]", "x.jsonl[-1:2]", "synthetic:"] {
-            assert!(Spec::parse(text).is_err(), "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

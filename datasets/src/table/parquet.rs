@@ -1,0 +1,228 @@
+//! Parquet by row: the footer is read at once, rows when they are asked for, and few decoded ones are kept.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use polars::io::parquet::read::{FileMetadata, ParallelStrategy};
+use polars::prelude::*;
+use serde_json::{Map, Value};
+
+use super::cell::{cell, raw_pictures};
+use super::{RawPicture, Row};
+use crate::error::{DatasetError, Result};
+
+/// A row group of at most this many bytes is decoded as a whole: text, small pictures.
+const SMALL_GROUP_BYTES: u64 = 4 << 20;
+/// Decoded rows that are kept, in bytes.
+const KEPT_BYTES: usize = 64 << 20;
+/// Rows that are read at once where a column is scanned.
+const SCAN_ROWS: u64 = 1 << 16;
+
+/// A Parquet file.
+#[derive(Debug)]
+pub(crate) struct ParquetTable {
+    path: PathBuf,
+    file: File,
+    metadata: Arc<FileMetadata>,
+    columns: Vec<String>,
+    /// Columns of bytes, which are read only when they hold pictures.
+    binary: Vec<String>,
+    pictures: Vec<String>,
+    wanted: Vec<String>,
+    groups: Vec<Group>,
+    kept: Mutex<Kept>,
+}
+
+/// A row group.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    start: u64,
+    rows: u64,
+    /// Its bytes when unpacked.
+    bytes: u64,
+}
+
+/// Decoded rows, the last used of them last.
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: Vec<Block>,
+    /// The row after the one that was read last: whoever asks for it reads in order.
+    next: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    start: u64,
+    frame: Arc<DataFrame>,
+}
+
+impl Block {
+    fn holds(&self, index: u64) -> bool {
+        (self.start..self.start + self.frame.height() as u64).contains(&index)
+    }
+}
+
+impl ParquetTable {
+    /// Reads the footer.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a Parquet file.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io = |error| DatasetError::io(path, error);
+        let file = File::open(path).map_err(io)?;
+        let mut reader = ParquetReader::new(file.try_clone().map_err(io)?);
+        let broken = |error| broken(path, &error);
+        let mut metadata = FileMetadata::clone(reader.get_metadata().map_err(broken)?);
+        // What a writer notes of its own types (categories, large lists) is left out: the plain types say enough.
+        metadata.key_value_metadata = None;
+        let metadata = Arc::new(metadata);
+        let mut reader = ParquetReader::new(file.try_clone().map_err(io)?);
+        reader.set_metadata(Arc::clone(&metadata));
+        let schema = reader.schema().map_err(broken)?;
+        let columns: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+        let is_binary = |field: &&ArrowField| matches!(field.dtype, ArrowDataType::BinaryView | ArrowDataType::Binary);
+        let binary = schema.iter_values().filter(is_binary).map(|field| field.name.to_string()).collect();
+        let mut start = 0;
+        let groups = metadata.row_groups.iter().map(|group| {
+            let (rows, bytes) = (group.num_rows() as u64, group.total_byte_size() as u64);
+            start += rows;
+            Group { start: start - rows, rows, bytes }
+        });
+        let groups = groups.filter(|group| group.rows > 0).collect();
+        let kept = Mutex::default();
+        let mut table = Self {
+            path: path.to_owned(),
+            file,
+            metadata,
+            columns,
+            binary,
+            pictures: Vec::new(),
+            wanted: Vec::new(),
+            groups,
+            kept,
+        };
+        table.set_pictures(&[]);
+        Ok(table)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.groups.iter().map(|group| group.rows).sum()
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub(super) fn set_pictures(&mut self, pictures: &[String]) {
+        pictures.clone_into(&mut self.pictures);
+        let wanted = self.columns.iter().filter(|name| !self.binary.contains(name) || pictures.contains(name));
+        self.wanted = wanted.cloned().collect();
+    }
+
+    pub(super) fn row(&self, index: u64) -> Result<Row> {
+        let block = self.block(index)?;
+        let at = (index - block.start) as usize;
+        let place = || format!("{} row {}", self.path.display(), index + 1);
+        let mut row = Row::default();
+        for column in block.frame.columns() {
+            let series = column.as_materialized_series();
+            let name = series.name().as_str();
+            if self.pictures.iter().any(|pictures| pictures == name) {
+                let pictures: Vec<RawPicture> = raw_pictures(series, at)
+                    .map_err(|reason| DatasetError::row(place(), format!("column `{name}` holds {reason}")))?;
+                row.pictures.insert(name.to_owned(), pictures);
+            } else {
+                let value = cell(series, at)
+                    .map_err(|error| DatasetError::row(place(), format!("column `{name}`: {error}")))?;
+                row.values.insert(name.to_owned(), value);
+            }
+        }
+        Ok(row)
+    }
+
+    pub(super) fn scan(
+        &self,
+        columns: &[&str],
+        visit: &mut dyn FnMut(u64, Option<&Map<String, Value>>) -> Result<()>,
+    ) -> Result<()> {
+        let present = columns.iter().filter(|name| self.columns.iter().any(|column| column == *name));
+        let names: Vec<String> = present.map(|&name| name.to_owned()).collect();
+        let pieces = (0..self.len()).step_by(SCAN_ROWS as usize);
+        for start in pieces {
+            let rows = SCAN_ROWS.min(self.len() - start);
+            let frame = self.read(start, rows, &names)?;
+            let series: Vec<&Series> = frame.columns().iter().map(Column::as_materialized_series).collect();
+            for at in 0..rows {
+                let values: PolarsResult<Map<String, Value>> =
+                    series.iter().map(|column| Ok((column.name().to_string(), cell(column, at as usize)?))).collect();
+                visit(start + at, values.ok().as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decoded rows among which is `index`. A small row group is decoded whole. Of a large one, whose rows are
+    /// pictures, a row alone, or some of the following where the rows are read in order.
+    fn block(&self, index: u64) -> Result<Block> {
+        let in_order = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let in_order = kept.next == index;
+            kept.next = index + 1;
+            if let Some(at) = kept.blocks.iter().position(|block| block.holds(index)) {
+                let block = kept.blocks.remove(at);
+                kept.blocks.push(block.clone());
+                return Ok(block);
+            }
+            in_order
+        };
+        // Decoding is slow: it runs without the lock.
+        let group = self.groups[self.groups.partition_point(|group| group.start + group.rows <= index)];
+        let rows_ahead = (SMALL_GROUP_BYTES * group.rows / group.bytes.max(1)).max(1);
+        let (start, rows) = match in_order {
+            _ if group.bytes <= SMALL_GROUP_BYTES => (group.start, group.rows),
+            true => (index, rows_ahead.min(group.start + group.rows - index)),
+            false => (index, 1),
+        };
+        let block = Block { start, frame: Arc::new(self.read(start, rows, &self.wanted)?) };
+        if rows > 1 {
+            self.keep(block.clone());
+        }
+        Ok(block)
+    }
+
+    fn keep(&self, block: Block) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.blocks.push(block);
+        let mut room = KEPT_BYTES;
+        // The newest first: whatever no longer fits behind it goes.
+        let fitting = kept.blocks.iter().rev().take_while(|block| {
+            let bytes = block.frame.estimated_size();
+            room.checked_sub(bytes).is_some_and(|rest| {
+                room = rest;
+                true
+            })
+        });
+        let dropped = kept.blocks.len() - fitting.count();
+        kept.blocks.drain(..dropped);
+    }
+
+    /// Reads rows that lie in the file, and pages of no other row group.
+    fn read(&self, start: u64, rows: u64, columns: &[String]) -> Result<DataFrame> {
+        let file = self.file.try_clone().map_err(|error| DatasetError::io(&self.path, error))?;
+        let mut reader = ParquetReader::new(file)
+            .with_slice(Some((start as usize, rows as usize)))
+            .with_columns(Some(columns.to_vec()))
+            .set_rechunk(true)
+            .read_parallel(ParallelStrategy::None);
+        reader.set_metadata(Arc::clone(&self.metadata));
+        reader.finish().map_err(|error| {
+            let place = format!("{} rows {} to {}", self.path.display(), start + 1, start + rows);
+            DatasetError::row(place, format!("cannot be read as Parquet: {error}"))
+        })
+    }
+}
+
+fn broken(path: &Path, error: &PolarsError) -> DatasetError {
+    DatasetError::row(path.display().to_string(), format!("cannot be read as Parquet: {error}"))
+}
