@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use sapo_datasets::{Message, Part, Query, Role, Transcript};
-use sapo_rewards::judge::Endpoints;
-use sapo_rewards::math::{Form, equivalent};
+use sapo_rewards::Endpoints;
 use sapo_rewards::reward::score_all;
+use sapo_rewards::verifiers::math::{Form, equivalent};
 use sapo_rewards::{Item, Registry, RewardConfig};
 use serde_json::{Value, json};
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::error::{Result, RewardError};
 use crate::extract::after_thinking;
-use crate::grounding::{self, GroundingTask, Truth};
-use crate::math;
-use crate::multiple_choice;
-use crate::repetition;
+use crate::verifiers::grounding::{self, GroundingTask, Truth};
+use crate::verifiers::math;
+use crate::verifiers::multiple_choice;
+use crate::verifiers::repetition;
 
 /// A kind of gold set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ fn field<'r>(row: &'r Value, key: &str) -> std::result::Result<&'r Value, String
 }
 
 fn text<'r>(row: &'r Value, key: &str) -> std::result::Result<&'r str, String> {
-    field(row, key)?.as_str().ok_or_else(|| format!("`{key}` is no text"))
+    field(row, key)?.as_str().ok_or_else(|| format!("`{key}` is not a text"))
 }
 
 fn flag(row: &Value, key: &str) -> std::result::Result<bool, String> {
@@ -161,7 +161,7 @@ fn ground(row: &Value) -> Judged {
     };
     let mut right = true;
     for (key, value) in labels {
-        let label = field(row, key)?.as_f64().ok_or_else(|| format!("`{key}` is no number"))?;
+        let label = field(row, key)?.as_f64().ok_or_else(|| format!("`{key}` is not a number"))?;
         right &= (label - value).abs() <= CLOSE;
     }
     let parsed: Option<Vec<Vec<f64>>> = serde_json::from_value(field(row, "parsed")?.clone()).unwrap_or_default();
@@ -171,7 +171,7 @@ fn ground(row: &Value) -> Judged {
 
 fn repeat(row: &Value) -> Judged {
     let wanted = flag(row, "repetitive")?;
-    let found = repetition::sign(text(row, "text")?, repetition::Limits::default()).is_some();
+    let found = repetition::sign(text(row, "text")?, repetition::Repetition::default()).is_some();
     Ok(Verdict { right: wanted == found, wanted, found })
 }
 
@@ -188,7 +188,7 @@ fn math_equivalence(row: &Value) -> Judged {
 }
 
 fn language_mixing(row: &Value) -> Judged {
-    let finding = crate::language::examine(text(row, "text")?, text(row, "expected_language")?);
+    let finding = crate::verifiers::language::examine(text(row, "text")?, text(row, "expected_language")?);
     let (mixed, wrong) = (flag(row, "mixed")?, flag(row, "wrong_language")?);
     let right = finding.mixed == mixed && finding.wrong_language == wrong;
     Ok(Verdict { right, wanted: mixed || wrong, found: finding.mixed || finding.wrong_language })

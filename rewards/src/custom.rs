@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Result, RewardError};
+use crate::kind::{Endpoints, Example, Kind};
 use crate::reward::Reward;
 
 /// Makes a reward from its name in the config and its options, or says what is wrong with them.
 pub type Build = dyn Fn(&str, &Map<String, Value>) -> std::result::Result<Arc<dyn Reward>, String> + Send + Sync;
 
-/// A reward of a type that the program brought along.
+/// A type that a Rust program brings along: it calls `sapo::main` with its types.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustomConfig {
@@ -49,7 +50,7 @@ impl Kinds {
                 true => "this program brings none along (see `sapo::main`)".to_owned(),
                 false => format!("this program brings along {}", known.join(", ")),
             };
-            return Err(RewardError::reward(name, format!("type = \"{}\": no such type; {known}", config.kind)));
+            return Err(RewardError::reward(name, format!("type = \"{}\": unknown type; {known}", config.kind)));
         };
         build(name, &config.options).map_err(|reason| RewardError::reward(name, reason))
     }
@@ -73,9 +74,14 @@ pub fn install(kinds: Kinds) -> Result<()> {
     KINDS.set(kinds).map_err(twice)
 }
 
-/// The reward that a config describes.
-pub(crate) fn build(name: &str, config: &CustomConfig) -> Result<Arc<dyn Reward>> {
-    KINDS.get_or_init(Kinds::default).build(name, config)
+impl Kind for CustomConfig {
+    fn build(&self, name: &str, _: &Endpoints) -> Result<Arc<dyn Reward>> {
+        KINDS.get_or_init(Kinds::default).build(name, self)
+    }
+
+    fn example() -> Example {
+        Example::unscored(85, "85")
+    }
 }
 
 #[cfg(test)]

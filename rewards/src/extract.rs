@@ -21,7 +21,7 @@ pub fn answer(transcript: &Transcript) -> Option<&str> {
     Some(answer.find("<think>").map_or(answer, |at| &answer[..at]))
 }
 
-/// The same for a whole reply as a text.
+/// What a whole reply answers: the text after the last `</think>`; `None` while thinking is unclosed.
 pub fn after_thinking(response: &str) -> Option<&str> {
     let answer = match response.rfind("</think>") {
         Some(at) => &response[at + "</think>".len()..],

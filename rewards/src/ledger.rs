@@ -1,8 +1,8 @@
 //! The ledger: which reward, in which version, said what of which input, and how long it took; one line of JSON each.
 
-use sapo_datasets::hex;
 use std::sync::Arc;
 
+use sapo_datasets::hex;
 use sapo_datasets::{Part, Query, Transcript};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ impl RewardId {
 
 /// What one reward of a rubric gave for one transcript.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct RewardCall {
     /// The part of the score, or `gate NAME` for a reward that only opens a gate.
     pub part: String,
     /// Which reward.
@@ -65,7 +65,7 @@ pub struct Scored {
     /// The score.
     pub score: Score,
     /// Every reward of the rubric, parts first.
-    pub asked: Vec<Asked>,
+    pub calls: Vec<RewardCall>,
 }
 
 /// Where a score belongs.
@@ -84,9 +84,9 @@ pub struct Origin<'a> {
 }
 
 /// The line of a score. Evidence stands in the file that it points to; where there is none, in the line itself.
-pub fn line(origin: Origin<'_>, score: &Score, asked: &[Asked]) -> Value {
+pub fn line(origin: Origin<'_>, score: &Score, calls: &[RewardCall]) -> Value {
     let mut parts = Map::new();
-    for one in asked {
+    for one in calls {
         let mut fields = Map::new();
         fields.insert("reward".to_owned(), json!(one.reward.short()));
         match &one.outcome {
@@ -204,7 +204,7 @@ mod tests {
     fn a_line_says_who_said_what_and_points_to_the_evidence() {
         let reward = Arc::new(RewardId::of(&RewardSpec::rule("mine", "process/1 ab"), &Value::Null));
         let asked =
-            |outcome: Outcome, secs| Asked { part: "correct".to_owned(), reward: reward.clone(), secs, outcome };
+            |outcome: Outcome, secs| RewardCall { part: "correct".to_owned(), reward: reward.clone(), secs, outcome };
         let origin = Origin { step: 3, file: Some("rollouts/x-000003.jsonl"), query_id: "q", sample: 1, input: "ab" };
         let score = Score { total: None, passed: None, parts: Vec::new() };
         let failed = [asked(Outcome::failed(FailureKind::Timeout, "too late"), Some(0.25))];

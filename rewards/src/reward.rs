@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use sapo_datasets::{Query, Transcript};
+use serde::Serialize;
 
 use crate::score::{FailureKind, Outcome, PartScore};
 
@@ -13,6 +14,18 @@ pub struct Item<'a> {
     pub query: &'a Query,
     /// What was said.
     pub transcript: &'a Transcript,
+}
+
+/// What a reward is for, which decides what a check before a run asks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It tells right from wrong: gold gets the most, and no trap does.
+    Verifier,
+    /// It looks at the form alone: what says nothing may be well-formed, so neither gold nor traps are held against it.
+    Form,
+    /// It is taken off: gold gets the least.
+    Penalty,
 }
 
 /// What a reward says of itself.
@@ -28,6 +41,12 @@ pub struct RewardSpec {
     pub needs_pictures: bool,
     /// Whether equal inputs always get equal values.
     pub deterministic: bool,
+    /// Whether a rubric pays it only beside a right answer, and less than that: what is easily earned without any use.
+    pub is_bonus: bool,
+    /// What it is for; `None` when only the rubric can tell: a verifier as its `correct` part, else something about form.
+    pub role: Option<Role>,
+    /// Whether the ground truth is an answer that it accepts, and not tests, constraints or nothing at all.
+    pub truth_is_answer: bool,
 }
 
 impl RewardSpec {
@@ -39,6 +58,9 @@ impl RewardSpec {
             range: (0.0, 1.0),
             needs_pictures: false,
             deterministic: true,
+            is_bonus: false,
+            role: None,
+            truth_is_answer: true,
         }
     }
 }

@@ -49,7 +49,7 @@ impl Outcome {
         if value.is_finite() {
             Self::Value(value)
         } else {
-            Self::failed(FailureKind::Invalid, format!("the reward gave {value}, which is no finite number"))
+            Self::failed(FailureKind::Invalid, format!("the reward gave {value}, which is not a finite number"))
         }
     }
 
@@ -77,7 +77,7 @@ impl Outcome {
 
     fn from_fields(fields: &Map<String, Value>) -> Result<Self, String> {
         if let Some(value) = fields.get("value") {
-            return value.as_f64().map(Self::of).ok_or_else(|| format!("`value` is no number: {value}"));
+            return value.as_f64().map(Self::of).ok_or_else(|| format!("`value` is not a number: {value}"));
         }
         if let Some(reason) = fields.get("skip") {
             return Ok(Self::Skip(reason.as_str().unwrap_or_default().to_owned()));
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for Score {
 }
 
 fn read_part((name, value): (String, Value)) -> Result<WeightedPart, String> {
-    let fields = value.as_object().ok_or_else(|| format!("the part `{name}` is no object"))?;
+    let fields = value.as_object().ok_or_else(|| format!("the part `{name}` is not an object"))?;
     let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
     let outcome = Outcome::from_fields(fields).map_err(|fault| format!("part `{name}`: {fault}"))?;
     let weight = fields.get("weight").and_then(Value::as_f64).unwrap_or(1.0);

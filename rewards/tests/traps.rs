@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sapo_datasets::{Message, Part, Query, Role, ToolCall, Transcript};
-use sapo_rewards::judge::Endpoints;
+use sapo_rewards::Endpoints;
 use sapo_rewards::{Item, Registry, RewardConfig, RubricConfig};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sapo_datasets::{Message, Part, Query, Role, StopReason, Transcript, Turn};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Processor, Visuals};
 use sapo_policies::{Model, PolicyInput};
-use sapo_rewards::{Asked, Score, Scored, ledger};
+use sapo_rewards::{RewardCall, Score, Scored, ledger};
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ pub struct Answer {
     /// The score.
     pub score: Score,
     /// Which reward gave what, and how long it took.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<RewardCall>,
     /// Digest of what was scored.
     pub input: String,
     /// Whether the prompt opened the thinking.
@@ -119,7 +119,7 @@ pub fn ask(
         rollouts.sort_by_key(|(rollout, ..)| rollout.sample);
         let mut answers = Vec::with_capacity(rollouts.len());
         for (rollout, transcript, pending) in rollouts {
-            let Scored { score, asked } = scorer.finish(pending)?;
+            let Scored { score, calls: asked } = scorer.finish(pending)?;
             let with_working = !transcript.reasoning().trim().is_empty();
             let input = ledger::input_digest(&query, &transcript);
             let thinking_open = transcript.thinking_open;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sapo_datasets::Query;
 use sapo_rewards::ledger::{Origin, line};
-use sapo_rewards::{Asked, Score};
+use sapo_rewards::{RewardCall, Score};
 use serde_json::Value;
 
 use crate::asking::Answer;
@@ -24,7 +24,7 @@ pub struct Account {
     greedy: bool,
     input: String,
     score: Score,
-    asked: Vec<Asked>,
+    asked: Vec<RewardCall>,
 }
 
 impl Account {

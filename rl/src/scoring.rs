@@ -54,7 +54,7 @@ impl Scorer {
     /// Starts to score a transcript.
     pub fn start(&self, rubric: &Arc<Rubric>, query: Arc<Query>, transcript: Transcript) -> Pending {
         let rubric = Arc::clone(rubric);
-        self.runtime.spawn(async move { rubric.score_with_account(&query, &transcript).await })
+        self.runtime.spawn(async move { rubric.score_with_calls(&query, &transcript).await })
     }
 
     /// Waits for a score.
@@ -99,9 +99,5 @@ impl Rubrics {
 
 /// The names of the rewards that rubrics use.
 pub fn used_rewards<'a>(rubrics: impl IntoIterator<Item = &'a RubricConfig>) -> BTreeSet<&'a str> {
-    let names = rubrics.into_iter().flat_map(|rubric| {
-        let parts = rubric.parts.iter().chain(&rubric.penalties).map(|part| part.reward.as_str());
-        parts.chain(rubric.gates.iter().map(|gate| gate.reward.as_str())).chain([rubric.correct.as_str()])
-    });
-    names.collect()
+    rubrics.into_iter().flat_map(RubricConfig::rewards).collect()
 }

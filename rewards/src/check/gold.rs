@@ -10,7 +10,7 @@ pub(super) enum Form {
     Boxed,
     Tagged,
     TaggedBox,
-    /// The same after a thinking block.
+    /// From here on after a thinking block.
     ThenPlain,
     ThenBoxed,
     ThenTagged,

@@ -6,8 +6,8 @@ mod traps;
 use sapo_datasets::{Demonstration, Query, Transcript};
 use serde::Serialize;
 
-use crate::catalogue::catalogue;
 use crate::reward::Reward;
+pub use crate::reward::Role;
 use crate::rubric::Rubric;
 use crate::score::{CORRECT, FailureKind, Outcome, Score};
 use gold::Form;
@@ -16,51 +16,14 @@ pub use traps::Trap;
 /// Values that differ by less are equal.
 const EPSILON: f64 = 1e-9;
 
-/// What a reward is for, which decides what is asked of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// It tells right from wrong: gold gets the most, and no trap does.
-    Verifier,
-    /// It looks at the form alone: what says nothing may be well-formed, so neither gold nor traps are held against it.
-    Form,
-    /// It is taken off: gold gets the least.
-    Penalty,
-}
-
-/// Kinds that look at the form alone, by how their names begin.
-const FORM_KINDS: [&str; 4] = ["format", "json", "instruction", "tool"];
-/// Kinds that are taken off.
-const PENALTY_KINDS: [&str; 3] = ["length", "repetition", "language"];
-/// Kinds whose ground truth is no answer (tests, constraints), so that only a given response is gold.
-const TRUTH_IS_NO_ANSWER: [&str; 7] = ["format", "json", "instruction", "tool", "code", "puzzle", "logic"];
-/// Kinds whose verdicts are not ours: they are verifiers only as the `correct` part.
-const FOREIGN_KINDS: [&str; 3] = ["judge", "process", "http"];
-
-fn is_one_of(kind: &str, kinds: &[&str]) -> bool {
-    kinds.iter().any(|known| kind.starts_with(known))
-}
-
-/// Whether nothing is known of a kind: it is not one of the house, or somebody else computes it.
-fn is_foreign(kind: &str) -> bool {
-    FOREIGN_KINDS.contains(&kind) || catalogue().iter().all(|entry| entry.kind != kind)
-}
-
-impl Role {
-    fn of(reward: &dyn Reward, part: &str, weight: f64) -> Self {
-        let kind = kind_of(reward);
-        if weight < 0.0 || is_one_of(kind, &PENALTY_KINDS) {
-            Self::Penalty
-        } else if is_one_of(kind, &FORM_KINDS) || (part != CORRECT && is_foreign(kind)) {
-            Self::Form
-        } else {
-            Self::Verifier
-        }
+/// What is asked of a part of a rubric.
+fn role_of(reward: &dyn Reward, part: &str, weight: f64) -> Role {
+    match reward.spec().role {
+        _ if weight < 0.0 => Role::Penalty,
+        Some(role) => role,
+        None if part == CORRECT => Role::Verifier,
+        None => Role::Form,
     }
-}
-
-fn kind_of(reward: &dyn Reward) -> &str {
-    reward.spec().version.split(['/', ' ']).next().unwrap_or_default()
 }
 
 /// A query to check with, and its gold response (thinking and answer) where the data has one; else it is made from the
@@ -230,7 +193,7 @@ impl Check {
             RewardFacts {
                 part: part.to_owned(),
                 version: spec.version.clone(),
-                role: Role::of(reward, part, weight),
+                role: role_of(reward, part, weight),
                 range: spec.range.into(),
                 seen: None,
                 gold: 0,
@@ -245,7 +208,7 @@ impl Check {
         let correct = rubric.rewards().next().map(|(_, reward)| reward);
         let most = correct.map_or(1.0, |reward| reward.spec().range.1);
         Self {
-            truth_is_answer: correct.is_none_or(|reward| !is_one_of(kind_of(reward), &TRUTH_IS_NO_ANSWER)),
+            truth_is_answer: correct.is_none_or(|reward| reward.spec().truth_is_answer),
             worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * most,
             most,
             stalled: Vec::new(),
@@ -351,8 +314,8 @@ impl Check {
         // A response without its closing tag is one that is still thinking, when the row's response thinks.
         let thinks = row.response.as_deref().is_some_and(|gold| gold.contains("</think>") && !gold.contains("<think>"));
         let transcript = Transcript { thinking_open: opened || thinks, ..Transcript::of_answer(&row.query.id, said) };
-        let scored = rubric.score_with_account(&row.query, &transcript).await;
-        for (facts, asked) in self.report.rewards.iter_mut().zip(&scored.asked) {
+        let scored = rubric.score_with_calls(&row.query, &transcript).await;
+        for (facts, asked) in self.report.rewards.iter_mut().zip(&scored.calls) {
             facts.secs.extend(asked.secs);
             match &asked.outcome {
                 Outcome::Value(value) => {
@@ -364,8 +327,8 @@ impl Check {
             }
         }
         if twice {
-            let again = rubric.score_with_account(&row.query, &transcript).await;
-            for ((facts, one), other) in self.report.rewards.iter_mut().zip(&scored.asked).zip(&again.asked) {
+            let again = rubric.score_with_calls(&row.query, &transcript).await;
+            for ((facts, one), other) in self.report.rewards.iter_mut().zip(&scored.calls).zip(&again.calls) {
                 facts.deterministic &= one.outcome == other.outcome;
             }
         }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::gold::{boxes, of_truth, split};
 use super::{Gold, GoldRow};
-use crate::grounding::iou;
 use crate::text::normalised;
+use crate::verifiers::grounding::iou;
 
 /// So often an answer is said in the trap that repeats it, where that is not too long.
 const REPEATS: usize = 10_000;

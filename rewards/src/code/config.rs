@@ -22,29 +22,34 @@ pub enum Counted {
     Share,
 }
 
-/// Programs against hidden tests, as a config describes it.
+/// The program in the last closed fenced block, run in the sandbox once for each hidden test.
+///
+/// The ground truth is `{"tests": [{"stdin", "stdout"}]}`, whole outputs compared up to spaces at the ends of lines and
+/// blank lines at the end; or `{"entry_point": "f" or "Class.f", "tests": [{"args", "expected"}]}`, compared by type and
+/// value (`args_json` and `expected_json` hold JSON as text, for integers of any length). With `{"tolerance"}` floats may
+/// be off by it, absolutely or relatively.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodeConfig {
-    /// The language; the remote sandbox is asked for it by this name.
+    /// The language; a remote sandbox is asked for it by this name.
     pub language: String,
     /// The interpreter and its arguments; the file with the program is the last one.
     pub command: Vec<String>,
-    /// The file's extension.
+    /// Extension of the file with the program.
     pub extension: String,
     /// Tags of the fenced blocks that hold programs.
     pub fences: Vec<String>,
-    /// What the value is.
+    /// What the value is: `all` (1 when every test passed), or `share` of the tests that passed.
     pub value: Counted,
-    /// The level of the sandbox.
+    /// The level of the sandbox: `auto` (strict, else standard), `strict`, `standard`, `remote`, or `none`: no walls at all.
     pub sandbox: Wanted,
-    /// The server of the level `remote`.
+    /// For `remote`: a server with SandboxFusion's `/run_code`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The environment variable that holds the server's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// Tries when the server is down.
+    /// Tries when the server is overloaded or faulty.
     pub max_tries: u32,
     /// Seconds before the second try, doubling.
     pub retry_base_secs: f64,
@@ -54,11 +59,11 @@ pub struct CodeConfig {
     pub cpu_secs: f64,
     /// Seconds on the clock for one test.
     pub wall_secs: f64,
-    /// Memory in MiB.
+    /// MiB of memory.
     pub memory_mb: u64,
-    /// The largest file in MiB.
+    /// MiB of the largest file; all files together may have four times as much.
     pub file_mb: u64,
-    /// The longest output in KiB.
+    /// KiB of stdout, and of stderr; a program that prints more is ended.
     pub output_kb: usize,
     /// Processes and threads at a time.
     pub processes: u32,

@@ -38,12 +38,12 @@ impl Data {
                 (Some(number), ..) => Self::Int(number.into()),
                 (_, Some(number), _) => Self::Int(number.into()),
                 (_, _, Some(number)) => Self::Float(number),
-                _ => return Err(format!("{number} is no number that can be compared")),
+                _ => return Err(format!("{number} is not a number that can be compared")),
             },
             Value::String(text) => Self::Text(text.clone()),
             Value::Array(list) => Self::List(list.iter().map(Self::of).collect::<Result<_, _>>()?),
             Value::Object(map) => match map.get(LONG).and_then(Value::as_str) {
-                Some(digits) => Self::Int(digits.parse().map_err(|_| format!("{digits} is no whole number"))?),
+                Some(digits) => Self::Int(digits.parse().map_err(|_| format!("{digits} is not a whole number"))?),
                 None => Self::Map(
                     map.iter().map(|(key, one)| Ok((key.clone(), Self::of(one)?))).collect::<Result<_, String>>()?,
                 ),

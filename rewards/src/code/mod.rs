@@ -6,27 +6,27 @@ mod data;
 mod program;
 mod task;
 
-use sapo_datasets::hex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use sapo_datasets::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
-pub use config::{CodeConfig, Counted};
-pub use program::program;
-
 use crate::error::{Result, RewardError};
 use crate::extract;
-use crate::number::shortened;
-use crate::reward::{Item, Reward, RewardSpec, Scoring};
+use crate::kind::{Endpoints, Example, Kind};
+use crate::reward::{Item, Reward, RewardSpec, Role, Scoring};
 use crate::sandbox::remote::{Remote, RemoteFault};
 use crate::sandbox::{Ended, Limits, Ran, Sandbox, Wanted};
 use crate::score::{FailureKind, PartScore};
+use crate::text::shortened;
+pub use config::{CodeConfig, Counted};
 use config::{Interpreter, PYTHON};
 use data::{Data, same_output};
+pub use program::program;
 use task::{Task, Test};
 
 /// What calls a function of a program.
@@ -107,7 +107,11 @@ impl Code {
         hash.update(told);
         hash.update(HARNESS);
         let version = hex(&hash.finalize()[..6]);
-        let spec = RewardSpec::rule(name, &format!("code/1 {version}"));
+        let spec = RewardSpec {
+            role: Some(Role::Verifier),
+            truth_is_answer: false,
+            ..RewardSpec::rule(name, &format!("code/1 {version}"))
+        };
         Ok(Self { spec, config: Arc::new(config.clone()), interpreter, started: OnceLock::new() })
     }
 
@@ -162,6 +166,21 @@ impl Code {
         }
         let program = program(answer, &self.config.fences).filter(|program| !program.trim().is_empty());
         Ok((program.ok_or_else(|| wrong("no closed fenced block holds a program"))?.to_owned(), task))
+    }
+}
+
+impl Kind for CodeConfig {
+    fn build(&self, name: &str, _: &Endpoints) -> Result<Arc<dyn Reward>> {
+        Ok(Arc::new(Code::new(name, self)?))
+    }
+
+    /// Unscored: what runs a program is a launcher, which not every program that links this library is.
+    fn example() -> Example {
+        let truth = json!({"entry_point": "add", "tests": [
+            {"args": [1, 2], "expected": 3},
+            {"args": {"a": 2, "b": -2}, "expected": 0},
+        ]});
+        Example::unscored(truth, "```python\ndef add(a, b):\n    return a + b\n```")
     }
 }
 
@@ -335,7 +354,7 @@ impl Runner {
                 Ok(got) if same_output(wanted, got, task.tolerance) => Verdict::Passed,
                 Ok(got) if got.trim().is_empty() => Verdict::Failed("nothing was printed".to_owned()),
                 Ok(got) => Verdict::Failed(format!("printed {}", got.trim())),
-                Err(_) => Verdict::Failed("the output is no text".to_owned()),
+                Err(_) => Verdict::Failed("the output is not text".to_owned()),
             },
             Test::Call { expected, .. } => {
                 if ran.stdout.is_empty() {

@@ -9,10 +9,10 @@ use tokio::sync::OnceCell;
 
 use super::Fault;
 use super::store::{Key, Store};
-use super::verdict::Verdict;
 use super::watch::Watch;
+use crate::verdict::Verdict;
 
-pub(super) type Asked = std::result::Result<Verdict, Fault>;
+pub(super) type Reply = std::result::Result<Verdict, Fault>;
 
 /// Verdicts by what was asked.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Known {
-    asked: BTreeMap<Key, Arc<OnceCell<Asked>>>,
+    asked: BTreeMap<Key, Arc<OnceCell<Reply>>>,
     /// From earlier runs.
     stored: BTreeMap<Key, Verdict>,
     store: Option<Store>,
@@ -53,13 +53,13 @@ impl Cache {
 
     /// The verdict under a key; asks when it is not known, or `fits` refuses what was kept. A failure goes to everybody
     /// who waits for it, and is not kept: who asks later asks anew.
-    pub(super) async fn get<F: Future<Output = Asked>>(
+    pub(super) async fn get<F: Future<Output = Reply>>(
         &self,
         key: Key,
         watch: &Watch,
         fits: impl FnOnce(&Verdict) -> bool,
         ask: impl FnOnce() -> F,
-    ) -> Asked {
+    ) -> Reply {
         let cell = {
             let mut known = self.known();
             if let Some(verdict) = known.stored.get(&key).filter(|verdict| fits(verdict)) {

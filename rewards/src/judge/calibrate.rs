@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Judge;
-use crate::concurrent::all;
 use crate::error::{Result, RewardError};
 
 /// Where labelled items come from: queries whose columns say what is right, what was answered, and whether that is the
@@ -132,8 +132,7 @@ impl Judge {
         if !pairs.iter().any(|pair| pair.same) || pairs.iter().all(|pair| pair.same) {
             return Err(RewardError::Judge("a calibration needs pairs of both labels".to_owned()));
         }
-        let scores =
-            all(pairs.iter().map(|pair| self.same(&pair.question, &pair.reference, &pair.answer)).collect()).await;
+        let scores = join_all(pairs.iter().map(|pair| self.same(&pair.question, &pair.reference, &pair.answer))).await;
         let verdicts: Vec<(bool, Option<bool>)> = pairs
             .iter()
             .zip(&scores)

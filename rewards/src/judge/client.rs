@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Fault;
 use super::config::JudgeConfig;
-use super::endpoints::{Endpoint, Endpoints, is_served};
-use super::limits::{Account, Rates, Spent, Usage};
-use super::time::Time;
-use super::verdict::{Form, Verdict};
+use super::endpoints::{Endpoint, Servers, is_served};
+use super::limits::{Rates, Spending, Spent, Usage};
 use super::watch::Watch;
-use crate::http::{Posted, pause};
-use crate::number::shortened;
+use crate::net::{NoMore, Patience, Posted, Retry, Time};
 use crate::score::FailureKind;
+use crate::text::shortened;
+use crate::verdict::{Form, Verdict};
 
 /// Tries for a reply in which a verdict can be read.
 const MOST_UNREADABLE: u32 = 3;
@@ -35,13 +34,18 @@ pub(super) struct Question {
 
 /// A client of one judge.
 pub(super) struct Client {
-    endpoints: Endpoints,
+    servers: Servers,
     body: Map<String, Value>,
     rates: Rates,
-    account: Account,
+    spending: Spending,
     config: JudgeConfig,
     pub(super) watch: Watch,
+    patience: Patience,
     time: Time,
+}
+
+fn unavailable(message: String) -> Fault {
+    Fault { kind: FailureKind::Unavailable, message }
 }
 
 /// What one try gave.
@@ -68,13 +72,21 @@ impl Client {
         body.insert("temperature".to_owned(), temperature);
         body.insert("max_tokens".to_owned(), json!(config.max_tokens));
         body.extend(config.extra_body.clone());
+        let patience = Patience {
+            tries: config.max_tries,
+            base_secs: config.retry_base_secs,
+            longest_after: Duration::from_secs_f64(config.max_retry_after_secs),
+            seed: config.seed,
+            ..Patience::within(Duration::from_secs_f64(config.deadline_secs))
+        };
         Ok(Self {
-            endpoints: Endpoints::new(base, config)?,
+            servers: Servers::new(base, config)?,
             body,
             rates: Rates::new(config),
-            account: Account::new(config.budget.clone()),
+            spending: Spending::new(config.budget.clone()),
             config: config.clone(),
             watch: Watch::default(),
+            patience,
             time: Time::default(),
         })
     }
@@ -97,51 +109,36 @@ impl Client {
 
     /// What the servers say of the model that they serve.
     pub(super) async fn identify(&self) -> Result<String, String> {
-        self.endpoints.identify(&self.config, self.time.now(), &self.watch).await
+        self.servers.identify(&self.config, self.time.now(), &self.watch).await
     }
 
     pub(super) fn spent(&self) -> Spent {
-        self.account.spent()
+        self.spending.spent()
     }
 
     pub(super) fn carry(&self, before: Spent) {
-        self.account.carry(before);
+        self.spending.carry(before);
     }
 
     /// The verdict on a question.
     pub(super) async fn ask(&self, question: &Question) -> Result<Verdict, Fault> {
-        let until = self.time.now() + Duration::from_secs_f64(self.config.deadline_secs);
-        let (mut unreadable, mut busy, mut last_endpoint) = (0, 0, None);
-        let unavailable = |message: String| Fault { kind: FailureKind::Unavailable, message };
+        let mut retry = Retry::new(&self.patience, &self.time, &question.text);
+        let (mut unreadable, mut last_endpoint) = (0, None);
         loop {
             if let Some(reason) = self.watch.stopped() {
                 return Err(unavailable(reason));
             }
-            let flight = self.endpoints.choose(self.time.now(), last_endpoint);
+            let flight = self.servers.choose(self.time.now(), last_endpoint);
             last_endpoint = Some(flight.index);
-            let left = until.saturating_duration_since(self.time.now());
-            let tried = match timeout(left, flight.endpoint.permits.acquire()).await {
-                Ok(Ok(_permit)) => {
-                    let guess = self.guess(question);
-                    let Some(at) = self.rates.reserve(self.time.now(), until, guess.total()) else {
-                        return Err(self.late("the limits on requests and tokens a minute leave no room"));
-                    };
-                    self.time.sleep_until(at).await;
-                    self.account.admit(&self.watch).map_err(unavailable)?;
-                    let seed =
-                        self.config.seed.wrapping_add(u64::from(question.vote) << 32).wrapping_add(unreadable.into());
-                    let limit = Duration::from_secs_f64(self.config.timeout_secs);
-                    let limit = limit.min(until.saturating_duration_since(self.time.now()));
-                    self.once(flight.endpoint, question, seed, limit, guess).await
-                }
-                Ok(Err(_)) | Err(_) => return Err(self.late("the judge had no free place")),
-            };
+            // A reply without a verdict would come again with the same seed.
+            let seed = self.config.seed.wrapping_add(u64::from(question.vote) << 32).wrapping_add(unreadable.into());
+            let tried = self.admitted(flight.endpoint, question, seed, retry.until()).await?;
             match &tried {
                 Try::Busy { .. } => flight.endpoint.failed(self.time.now()),
                 _ => flight.endpoint.served(),
             }
             drop(flight);
-            let (last, pause) = match tried {
+            match tried {
                 Try::Verdict(verdict) => return Ok(verdict),
                 Try::Refused(message) => {
                     self.watch.stop(message.clone());
@@ -152,26 +149,38 @@ impl Client {
                     if unreadable >= MOST_UNREADABLE {
                         return Err(Fault { kind: FailureKind::Protocol, message });
                     }
-                    (message, Duration::ZERO)
-                }
-                Try::Busy { kind, message: fault, after } => {
-                    busy += 1;
-                    if busy >= self.config.max_tries {
-                        return Err(Fault { kind, message: format!("{fault}, after {busy} tries") });
+                    if retry.left().is_zero() {
+                        return Err(self.late(&message));
                     }
-                    let most = Duration::from_secs_f64(self.config.max_retry_after_secs);
-                    let jitter = || pause(self.config.retry_base_secs, self.config.seed, &question.text, busy);
-                    (fault, after.map_or_else(jitter, |after| after.min(most)))
                 }
-            };
-            let again = self.time.now() + pause;
-            if again >= until {
-                return Err(self.late(&last));
-            }
-            if pause > Duration::ZERO {
-                self.time.sleep_until(again).await;
+                Try::Busy { kind, message, after } => retry.wait(after).await.map_err(|no_more| match no_more {
+                    NoMore::Tries(tries) => Fault { kind, message: format!("{message}, after {tries} tries") },
+                    NoMore::Time => self.late(&message),
+                })?,
             }
         }
+    }
+
+    /// One try, as soon as the server, the limits and the budget have room for it.
+    async fn admitted(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        seed: u64,
+        until: Instant,
+    ) -> Result<Try, Fault> {
+        let left = || until.saturating_duration_since(self.time.now());
+        let Ok(Ok(_permit)) = timeout(left(), endpoint.permits.acquire()).await else {
+            return Err(self.late("the judge had no free place"));
+        };
+        let guess = self.guess(question);
+        let Some(at) = self.rates.reserve(self.time.now(), until, guess.total()) else {
+            return Err(self.late("the limits on requests and tokens a minute leave no room"));
+        };
+        self.time.sleep_until(at).await;
+        self.spending.admit(&self.watch).map_err(unavailable)?;
+        let limit = Duration::from_secs_f64(self.config.timeout_secs).min(left());
+        Ok(self.once(endpoint, question, seed, limit, guess).await)
     }
 
     fn guess(&self, question: &Question) -> Usage {
@@ -219,7 +228,7 @@ impl Client {
     /// The verdict in the reply of a server.
     fn read(&self, url: &str, reply: &str, question: &Question, guess: Usage) -> Result<Try, String> {
         let value: Value =
-            serde_json::from_str(reply).map_err(|error| format!("the judge's reply is no JSON: {error}"))?;
+            serde_json::from_str(reply).map_err(|error| format!("the judge's reply is not JSON: {error}"))?;
         let content = value.pointer("/choices/0/message/content").and_then(Value::as_str);
         let count = |key: &str| value["usage"][key].as_u64();
         let used = Usage {
@@ -227,7 +236,7 @@ impl Client {
             reply: count("completion_tokens").unwrap_or(content.map_or(0, |text| (text.len() as u64).div_ceil(4))),
         };
         self.rates.correct(guess.total(), used.total());
-        self.account.charge(used, &self.watch);
+        self.spending.charge(used, &self.watch);
         if let Some(name) = value["model"].as_str().filter(|name| !is_served(name, &self.config)) {
             return Ok(Try::Refused(format!(
                 "{url} answered as the model `{}`, but the configured model is `{}`; start the right server, correct \

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::calibrate::CalibrationConfig;
 use super::prompt::{Kind, Prompt};
 
-/// A judge, as a config describes it.
+/// The verdict of a model behind an OpenAI-compatible endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeConfig {
@@ -25,7 +25,7 @@ pub struct JudgeConfig {
     pub served_model: Option<String>,
     /// The prompt: `reference-v1`, `criteria-v1`, `pairwise-v1`, or `same-v1` for the small judge.
     pub prompt: String,
-    /// What `criteria-v1` asks, each answered yes or no by itself.
+    /// What `criteria-v1` asks, each answered yes or no by itself: `{ name, text, weight = 1, needs_image = false }`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub criteria: Vec<Criterion>,
     /// The column with the answer that `pairwise-v1` compares with; the ground truth when left out.
@@ -35,7 +35,7 @@ pub struct JudgeConfig {
     pub needs_image: bool,
     /// The phase does not start when the judge agrees less than this with the rule on labelled items.
     pub min_balanced_accuracy: f64,
-    /// The labelled items on which that is measured.
+    /// The labelled items on which that is measured: `{ data, only = { COLUMN = VALUE }, seed = 0 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationConfig>,
     /// How often a row with a known verdict is asked beside an answer: a share of the judged answers.
@@ -50,7 +50,8 @@ pub struct JudgeConfig {
     /// Tokens in any minute, over all servers; prompts and replies count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<u32>,
-    /// What a run may spend. At four fifths it says so, and beyond it stops.
+    /// What a run may spend: `{ calls, tokens, price, prompt_price, reply_price }`, prices a million tokens. At four fifths
+    /// the run says so, and beyond it stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
     /// Seconds for one request.

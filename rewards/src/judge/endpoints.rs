@@ -3,14 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::config::JudgeConfig;
 use super::watch::Watch;
-use crate::concurrent::all;
-use crate::http::Poster;
+use crate::net::Poster;
 
 /// A longer reply is no verdict; reading stops there.
 const LONGEST_REPLY_BYTES: usize = 1 << 20;
@@ -36,7 +36,7 @@ struct State {
 }
 
 /// All servers of a judge.
-pub(super) struct Endpoints {
+pub(super) struct Servers {
     all: Vec<Endpoint>,
 }
 
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 }
 
-impl Endpoints {
+impl Servers {
     pub(super) fn new(first: &str, config: &JudgeConfig) -> Result<Self, String> {
         let bases = [first].into_iter().chain(config.more_endpoints.iter().map(String::as_str));
         let endpoint = |base: &str| {
@@ -84,8 +84,12 @@ impl Endpoints {
             } else {
                 format!("{base}/v1/chat/completions")
             };
-            let poster = Poster::new(url, "judge", config.api_key_env.as_deref(), LONGEST_REPLY_BYTES)
-                .map_err(|reason| format!("endpoint = \"{base}\": {reason}"))?;
+            let poster =
+                Poster::new(url, "judge", config.api_key_env.as_deref(), LONGEST_REPLY_BYTES).map_err(|reason| {
+                    let hint =
+                        if base.starts_with("http") { "" } else { ", or be serve:NAME for one that the run starts" };
+                    format!("endpoint = \"{base}\": {reason}{hint}")
+                })?;
             let permits = Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS));
             Ok(Endpoint { poster, permits, state: Mutex::default() })
         };
@@ -114,17 +118,13 @@ impl Endpoints {
     /// # Errors
     /// When no server can be reached, one refuses the key or serves another model, or they serve different ones.
     pub(super) async fn identify(&self, config: &JudgeConfig, now: Instant, watch: &Watch) -> Result<String, String> {
-        let asked = all(self
-            .all
-            .iter()
-            .map(|endpoint| {
-                let url = endpoint.poster.url().replace("/chat/completions", "/models");
-                async move {
-                    let reply = endpoint.poster.get(&url).await;
-                    reply.map(|(status, body)| (url, status, body))
-                }
-            })
-            .collect())
+        let asked = join_all(self.all.iter().map(|endpoint| {
+            let url = endpoint.poster.url().replace("/chat/completions", "/models");
+            async move {
+                let reply = endpoint.poster.get(&url).await;
+                reply.map(|(status, body)| (url, status, body))
+            }
+        }))
         .await;
         let mut found: Option<(String, String)> = None;
         let mut unreachable = Vec::new();
@@ -201,9 +201,9 @@ pub(super) fn is_served(name: &str, config: &JudgeConfig) -> bool {
 mod tests {
     use super::*;
 
-    fn endpoints(count: usize) -> Endpoints {
+    fn endpoints(count: usize) -> Servers {
         let more_endpoints = (1..count).map(|port| format!("http://127.0.0.1:{port}")).collect();
-        Endpoints::new("http://127.0.0.1:9", &JudgeConfig { more_endpoints, ..JudgeConfig::default() }).unwrap()
+        Servers::new("http://127.0.0.1:9", &JudgeConfig { more_endpoints, ..JudgeConfig::default() }).unwrap()
     }
 
     #[test]

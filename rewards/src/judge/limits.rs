@@ -99,8 +99,8 @@ pub(super) struct Spent {
     pub(super) reply_tokens: u64,
 }
 
-/// The account of a run.
-pub(super) struct Account {
+/// The spending of a run.
+pub(super) struct Spending {
     budget: Budget,
     before: Mutex<Spent>,
     spent: Mutex<Spent>,
@@ -110,7 +110,7 @@ pub(super) struct Account {
 /// From this share on, the run is told.
 const WARN_AT: f64 = 0.8;
 
-impl Account {
+impl Spending {
     pub(super) fn new(budget: Option<Budget>) -> Self {
         let budget = budget.unwrap_or_default();
         Self { budget, before: Mutex::default(), spent: Mutex::default(), warned: Mutex::new(false) }
@@ -224,22 +224,22 @@ mod tests {
     #[test]
     fn a_budget_warns_once_and_then_stops() {
         let watch = Watch::default();
-        let account = Account::new(Some(Budget { calls: Some(5), ..Budget::default() }));
+        let spending = Spending::new(Some(Budget { calls: Some(5), ..Budget::default() }));
         for call in 1..=5 {
-            account.admit(&watch).unwrap();
+            spending.admit(&watch).unwrap();
             assert_eq!(watch.take_notes().len(), usize::from(call == 4), "call {call}");
         }
         assert_eq!(watch.stopped(), None);
-        assert!(account.admit(&watch).unwrap_err().contains("5 of 5 calls"));
+        assert!(spending.admit(&watch).unwrap_err().contains("5 of 5 calls"));
         assert!(watch.stopped().is_some());
-        assert_eq!(account.spent().calls, 5);
+        assert_eq!(spending.spent().calls, 5);
 
         let priced = Budget { price: Some(2.0), prompt_price: 1.0, reply_price: 10.0, ..Budget::default() };
-        let account = Account::new(Some(priced));
-        account.carry(Spent { calls: 7, prompt_tokens: 500_000, reply_tokens: 0 });
+        let spending = Spending::new(Some(priced));
+        spending.carry(Spent { calls: 7, prompt_tokens: 500_000, reply_tokens: 0 });
         let watch = Watch::default();
-        account.admit(&watch).unwrap();
-        account.charge(Usage { prompt: 0, reply: 150_000 }, &watch);
-        assert!(account.admit(&watch).unwrap_err().contains("2 of 2 in price"));
+        spending.admit(&watch).unwrap();
+        spending.charge(Usage { prompt: 0, reply: 150_000 }, &watch);
+        assert!(spending.admit(&watch).unwrap_err().contains("2 of 2 in price"));
     }
 }

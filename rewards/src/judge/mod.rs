@@ -12,26 +12,24 @@ mod prefilter;
 mod prompt;
 mod question;
 mod store;
-mod time;
-mod verdict;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use futures_util::future::join_all;
 use sapo_datasets::Picture;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::concurrent::all;
 use crate::error::{Result, RewardError};
 use crate::extract::{self, capped, last_answer_tag, last_box, unwrapped};
+use crate::kind::{Endpoints, Example, Kind as RewardKind};
 use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
-use crate::truth;
+use crate::verifiers::truth;
 use cache::Cache;
 pub use calibrate::{Calibration, CalibrationConfig, LabelledPair};
 use canary::Flock;
@@ -41,11 +39,6 @@ use limits::Spent;
 pub use prefilter::refused;
 pub use prompt::{Kind, Prompt, PromptParts};
 use question::Case;
-pub use verdict::verdict;
-
-/// Where judges are that a config names as `serve:NAME`: base URLs by name. The run starts those servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Endpoints(pub BTreeMap<String, String>);
 
 /// How often a judge was needed, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -99,7 +92,7 @@ impl Judge {
             None => config.endpoint.clone(),
             Some(server) => endpoints.0.get(server).cloned().ok_or_else(|| {
                 let reason =
-                    format!("endpoint = \"serve:{server}\": no such judge is being served; give a URL instead");
+                    format!("endpoint = \"serve:{server}\": the run serves no judge of that name; give a URL instead");
                 RewardError::reward(name, reason)
             })?,
         };
@@ -256,11 +249,21 @@ impl Reward for Judge {
     }
 
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
-        Box::pin(all(items.iter().map(|item| self.one(item)).collect()))
+        Box::pin(join_all(items.iter().map(|item| self.one(item))))
     }
 }
 
-/// Why no verdict could be had.
+impl RewardKind for JudgeConfig {
+    fn build(&self, name: &str, served: &Endpoints) -> Result<Arc<dyn Reward>> {
+        Ok(Arc::new(Judge::new(name, self, served)?))
+    }
+
+    fn example() -> Example {
+        Example::unscored("a red bus", "a bus that is red")
+    }
+}
+
+/// Why there is no verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FailureKind,

@@ -1,10 +1,10 @@
 //! Prompts: versioned templates, in which what is judged stands as data.
 
-use sapo_datasets::hex;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use sapo_datasets::hex;
 use sha2::{Digest, Sha256};
 
 /// What a prompt asks for.
@@ -75,7 +75,7 @@ impl Prompt {
         let found = TEMPLATES.iter().find(|(name, ..)| *name == version);
         let known = TEMPLATES.map(|(name, ..)| name).join(", ");
         let (version, kind, template) =
-            *found.ok_or_else(|| format!("prompt = \"{version}\": no such prompt; there are {known}"))?;
+            *found.ok_or_else(|| format!("prompt = \"{version}\": unknown prompt; known are {known}"))?;
         Ok(Self { version, kind, template })
     }
 

@@ -6,21 +6,21 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
 use sapo_datasets::Picture;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::cache::Asked;
+use super::cache::Reply;
 use super::canary::{self, CRITERION, Canary};
 use super::client::Question;
 use super::config::Criterion;
 use super::prompt::{Kind, PromptParts};
 use super::store::Key;
-use super::verdict::{Form, NO_YES, Verdict, WINNER};
 use super::{Judge, prefilter};
-use crate::concurrent::all;
-use crate::number::shortened;
 use crate::score::PartScore;
+use crate::text::shortened;
+use crate::verdict::{Form, NO_YES, Verdict, WINNER};
 
 /// The version of the key: it changes when what it is made of does.
 const KEY_VERSION: &str = "judge-cache/1";
@@ -79,7 +79,7 @@ impl Judge {
                 None
             }));
         }
-        let judged = all(steps).await.into_iter().flatten().next();
+        let judged = join_all(steps).await.into_iter().flatten().next();
         match judged {
             Some(Ok(judged)) => {
                 let evidence = format!("{} says {}", self.config.model, judged.said);
@@ -128,7 +128,7 @@ impl Judge {
         messages: &[Message],
         criteria: &[Criterion],
     ) -> std::result::Result<Judged, super::Fault> {
-        let asked = all(messages.iter().map(|message| self.by_majority(message, case.pictures)).collect()).await;
+        let asked = join_all(messages.iter().map(|message| self.by_majority(message, case.pictures))).await;
         let verdicts = asked.into_iter().collect::<std::result::Result<Vec<Verdict>, super::Fault>>()?;
         Ok(self.reckoned(case, &verdicts, criteria))
     }
@@ -165,8 +165,8 @@ impl Judge {
     }
 
     /// The verdict of the majority of the votes, part by part; of a tie among three choices, the last choice.
-    async fn by_majority(&self, message: &Message, pictures: &[Picture]) -> Asked {
-        let asked = all((0..self.config.votes).map(|vote| self.known(message, pictures, vote)).collect()).await;
+    async fn by_majority(&self, message: &Message, pictures: &[Picture]) -> Reply {
+        let asked = join_all((0..self.config.votes).map(|vote| self.known(message, pictures, vote))).await;
         if let [only] = &asked[..] {
             return only.clone();
         }
@@ -185,7 +185,7 @@ impl Judge {
     }
 
     /// One vote, from the cache when it is known.
-    async fn known(&self, message: &Message, pictures: &[Picture], vote: u32) -> Asked {
+    async fn known(&self, message: &Message, pictures: &[Picture], vote: u32) -> Reply {
         let identity = self.identity.get().map_or("", String::as_str);
         let key = self.key(identity, message, pictures, vote);
         let ask = || async { self.client.ask(&question(message, pictures, vote)).await };
@@ -226,7 +226,7 @@ impl Judge {
             [Criterion { name: CRITERION.0.to_owned(), text: CRITERION.1.to_owned(), weight: 1.0, needs_image: false }];
         let messages = self.messages(&case, &own);
         let questions: Vec<Question> = messages.iter().map(|message| question(message, &[], 0)).collect();
-        let asked = all(questions.iter().map(|question| self.client.ask(question)).collect()).await;
+        let asked = join_all(questions.iter().map(|question| self.client.ask(question))).await;
         let Ok(verdicts) = asked.into_iter().collect::<std::result::Result<Vec<Verdict>, _>>() else { return };
         let value = self.reckoned(&case, &verdicts, &own).value;
         let right = value == f64::from(u8::from(canary.right));

@@ -3,16 +3,16 @@
 //! Every run appends to a file of its own, which it holds locked, and reads all others when it starts. So nobody waits
 //! for anybody, nothing is ever half written by two, and a line that does not match its checksum is noticed.
 
-use sapo_datasets::hex;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use sapo_datasets::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::verdict::Verdict;
+use crate::verdict::Verdict;
 
 /// What a verdict is kept under.
 pub(super) type Key = [u8; 32];

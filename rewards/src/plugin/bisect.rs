@@ -17,7 +17,7 @@ pub(super) struct BatchFault {
 pub(super) enum Then {
     /// Halve it; an item that fails alone has failed.
     Halve,
-    /// The same, but an item that fails alone is tried once more: the worker may have died of something else.
+    /// Halve it, and try an item that fails alone once more: the worker may have died of something else.
     Retry,
     /// Nothing: everything else would fail as well.
     GiveUp,

@@ -11,19 +11,20 @@ mod remote;
 pub mod schema;
 mod worker;
 
-use sapo_datasets::hex;
 use std::sync::{Arc, OnceLock};
 
+use sapo_datasets::hex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Result, RewardError};
+use crate::kind::{Endpoints, Example, Kind};
 use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use pictures::PictureFolder;
 use pool::{Place, Pool};
 pub use process::ProcessConfig;
 pub use protocol::VERSION;
-use queue::{Asked, Queue};
+use queue::{Queue, Queued};
 pub use remote::HttpConfig;
 use remote::Sender;
 pub use worker::CHANNEL_VARIABLE;
@@ -90,7 +91,7 @@ impl Plugin {
             Side::Http(config) => {
                 for _ in 0..config.workers {
                     let mut sender = Sender::new(Arc::clone(config))?;
-                    let score = move |asked: Vec<Asked>| {
+                    let score = move |asked: Vec<Queued>| {
                         sender.score(&asked.into_iter().map(|asked| asked.item).collect::<Vec<_>>())
                     };
                     self.queue.work(config.batch_size, score).map_err(no_thread)?;
@@ -115,7 +116,7 @@ impl Reward for Plugin {
                 .iter()
                 .map(|item| {
                     let pictures = if self.spec.needs_pictures { item.query.images.clone() } else { Vec::new() };
-                    self.queue.push(Asked { item: protocol::describe(item), pictures })
+                    self.queue.push(Queued { item: protocol::describe(item), pictures })
                 })
                 .collect();
             let mut scores = Vec::with_capacity(waiting.len());
@@ -140,14 +141,34 @@ impl Drop for Plugin {
     }
 }
 
+impl Kind for ProcessConfig {
+    fn build(&self, name: &str, _: &Endpoints) -> Result<Arc<dyn Reward>> {
+        Ok(Arc::new(Plugin::process(name, self)?))
+    }
+
+    fn example() -> Example {
+        Example::unscored(85, "85")
+    }
+}
+
+impl Kind for HttpConfig {
+    fn build(&self, name: &str, _: &Endpoints) -> Result<Arc<dyn Reward>> {
+        Ok(Arc::new(Plugin::http(name, self)?))
+    }
+
+    fn example() -> Example {
+        Example::unscored(85, "85")
+    }
+}
+
 /// Scores items after their pictures were written; an item whose pictures cannot be written fails alone.
-fn with_pictures(folder: Option<&PictureFolder>, asked: Vec<Asked>, place: &mut Place) -> Vec<PartScore> {
+fn with_pictures(folder: Option<&PictureFolder>, asked: Vec<Queued>, place: &mut Place) -> Vec<PartScore> {
     let Some(folder) = folder else {
         return place.score(&asked.into_iter().map(|asked| asked.item).collect::<Vec<_>>());
     };
     let mut items = Vec::with_capacity(asked.len());
     let mut faults = Vec::with_capacity(asked.len());
-    for Asked { mut item, pictures } in asked {
+    for Queued { mut item, pictures } in asked {
         let paths: std::io::Result<Vec<String>> = pictures.iter().map(|picture| folder.path(picture)).collect();
         faults.push(match paths {
             Ok(paths) => {

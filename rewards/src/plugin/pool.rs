@@ -23,7 +23,7 @@ const NO_PROGRAM: [&str; 2] = ["exit status: 127", "exit status: 126"];
 
 /// How long workers may take, and how often they may die.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct WorkerLimits {
     pub(super) batch: Duration,
     pub(super) start: Duration,
     pub(super) max_restarts: u32,
@@ -43,12 +43,12 @@ struct State {
 /// What the workers of a plugin share.
 pub(super) struct Pool {
     launch: Launch,
-    limits: Limits,
+    limits: WorkerLimits,
     state: Mutex<State>,
 }
 
 impl Pool {
-    pub(super) fn new(launch: Launch, limits: Limits) -> Self {
+    pub(super) fn new(launch: Launch, limits: WorkerLimits) -> Self {
         Self { launch, limits, state: Mutex::default() }
     }
 

@@ -1,15 +1,15 @@
 //! `kind = "process"`: a reward that is a Python function, or any program that speaks JSON lines.
 
-use sapo_datasets::hex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sapo_datasets::hex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::pool::Limits;
+use super::pool::WorkerLimits;
 use super::worker::{CHANNEL_VARIABLE, Guard, Launch};
 use crate::sandbox::interpreter::{found, python};
 use crate::sandbox::{self, Wanted};
@@ -19,42 +19,43 @@ const SHIM: &str = include_str!("shim.py");
 /// Variables that every worker gets when they are set.
 const ENVIRONMENT: [&str; 9] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "VIRTUAL_ENV"];
 
-/// A reward in a process of its own, as a config describes it.
+/// A Python function with the signature of verl, TRL or EasyR1 or of one's own, or any program that speaks JSON lines;
+/// see `sapo reward schema`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProcessConfig {
     /// The program and its arguments; it speaks JSON lines itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Instead of a command: `file.py:function`.
+    /// Instead of `command`: `file.py:function`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,
     /// What runs the file.
     pub interpreter: String,
-    /// Whether functions with TRL's signature get lists of messages instead of texts.
+    /// Functions with TRL's signature get lists of messages instead of texts.
     pub messages: bool,
     /// Processes at a time.
     pub workers: usize,
     /// Items in a request at most.
     pub batch_size: usize,
-    /// Seconds for one request; then the worker is killed.
+    /// Seconds for one request; then the worker is killed and the batch halved.
     pub timeout_secs: f64,
     /// Seconds until a worker must be ready.
     pub start_timeout_secs: f64,
     /// So many workers may die over one batch without a score between; one more and the rest of it fails, and after a
     /// second such batch in a row the reward is given up.
     pub max_restarts: u32,
-    /// Environment variables that workers get beside the plain ones.
+    /// Environment variables for the workers, beside `PATH`, `HOME`, `USER`, `LANG`, `TMPDIR` and the like.
     pub env: Vec<String>,
-    /// Whether items have the paths of their pictures in `images`.
+    /// Items have the paths of their pictures in `images`.
     pub pictures: bool,
-    /// The least and the greatest value.
+    /// The least and the greatest value; others are failures.
     pub range: [f64; 2],
-    /// The walls around the workers. `none` is the default, since a plugin is the user's own program, which may need
-    /// the network, a GPU and the user's files; name a level for one that comes from somebody else.
+    /// Walls for a plugin that you do not trust: `auto`, `strict` or `standard`; it has no network then. A plugin of
+    /// your own may need the network, a GPU and your files, so that the default is `none`.
     pub sandbox: Wanted,
-    /// In a sandbox: folders and files that workers may read, beside the program, the folder of the Python file, and
-    /// what belongs to the system and the interpreter.
+    /// In a sandbox: folders and files that workers may read, beside the program, its folder, and what belongs to the
+    /// system and the interpreter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<PathBuf>,
     /// In a sandbox: memory in MiB.
@@ -84,8 +85,8 @@ impl Default for ProcessConfig {
 }
 
 impl ProcessConfig {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
+    pub(super) fn limits(&self) -> WorkerLimits {
+        WorkerLimits {
             batch: Duration::from_secs_f64(self.timeout_secs),
             start: Duration::from_secs_f64(self.start_timeout_secs),
             max_restarts: self.max_restarts,

@@ -4,9 +4,9 @@ use sapo_datasets::StopReason;
 use serde_json::{Map, Value, json};
 
 use crate::extract;
-use crate::number::shortened;
 use crate::reward::Item;
 use crate::score::{FailureKind, Outcome, PartScore};
+use crate::text::shortened;
 
 /// The version of requests and replies.
 pub const VERSION: u64 = 1;
@@ -62,8 +62,8 @@ pub(super) fn read_greeting(line: &str) -> Result<(), String> {
 pub(super) fn read_reply(reply: &str, id: u64, count: usize) -> Result<Vec<PartScore>, ReplyFault> {
     let broken = |reason: String| ReplyFault::Broken(format!("{reason}: {}", shortened(reply.trim())));
     let value: Value =
-        serde_json::from_str(reply).map_err(|error| broken(format!("the reply is no JSON ({error})")))?;
-    let fields = value.as_object().ok_or_else(|| broken("the reply is no object".to_owned()))?;
+        serde_json::from_str(reply).map_err(|error| broken(format!("the reply is not JSON ({error})")))?;
+    let fields = value.as_object().ok_or_else(|| broken("the reply is not an object".to_owned()))?;
     if fields.get("id").and_then(Value::as_u64) != Some(id) {
         return Err(broken(format!("the reply's id is not {id}")));
     }

@@ -15,7 +15,7 @@ use crate::score::PartScore;
 const GATHER: Duration = Duration::from_millis(3);
 
 /// An item as the plugin is told of it.
-pub(super) struct Asked {
+pub(super) struct Queued {
     pub(super) item: Value,
     /// The query's pictures, when the plugin wants their paths.
     pub(super) pictures: Vec<Picture>,
@@ -23,7 +23,7 @@ pub(super) struct Asked {
 
 /// An item and who waits for its score.
 struct Job {
-    asked: Asked,
+    queued: Queued,
     done: oneshot::Sender<PartScore>,
 }
 
@@ -42,9 +42,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Puts an item at the end. The receiver fails when the plugin ends before the item is scored.
-    pub(super) fn push(&self, asked: Asked) -> oneshot::Receiver<PartScore> {
+    pub(super) fn push(&self, queued: Queued) -> oneshot::Receiver<PartScore> {
         let (done, score) = oneshot::channel();
-        self.waiting().jobs.push_back(Job { asked, done });
+        self.waiting().jobs.push_back(Job { queued, done });
         self.arrived.notify_one();
         score
     }
@@ -60,13 +60,14 @@ impl Queue {
     /// Starts a thread that scores batches of at most `most` items until the queue is closed.
     pub(super) fn work<F>(self: &Arc<Self>, most: usize, mut score: F) -> std::io::Result<()>
     where
-        F: FnMut(Vec<Asked>) -> Vec<PartScore> + Send + 'static,
+        F: FnMut(Vec<Queued>) -> Vec<PartScore> + Send + 'static,
     {
         let queue = Arc::clone(self);
         let thread = thread::Builder::new().name("reward".to_owned());
         thread.spawn(move || {
             while let Some(jobs) = queue.take(most) {
-                let (asked, waiting): (Vec<Asked>, Vec<_>) = jobs.into_iter().map(|job| (job.asked, job.done)).unzip();
+                let (asked, waiting): (Vec<Queued>, Vec<_>) =
+                    jobs.into_iter().map(|job| (job.queued, job.done)).unzip();
                 for (done, score) in waiting.into_iter().zip(score(asked)) {
                     // Who asked may have gone.
                     drop(done.send(score));
@@ -113,8 +114,8 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn asked(number: u64) -> Asked {
-        Asked { item: number.into(), pictures: Vec::new() }
+    fn asked(number: u64) -> Queued {
+        Queued { item: number.into(), pictures: Vec::new() }
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         let queue = Queue::default();
         let receivers: Vec<_> = (0..5).map(|number| queue.push(asked(number))).collect();
         drop(queue.push(asked(9)));
-        let taken = |jobs: Vec<Job>| jobs.iter().map(|job| job.asked.item.as_u64().unwrap()).collect::<Vec<_>>();
+        let taken = |jobs: Vec<Job>| jobs.iter().map(|job| job.queued.item.as_u64().unwrap()).collect::<Vec<_>>();
         assert_eq!(taken(queue.take(3).unwrap()), [0, 1, 2]);
         assert_eq!(taken(queue.take(8).unwrap()), [3, 4]);
         queue.close();

@@ -7,16 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::protocol::{ReplyFault, read_reply, request};
-use crate::http::{Posted, Poster, pause};
+use crate::net::{NoMore, Patience, Posted, Poster, Retry, Time};
 use crate::score::{FailureKind, PartScore};
 
 /// A longer reply is refused; reading stops there.
 const LONGEST_REPLY_BYTES: usize = 64 << 20;
 
-/// A reward behind a URL, as a config describes it.
+/// A server that takes the JSON of `process` as a POST.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -32,12 +32,12 @@ pub struct HttpConfig {
     pub deadline_secs: f64,
     /// Tries when the server is overloaded or faulty.
     pub max_tries: u32,
-    /// Seconds before the second try; they double with each further one, with jitter, up to 30.
+    /// Seconds before the second try, doubling with each further one, with jitter, up to 30.
     pub retry_base_secs: f64,
     /// The environment variable that holds the key; the key itself is never in a config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// The least and the greatest value.
+    /// The least and the greatest value; others are failures.
     pub range: [f64; 2],
 }
 
@@ -108,12 +108,15 @@ type Fault = (FailureKind, String);
 
 async fn send(config: &HttpConfig, poster: &Poster, id: u64, items: &[Value]) -> Result<Vec<PartScore>, Fault> {
     let body = request(id, items);
-    let until = Instant::now() + Duration::from_secs_f64(config.deadline_secs);
-    let mut tries = 0;
+    let patience = Patience {
+        tries: config.max_tries,
+        base_secs: config.retry_base_secs,
+        ..Patience::within(Duration::from_secs_f64(config.deadline_secs))
+    };
+    let time = Time::default();
+    let mut retry = Retry::new(&patience, &time, &body);
     loop {
-        tries += 1;
-        let left = until.saturating_duration_since(Instant::now());
-        let limit = Duration::from_secs_f64(config.timeout_secs).min(left);
+        let limit = Duration::from_secs_f64(config.timeout_secs).min(retry.left());
         let (kind, message, after) = match timeout(limit, poster.post(body.clone())).await {
             Ok(Posted::Reply(reply)) => {
                 return read_reply(&reply, id, items.len()).map_err(|fault| match fault {
@@ -130,14 +133,13 @@ async fn send(config: &HttpConfig, poster: &Poster, id: u64, items: &[Value]) ->
                 (FailureKind::Timeout, message, None)
             }
         };
-        if tries >= config.max_tries {
-            return Err((kind, format!("{message}, after {tries} tries")));
+        match retry.wait(after).await {
+            Ok(()) => {}
+            Err(NoMore::Tries(tries)) => return Err((kind, format!("{message}, after {tries} tries"))),
+            Err(NoMore::Time) => {
+                let secs = config.deadline_secs;
+                return Err((FailureKind::Timeout, format!("no scores within {secs} s; the last try: {message}")));
+            }
         }
-        let pause = after.unwrap_or_else(|| pause(config.retry_base_secs, 0, &body, tries));
-        if Instant::now() + pause >= until {
-            let secs = config.deadline_secs;
-            return Err((FailureKind::Timeout, format!("no scores within {secs} s; the last try: {message}")));
-        }
-        sleep(pause).await;
     }
 }

@@ -6,35 +6,6 @@ use super::protocol::VERSION;
 
 /// The protocol as `sapo reward schema` prints it.
 pub fn schema() -> Value {
-    let text = || json!({"type": "string"});
-    let item = json!({
-        "type": "object",
-        "required": ["id", "task", "prompt", "messages", "response", "answer", "ground_truth", "columns", "tokens",
-            "truncated"],
-        "properties": {
-            "id": described(text(), "the query's id; answers to one query share it"),
-            "task": described(text(), "the task that the query belongs to"),
-            "prompt": described(text(), "the text of the last user message"),
-            "messages": {"type": "array", "items": {"type": "object", "required": ["role", "content"],
-                "properties": {"role": text(), "content": text()}}},
-            "response": described(text(), "all that was said, thinking included"),
-            "answer": described(json!({"type": ["string", "null"]}), "what follows the thinking; null while it is open"),
-            "ground_truth": described(json!({}), "any JSON, as the data has it; null when there is none"),
-            "columns": described(json!({"type": "object"}), "further columns of the data"),
-            "tokens": described(json!({"type": "integer"}), "tokens of the response"),
-            "truncated": described(json!({"type": "boolean"}), "whether the token limit cut the response"),
-            "images": described(json!({"type": "array", "items": {"type": "string"}}),
-                "paths of the query's pictures; only with pictures = true, only for kind = \"process\""),
-        },
-    });
-    let value = json!({"type": "number"});
-    let told = json!({"extracted": text(), "evidence": text()});
-    let one = |key: &str, of: Value| {
-        let mut properties = told.clone();
-        properties[key] = of;
-        json!({"type": "object", "required": [key], "properties": properties, "additionalProperties": false})
-    };
-    let outcome = json!({"oneOf": [value, one("value", value.clone()), one("skip", text()), one("failed", text())]});
     json!({
         "version": VERSION,
         "transport": {
@@ -53,20 +24,58 @@ pub fn schema() -> Value {
                     "id": described(json!({"type": "integer"}), "the reply repeats it"),
                     "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/item"}},
                 }},
-                "item": item,
+                "item": item(),
                 "reply": {"type": "object", "required": ["id"], "additionalProperties": false, "properties": {
                     "v": {"const": VERSION},
                     "id": {"type": "integer"},
                     "outcomes": described(json!({"type": "array", "items": {"$ref": "#/$defs/outcome"}}),
                         "one for each item, in order"),
-                    "error": described(text(), "instead of outcomes: why the batch could not be scored; it is halved, \
+                    "error": described(json!({"type": "string"}), "instead of outcomes: why the batch could not be scored; it is halved, \
                         until only the items that are to blame fail"),
                 }, "oneOf": [{"required": ["outcomes"]}, {"required": ["error"]}]},
-                "outcome": outcome,
+                "outcome": outcome(),
             },
         },
         "example": example(),
     })
+}
+
+/// What a plugin is told of an item.
+fn item() -> Value {
+    let text = || json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["id", "task", "prompt", "messages", "response", "answer", "ground_truth", "columns", "tokens",
+            "truncated"],
+        "properties": {
+            "id": described(text(), "the query's id; answers to one query share it"),
+            "task": described(text(), "the task that the query belongs to"),
+            "prompt": described(text(), "the text of the last user message"),
+            "messages": {"type": "array", "items": {"type": "object", "required": ["role", "content"],
+                "properties": {"role": text(), "content": text()}}},
+            "response": described(text(), "all that was said, thinking included"),
+            "answer": described(json!({"type": ["string", "null"]}), "what follows the thinking; null while it is open"),
+            "ground_truth": described(json!({}), "any JSON, as the data has it; null when there is none"),
+            "columns": described(json!({"type": "object"}), "further columns of the data"),
+            "tokens": described(json!({"type": "integer"}), "tokens of the response"),
+            "truncated": described(json!({"type": "boolean"}), "whether the token limit cut the response"),
+            "images": described(json!({"type": "array", "items": {"type": "string"}}),
+                "paths of the query's pictures; only with pictures = true, only for kind = \"process\""),
+        },
+    })
+}
+
+/// What a plugin says of an item.
+fn outcome() -> Value {
+    let text = || json!({"type": "string"});
+    let value = json!({"type": "number"});
+    let told = json!({"extracted": text(), "evidence": text()});
+    let one = |key: &str, of: Value| {
+        let mut properties = told.clone();
+        properties[key] = of;
+        json!({"type": "object", "required": [key], "properties": properties, "additionalProperties": false})
+    };
+    json!({"oneOf": [value, one("value", value.clone()), one("skip", text()), one("failed", text())]})
 }
 
 /// One conversation with a process.

@@ -13,6 +13,9 @@ FORMS = (
     "does, f(item), or f(items)"
 )
 
+# Columns of the ground truth: the one that data was read from may have had any of these names.
+TRUTH_NAMES = ("answer", "solution", "target", "label")
+
 
 def load(path, name):
     folder = os.path.dirname(os.path.abspath(path))
@@ -32,10 +35,10 @@ def number(value):
     if not isinstance(value, (bool, int, float)) and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, (bool, int, float)):
-        raise ValueError(f"it gave {value!r}, which is no number")
+        raise ValueError(f"it gave {value!r}, which is not a number")
     value = float(value)
     if not math.isfinite(value):
-        raise ValueError(f"it gave {value}, which is no finite number")
+        raise ValueError(f"it gave {value}, which is not a finite number")
     return value
 
 
@@ -86,8 +89,9 @@ def all_at_once(call):
     return score
 
 
-def accepted(parameters, values):
-    """Those of the values that a function takes."""
+def accepted(parameters, values, truth):
+    """Those of the values that a function takes; the ground truth under whatever usual name it asks for."""
+    values = {**{name: truth for name in TRUTH_NAMES if name in parameters}, **values}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return values
     return {key: value for key, value in values.items() if key in parameters}
@@ -97,12 +101,12 @@ def verl(function, parameters):
     def call(item):
         columns = item["columns"]
         values = {
-            "data_source": columns.get("data_source", item["task"]),
+            "data_source": columns.get("data_source") or item["task"],
             "solution_str": item["response"],
             "ground_truth": item["ground_truth"],
             "extra_info": columns.get("extra_info", columns),
         }
-        return function(**accepted(parameters, values))
+        return function(**accepted(parameters, values, item["ground_truth"]))
 
     return one_by_one(call)
 
@@ -111,7 +115,8 @@ def trl(function, parameters, messages):
     def call(items):
         names = {name for item in items for name in item["columns"]}
         values = {name: [item["columns"].get(name) for item in items] for name in sorted(names)}
-        values["ground_truth"] = [item["ground_truth"] for item in items]
+        truths = [item["ground_truth"] for item in items]
+        values["ground_truth"] = truths
         values["task"] = [item["task"] for item in items]
         if messages:
             values["prompts"] = [item["messages"] for item in items]
@@ -119,7 +124,7 @@ def trl(function, parameters, messages):
         else:
             values["prompts"] = [item["prompt"] for item in items]
             values["completions"] = [item["response"] for item in items]
-        return function(**accepted(parameters, values))
+        return function(**accepted(parameters, values, truths))
 
     return all_at_once(call)
 

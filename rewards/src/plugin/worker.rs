@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sandbox::{self, Limits, Wanted};
+
 #[cfg(target_os = "linux")]
 use crate::sandbox::{Job, Level, Sandbox, Started};
 

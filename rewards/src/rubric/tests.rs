@@ -5,8 +5,10 @@ use sapo_datasets::synthetic::{self, Style, Task};
 use serde_json::json;
 
 use super::*;
+use crate::error::Result;
 use crate::reward::tests::{now, query};
 use crate::reward::{RewardSpec, Rule};
+use crate::score::Outcome;
 
 fn rubric(text: &str) -> Result<Rubric> {
     let mut registry = Registry::rules();

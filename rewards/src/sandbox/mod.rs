@@ -154,9 +154,9 @@ pub struct Ran {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it printed, up to the limit.
+    /// What it printed on stdout, up to the limit.
     pub stdout: Vec<u8>,
-    /// The same of stderr.
+    /// What it printed on stderr, up to the limit.
     pub stderr: Vec<u8>,
     /// Whether one of them was longer than the limit.
     pub flooded: bool,

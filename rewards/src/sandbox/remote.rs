@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Ended, Limits, Ran};
-use crate::http::{Posted, Poster, pause};
-use crate::number::shortened;
+use crate::net::{NoMore, Patience, Posted, Poster, Retry, Time};
+use crate::text::shortened;
 
 /// A longer reply is refused; reading stops there.
 const LONGEST_REPLY_BYTES: usize = 64 << 20;
@@ -62,12 +62,11 @@ impl Remote {
     }
 
     async fn ask(&self, body: String, limit: Duration) -> Result<Ran, RemoteFault> {
-        let until = Instant::now() + limit;
-        let mut tries = 0;
+        let patience = Patience { tries: self.max_tries, base_secs: self.retry_base_secs, ..Patience::within(limit) };
+        let time = Time::default();
+        let mut retry = Retry::new(&patience, &time, &body);
         loop {
-            tries += 1;
-            let left = until.saturating_duration_since(Instant::now());
-            let (message, after) = match timeout(left, self.poster.post(body.clone())).await {
+            let (message, after) = match timeout(retry.left(), self.poster.post(body.clone())).await {
                 Ok(Posted::Reply(reply)) => match read(&reply) {
                     Ok(ran) => return Ok(ran),
                     Err(reason) => (format!("{}: {reason}", self.poster.url()), None),
@@ -77,11 +76,10 @@ impl Remote {
                 Ok(Posted::Busy { message, after }) => (message, after),
                 Err(_) => (format!("{} gave no reply within {} s", self.poster.url(), limit.as_secs_f64()), None),
             };
-            let pause = after.unwrap_or_else(|| pause(self.retry_base_secs, 0, &body, tries));
-            if tries >= self.max_tries || Instant::now() + pause >= until {
-                return Err(RemoteFault::Down(format!("{message}, after {tries} tries")));
-            }
-            sleep(pause).await;
+            retry.wait(after).await.map_err(|no_more| match no_more {
+                NoMore::Tries(tries) => RemoteFault::Down(format!("{message}, after {tries} tries")),
+                NoMore::Time => RemoteFault::Down(format!("{message}, and {} s are over", limit.as_secs_f64())),
+            })?;
         }
     }
 }

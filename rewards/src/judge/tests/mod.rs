@@ -9,8 +9,8 @@ mod traps;
 use sapo_datasets::{Query, Transcript};
 use serde_json::json;
 
-use super::time::Time;
 use super::*;
+use crate::net::Time;
 use crate::reward::score_all;
 use crate::reward::tests::query;
 use crate::score::Outcome;
@@ -93,7 +93,7 @@ async fn failures_are_shared_by_who_waits_and_not_kept() {
     let busy = JudgeConfig { max_tries: 1, ..config("http://127.0.0.1:9") };
     let stub = Stub::start(vec![Act::Status(503, ""), Act::Say("{\"verdict\":\"yes\"}")]).await;
     let judge = judge(&JudgeConfig { endpoint: stub.url.clone(), ..busy });
-    let scores = all((0..8).map(|_| judge.same("?", "five", "5")).collect()).await;
+    let scores = join_all((0..8).map(|_| judge.same("?", "five", "5"))).await;
     assert!(scores.iter().all(|score| kind(score) == Some(FailureKind::Unreachable)));
     assert_eq!(stub.requests(), 1);
     assert_eq!(judge.same("?", "five", "5").await.outcome, Outcome::Value(1.0));
@@ -104,7 +104,7 @@ async fn no_more_requests_at_a_time_than_allowed() {
     let stub = Stub::start(vec![Act::Judge]).await;
     let judge = judge(&JudgeConfig { max_concurrency: 2, ..config(&stub.url) });
     let answers: Vec<String> = (0..12).map(|at| at.to_string()).collect();
-    let scores = all(answers.iter().map(|answer| judge.same("?", "3", answer)).collect()).await;
+    let scores = join_all(answers.iter().map(|answer| judge.same("?", "3", answer))).await;
     assert_eq!(scores.iter().filter(|score| score.outcome.value() == Some(1.0)).count(), 1);
     assert!((1..=2).contains(&stub.most_at_a_time()));
 }

@@ -132,7 +132,7 @@ impl Stub {
         Self::with_models(acts, reply(404, "", "{}")).await
     }
 
-    /// The same, with what it replies to who asks for its models.
+    /// One that also has a list of models: its reply to who asks for it.
     pub(super) async fn with_models(acts: Vec<Act>, models: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

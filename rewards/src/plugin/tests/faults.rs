@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use futures_util::future::join_all;
+
 use super::*;
-use crate::concurrent::all;
 use crate::plugin::worker::kill_group;
 
 /// A worker in the words of a shell: the value of an answer is the number that it is, and some words do harm.
@@ -116,7 +117,7 @@ async fn items_that_come_one_by_one_are_sent_together() {
         let plugin = &plugin;
         async move { plugin.score(&[Item { query, transcript }]).await.remove(0) }
     };
-    let scored = all(pairs.iter().map(|(query, transcript)| single((query, transcript))).collect()).await;
+    let scored = join_all(pairs.iter().map(|(query, transcript)| single((query, transcript)))).await;
     let last = scored.iter().map(|score| score.evidence.as_deref().unwrap().parse::<u64>().unwrap()).max().unwrap();
     assert!(last <= 8, "{last} requests");
 }

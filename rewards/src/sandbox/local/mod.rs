@@ -82,9 +82,9 @@ pub(crate) struct Started {
     control: UnixStream,
     /// Where the program reads from; taken by whoever writes.
     pub(crate) stdin: Option<PipeWriter>,
-    /// What it prints; taken by whoever reads.
+    /// What it prints on stdout; taken by whoever reads.
     pub(crate) stdout: Option<PipeReader>,
-    /// The same of stderr.
+    /// What it prints on stderr; taken by whoever reads.
     pub(crate) stderr: Option<PipeReader>,
     folder: Folder,
     /// What the supervisor said at the end, once it was heard.
@@ -311,12 +311,18 @@ fn follow(started: &mut Started, mut input: &[u8], limits: &Limits) -> io::Resul
             until = Instant::now() + LAST_WORDS;
         }
     }
-    let Some(report) = started.report.clone() else { return Ok(Err("the supervisor did not report".to_owned())) };
+    Ok(match started.report.clone() {
+        Some(report) => ran(report, outputs),
+        None => Err("the supervisor did not report".to_owned()),
+    })
+}
+
+/// What the supervisor said of a program, and what the program said itself.
+fn ran(report: Report, [stdout, stderr]: [Output; 2]) -> Result<Ran, String> {
     if let Some(fault) = report.fault {
-        return Ok(Err(fault));
+        return Err(fault);
     }
-    let [stdout, stderr] = outputs;
-    Ok(Ok(Ran {
+    Ok(Ran {
         ended: report.ended,
         code: report.code,
         signal: report.signal,
@@ -325,5 +331,5 @@ fn follow(started: &mut Started, mut input: &[u8], limits: &Limits) -> io::Resul
         stderr: stderr.bytes,
         cpu_secs: report.cpu_secs,
         peak_bytes: report.peak_bytes,
-    }))
+    })
 }

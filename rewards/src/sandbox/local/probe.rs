@@ -74,7 +74,7 @@ fn unheld(ran: Result<Ran, String>) -> Option<String> {
                 (None, Some(signal)) => format!("signal {signal}"),
                 (None, None) => format!("{:?}", ran.ended),
             };
-            Some(format!("{how}: {}", crate::number::shortened(String::from_utf8_lossy(&said).trim())))
+            Some(format!("{how}: {}", crate::text::shortened(String::from_utf8_lossy(&said).trim())))
         }
     }
 }

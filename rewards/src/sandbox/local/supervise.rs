@@ -120,20 +120,7 @@ fn watch(control: &UnixStream, program: Pid, spec: &Spec) -> Report {
         if status.is_some() {
             return report(ended, status, usage.cpu_secs, peak_bytes);
         }
-        let over = |limit: Option<f64>, used: f64| limit.is_some_and(|limit| used > limit);
-        let broken = if over(limits.cpu_secs, usage.cpu_secs) {
-            Some(Ended::Cpu)
-        } else if over(limits.wall_secs, begun.elapsed().as_secs_f64()) {
-            Some(Ended::Wall)
-        } else if limits.memory_bytes.is_some_and(|limit| usage.memory_bytes > limit) {
-            Some(Ended::Memory)
-        } else if usage.processes > limits.processes {
-            Some(Ended::Processes)
-        } else if limits.file_bytes.is_some_and(|limit| bytes_below(&spec.folder) > FILES * limit) {
-            Some(Ended::Files)
-        } else {
-            None
-        };
+        let broken = broken(spec, &usage, begun.elapsed().as_secs_f64());
         if let Some(broken) = broken {
             ended = broken;
             tree::end(own());
@@ -160,6 +147,25 @@ fn watch(control: &UnixStream, program: Pid, spec: &Spec) -> Report {
             tree::end(own());
             return report(Ended::Stopped, None, tree::usage(own()).cpu_secs, peak_bytes);
         }
+    }
+}
+
+/// The limit that a program has broken.
+fn broken(spec: &Spec, usage: &tree::Usage, wall_secs: f64) -> Option<Ended> {
+    let limits = &spec.limits;
+    let over = |limit: Option<f64>, used: f64| limit.is_some_and(|limit| used > limit);
+    if over(limits.cpu_secs, usage.cpu_secs) {
+        Some(Ended::Cpu)
+    } else if over(limits.wall_secs, wall_secs) {
+        Some(Ended::Wall)
+    } else if limits.memory_bytes.is_some_and(|limit| usage.memory_bytes > limit) {
+        Some(Ended::Memory)
+    } else if usage.processes > limits.processes {
+        Some(Ended::Processes)
+    } else if limits.file_bytes.is_some_and(|limit| bytes_below(&spec.folder) > FILES * limit) {
+        Some(Ended::Files)
+    } else {
+        None
     }
 }
 

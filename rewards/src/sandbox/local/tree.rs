@@ -51,7 +51,7 @@ fn children(parent: i32) -> Vec<i32> {
     if known { children } else { searched(parent) }
 }
 
-/// The same where the kernel keeps no list of children.
+/// The children of a process, found among all processes: for kernels that keep no list of children.
 fn searched(parent: i32) -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -1,0 +1,10 @@
+//! Talking to servers: an HTTP client, and the one way in which they are tried again. Judges, plugins and sandboxes share
+//! it.
+
+mod http;
+mod retry;
+mod time;
+
+pub(crate) use http::{Posted, Poster};
+pub(crate) use retry::{NoMore, Patience, Retry};
+pub(crate) use time::Time;

@@ -1,0 +1,212 @@
+//! What stands in brackets: groups, sets, absolute values, matrices and systems.
+
+use super::{
+    expression::{Bracket, Expr, Function, Joint, NamedSet, Relation},
+    parser::{Parsed, Parser, single_or},
+    token::Token,
+};
+
+impl Parser<'_> {
+    pub(super) fn bracketed(&mut self, symbol: char) -> Parsed<Expr> {
+        match symbol {
+            '(' | '[' | ']' => self.group(symbol),
+            '{' => self.braces(),
+            '|' => {
+                self.bars += 1;
+                let inner = self.expression(0)?;
+                self.bars -= 1;
+                if !self.is_symbol('|') && !self.is_command("rvert") {
+                    return Err("a bar is not closed");
+                }
+                self.at += 1;
+                Ok(absolute(inner))
+            }
+            '_' | '^' => self.arrangement(),
+            _ => Err("a symbol stands where a number is expected"),
+        }
+    }
+
+    /// A group in round or square brackets, whose ends may differ.
+    pub(super) fn group(&mut self, open: char) -> Parsed<Expr> {
+        let (items, separators) = self.enclosed()?;
+        let close = match self.peek() {
+            Some(Token::Symbol(')')) => Bracket::Round,
+            Some(Token::Symbol(']')) => Bracket::Square,
+            Some(Token::Symbol('[')) if open != '(' || items.len() == 2 => Bracket::Round,
+            _ => return Err("a bracket is not closed"),
+        };
+        self.at += 1;
+        let open = match open {
+            '(' | ']' => Bracket::Round,
+            _ => Bracket::Square,
+        };
+        if open == Bracket::Square && close == Bracket::Square && separators.contains(&';') && separators.contains(&',')
+        {
+            return Ok(Expr::Matrix(rows(items, &separators)));
+        }
+        if items.len() == 1 && (open, close) == (Bracket::Round, Bracket::Round) {
+            return Ok(single_or(items, |items| Expr::List(items, Joint::Comma)));
+        }
+        Ok(Expr::Group(open, items, close))
+    }
+
+    /// Items up to a closing bracket, with the separators between them; bars and sets outside do not reach in.
+    pub(super) fn enclosed(&mut self) -> Parsed<(Vec<Expr>, Vec<char>)> {
+        let outside = (self.bars, self.in_set, self.angle);
+        (self.bars, self.in_set, self.angle) = (0, false, false);
+        let start = self.at;
+        let (items, _) = self.list()?;
+        let mut depth = 0i32;
+        let mut separators = Vec::new();
+        for lexeme in &self.lexemes[start..self.at] {
+            match lexeme.token {
+                Token::Symbol('(' | '[' | '{') | Token::SetOpen => depth += 1,
+                Token::Symbol(')' | ']' | '}') | Token::SetClose => depth -= 1,
+                Token::Symbol(mark @ (',' | ';')) if depth == 0 => separators.push(mark),
+                _ => {}
+            }
+        }
+        (self.bars, self.in_set, self.angle) = outside;
+        Ok((items, separators))
+    }
+
+    /// A TeX group, or a set in plain braces.
+    fn braces(&mut self) -> Parsed<Expr> {
+        if self.is_symbol('}') {
+            self.at += 1;
+            return match self.peek() {
+                Some(Token::Symbol('_' | '^')) => {
+                    self.at += 1;
+                    self.arrangement()
+                }
+                None => Ok(Expr::Named(NamedSet::Empty)),
+                _ => self.atom(),
+            };
+        }
+        let (items, _) = self.enclosed()?;
+        self.require('}')?;
+        Ok(single_or(items, Expr::Set))
+    }
+
+    /// A set in braces: its members, or a condition on them.
+    pub(super) fn set(&mut self) -> Parsed<Expr> {
+        if self.peek() == Some(&Token::SetClose) {
+            self.at += 1;
+            return Ok(Expr::Named(NamedSet::Empty));
+        }
+        let outside = (self.bars, self.in_set, self.angle);
+        (self.bars, self.in_set, self.angle) = (0, true, false);
+        let (items, _) = self.list()?;
+        let condition = if self.is_symbol('|') || self.is_symbol(':') {
+            self.at += 1;
+            self.in_set = false;
+            Some(self.list()?)
+        } else {
+            None
+        };
+        (self.bars, self.in_set, self.angle) = outside;
+        if self.peek() != Some(&Token::SetClose) {
+            return Err("a set is not closed");
+        }
+        self.at += 1;
+        match (condition, items.as_slice()) {
+            (None, _) => Ok(Expr::Set(items)),
+            (Some((conditions, joint)), [head]) if is_real_variable(head) => {
+                let joint = if joint == Joint::Comma { Joint::And } else { joint };
+                Ok(single_or(conditions, |conditions| Expr::List(conditions, joint)))
+            }
+            _ => Err("a set is given by a rule that is not an interval"),
+        }
+    }
+
+    pub(super) fn angle_brackets(&mut self) -> Parsed<Expr> {
+        self.angle = true;
+        let (items, _) = self.list()?;
+        self.angle = false;
+        if self.peek() != Some(&Token::Relation(Relation::Greater)) {
+            return Err("an angle bracket is not closed");
+        }
+        self.at += 1;
+        Ok(Expr::Group(Bracket::Angle, items, Bracket::Angle))
+    }
+
+    pub(super) fn closed_by(&mut self, close: &str) -> Parsed<Expr> {
+        let outside = std::mem::take(&mut self.bars);
+        let inner = self.expression(0)?;
+        self.bars = outside;
+        if !self.is_command(close) {
+            return Err("a bracket is not closed");
+        }
+        self.at += 1;
+        Ok(inner)
+    }
+
+    /// The rows of a matrix, a determinant or a system.
+    pub(super) fn environment(&mut self, name: &str) -> Parsed<Expr> {
+        let outside = (self.bars, self.in_set, self.in_rows);
+        (self.bars, self.in_set, self.in_rows) = (0, false, true);
+        let mut rows = vec![Vec::new()];
+        loop {
+            match self.peek() {
+                Some(Token::End(end)) if end == name => break,
+                Some(Token::Row) => rows.push(Vec::new()),
+                Some(Token::Symbol('&')) => {}
+                Some(_) => {
+                    let cell = self.relation()?;
+                    if let Some(row) = rows.last_mut() {
+                        row.push(cell);
+                    }
+                    if matches!(self.peek(), Some(Token::Symbol(','))) {
+                        self.at += 1;
+                    }
+                    continue;
+                }
+                None => return Err("an environment is not closed"),
+            }
+            self.at += 1;
+        }
+        self.at += 1;
+        (self.bars, self.in_set, self.in_rows) = outside;
+        rows.retain(|row| !row.is_empty());
+        match name {
+            "matrix" | "pmatrix" | "bmatrix" | "Bmatrix" | "smallmatrix" | "array" => Ok(Expr::Matrix(rows)),
+            "vmatrix" | "Vmatrix" => Ok(Expr::Call(Function::Determinant, vec![Expr::Matrix(rows)])),
+            "cases" | "aligned" | "align" | "gathered" | "gather" | "equation" | "split"
+                if rows.iter().all(|row| row.len() == 1) =>
+            {
+                Ok(single_or(rows.into_iter().flatten().collect(), |rows| Expr::List(rows, Joint::And)))
+            }
+            _ => Err("an environment is not known"),
+        }
+    }
+}
+
+/// A bar around a matrix is its determinant.
+pub(super) fn absolute(inner: Expr) -> Expr {
+    let function = if matches!(inner, Expr::Matrix(_)) { Function::Determinant } else { Function::Abs };
+    Expr::Call(function, vec![inner])
+}
+
+fn is_real_variable(head: &Expr) -> bool {
+    match head {
+        Expr::Variable(_) => true,
+        Expr::Relation(terms, relations) => {
+            matches!(terms.as_slice(), [Expr::Variable(_), Expr::Named(NamedSet::Reals)])
+                && relations[..] == [Relation::Member]
+        }
+        _ => false,
+    }
+}
+
+fn rows(items: Vec<Expr>, separators: &[char]) -> Vec<Vec<Expr>> {
+    let mut rows = vec![Vec::new()];
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 && separators.get(index - 1) == Some(&';') {
+            rows.push(Vec::new());
+        }
+        if let Some(row) = rows.last_mut() {
+            row.push(item);
+        }
+    }
+    rows
+}

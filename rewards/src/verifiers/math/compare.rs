@@ -1,0 +1,373 @@
+//! Two typed values side by side.
+
+use super::{
+    expression::{Bracket, Clock, Expr, Function, Relation},
+    scalar::Session,
+    units::Unit,
+    value::{Value, is_label},
+    verdict::Verdict,
+};
+
+/// More pairs of members than this are not compared.
+const MAX_PAIRS: usize = 4_096;
+
+impl Session {
+    /// Whether two typed values are one answer.
+    pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
+            (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
+            (Value::Quantity(a, unit), Value::Quantity(b, other)) => {
+                if unit == other {
+                    self.scalars(a, b)
+                } else {
+                    Verdict::Different
+                }
+            }
+            (Value::Quantity(a, unit), Value::Scalar(b)) | (Value::Scalar(b), Value::Quantity(a, unit)) => {
+                self.measured(a, unit, b)
+            }
+            (Value::Set(a), Value::Set(b)) => self.sets(a, b),
+            (Value::Tuple(open, a, close), Value::Tuple(opening, b, closing)) => {
+                let loose = |bracket: Bracket| bracket == Bracket::Angle || a.len() != 2;
+                let fits = |x: Bracket, y: Bracket| x == y || loose(x) || loose(y);
+                if fits(*open, *opening) && fits(*close, *closing) { self.in_order(a, b) } else { Verdict::Different }
+            }
+            (Value::Region(a, name), Value::Region(b, other)) => {
+                if let (Some(name), Some(other)) = (name, other)
+                    && name != other
+                {
+                    return Verdict::Different;
+                }
+                a.same(b, self).map_or(Verdict::Unknown, Verdict::when)
+            }
+            (Value::Region(region, _), other) | (other, Value::Region(region, _))
+                if matches!(other, Value::Tuple(..) | Value::Set(_)) =>
+            {
+                match self.as_region(other) {
+                    Some(other) => region.same(&other, self).map_or(Verdict::Unknown, Verdict::when),
+                    None => Verdict::Different,
+                }
+            }
+            (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
+            (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
+            (Value::Assignment(a), Value::Assignment(b)) => {
+                if a.len() != b.len() || a.keys().ne(b.keys()) {
+                    return Verdict::Different;
+                }
+                a.values().zip(b.values()).fold(Verdict::Equal, |all, (a, b)| all.and(self.equal(a, b)))
+            }
+            (Value::Assignment(values), Value::Tuple(_, items, _))
+            | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
+                let values: Vec<Value> = values.values().cloned().collect();
+                self.in_order(&values, items)
+            }
+            (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
+            (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
+            (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
+            (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
+            (Value::Ratio(a), Value::Ratio(b)) => self.ratios(a, b),
+            (Value::Radix(a, base), Value::Radix(b, other)) => Verdict::when(a == b && base == other),
+            _ => self.unlike(a, b),
+        }
+    }
+
+    /// Values of two kinds that may still be one answer.
+    fn unlike(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
+            (Value::Relation(terms, relations), other) | (other, Value::Relation(terms, relations)) => {
+                match self.asserted(terms, relations) {
+                    Some(value) => self.equal(&value, other),
+                    None => Verdict::Different,
+                }
+            }
+            (Value::Set(items), other) | (other, Value::Set(items)) if !items.is_empty() => {
+                items.iter().fold(Verdict::Equal, |all, item| all.and(self.equal(item, other)))
+            }
+            (Value::Matrix(rows), Value::Tuple(_, items, _)) | (Value::Tuple(_, items, _), Value::Matrix(rows)) => {
+                match rows.as_slice() {
+                    [row] => {
+                        let row: Vec<Value> = row.iter().cloned().map(Value::Scalar).collect();
+                        self.in_order(&row, items)
+                    }
+                    _ => Verdict::Different,
+                }
+            }
+            (Value::Ratio(items), Value::Scalar(value)) | (Value::Scalar(value), Value::Ratio(items)) => {
+                match (items.as_slice(), is_fraction(value)) {
+                    ([above, below], true) => {
+                        let quotient = Expr::Quotient(Box::new(above.clone()), Box::new(below.clone()));
+                        self.scalars(&quotient, value)
+                    }
+                    _ => Verdict::Different,
+                }
+            }
+            (Value::Clock(clock), Value::Ratio(items)) | (Value::Ratio(items), Value::Clock(clock)) => {
+                self.clock_as_ratio(clock, items)
+            }
+            (Value::Radix(digits, _), Value::Scalar(Expr::Number(value)))
+            | (Value::Scalar(Expr::Number(value)), Value::Radix(digits, _)) => {
+                Verdict::when(value.to_string() == if digits.is_empty() { "0" } else { digits })
+            }
+            _ => Verdict::Different,
+        }
+    }
+
+    /// A number with a unit against a bare one.
+    fn measured(&mut self, amount: &Expr, unit: &Unit, bare: &Expr) -> Verdict {
+        let verdict = self.scalars(amount, bare);
+        let angle =
+            *unit == Unit::one("degree") && bare.any(&|node| *node == Expr::Constant(super::expression::Constant::Pi));
+        if verdict != Verdict::Equal && angle {
+            return self.scalars(&Expr::Degree(Box::new(amount.clone())), bare);
+        }
+        verdict
+    }
+
+    fn in_order(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+        if a.len() != b.len() {
+            return Verdict::Different;
+        }
+        a.iter()
+            .zip(b)
+            .fold(Verdict::Equal, |all, (a, b)| if all == Verdict::Different { all } else { all.and(self.equal(a, b)) })
+    }
+
+    /// Sets are equal when each member of either is in the other.
+    fn sets(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+        if a.len() * b.len() > MAX_PAIRS {
+            return Verdict::Unknown;
+        }
+        let all = self.contained(a, b);
+        if all == Verdict::Different { all } else { all.and(self.contained(b, a)) }
+    }
+
+    fn contained(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+        let mut all = Verdict::Equal;
+        for (index, member) in a.iter().enumerate() {
+            let mut found = Verdict::Different;
+            // Most often the members stand in the same order.
+            for other in b[index.min(b.len())..].iter().chain(&b[..index.min(b.len())]) {
+                match self.equal(member, other) {
+                    Verdict::Equal => {
+                        found = Verdict::Equal;
+                        break;
+                    }
+                    Verdict::Unknown => found = Verdict::Unknown,
+                    Verdict::Different => {}
+                }
+            }
+            if found == Verdict::Different {
+                return found;
+            }
+            all = all.and(found);
+        }
+        all
+    }
+
+    fn matrices(&mut self, a: &[Vec<Expr>], b: &[Vec<Expr>]) -> Verdict {
+        if a.len() != b.len() || a.iter().zip(b).any(|(a, b)| a.len() != b.len()) {
+            return Verdict::Different;
+        }
+        let mut all = Verdict::Equal;
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            all = all.and(self.scalars(a, b));
+            if all == Verdict::Different {
+                break;
+            }
+        }
+        all
+    }
+
+    fn ratios(&mut self, a: &[Expr], b: &[Expr]) -> Verdict {
+        if a.len() != b.len() {
+            return Verdict::Different;
+        }
+        let cross = |x: &Expr, y: &Expr| Expr::product(vec![x.clone(), y.clone()]);
+        let mut all = Verdict::Equal;
+        for index in 1..a.len() {
+            all = all.and(self.scalars(&cross(&a[0], &b[index]), &cross(&a[index], &b[0])));
+        }
+        all
+    }
+
+    /// Two digits after a colon may be minutes or the second part of a ratio.
+    fn clock_as_ratio(&mut self, clock: &Clock, items: &[Expr]) -> Verdict {
+        if clock.afternoon.is_some() || clock.minute < 10 {
+            return Verdict::Different;
+        }
+        let own = [Expr::integer(clock.hour.into()), Expr::integer(clock.minute.into())];
+        self.ratios(&own, items)
+    }
+
+    fn congruences(&mut self, a: &Value, b: &Value) -> Verdict {
+        let (
+            Value::Congruence { left, value, modulus },
+            Value::Congruence { left: other_left, value: other_value, modulus: other_modulus },
+        ) = (a, b)
+        else {
+            return Verdict::Unknown;
+        };
+        let mut verdict = self.scalars(modulus, other_modulus);
+        if let (Some(left), Some(other)) = (left, other_left) {
+            verdict = verdict.and(self.scalars(left, other));
+        }
+        let rest = |value: &Expr| Expr::Call(Function::Remainder, vec![value.clone(), modulus.clone()]);
+        verdict.and(self.scalars(&rest(value), &rest(other_value)))
+    }
+
+    /// The value that an equation states: its right side when the left is a label, its number when all sides are
+    /// numbers and agree.
+    fn asserted(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
+        let (last, before) = terms.split_last()?;
+        let (first, _) = terms.split_first()?;
+        if relations.is_empty() || relations.iter().any(|r| !matches!(r, Relation::Equal | Relation::Approximately)) {
+            return None;
+        }
+        if relations.len() == 1 && is_label(last) && first.is_closed() {
+            return self.settle(first).ok();
+        }
+        if is_label(first)
+            && !first
+                .variables()
+                .iter()
+                .any(|name| terms.len() == 2 && is_lone(first) && last.variables().contains(name))
+        {
+            return self.consistent(&terms[1..], &relations[1..]).then(|| self.settle(last).ok()).flatten();
+        }
+        let closed = before.iter().all(Expr::is_closed) && last.is_closed();
+        (closed && self.consistent(terms, relations)).then(|| self.settle(last).ok()).flatten()
+    }
+
+    /// Whether the numbers in a chain of equations agree; an approximate sign asks for one part in a hundred.
+    fn consistent(&mut self, terms: &[Expr], relations: &[Relation]) -> bool {
+        let pairs: Vec<_> = terms.windows(2).zip(relations).collect();
+        pairs.into_iter().all(|(pair, relation)| {
+            if !pair[0].is_closed() || !pair[1].is_closed() {
+                return true;
+            }
+            if *relation == Relation::Approximately {
+                return self.near(&pair[0], &pair[1]);
+            }
+            let (Ok(a), Ok(b)) = (self.settle(&pair[0]), self.settle(&pair[1])) else { return false };
+            self.equal(&a, &b) == Verdict::Equal
+        })
+    }
+
+    fn near(&mut self, a: &Expr, b: &Expr) -> bool {
+        let gap = Expr::Call(Function::Abs, vec![Expr::difference(a.clone(), b.clone())]);
+        let size = Expr::Call(Function::Abs, vec![a.clone()]);
+        let part = Expr::Quotient(Box::new(size), Box::new(Expr::integer(100)));
+        self.order(&gap, &part).is_some_and(|order| order != std::cmp::Ordering::Greater)
+    }
+
+    /// Two equations, inequalities or other relations.
+    fn relations(&mut self, a: &[Expr], x: &[Relation], b: &[Expr], y: &[Relation]) -> Verdict {
+        if a == b && x == y {
+            return Verdict::Equal;
+        }
+        for (terms, relations) in [(a, x), (b, y)] {
+            if terms.len() > 2
+                && relations.iter().all(|r| *r == Relation::Equal)
+                && !self.consistent(&terms[1..], &relations[1..])
+            {
+                return Verdict::Different;
+            }
+        }
+        let (a, x) = shortened(a, x);
+        let (b, y) = shortened(b, y);
+        let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
+            return self.chains(&a, &x, &b, &y);
+        };
+        let equal = |relation: Relation| matches!(relation, Relation::Equal | Relation::Approximately);
+        if equal(*relation) && equal(*other) || (*relation, *other) == (Relation::NotEqual, Relation::NotEqual) {
+            let solved =
+                is_lone(left) && left == other_left && !right.variables().iter().any(|name| is_named(left, name));
+            if solved && self.scalars(right, other_right) == Verdict::Equal {
+                return Verdict::Equal;
+            }
+            let f = Expr::difference(left.clone(), right.clone());
+            let g = Expr::difference(other_left.clone(), other_right.clone());
+            return self.proportional(&f, &g, false);
+        }
+        if relation.bounds() && other.bounds() {
+            let (f, strict) = rising(left, *relation, right);
+            let (g, other_strict) = rising(other_left, *other, other_right);
+            return if strict == other_strict { self.proportional(&f, &g, true) } else { Verdict::Different };
+        }
+        if relation != other { Verdict::Different } else { self.chains(&a, &x, &b, &y) }
+    }
+
+    /// Chains are equal when they are term by term, in either direction.
+    fn chains(&mut self, a: &[Expr], x: &[Relation], b: &[Expr], y: &[Relation]) -> Verdict {
+        if a.len() != b.len() {
+            return Verdict::Different;
+        }
+        if x == y {
+            let forward = a.iter().zip(b).fold(Verdict::Equal, |all, (a, b)| all.and(self.scalars(a, b)));
+            if forward == Verdict::Equal {
+                return forward;
+            }
+        }
+        let reversed: Vec<Relation> = y.iter().rev().map(|relation| relation.reversed()).collect();
+        if x == reversed {
+            return a.iter().zip(b.iter().rev()).fold(Verdict::Equal, |all, (a, b)| all.and(self.scalars(a, b)));
+        }
+        Verdict::Different
+    }
+}
+
+/// `f(x) = ... = last` without the steps between.
+fn shortened(terms: &[Expr], relations: &[Relation]) -> (Vec<Expr>, Vec<Relation>) {
+    let equal = relations.iter().all(|relation| *relation == Relation::Equal);
+    match (terms, equal) {
+        ([first, _, .., last], true) if terms.len() > 2 && is_label(first) => {
+            (vec![first.clone(), last.clone()], vec![Relation::Equal])
+        }
+        _ => (terms.to_vec(), relations.to_vec()),
+    }
+}
+
+/// The expression that must be positive, and whether zero is excluded.
+fn rising(left: &Expr, relation: Relation, right: &Expr) -> (Expr, Option<bool>) {
+    let (left, right) = match relation {
+        Relation::Less | Relation::LessEqual => (right, left),
+        _ => (left, right),
+    };
+    let strict = match relation {
+        Relation::NotEqual => None,
+        _ => Some(matches!(relation, Relation::Less | Relation::Greater)),
+    };
+    (Expr::difference(left.clone(), right.clone()), strict)
+}
+
+fn is_lone(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(_))
+}
+
+fn is_named(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Variable(own) if own == name)
+}
+
+fn is_fraction(expr: &Expr) -> bool {
+    match expr {
+        Expr::Quotient(..) => true,
+        Expr::Product(factors) => factors.len() == 2 && factors[1].inverse,
+        _ => false,
+    }
+}
+
+/// Whether two times are one; a half of the day may be left out on one side.
+fn same_time(a: &Clock, b: &Clock) -> bool {
+    let hour = |clock: &Clock| match clock.afternoon {
+        Some(true) if clock.hour < 12 => clock.hour + 12,
+        Some(false) if clock.hour == 12 => 0,
+        _ => clock.hour,
+    };
+    if (a.minute, a.second) != (b.minute, b.second) {
+        return false;
+    }
+    match (a.afternoon, b.afternoon) {
+        (Some(_), Some(_)) | (None, None) => hour(a) == hour(b),
+        _ => a.hour == b.hour || hour(a) == hour(b),
+    }
+}

@@ -1,0 +1,401 @@
+//! LaTeX and plain text as one stream of tokens.
+
+use dashu::rational::RBig;
+
+use super::{
+    expression::{Function, Relation},
+    names, numerals,
+    source::Source,
+    token::{Lexeme, Token},
+    words::{self, is_short_word},
+};
+
+/// How deep `\text{...}` may nest.
+const TEXT_DEPTH: usize = 12;
+
+/// Splits ASCII LaTeX (see `symbols`) into tokens.
+///
+/// # Errors
+/// A reason when a brace is not closed, a name is not known or nesting is too deep.
+pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
+    let mut source = source.to_owned();
+    for (dotted, plain) in
+        [("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
+    {
+        source = source.replace(dotted, plain);
+    }
+    let mut lexer = Lexer::new(&source, false, 0);
+    lexer.run()?;
+    Ok(super::merge::merge(lexer.out))
+}
+
+/// What was read of a source so far.
+struct Lexer {
+    source: Source,
+    text: bool,
+    depth: usize,
+    dollars: usize,
+    /// Arguments that the last `\frac` or `\binom` still takes: a bare digit is one of them.
+    arguments: usize,
+    saved: Vec<usize>,
+    spaced: bool,
+    out: Vec<Lexeme>,
+}
+
+impl Lexer {
+    fn new(text_of: &str, text: bool, depth: usize) -> Self {
+        let source = Source::new(text_of);
+        let chars = &source.chars;
+        let dollars = (0..chars.len()).filter(|at| chars[*at] == '$' && (*at == 0 || chars[at - 1] != '\\')).count();
+        Self { source, text, depth, dollars, arguments: 0, saved: Vec::new(), spaced: false, out: Vec::new() }
+    }
+
+    fn run(&mut self) -> Result<(), &'static str> {
+        while let Some(here) = self.source.peek(0) {
+            if here.is_whitespace() || here == '~' {
+                self.spaced = true;
+                self.source.at += 1;
+            } else if self.arguments > 0 && here.is_ascii_digit() {
+                self.source.at += 1;
+                self.push(Token::Number(RBig::from(here.to_digit(10).unwrap_or(0)), true));
+            } else if let Some((token, end)) = numerals::radix(&self.source) {
+                self.push(token);
+                self.source.at = end;
+            } else if here.is_ascii_digit() || (here == '.' && self.source.peek(1).is_some_and(|c| c.is_ascii_digit()))
+            {
+                let after_colon = matches!(self.last(), Some(Token::Symbol(':')));
+                let token = numerals::number(&mut self.source, after_colon)?;
+                self.push(token);
+            } else if here == '\\' {
+                self.command()?;
+            } else if here.is_alphabetic() {
+                self.letters();
+            } else {
+                self.symbol(here);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last token so far.
+    fn last(&self) -> Option<&Token> {
+        self.out.last().map(|lexeme| &lexeme.token)
+    }
+
+    fn push(&mut self, token: Token) {
+        match &token {
+            Token::Command(name) if name == "frac" || name == "binom" => self.arguments = 2,
+            Token::Symbol('{') => {
+                self.saved.push(self.arguments.saturating_sub(1));
+                self.arguments = 0;
+            }
+            Token::Symbol('}') => self.arguments = self.saved.pop().unwrap_or(0),
+            _ => self.arguments = self.arguments.saturating_sub(1),
+        }
+        let spaced = std::mem::take(&mut self.spaced);
+        self.out.push(Lexeme { token, spaced, text: self.text });
+    }
+
+    fn letters(&mut self) {
+        let start = self.source.at;
+        let joins = |lexer: &Self, at: usize| {
+            let c = lexer.source.chars[at];
+            let inner = at + 1 < lexer.source.chars.len() && lexer.source.chars[at + 1].is_alphabetic();
+            c.is_alphabetic()
+                || (c == '\'' && lexer.text && inner)
+                || (c == '-' && inner && (lexer.text || numerals::is_hyphenated(&lexer.source.chars, at)))
+                || (c == '.' && inner && lexer.text)
+        };
+        while self.source.at < self.source.chars.len() && joins(self, self.source.at) {
+            self.source.at += 1;
+        }
+        let run: String = self.source.chars[start..self.source.at].iter().collect();
+        if names::is_module(&run) && self.source.peek(0) == Some('.') {
+            self.source.at += 1;
+            return;
+        }
+        // Names such as `log2` and `atan2` carry a digit.
+        if run == "log"
+            && !self.text
+            && self.source.peek(0).is_some_and(|c| c == '2')
+            && self.source.peek(1) == Some('(')
+        {
+            self.push(Token::Command("logtwo".to_owned()));
+            self.source.at += 1;
+            return;
+        }
+        if run == "log" && !self.text && self.source.looking_at(self.source.at, "10(") {
+            self.push(Token::Function(Function::Log));
+            self.source.at += 2;
+            return;
+        }
+        self.run_of_letters(&run);
+    }
+
+    fn run_of_letters(&mut self, run: &str) {
+        let after_number = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}')));
+        let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
+        let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
+        let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
+        if half_day {
+            self.push(Token::Word(run.to_owned()));
+        } else if self.text && (run.chars().count() > 1 || !run.is_ascii()) {
+            match names::text_name(run).filter(|_| called) {
+                Some(token) => self.push(token),
+                None => self.push(Token::Word(run.to_owned())),
+            }
+        } else if self.text || (after_number && !called && super::units::is_unit(run) && run.len() > 1) {
+            self.push(Token::Word(run.to_owned()));
+        } else if let Some(token) = names::plain(run) {
+            self.push(token);
+        } else if let Some(pieces) = names::split(run) {
+            pieces.into_iter().for_each(|token| self.push(token));
+        } else if !run.is_ascii() || self.reads_as_word(run, raised) {
+            self.push(Token::Word(run.to_owned()));
+        } else {
+            run.chars().for_each(|c| self.push(names::letter(c)));
+        }
+    }
+
+    /// A run of letters that is a word of running text, not a product of variables.
+    fn reads_as_word(&self, run: &str, raised: bool) -> bool {
+        let tight = matches!(self.last(), Some(Token::Number(..))) && !self.spaced;
+        match run.len() {
+            1 => false,
+            2 | 3 => is_short_word(run) && !raised,
+            4 => !raised && !tight && !run.chars().all(|c| c.is_ascii_uppercase()),
+            _ => !(raised || tight && run.len() < 6),
+        }
+    }
+
+    fn symbol(&mut self, here: char) {
+        let two: Option<char> = self.source.peek(1);
+        self.source.at += 1;
+        match (here, two) {
+            ('*', Some('*')) => {
+                self.source.at += 1;
+                self.push(Token::Symbol('^'));
+            }
+            ('<', Some('=')) => self.relation(Relation::LessEqual, 1),
+            ('>', Some('=')) => self.relation(Relation::GreaterEqual, 1),
+            ('<', Some('>')) => self.relation(Relation::NotEqual, 1),
+            ('!', Some('=')) if self.spaced || matches!(self.last(), Some(Token::Letter(_))) => {
+                self.relation(Relation::NotEqual, 1);
+            }
+            ('=', Some('=')) => self.relation(Relation::Equal, 1),
+            ('=', Some('>')) => self.relation(Relation::Other, 1),
+            ('-', Some('>')) => self.relation(Relation::Other, 1),
+            ('=', _) => self.relation(Relation::Equal, 0),
+            ('<', _) => self.relation(Relation::Less, 0),
+            ('>', _) => self.relation(Relation::Greater, 0),
+            ('^', _) if self.skip_degree() => self.push(Token::Symbol('\u{b0}')),
+            ('^', _) if self.skip_ordinal() => {}
+            ('.', Some('.')) if self.source.peek(1) == Some('.') => {
+                self.source.at += 2;
+                self.push(Token::Ellipsis);
+            }
+            ('$', _) => self.dollar(),
+            ('"' | '`' | '\u{305}', _) => {}
+            ('(' | '[', _) => {
+                self.source.open.push(self.source.at);
+                self.push(Token::Symbol(here));
+            }
+            (')' | ']', _) => {
+                self.source.open.pop();
+                self.push(Token::Symbol(here));
+            }
+            _ => self.push(Token::Symbol(here)),
+        }
+    }
+
+    fn relation(&mut self, relation: Relation, more: usize) {
+        self.source.at += more;
+        self.push(Token::Relation(relation));
+    }
+
+    /// A dollar sign is a currency when it has no partner and a number follows; else it only delimits.
+    fn dollar(&mut self) {
+        let number = self.source.chars[self.source.at..]
+            .iter()
+            .find(|c| **c != ' ')
+            .is_some_and(|c| c.is_ascii_digit() || *c == '.');
+        if self.dollars % 2 == 1 && number {
+            self.push(Token::Currency("usd".to_owned()));
+        } else {
+            self.spaced = true;
+        }
+    }
+
+    /// Takes `\circ` in its spellings after a caret.
+    fn skip_degree(&mut self) -> bool {
+        let rest: String = self.source.chars[self.source.at..].iter().take(24).collect();
+        let inner = rest.trim_start();
+        let (inner, braced) = inner.strip_prefix('{').map_or((inner, false), |inner| (inner.trim_start(), true));
+        let Some(after) = inner.strip_prefix("\\circ").or_else(|| inner.strip_prefix("\\degree")) else { return false };
+        let (end, closed) = if braced {
+            let trimmed = after.trim_start();
+            (trimmed.strip_prefix('}').unwrap_or(trimmed), trimmed.starts_with('}'))
+        } else {
+            (after, true)
+        };
+        if closed {
+            self.source.at += rest.chars().count() - end.chars().count();
+        }
+        closed
+    }
+
+    /// Takes a raised "st", "nd", "rd" or "th" after a number.
+    fn skip_ordinal(&mut self) -> bool {
+        if !matches!(self.last(), Some(Token::Number(..))) {
+            return false;
+        }
+        let rest: String = self.source.chars[self.source.at..].iter().take(24).collect();
+        let stripped: String = rest.chars().take_while(|c| !c.is_whitespace() && *c != '}').collect();
+        let body = stripped.replace("\\text", "").replace("\\mathrm", "").replace("\\mbox", "").replace('{', "");
+        if !matches!(body.as_str(), "st" | "nd" | "rd" | "th") {
+            return false;
+        }
+        self.source.at += stripped.chars().count();
+        while self.source.peek(0) == Some('}') {
+            self.source.at += 1;
+        }
+        true
+    }
+
+    fn skip_spaces(&mut self) {
+        while self.source.peek(0) == Some(' ') {
+            self.source.at += 1;
+        }
+    }
+
+    fn command(&mut self) -> Result<(), &'static str> {
+        self.source.at += 1;
+        let Some(first) = self.source.peek(0) else { return Ok(()) };
+        if !first.is_ascii_alphabetic() {
+            self.source.at += 1;
+            self.escaped(first);
+            return Ok(());
+        }
+        let start = self.source.at;
+        while self.source.peek(0).is_some_and(|c| c.is_ascii_alphabetic()) {
+            self.source.at += 1;
+        }
+        let name: String = self.source.chars[start..self.source.at].iter().collect();
+        self.named(&name)
+    }
+
+    fn escaped(&mut self, symbol: char) {
+        match symbol {
+            '{' => {
+                self.source.open.push(self.source.at);
+                self.push(Token::SetOpen);
+            }
+            '}' => {
+                self.source.open.pop();
+                self.push(Token::SetClose);
+            }
+            '\\' => self.push(Token::Row),
+            '%' => self.push(Token::Symbol('%')),
+            '$' => self.push(Token::Currency("usd".to_owned())),
+            '|' => self.push(Token::Symbol('|')),
+            '&' => self.push(Token::Word("and".to_owned())),
+            '_' => self.push(Token::Symbol('_')),
+            _ => self.spaced = true,
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Result<(), &'static str> {
+        match name {
+            "begin" | "end" => {
+                self.skip_spaces();
+                let environment = self.source.braced()?;
+                let environment = environment.trim_end_matches('*').to_owned();
+                if name == "begin" && environment == "array" {
+                    self.skip_spaces();
+                    if self.source.peek(0) == Some('{') {
+                        self.source.braced()?;
+                    }
+                }
+                self.push(if name == "begin" { Token::Begin(environment) } else { Token::End(environment) });
+            }
+            "currency" => {
+                let unit = self.source.braced()?;
+                self.push(Token::Currency(unit));
+            }
+            "color" | "textcolor" | "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label" | "tag" => {
+                self.skip_spaces();
+                if self.source.peek(0) == Some('{') {
+                    self.source.braced()?;
+                }
+                self.spaced = true;
+            }
+            "mathbb" | "Bbb" => {
+                self.skip_spaces();
+                let set = if self.source.peek(0) == Some('{') { self.source.braced()? } else { self.take_one() };
+                self.push(Token::Command(format!("set {}", set.trim())));
+            }
+            "operatorname" => {
+                self.skip_spaces();
+                let inner = if self.source.peek(0) == Some('{') { self.source.braced()? } else { String::new() };
+                self.push(names::plain(inner.trim()).unwrap_or(Token::Word(inner)));
+            }
+            "left" | "right" => {
+                self.skip_spaces();
+                self.source.at += usize::from(self.source.peek(0) == Some('.'));
+            }
+            _ if words::is_text_font(name) => return self.roman(name),
+            _ if words::is_style(name) => self.spaced |= name.ends_with("quad"),
+            _ => self.mathematical(name)?,
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self) -> String {
+        let one = self.source.peek(0).map(String::from).unwrap_or_default();
+        self.source.at += 1;
+        one
+    }
+
+    fn mathematical(&mut self, name: &str) -> Result<(), &'static str> {
+        if matches!(
+            name,
+            "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "middle" | "biggl" | "biggr"
+        ) {
+            return Ok(());
+        }
+        match names::command(name) {
+            Some(Token::Symbol(' ')) => self.spaced = true,
+            Some(token) => self.push(token),
+            None => return Err("a command is not known"),
+        }
+        Ok(())
+    }
+
+    /// A font command that holds text: its content is read as text.
+    fn roman(&mut self, name: &str) -> Result<(), &'static str> {
+        self.skip_spaces();
+        if self.source.peek(0) != Some('{') {
+            return Ok(());
+        }
+        if self.depth >= TEXT_DEPTH {
+            return Err("text is nested too deep");
+        }
+        let inner = self.source.braced()?;
+        let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
+        // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
+        if name == "mathrm"
+            && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && letter.is_alphabetic()
+            && (!operand || matches!(letter, 'i' | 'e'))
+        {
+            self.push(names::letter(*letter));
+            return Ok(());
+        }
+        let mut lexer = Self::new(&inner, true, self.depth + 1);
+        lexer.spaced = true;
+        lexer.run()?;
+        self.out.append(&mut lexer.out);
+        self.spaced |= lexer.spaced;
+        Ok(())
+    }
+}

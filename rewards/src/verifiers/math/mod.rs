@@ -1,0 +1,278 @@
+//! Whether two mathematical answers are one: `\frac{1}{2}`, `0.5` and `50\%` are, 2^53 and 2^53 + 1 are not.
+//!
+//! An answer goes through one alphabet (`symbols`), tokens (`lexer` with `numerals` and `names`, `merge`), a tree (`parser`
+//! with `operand`, `brackets` and `quantity`) and a typed value (`value`); values of a type are compared by the rule of the
+//! type (`compare`, `region`, `inequality`), numbers exactly or to hundreds of bits and expressions in variables modulo
+//! primes or at points (`scalar`). Everything is pure and bounded: length, depth, parts, and a number of arithmetic steps
+//! that no clock measures.
+
+mod brackets;
+mod choice;
+mod compare;
+mod complex;
+mod evaluate;
+mod expression;
+mod extract;
+mod inequality;
+mod lexer;
+mod matrix;
+mod merge;
+mod names;
+mod number;
+mod numerals;
+mod operand;
+mod parser;
+mod quantity;
+mod real;
+mod region;
+mod residue;
+mod scalar;
+mod source;
+mod symbols;
+mod token;
+mod units;
+mod value;
+mod verdict;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kind::{Example, Verifier, answered};
+use crate::reward::Item;
+use crate::score::{FailureKind, PartScore};
+use crate::text::accepted;
+use choice::Choice;
+use scalar::Session;
+use token::{Lexeme, Token};
+use value::Value;
+pub use verdict::Verdict;
+
+/// A mathematical answer of any form: number, surd, percent, unit, tuple, set, interval, relation, matrix, text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Math {}
+
+impl Verifier for Math {
+    const VERSION: &'static str = "math/1";
+
+    fn score(&self, item: &Item<'_>) -> PartScore {
+        answered(item, score)
+    }
+
+    fn example() -> Example {
+        Example::new("\\frac{1}{2}", "So we get \\boxed{0.5}.", 1.0)
+    }
+}
+
+/// Longer answers are not read, in bytes.
+const MAX_ANSWER_BYTES: usize = 4_096;
+
+/// What the prediction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A final answer, as it would stand in a box.
+    Answer,
+    /// A whole reply, from which the answer is to be extracted.
+    Response,
+}
+
+/// The verdict on a prediction, with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// Whether gold and prediction are one answer.
+    pub verdict: Verdict,
+    /// The answer that was compared, where there was one.
+    pub extracted: Option<String>,
+    /// The reason in one line.
+    pub evidence: String,
+}
+
+/// Reads the longest whole number at the start of some words: its digits, and how many words it took.
+pub(crate) fn number_in_words(words: &[String]) -> Option<(String, usize)> {
+    let (value, used) = words::read_number(words)?;
+    value.is_int().then(|| (value.numerator().to_string(), used))
+}
+
+/// Compares a prediction with the gold answer. Pure, deterministic, bounded; never panics.
+pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
+    let extracted = match form {
+        Form::Answer => Some(prediction.trim().to_owned()),
+        Form::Response => extract::extract(prediction),
+    };
+    let Some(answer) = extracted.filter(|answer| !answer.is_empty()) else {
+        return Comparison { verdict: Verdict::Different, extracted: None, evidence: "there is no answer".to_owned() };
+    };
+    if answer.len() > MAX_ANSWER_BYTES || gold.len() > MAX_ANSWER_BYTES {
+        let evidence = format!("an answer is longer than {MAX_ANSWER_BYTES} bytes");
+        return Comparison { verdict: Verdict::Unknown, extracted: Some(shortened(&answer)), evidence };
+    }
+    let (verdict, evidence) = compare_answers(gold, &answer);
+    Comparison { verdict, extracted: Some(answer), evidence }
+}
+
+/// 1 when the answer of a reply without its thinking is equivalent to the truth, or to one of a list of texts.
+pub fn score(truth: &serde_json::Value, text: &str) -> PartScore {
+    let golds = match accepted(truth) {
+        Ok(golds) => golds,
+        Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
+    };
+    if let Some(long) = golds.iter().find(|gold| gold.len() > MAX_ANSWER_BYTES) {
+        let fault = format!("the ground truth `{}` is longer than {MAX_ANSWER_BYTES} bytes", shortened(long));
+        return PartScore::failed(FailureKind::GroundTruth, fault);
+    }
+    let found = golds.iter().map(|gold| equivalent(gold, text, Form::Response));
+    // The best verdict, the first of equals.
+    let best = found.reduce(
+        |best, next| if next.verdict == Verdict::Equal && best.verdict != Verdict::Equal { next } else { best },
+    );
+    let Some(best) = best else {
+        return PartScore::failed(FailureKind::GroundTruth, "the ground truth is an empty list");
+    };
+    let score = PartScore::verdict(best.verdict == Verdict::Equal, best.evidence);
+    match best.extracted {
+        Some(extracted) => score.extracted(shortened(&extracted)),
+        None => score,
+    }
+}
+
+/// An answer as text and as tokens.
+struct Reading {
+    text: String,
+    lexemes: Result<Vec<Lexeme>, &'static str>,
+    choice: Option<Choice>,
+}
+
+impl Reading {
+    fn new(answer: &str) -> Self {
+        let text = symbols::to_ascii(unwrapped(answer));
+        let lexemes = lexer::tokens(&text);
+        let choice = choice::read(&text);
+        Self { text, lexemes, choice }
+    }
+
+    fn tokens(&self) -> Option<Vec<&Token>> {
+        let lexemes = self.lexemes.as_ref().ok()?;
+        Some(lexemes.iter().map(|lexeme| &lexeme.token).collect())
+    }
+
+    fn value(&self, letter_units: bool, session: &mut Session) -> Result<Value, &'static str> {
+        let lexemes = self.lexemes.as_ref().map_err(|reason| *reason)?;
+        if lexemes.is_empty() {
+            return Err("there is nothing in it");
+        }
+        let expr = parser::parse(lexemes, letter_units)?;
+        session.settle(&expr)
+    }
+
+    /// Whether it holds words and punctuation only, so that it can be compared as text.
+    fn is_prose(&self) -> bool {
+        let plain = self.text.replace("\\$", "");
+        let has_letters = plain.chars().filter(|c| c.is_alphabetic()).count() > 1;
+        let signs = plain
+            .chars()
+            .any(|c| matches!(c, '+' | '*' | '/' | '=' | '<' | '>' | '^' | '_' | '|' | '%' | '[' | ']' | '&'));
+        let dash = plain.split('-').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == ' '));
+        has_letters && !signs && !dash
+    }
+}
+
+/// An answer without the box, quotation marks or emphasis around all of it.
+fn unwrapped(answer: &str) -> &str {
+    let mut text = answer.trim();
+    loop {
+        let inner = [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__")]
+            .into_iter()
+            .find_map(|(open, close)| {
+                text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
+            });
+        match inner {
+            Some(inner) => text = inner.trim(),
+            None => return text,
+        }
+    }
+}
+
+fn compare_answers(gold: &str, prediction: &str) -> (Verdict, String) {
+    if gold.trim() == prediction.trim() {
+        return (Verdict::Equal, "the answers are the same text".to_owned());
+    }
+    let (gold_reading, reading) = (Reading::new(gold), Reading::new(prediction));
+    let shown = |sign: &str| format!("{} {sign} {}", shortened(prediction.trim()), shortened(gold.trim()));
+    if let Some(verdict) = compare_choices(&gold_reading, &reading) {
+        return (verdict, shown(if verdict == Verdict::Equal { "is the choice" } else { "is not the choice" }));
+    }
+    if gold_reading.tokens().is_some_and(|tokens| !tokens.is_empty() && Some(tokens) == reading.tokens()) {
+        return (Verdict::Equal, shown("="));
+    }
+    let (verdict, reason) = compare_values(&gold_reading, &reading);
+    match (verdict, reason) {
+        (Verdict::Equal, _) => (verdict, shown("=")),
+        (Verdict::Different, _) => (verdict, shown("is not")),
+        (Verdict::Unknown, Some(reason)) => (verdict, format!("{}: {reason}", shown("could not be compared with"))),
+        (Verdict::Unknown, None) => (verdict, shown("could not be compared with")),
+    }
+}
+
+/// Lettered choices, where at least one side is certainly one.
+fn compare_choices(gold: &Reading, reading: &Reading) -> Option<Verdict> {
+    match (&gold.choice, &reading.choice) {
+        (Some(a), Some(b)) => match (&a.content, &b.content) {
+            (Some(x), Some(y)) if a.letter == b.letter => Some(compare_answers(x, y).0),
+            _ => Some(Verdict::when(a.letter == b.letter)),
+        },
+        (Some(Choice { content: Some(content), .. }), None) => {
+            (compare_answers(content, &reading.text).0 == Verdict::Equal).then_some(Verdict::Equal)
+        }
+        (None, Some(Choice { content: Some(content), .. })) => {
+            (compare_answers(&gold.text, content).0 == Verdict::Equal).then_some(Verdict::Equal)
+        }
+        _ => None,
+    }
+}
+
+/// The verdict of both ways to read a lone letter after a number: as a unit and as a variable.
+fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>) {
+    let mut doubt = None;
+    let mut texts = false;
+    let mut verdict = Verdict::Different;
+    // Both readings share the work that a comparison may do.
+    let mut session = Session::new();
+    for letter_units in [true, false] {
+        let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
+        texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
+        let found = match (&a, &b) {
+            (Ok(a), Ok(b)) => session.equal(a, b),
+            (Err(reason), _) => {
+                doubt = Some(format!("the gold answer cannot be read, {reason}"));
+                Verdict::Unknown
+            }
+            (_, Err(reason)) => {
+                doubt = Some(format!("the prediction cannot be read, {reason}"));
+                Verdict::Unknown
+            }
+        };
+        match found {
+            Verdict::Equal => return (found, None),
+            Verdict::Unknown => verdict = found,
+            Verdict::Different => {}
+        }
+    }
+    if texts && gold.is_prose() && reading.is_prose() {
+        return (Verdict::when(words::normal_text(&gold.text) == words::normal_text(&reading.text)), None);
+    }
+    (verdict, doubt)
+}
+
+/// At most 120 characters of a text.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= 120 {
+        return text.to_owned();
+    }
+    let mut start: String = text.chars().take(117).collect();
+    start.push_str("...");
+    start
+}
