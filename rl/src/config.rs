@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sapo_datasets::Task;
-use sapo_policies::freeze::nearest;
 use sapo_policies::processor::{PromptLimit, TooLong};
-use sapo_policies::weights::WeightFormat;
-use sapo_policies::{LoraConfig, Part};
+use sapo_policies::{LoraConfig, Part, WeightFormat, nearest};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};

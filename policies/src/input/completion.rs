@@ -1,6 +1,6 @@
 //! What follows a prompt: sampled tokens, and between them what was put in, such as the result of a tool.
 
-use super::{ImageSpan, PictureInput, PolicyInput};
+use super::prompt::{ImageSpan, PictureInput, PolicyInput};
 
 /// The tokens after a prompt, turn by turn: those that the policy sampled, which a loss is taken over, and those that
 /// were put in, which are context alone and may hold pictures.

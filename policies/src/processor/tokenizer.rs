@@ -80,7 +80,7 @@ impl Tokenizer {
         }
         match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
             Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))? }),
-            Err(_) => Err(wrong("is no tokenizer that can be read".to_owned())),
+            Err(_) => Err(wrong("cannot be read as a tokenizer".to_owned())),
         }
     }
 

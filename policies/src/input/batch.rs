@@ -6,9 +6,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::completion::Completion;
+use super::positions::{Positions, positions, positions_after};
+use super::prompt::{ImageSpan, PictureInput, PolicyInput};
 use crate::error::{PolicyError, Result};
-use crate::input::{Completion, ImageSpan, PictureInput, PolicyInput};
-use crate::positions::{Positions, positions, positions_after};
 
 /// A prompt with what follows it, once per completion.
 #[derive(Clone, Copy, Debug)]
