@@ -114,6 +114,7 @@ impl Head {
         let rows = targets.len();
         let device = hidden_md.device();
         let mut logits_mw = banned(self.weight.linear(hidden_md), self.ban_1w.clone());
+        // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
         if self.temperature != 1.0 {
             logits_mw = logits_mw.div_scalar(self.temperature);
         }
@@ -176,10 +177,12 @@ impl ScoredRows<'_> {
             // The derivative of this sum by a log-prob is its weight: the loss itself is not needed.
             let mut gradients = (chunk.log_probs_m * weights_m).sum().backward();
             let shape = chunk.hidden_md.dims();
+            // Each chunk starts at a leaf, so that its logits are freed before those of the next are made.
             let gradient = chunk.hidden_md.grad_remove(&mut gradients);
             hidden_gradients.push(gradient.unwrap_or_else(|| Tensor::zeros(shape, &self.plain_md.device())));
             head_gradient = sum(head_gradient, self.head.weight.value.grad_remove(&mut gradients));
         }
+        // Only now the model: its activations are walked once, however many chunks there are.
         let mut gradients = self.through_the_model(hidden_gradients, beside);
         let trained = self.policy.trained();
         // A tied head is the embedding table, which has a gradient from the forward pass as well.

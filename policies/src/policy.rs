@@ -153,6 +153,7 @@ impl Policy {
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
         let layout = Layout::new(batch, Heads::of(text), &self.device);
         let mut attend = |_: usize, projected: Projected| {
+            // What is kept is padded as the mask of decoding expects it.
             let (context, prefix) = layout.attend(projected);
             kept.push(prefix);
             context

@@ -504,7 +504,7 @@ mod tests {
         let lora = |rest: &str| error(&format!("policy.lora={{ rank = 2, alpha = 4{rest} }}"));
         assert!(lora("").contains("targets"), "{}", lora(""));
         assert!(lora(", targets = []").contains("policy.lora: `targets` is empty"), "{}", lora(", targets = []"));
-        assert!(lora(r#", targets = "(""#).contains("no regular expression"));
+        assert!(lora(r#", targets = "(""#).contains("not a regular expression"));
         assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
         assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
         assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));

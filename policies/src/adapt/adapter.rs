@@ -45,7 +45,7 @@ impl Policy {
     /// within `1 / sqrt(inputs)`, by the name of its map and `seed`, and `B` is 0. Maps of `frozen` parts get none.
     ///
     /// # Errors
-    /// When it has one already, `targets` names no linear map, or something that is none.
+    /// When it has one already, `targets` names no linear map, or something else.
     pub fn add_lora(&mut self, lora: &LoraConfig, frozen: &[Part], seed: u64) -> Result<()> {
         if let Some(reason) = lora.fault() {
             return Err(PolicyError::input(reason));

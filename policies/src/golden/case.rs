@@ -122,7 +122,7 @@ impl Case {
     /// Reads `NAME.safetensors`, and the tolerances of `NAME.json` beside it if it has some.
     ///
     /// # Errors
-    /// When a file is no case.
+    /// When a file is not a case.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|source| PolicyError::io(path, source))?;

@@ -59,7 +59,7 @@ impl Difference {
 
     /// Whether the tensor is out of tolerance.
     pub fn is_out(&self) -> bool {
-        // A share that is no number, as of a tolerance of 0, is out too.
+        // NaN, which is the share of nothing in a tolerance of 0, is out too.
         !matches!(self.share().partial_cmp(&1.0), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))
     }
 }

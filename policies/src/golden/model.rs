@@ -28,7 +28,7 @@ const INPUTS: [&str; 7] = [
 /// Runs a case and compares.
 ///
 /// # Errors
-/// When the case is none, or its tensors have other sizes than the policy's.
+/// When the file holds no such case, or its tensors have other sizes than the policy's.
 pub fn check(policy: &Policy, case: &Case) -> Result<Parity> {
     let mut policy = policy.clone();
     policy.banned.clear();

@@ -108,6 +108,8 @@ impl<'a> Batch<'a> {
             if length == 0 || prompt.spans.last().is_some_and(|span| span.start + span.len == length) {
                 return Err(PolicyError::input("a prompt must end with a text token, so that an answer can follow it"));
             }
+            // The last token of a prompt is left to its completions: the row that predicts a completion's first token
+            // then lies among its own, also while decoding.
             let at = positions(prompt, merge);
             pictures.extend(placed(&prompt.pictures, &prompt.spans, batch.ids.len(), length));
             batch.push_prompt(prompt, length - 1, &at);
@@ -121,6 +123,7 @@ impl<'a> Batch<'a> {
             for (at, completion) in group.completions.iter().enumerate() {
                 pictures.extend(batch.push_completion((index, at), group, completion, next, merge)?);
             }
+            // Attention runs over a rectangle: a prompt with fewer completions than others has empty ones.
             let missing = batch.completions - group.completions.len();
             batch.completion_slots.extend(std::iter::repeat_n(0, missing * batch.completion_width));
         }

@@ -54,6 +54,7 @@ impl Completion {
     /// Rows that it takes in a batch: one for each token up to the last sampled one. What was put in behind that is
     /// seen by no token that a loss is taken over.
     pub fn rows(&self) -> usize {
+        // Later rows would be computed for nobody: tokens look back, and only sampled ones are predicted.
         self.sampled.iter().rposition(|sampled| *sampled).map_or(0, |last| last + 1)
     }
 

@@ -126,7 +126,7 @@ impl LinearMaps for Linear {
     }
 }
 
-/// A parameter alone is no linear map.
+/// A parameter alone is not a linear map.
 impl LinearMaps for Param {
     fn visit_linears<'a>(&'a self, _: &mut dyn FnMut(&'a Linear)) {}
 

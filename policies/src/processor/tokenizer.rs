@@ -70,7 +70,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`; `file` names it in errors.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it cannot be read as one.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self> {
         let wrong = |reason: String| PolicyError::file(file, reason);
         let json: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;

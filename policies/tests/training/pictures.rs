@@ -36,7 +36,7 @@ pub(crate) fn answer(seed: u32) -> Vec<u32> {
     (0..5 + seed).map(|at| (at * 53 + seed * 11) % 370).collect()
 }
 
-/// The log-probs of an answer after its prompt alone, without a branch.
+/// The log-probs of an answer after its prompt, as one prompt.
 fn alone(policy: &Policy, prompt: &PolicyInput, answer: &[u32]) -> Vec<f32> {
     let mut whole = prompt.clone();
     whole.push_text(answer);
