@@ -2,18 +2,17 @@
 
 use burn::tensor::{Device, Tensor};
 
-use crate::config::Config;
+use crate::config::{Config, ExpertLayout, MoeConfig};
 use crate::error::Result;
-use crate::layers::{LayerNorm, Linear, RmsNorm};
-use crate::moe::{ExpertLayout, MoeConfig, SparseMlp};
-use crate::param::{Param, folded};
+use crate::nn::{LayerNorm, Linear, Param, RmsNorm};
 use crate::policy::Policy;
-use crate::text::{DenseMlp, FeedForward, TextLayer, TextModel};
+use crate::tensor::as_matrix;
+use crate::text::{DenseMlp, FeedForward, SparseMlp, TextLayer, TextModel};
 use crate::vision::{Merger, VisionBlock, VisionTower};
 
 /// Gives the value of the parameter `name` with file shape `shape`, folded to a matrix.
 pub trait Values {
-    /// The value `[rows, columns]` of [`folded`]`(shape)`.
+    /// The value `[rows, columns]` of [`as_matrix`]`(shape)`.
     ///
     /// # Errors
     /// When there is none, or it has another shape.
@@ -74,8 +73,8 @@ fn stored_layout(config: &Config, values: &dyn Values) -> Option<ExpertLayout> {
 impl Builder<'_> {
     fn param(&mut self, name: String, shape: &[usize]) -> Result<Param> {
         let value = self.values.value(&name, shape)?;
-        debug_assert_eq!(value.dims(), folded(shape));
-        Ok(Param { name, shape: shape.to_vec(), value, trains: true })
+        debug_assert_eq!(value.dims(), as_matrix(shape));
+        Ok(Param { name, shape: shape.to_vec(), value, requires_grad: true })
     }
 
     fn linear(&mut self, name: &str, outputs: usize, inputs: usize, bias: bool) -> Result<Linear> {

@@ -9,20 +9,18 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::build::Values;
-use crate::config::Config;
+use crate::config::published::published_json;
+use crate::config::{Config, ExpertLayout, MAX_CONFIG_BYTES};
 use crate::error::{PolicyError, Result};
-use crate::file::{read_text, write_folder, write_synced};
-use crate::moe::ExpertLayout;
+use crate::file::{pretty, read_text, write_folder, write_synced};
+use crate::format::{TensorShape, WeightFormat};
 use crate::preset::{check_vocabulary, checkpoint_folder, embedded_files, with_vision_tokens};
 use crate::processor::{Processor, Tokenizer, carried};
-use crate::published::published_json;
-use crate::sizes::tensors_laid_out;
-use crate::weights::{Layout, Pieces, StoredWeights, TensorShape, Told, WeightFormat, pretty, write_weights};
+use crate::sizes::{tensors, tensors_laid_out};
+use crate::weights::{Layout, Pieces, StoredWeights, Told, write_weights};
 
 /// Numbers that are read or made at once.
 const PIECE: usize = 1 << 20;
-/// The longest `config.json` that is read.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -190,7 +188,7 @@ pub fn write_random(config: Config, seed: u64, out: &Path, writing: &Writing<'_>
     let generation = json!({"do_sample": true, "eos_token_id": ids, "pad_token_id": ids.last()});
     files.insert("generation_config.json".to_owned(), pretty(&generation));
     let processor = Processor::from_files(files, &config)?;
-    let tensors = crate::sizes::tensors(&config);
+    let tensors = tensors(&config);
     let format = writing.format.unwrap_or(WeightFormat::Bf16);
     let written = written(&tensors, format);
     let layout = Layout { format, shard_bytes: writing.shard_bytes };

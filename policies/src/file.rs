@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::error::{PolicyError, Result};
 
 /// The text of a file of at most `limit` bytes.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_bytes(path, limit)?;
-    String::from_utf8(bytes).map_err(|_| PolicyError::file(path.display().to_string(), "is no UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| PolicyError::file(path.display().to_string(), "is not UTF-8 text"))
 }
 
 /// The bytes of a file of at most `limit` bytes.
@@ -76,6 +78,13 @@ fn remove(folder: &Path) -> Result<()> {
 fn sync_folder(folder: &Path) -> Result<()> {
     let io = |source| PolicyError::io(folder, source);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// JSON as people read it, with a line's end behind it.
+pub(crate) fn pretty(value: &Value) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("JSON values can be written");
+    text.push(b'\n');
+    text
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use crate::build::Values;
-use crate::config::Config;
+use crate::config::{Config, ExpertLayout};
 use crate::error::Result;
-use crate::moe::ExpertLayout;
-use crate::param::folded;
 use crate::policy::Policy;
+use crate::tensor::as_matrix;
 
 const EMBEDDING_STD: f64 = 0.05;
 const POSITION_TABLE_STD: f64 = 0.2;
@@ -42,7 +41,7 @@ impl Policy {
 
 impl Values for Random<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
-        let [rows, columns] = folded(shape);
+        let [rows, columns] = as_matrix(shape);
         let values = match shape {
             [_] if name.ends_with(".bias") => vec![0.0; columns],
             [_] => vec![1.0; columns],

@@ -1,45 +1,47 @@
 //! Qwen3-VL on burn, and everything between messages and tensors.
 //!
-//! No dataset, no reward and no network lives here.
+//! No dataset, no reward and no network lives here. Modules stand on each other in this order: [`error`], [`format`],
+//! [`part`], [`tensor`]; [`config`]; [`nn`], [`input`]; [`attention`], [`vision`], [`text`]; [`policy`]; what reads,
+//! decodes, scores and adapts a policy; [`processor`], [`preset`] and [`golden`] on top.
 
+pub mod adapt;
 pub mod attention;
-pub mod batch;
 pub mod build;
+mod cache;
 pub mod config;
 pub mod convert;
 pub mod decode;
 pub mod error;
 pub mod file;
-pub mod freeze;
+pub mod format;
 pub mod golden;
-pub mod init;
+mod init;
 pub mod input;
-pub mod layers;
 pub mod log_prob;
 pub mod lora;
-pub mod moe;
-pub mod param;
-pub mod parity;
+mod nearest;
+pub mod nn;
+pub mod part;
 pub mod policy;
-pub mod positions;
 pub mod preset;
 pub mod processor;
-pub mod published;
-pub mod rope;
 pub mod sizes;
+pub mod tensor;
 pub mod text;
 pub mod trace;
 pub mod vision;
 pub mod weights;
 
-pub use batch::{Batch, Group, Origin};
 pub use config::Config;
 pub use decode::Decoding;
 pub use error::{PolicyError, Result};
-pub use freeze::Part;
-pub use input::{Completion, ImageSpan, PictureInput, PolicyInput};
+pub use format::{TensorShape, WeightFormat};
+pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};
 pub use log_prob::ScoredRows;
 pub use lora::LoraConfig;
+pub use nearest::nearest;
+pub use part::Part;
 pub use policy::{ParamGradients, Policy};
 pub use preset::Model;
+pub use tensor::to_vec;
 pub use trace::Trace;

@@ -11,8 +11,9 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use crate::param::Param;
+use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
+use crate::tensor::to_vec;
 
 /// Rows whose logits exist at the same time.
 const CHUNK_ROWS: usize = 2048;
@@ -22,7 +23,7 @@ const KEPT_LOGITS: usize = 1 << 26;
 impl Policy {
     /// Logits `[m, w]` of hidden rows, banned ids at minus infinity.
     pub fn logits(&self, hidden_md: Tensor<2>) -> Tensor<2> {
-        banned(self.text.head().product(hidden_md), self.ban())
+        banned(self.text.head().linear(hidden_md), self.ban())
     }
 
     /// `[1, w]`: what is added to logits, so that banned ids are never sampled.
@@ -45,7 +46,7 @@ impl Policy {
         let head = Head::of(self, temperature);
         let chunk = |rows: Range<usize>| {
             let some_md = hidden_md.clone().narrow(0, rows.start, rows.len());
-            floats(head.log_probs(some_md, &targets[rows]))
+            to_vec(head.log_probs(some_md, &targets[rows]))
         };
         chunks(targets.len()).flat_map(chunk).collect()
     }
@@ -77,12 +78,12 @@ impl Policy {
         for rows in chunks(targets.len()) {
             if rows.start == 0 || rows.end * self.config.text.vocab_size <= kept_logits {
                 let chunk = scored.chunk(rows);
-                scored.log_probs.extend(floats(chunk.log_probs_m.clone().inner()));
+                scored.log_probs.extend(to_vec(chunk.log_probs_m.clone().inner()));
                 scored.kept.push(chunk);
             } else {
                 // No graph here: one that is never differentiated would hold its logits until another one is.
                 let some_md = scored.plain_md.clone().narrow(0, rows.start, rows.len());
-                scored.log_probs.extend(floats(plain_head.log_probs(some_md, &targets[rows])));
+                scored.log_probs.extend(to_vec(plain_head.log_probs(some_md, &targets[rows])));
             }
         }
         scored
@@ -102,7 +103,7 @@ impl Head {
         Self { weight: policy.text.head().clone(), ban_1w: policy.ban(), temperature }
     }
 
-    /// The same numbers without a graph.
+    /// A head of these numbers without a graph.
     fn inner(&self) -> Self {
         let weight = Param { value: self.weight.value.clone().inner(), ..self.weight.clone() };
         Self { weight, ban_1w: self.ban_1w.clone().map(Tensor::inner), temperature: self.temperature }
@@ -112,7 +113,8 @@ impl Head {
     fn log_probs(&self, hidden_md: Tensor<2>, targets: &[u32]) -> Tensor<1> {
         let rows = targets.len();
         let device = hidden_md.device();
-        let mut logits_mw = banned(self.weight.product(hidden_md), self.ban_1w.clone());
+        let mut logits_mw = banned(self.weight.linear(hidden_md), self.ban_1w.clone());
+        // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
         if self.temperature != 1.0 {
             logits_mw = logits_mw.div_scalar(self.temperature);
         }
@@ -136,7 +138,7 @@ pub struct ScoredRows<'a> {
     head: Head,
     /// The forward pass, with its graph.
     hidden_md: Tensor<2>,
-    /// The same numbers, from which every chunk starts a graph of its own.
+    /// Its numbers alone, from which every chunk starts a graph of its own.
     plain_md: Tensor<2>,
     targets: &'a [u32],
     log_probs: Vec<f32>,
@@ -159,7 +161,7 @@ impl ScoredRows<'_> {
 
     /// Gradients, in the order of [`Policy::trained`], of a loss whose derivative by every log-prob is `derivative`.
     /// `beside` is a part of the loss that depends on the forward pass in another way, such as
-    /// [`crate::moe::balance_loss`].
+    /// [`crate::text::balance_loss`].
     ///
     /// # Panics
     /// When there is not one derivative for every log-prob: a fault of the caller.
@@ -175,10 +177,12 @@ impl ScoredRows<'_> {
             // The derivative of this sum by a log-prob is its weight: the loss itself is not needed.
             let mut gradients = (chunk.log_probs_m * weights_m).sum().backward();
             let shape = chunk.hidden_md.dims();
+            // Each chunk starts at a leaf, so that its logits are freed before those of the next are made.
             let gradient = chunk.hidden_md.grad_remove(&mut gradients);
             hidden_gradients.push(gradient.unwrap_or_else(|| Tensor::zeros(shape, &self.plain_md.device())));
             head_gradient = sum(head_gradient, self.head.weight.value.grad_remove(&mut gradients));
         }
+        // Only now the model: its activations are walked once, however many chunks there are.
         let mut gradients = self.through_the_model(hidden_gradients, beside);
         let trained = self.policy.trained();
         // A tied head is the embedding table, which has a gradient from the forward pass as well.
@@ -221,11 +225,6 @@ fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(CHUNK_ROWS).map(move |start| start..(start + CHUNK_ROWS).min(rows))
 }
 
-/// The values of a tensor, on the host.
-pub fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().expect("float tensors of a policy are f32")
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -246,7 +245,7 @@ mod tests {
         let derivative: Vec<f32> = (0..rows).map(|at| (at as f32 * 0.7).cos()).collect();
         let scored = policy.score_keeping(hidden, &targets, 0.8, kept_logits);
         let (log_probs, kept) = (scored.log_probs().to_vec(), scored.kept.len());
-        let gradients = scored.backward(&derivative, None).into_iter().flatten().map(floats).collect();
+        let gradients = scored.backward(&derivative, None).into_iter().flatten().map(to_vec).collect();
         (log_probs, gradients, kept)
     }
 

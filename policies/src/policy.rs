@@ -2,19 +2,17 @@
 //!
 //! Shape suffixes: `t` rows of a batch, `d` text width, `w` vocabulary.
 
-use burn::tensor::{DType, Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use crate::attention::{Heads, attend_branches, attend_self, branch_mask, causal_mask};
-use crate::batch::Batch;
+use crate::attention::{Heads, Layout, Projected};
 use crate::config::Config;
-use crate::freeze::trains;
+use crate::input::Batch;
 use crate::lora::Adapter;
-use crate::param::{Param, Parameters, holds, wide};
-use crate::rope::RopeTable;
-use crate::text::{Projected, TextModel, Visual};
+use crate::nn::{Param, Parameters, RopeTable, parameters, requires_grad};
+use crate::tensor::{indices, to_f32};
+use crate::text::{TextModel, Visual};
 use crate::trace::Trace;
 use crate::vision::VisionTower;
-use crate::weights::{Loading, WeightFormat};
 
 /// A Qwen3-VL model on a device.
 ///
@@ -34,18 +32,18 @@ pub struct Policy {
     pub adapter: Option<Adapter>,
     pub(crate) device: Device,
 }
-holds!(Policy { vision, text });
+parameters!(Policy { vision, text });
 
 /// Gradients in the order of [`Policy::trained`]; `None` where nothing depends on the parameter.
 pub type ParamGradients = Vec<Option<Tensor<2>>>;
 
 impl Policy {
-    /// All parameters of the model, always in the same order; those of an adapter are none of them.
+    /// All parameters of the model but those of an adapter, always in the same order.
     pub fn parameters(&self) -> Vec<&Param> {
         self.parameters_that(|param| !param.is_adapter())
     }
 
-    /// The same, to change them.
+    /// The parameters of [`Policy::parameters`], to change them.
     pub fn parameters_mut(&mut self) -> Vec<&mut Param> {
         self.parameters_that_mut(|param| !param.is_adapter())
     }
@@ -57,12 +55,12 @@ impl Policy {
 
     /// The parameters that training changes, always in the same order: all but the frozen ones, or those of an adapter.
     pub fn trained(&self) -> Vec<&Param> {
-        self.parameters_that(|param| param.trains)
+        self.parameters_that(|param| param.requires_grad)
     }
 
-    /// The same, to change them.
+    /// The parameters of [`Policy::trained`], to change them.
     pub fn trained_mut(&mut self) -> Vec<&mut Param> {
-        self.parameters_that_mut(|param| param.trains)
+        self.parameters_that_mut(|param| param.requires_grad)
     }
 
     fn parameters_that(&self, holds: impl Fn(&Param) -> bool) -> Vec<&Param> {
@@ -92,23 +90,10 @@ impl Policy {
         self.parameters().iter().map(|param| param.shape.iter().product::<usize>()).sum()
     }
 
-    /// Keeps the weights in `format` from now on, but for those that `f32_of` names, which are kept in f32.
-    pub fn keep_in(&mut self, loading: &Loading<'_>) {
-        self.visit_mut(&mut |param| {
-            let dtype = match loading.format_of(&param.name) {
-                WeightFormat::F32 => DType::F32,
-                WeightFormat::Bf16 => DType::BF16,
-            };
-            if param.value.dtype() != dtype {
-                param.value.inplace(|value| value.cast(dtype));
-            }
-        });
-    }
-
     /// Widens what trains to f32, where it is kept in another format: small steps would be lost in one.
     pub fn widen_trained(&mut self) {
         for param in self.trained_mut() {
-            param.value.inplace(wide);
+            param.value.inplace(to_f32);
         }
     }
 
@@ -120,13 +105,15 @@ impl Policy {
     /// A view whose trainable parameters record gradients. Drop it before the update. When nothing of the vision tower
     /// and its mergers trains, they stay as they are, and what they make of pictures has no graph.
     pub fn tracked(&self) -> Self {
+        // The clone shares its numbers with the policy; as long as it lives, an update would have to copy them.
         let mut view = self.clone();
         view.device = self.device.clone().autodiff();
+        // A frozen parameter is lifted too: tensors with a graph and without one cannot meet in one operation.
         let lift = |param: &mut Param| {
             let value = param.value.clone().autodiff();
-            param.value = if param.trains { value.require_grad() } else { value };
+            param.value = if param.requires_grad { value.require_grad() } else { value };
         };
-        if trains(&view.vision) {
+        if requires_grad(&view.vision) {
             view.vision.visit_mut(&mut |param| lift(param));
         }
         view.text.visit_mut(&mut |param| lift(param));
@@ -143,10 +130,10 @@ impl Policy {
         let visual = self.visual(batch, trace);
         let text = &self.config.text;
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let layout = DeviceLayout::new(batch, Heads::of(text), &self.device);
+        let layout = Layout::new(batch, Heads::of(text), &self.device);
         let mut attend = |_: usize, projected: Projected| layout.attend(projected).0;
         self.text.forward(
-            self.indices(batch.ids.iter().map(|id| i64::from(*id))),
+            indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device),
             &rope,
             visual.as_ref(),
             &mut attend,
@@ -164,13 +151,14 @@ impl Policy {
         let visual = self.visual(batch, trace);
         let text = &self.config.text;
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let layout = DeviceLayout::new(batch, Heads::of(text), &self.device);
+        let layout = Layout::new(batch, Heads::of(text), &self.device);
         let mut attend = |_: usize, projected: Projected| {
+            // What is kept is padded as the mask of decoding expects it.
             let (context, prefix) = layout.attend(projected);
             kept.push(prefix);
             context
         };
-        let ids = self.indices(batch.ids.iter().map(|id| i64::from(*id)));
+        let ids = indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device);
         self.text.forward(ids, &rope, visual.as_ref(), &mut attend, trace);
         kept
     }
@@ -185,75 +173,19 @@ impl Policy {
         if batch.pictures.is_empty() {
             return None;
         }
-        let features = if self.device.is_autodiff() && !trains(&self.vision) {
+        // A frozen tower computes without a graph: its activations are then freed as it goes, and only what it makes of
+        // the pictures is lifted.
+        let features = if self.device.is_autodiff() && !requires_grad(&self.vision) {
             self.vision.forward(&batch.pictures, &self.device.clone().inner(), trace).autodiff()
         } else {
             self.vision.forward(&batch.pictures, &self.device, trace)
         };
+        // Placeholders have embeddings of their own, which picture features replace and are not added to.
         let mut keep = vec![1.0_f32; batch.rows()];
         for row in &batch.visual_rows {
             keep[*row as usize] = 0.0;
         }
         let keep_t1 = Tensor::from_data(TensorData::new(keep, [batch.rows(), 1]), &self.device);
-        Some(Visual { features, rows_n: self.indices(batch.visual_rows.iter().copied()), keep_t1 })
-    }
-
-    pub(crate) fn indices(&self, values: impl Iterator<Item = i64>) -> Tensor<1, Int> {
-        indices(values, &self.device)
-    }
-}
-
-fn indices(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = values.collect();
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), device)
-}
-
-/// Index tensors and masks of a batch.
-struct DeviceLayout {
-    heads: Heads,
-    prompts: usize,
-    branches: usize,
-    prefix_slots: Tensor<1, Int>,
-    prefix_mask: Tensor<3>,
-    branch: Option<(Tensor<1, Int>, Tensor<3>)>,
-    row_slots: Tensor<1, Int>,
-}
-
-impl DeviceLayout {
-    fn new(batch: &Batch<'_>, heads: Heads, device: &Device) -> Self {
-        let prompts = batch.prefix_lens.len();
-        let branch = (batch.completions > 0).then(|| {
-            let (g, a, p) = (batch.completions, batch.completion_width, batch.prefix_width);
-            let slots = indices(batch.completion_slots.iter().copied(), device);
-            (slots, branch_mask(heads, &batch.prefix_lens, g, a, p, device))
-        });
-        Self {
-            heads,
-            prompts,
-            branches: batch.completions,
-            prefix_slots: indices(batch.prefix_slots.iter().copied(), device),
-            prefix_mask: causal_mask(heads, prompts, batch.prefix_width, device),
-            branch,
-            row_slots: indices(batch.row_slots.iter().copied(), device),
-        }
-    }
-
-    /// Contexts of all rows, and the prompts' keys and values.
-    fn attend(&self, x: Projected) -> (Tensor<2>, (Tensor<3>, Tensor<3>)) {
-        let (heads, b) = (self.heads, self.prompts);
-        let prompt = |x: &Tensor<2>| x.clone().select(0, self.prefix_slots.clone());
-        let (k, v) = (heads.split_keys(prompt(&x.k), b, 1), heads.split_keys(prompt(&x.v), b, 1));
-        let q = heads.split_queries(prompt(&x.q), b, 1);
-        let mut contexts = vec![heads.join(attend_self(q, k.clone(), v.clone(), &self.prefix_mask), b, 1)];
-        if let Some((slots, mask)) = &self.branch {
-            let g = self.branches;
-            let branch = |x: Tensor<2>| x.select(0, slots.clone());
-            let own = (heads.split_keys(branch(x.k), b, g), heads.split_keys(branch(x.v), b, g));
-            let q = heads.split_queries(branch(x.q), b, g);
-            contexts.push(heads.join(attend_branches(q, (k.clone(), v.clone()), own, Some(mask)), b, g));
-        }
-        let padded = if contexts.len() == 1 { contexts.remove(0) } else { Tensor::cat(contexts, 0) };
-        (padded.select(0, self.row_slots.clone()), (k, v))
+        Some(Visual { features, rows_n: indices(batch.visual_rows.iter().copied(), &self.device), keep_t1 })
     }
 }

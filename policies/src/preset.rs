@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
+use crate::adapt::{adapter_folder, base_model};
+use crate::config::published::published;
 use crate::config::{Config, TextConfig, VisionConfig};
 use crate::error::{PolicyError, Result};
 use crate::file::{write_folder, write_synced};
+use crate::format::WeightFormat;
 use crate::policy::Policy;
 use crate::processor::{Processor, Tokenizer};
-use crate::published::published;
-use crate::weights::{Loading, SHARD_BYTES, WeightFormat};
+use crate::weights::{Loading, SHARD_BYTES};
 
 /// The names of the embedded presets.
 pub const PRESETS: [&str; 2] = ["tiny", "judge"];
@@ -75,7 +77,8 @@ impl Model {
         Self::open_as(name, seed, Loading::default(), device)
     }
 
-    /// The same; how the weights of a folder are loaded is said by `loading`.
+    /// Opens a preset, a checkpoint folder, or an adapter's folder with its model; `loading` says how weights are loaded
+    /// and kept.
     ///
     /// # Errors
     /// As [`Model::open`].
@@ -85,8 +88,10 @@ impl Model {
             model.policy.keep_in(&loading);
             return Ok(model);
         }
-        if let Some(adapter) = crate::lora::adapter_folder(Path::new(name)) {
-            return crate::lora::open(&adapter, seed, loading, device);
+        if let Some(adapter) = adapter_folder(Path::new(name)) {
+            let mut model = Self::open_as(&base_model(&adapter)?.display().to_string(), seed, loading, device)?;
+            model.policy.load_adapter(&adapter)?;
+            return Ok(model);
         }
         let folder = checkpoint_folder(name)?;
         let mut policy = Policy::load_as(&folder, loading, device)?;
@@ -106,7 +111,7 @@ impl Model {
         self.save_sharded(folder, format, SHARD_BYTES)
     }
 
-    /// The same with shards of so many bytes at most.
+    /// Writes a folder as [`Model::save`] does, with shards of so many bytes at most.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -5,9 +5,9 @@ use burn::tensor::{Device, Tensor};
 use crate::build::Values;
 use crate::config::Config;
 use crate::error::Result;
-use crate::param::folded;
+use crate::format::TensorShape;
 use crate::policy::Policy;
-use crate::weights::TensorShape;
+use crate::tensor::as_matrix;
 
 /// Answers every parameter with one zero, seen as often as its shape says.
 struct Shapes<'a> {
@@ -19,7 +19,7 @@ struct Shapes<'a> {
 impl Values for Shapes<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
         self.all.push(TensorShape { name: name.to_owned(), shape: shape.to_vec() });
-        Ok(Tensor::<2>::zeros([1, 1], self.device).expand(folded(shape)))
+        Ok(Tensor::<2>::zeros([1, 1], self.device).expand(as_matrix(shape)))
     }
 
     fn stored_shape(&self, name: &str) -> Option<&[usize]> {
@@ -32,7 +32,7 @@ pub fn tensors(config: &Config) -> Vec<TensorShape> {
     shapes(config, None)
 }
 
-/// The same where some of them are stored, which tells how experts are laid out.
+/// The tensors of a model of these sizes; how experts are laid out is told by those that are stored.
 pub(crate) fn tensors_laid_out(config: &Config, stored: &dyn Values) -> Vec<TensorShape> {
     shapes(config, Some(stored))
 }
@@ -53,8 +53,8 @@ pub fn parameter_count(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Part;
-    use crate::published::{PUBLISHED, published};
+    use crate::config::published::{PUBLISHED, published};
+    use crate::part::Part;
 
     #[test]
     fn published_models_have_their_published_counts() {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use sapo_policies::log_prob::floats;
-use sapo_policies::moe::ExpertLayout;
+use sapo_policies::WeightFormat;
+use sapo_policies::config::ExpertLayout;
 use sapo_policies::text::FeedForward;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Config, Policy, PolicyInput, Trace};
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn weights() -> Tensors {
 
 fn logits(policy: &Policy) -> Vec<f32> {
     let input = PolicyInput::of_text((0..40).map(|id| id * 7 % 300).collect());
-    floats(policy.logits(policy.forward(&Batch::prompts(&[&input], 2), &mut Trace::off())))
+    to_vec(policy.logits(policy.forward(&Batch::prompts(&[&input], 2), &mut Trace::off())))
 }
 
 fn layout(policy: &Policy) -> ExpertLayout {

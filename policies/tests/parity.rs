@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use sapo_policies::golden::{ACTIVATION_ABS, Case, GRADIENT_REL, case_files};
-use sapo_policies::parity::{Parity, Tolerance, check};
+use sapo_policies::golden::{ACTIVATION_ABS, Case, GRADIENT_REL, Parity, Tolerance, case_files, check};
 use sapo_policies::{Policy, PolicyError};
 
 const KINDS: [&str; 2] = ["dense", "moe"];

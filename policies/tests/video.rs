@@ -8,13 +8,12 @@ use image::codecs::gif::GifEncoder;
 use image::{Delay, Frame, Rgb, RgbImage, RgbaImage};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use sapo_policies::golden::Case;
-use sapo_policies::log_prob::floats;
-use sapo_policies::parity::check;
+use sapo_policies::golden::{Case, check};
 use sapo_policies::processor::{
     ChatMessage, ChatOptions, Clip, Processor, PromptLimit, TooLong, VideoProcessor, Visuals, decode,
     video_smart_resize,
 };
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Config, Policy, PolicyInput, Trace};
 use serde_json::{Value, json};
 
@@ -153,13 +152,13 @@ fn decoding_goes_on_behind_pictures_and_videos_as_one_pass_does() {
     let mut whole = prompt.clone();
     whole.push_text(&answer);
     let batch = Batch::prompts(&[&whole], merge);
-    let at_once = floats(policy.logits(policy.forward(&batch, &mut Trace::off())));
-    let next = sapo_policies::positions::positions(&prompt, merge).next;
+    let at_once = to_vec(policy.logits(policy.forward(&batch, &mut Trace::off())));
+    let next = sapo_policies::input::positions(&prompt, merge).next;
     let mut state = policy.start_decoding(&[&prompt], 1, 4).expect("starts");
     let mut fed = *prompt.ids().last().expect("a token");
     let vocabulary = policy.config.text.vocab_size;
     for (step, token) in answer.iter().enumerate() {
-        let logits = floats(policy.decode(&mut state, &[fed], &[next - 1 + step as u32]));
+        let logits = to_vec(policy.decode(&mut state, &[fed], &[next - 1 + step as u32]));
         let row = prompt.ids().len() - 1 + step;
         for (a, b) in logits.iter().zip(&at_once[row * vocabulary..]) {
             // What is banned is so in both.
@@ -293,8 +292,8 @@ fn what_is_no_clip_is_refused_with_a_remedy() {
     refused("b", b"\0\0\0\x20ftypisom", "mp4 container");
     refused("c", b"\x1a\x45\xdf\xa3\x01", "mkv container");
     refused("d", b"RIFF\0\0\0\0AVI LIST", "avi container");
-    refused("e.gif", b"plain text", "is no video");
-    refused("f.gif", b"", "is no video");
+    refused("e.gif", b"plain text", "is not a video");
+    refused("f.gif", b"", "is not a video");
     refused("g.png", &read("pictures/picture-0.png"), "give it as a picture");
     refused("h.gif", &gif(&COLOURS[..1], &[100], [8, 8]), "give it as a picture");
     let whole = gif(&COLOURS, &[100; 5], [40, 30]);
@@ -305,7 +304,7 @@ fn what_is_no_clip_is_refused_with_a_remedy() {
     std::fs::write(empty.path().join("clip.mp4"), "anything").expect("written");
     assert!(error(None, empty.path()).contains("ffmpeg"));
     assert!(error(None, &folder.path().join("gone")).contains("gone"));
-    assert!(error(Some(0.0), empty.path()).contains("no rate"));
+    assert!(error(Some(0.0), empty.path()).contains("not a number of frames"));
     assert!(Clip::of_frames(Vec::new(), None).is_err());
     let one = Clip::of_frames(vec![RgbImage::new(64, 64)], Some(1.0)).expect("a clip");
     let error = processor(json!({})).videos().process(&one).expect_err("one frame").to_string();
@@ -414,7 +413,7 @@ proptest! {
 
     #[test]
     fn frames_of_any_size_fit_the_volume_or_are_refused(frames in 0_usize..800, height in 0_usize..5000, width in 0_usize..5000) {
-        if let Ok((h, w)) = video_smart_resize(frames, height, width, 2, 32, 4096, 786_432) {
+        if let Ok([h, w]) = video_smart_resize(frames, [height, width], [2, 32], [4096, 786_432]) {
             prop_assert!(h % 32 == 0 && w % 32 == 0 && h > 0 && w > 0);
             prop_assert!(frames * h * w <= 900_000 || h == 32 || w == 32, "{} x {} x {}", frames, h, w);
         }

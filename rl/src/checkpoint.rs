@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sapo_datasets::Task;
-use sapo_policies::log_prob::floats;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::WeightFormat;
+use sapo_policies::to_vec;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -314,7 +314,7 @@ fn moments_file(policy: &Policy, optimizer: &AdamW) -> Result<Vec<u8>> {
     for (param, moments) in policy.trained().into_iter().zip(&optimizer.moments) {
         let Some(moments) = moments else { continue };
         for (kind, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-            let bytes: Vec<u8> = floats(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes: Vec<u8> = to_vec(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
             encoded.push((format!("{kind}.{}", param.name), tensor.dims(), bytes));
         }
     }
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(again.steps, 3);
         for (one, other) in again.moments.iter().zip(&optimizer.moments) {
             let (one, other) = (one.as_ref().unwrap(), other.as_ref().unwrap());
-            assert_eq!(floats(one.second.clone()), floats(other.second.clone()));
+            assert_eq!(to_vec(one.second.clone()), to_vec(other.second.clone()));
         }
         let weights = whole.path.join("policy/model.safetensors");
         let bytes = std::fs::read(&weights).unwrap();

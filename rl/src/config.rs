@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sapo_datasets::Task;
-use sapo_policies::freeze::nearest;
 use sapo_policies::processor::{PromptLimit, TooLong};
-use sapo_policies::weights::WeightFormat;
-use sapo_policies::{LoraConfig, Part};
+use sapo_policies::{LoraConfig, Part, WeightFormat, nearest};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
@@ -506,7 +504,7 @@ mod tests {
         let lora = |rest: &str| error(&format!("policy.lora={{ rank = 2, alpha = 4{rest} }}"));
         assert!(lora("").contains("targets"), "{}", lora(""));
         assert!(lora(", targets = []").contains("policy.lora: `targets` is empty"), "{}", lora(", targets = []"));
-        assert!(lora(r#", targets = "(""#).contains("no regular expression"));
+        assert!(lora(r#", targets = "(""#).contains("not a regular expression"));
         assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
         assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
         assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));

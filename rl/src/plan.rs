@@ -5,7 +5,7 @@ use std::time::Instant;
 use burn::tensor::DType;
 use sapo_datasets::Task;
 use sapo_datasets::synthetic::{self, Style};
-use sapo_policies::param::Param;
+use sapo_policies::nn::Param;
 use sapo_policies::{Completion, Group, Model};
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sapo_policies::Config;
 use sapo_policies::Part;
 use sapo_policies::sizes::tensors;
-use sapo_policies::weights::{TensorShape, WeightFormat};
+use sapo_policies::{TensorShape, WeightFormat};
 use serde::Serialize;
 
 /// Bytes of an f32.
@@ -173,7 +173,7 @@ impl MemorySize {
 /// Numbers that a token meets.
 fn active(config: &Config, parts: &[PartSize]) -> u64 {
     let of = |part: &PartSize| match (&config.text.moe, part.part) {
-        (Some(moe), Part::Experts) => part.parameters / moe.experts as u64 * moe.chosen as u64,
+        (Some(moe), Part::Experts) => part.parameters / moe.experts as u64 * moe.top_k as u64,
         _ => part.parameters,
     };
     parts.iter().map(of).sum()
@@ -188,7 +188,7 @@ fn adapter_parameters(tensors: &[TensorShape], rank: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sapo_policies::published::published;
+    use sapo_policies::config::published::published;
 
     fn question(format: WeightFormat, method: Method) -> Question {
         Question { format, method, frozen: Vec::new(), batch: 2, context: 1000 }

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use sapo_policies::weights::{Loading, WeightFormat};
-use sapo_policies::{Model, Part, Policy};
+use sapo_policies::weights::Loading;
+use sapo_policies::{Model, Part, Policy, WeightFormat};
 
 use crate::config::{Config, PhaseConfig, fault};
 use crate::error::Result;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
-use sapo_policies::log_prob::floats;
-use sapo_policies::moe::balance_loss;
+use sapo_policies::text::balance_loss;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Group, ParamGradients, Policy, PolicyError, Trace};
 
 /// Where a token comes from: (group, branch, token).
@@ -57,7 +57,7 @@ fn passes(
     all: &mut Vec<f32>,
 ) -> Result<(ParamGradients, Option<f64>), PolicyError> {
     let rows: usize = groups.iter().map(Group::rows).sum();
-    let chosen = policy.config.text.moe.as_ref().map_or(0, |moe| moe.chosen);
+    let chosen = policy.config.text.moe.as_ref().map_or(0, |moe| moe.top_k);
     let mut balance = None;
     let mut sum: Option<ParamGradients> = None;
     for part in micro_batches(groups, token_budget) {
@@ -70,7 +70,7 @@ fn passes(
         let beside = balance_coef.and_then(|coef| {
             let routers: Vec<Tensor<2>> = trace.into_tensors().into_values().collect();
             let part = balance_loss(&routers, chosen)?.mul_scalar(batch.rows() as f64 / rows as f64);
-            *balance.get_or_insert(0.0) += f64::from(floats(part.clone().inner())[0]);
+            *balance.get_or_insert(0.0) += f64::from(to_vec(part.clone().inner())[0]);
             Some(part.mul_scalar(coef))
         });
         let scored = tracked.score(hidden, &batch.targets, temperature);
@@ -78,7 +78,7 @@ fn passes(
         let leaf = TensorData::new(scored.log_probs().to_vec(), [origins.len()]);
         let leaf = Tensor::<1>::from_data(leaf, tracked.device()).require_grad();
         let derivative = leaf.grad_remove(&mut loss(&origins, leaf.clone()).backward());
-        let gradients = scored.backward(&derivative.map_or_else(|| vec![0.0; origins.len()], floats), beside);
+        let gradients = scored.backward(&derivative.map_or_else(|| vec![0.0; origins.len()], to_vec), beside);
         sum = Some(match sum {
             None => gradients,
             Some(sum) => add(sum, gradients),
@@ -144,7 +144,7 @@ mod tests {
             examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
         let loss = &mut |_: &[Origin], log_probs: Tensor<1>| log_probs.sum().mul_scalar(-0.01);
         let (gradients, balance) = balanced_gradients(policy, &groups, budget, coef, loss).expect("packs");
-        (gradients.into_iter().map(|gradient| gradient.map(floats).unwrap_or_default()).collect(), balance)
+        (gradients.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect(), balance)
     }
 
     /// The reference's formula, written out: over the tokens of all layers, experts times the sum over experts of the
@@ -158,7 +158,7 @@ mod tests {
             policy.forward(&Batch::prompts(&[&input], 2), &mut trace);
             let routers = trace.into_tensors();
             assert_eq!(routers.len(), 4, "one for each layer, and nothing else");
-            for row in routers.into_values().flat_map(floats).collect::<Vec<f32>>().chunks(experts) {
+            for row in routers.into_values().flat_map(to_vec).collect::<Vec<f32>>().chunks(experts) {
                 tokens += 1.0;
                 let mut order: Vec<usize> = (0..experts).collect();
                 order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));

@@ -1,8 +1,8 @@
 //! The local engine: groups are prefilled once and decoded together; finished rows leave the batch.
 
 use sapo_datasets::StopReason;
-use sapo_policies::log_prob::floats;
-use sapo_policies::positions::positions;
+use sapo_policies::input::positions;
+use sapo_policies::to_vec;
 use sapo_policies::{Decoding, Policy, PolicyError};
 
 use crate::request::{Request, Sampling};
@@ -125,7 +125,7 @@ impl LocalEngine {
                 })
                 .collect();
             let (ids, at): (Vec<u32>, Vec<u32>) = fed.into_iter().unzip();
-            let logits = floats(policy.decode(&mut decoding, &ids, &at));
+            let logits = to_vec(policy.decode(&mut decoding, &ids, &at));
             let width = logits.len() / rows.len();
             for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| !row.finished()) {
                 let drawn = row.take(logits, sampling, &self.stop_ids);
@@ -205,7 +205,7 @@ impl Row {
 /// Drops finished rows: prompts without unfinished rows leave, the others go on with equally many branches each, where
 /// finished ones fill up what is missing.
 fn compact(decoding: &mut Decoding, rows: Vec<Row>) -> Vec<Row> {
-    let branches = decoding.branches();
+    let branches = decoding.completions();
     let prompts = rows.len() / branches;
     let unfinished =
         |prompt: usize| rows[prompt * branches..(prompt + 1) * branches].iter().filter(|row| !row.finished()).count();

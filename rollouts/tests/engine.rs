@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use sapo_datasets::StopReason;
 use sapo_policies::golden::Case;
-use sapo_policies::log_prob::floats;
 use sapo_policies::lora::Targets;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
 use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
 
@@ -154,7 +154,7 @@ fn banned_tokens_are_never_sampled() {
         let all: Vec<u32> =
             groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
         assert!(all.iter().all(|id| !policy.banned.contains(id)), "{model}");
-        let logits = floats(policy.logits(Tensor::zeros([1, 64], policy.device())));
+        let logits = to_vec(policy.logits(Tensor::zeros([1, 64], policy.device())));
         assert_eq!(logits.iter().filter(|logit| **logit == f32::NEG_INFINITY).count(), 300 + 4, "{model}");
     }
 }

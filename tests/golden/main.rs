@@ -102,7 +102,7 @@ fn adamw_steps_are_the_golden_ones() {
     let device = Device::flex();
     let matrix = |name: String| {
         let shape = tensors.tensor(&name).expect("in the file").shape().to_vec();
-        let [rows, columns] = sapo_policies::param::folded(&shape);
+        let [rows, columns] = sapo_policies::tensor::as_matrix(&shape);
         Tensor::<2>::from_data(TensorData::new(floats(&tensors, &name), [rows, columns]), &device)
     };
     let config = OptimizerConfig {

@@ -60,7 +60,7 @@ fn what_cannot_be_compared_is_refused_by_name() {
     assert!(object(&output)["out"].as_u64() > Some(0));
     refused(&parity("tiny-dense", "pictures", &[]), &["holds no golden case"]);
     // What others than models and processors are measured by.
-    refused(&parity("tiny-dense", ".", &[]), &["versions.json", "is no golden case"]);
+    refused(&parity("tiny-dense", ".", &[]), &["versions.json", "is not a golden case"]);
     refused(&parity("no-such-model", "cases-dense", &[]), &["config.json"]);
     refused(&parity("tiny-dense", "no-such-folder", &[]), &["no-such-folder"]);
 }

@@ -1,6 +1,6 @@
 //! What follows a prompt: sampled tokens, and between them what was put in, such as the result of a tool.
 
-use super::{ImageSpan, PictureInput, PolicyInput};
+use super::prompt::{ImageSpan, PictureInput, PolicyInput};
 
 /// The tokens after a prompt, turn by turn: those that the policy sampled, which a loss is taken over, and those that
 /// were put in, which are context alone and may hold pictures.
@@ -54,6 +54,7 @@ impl Completion {
     /// Rows that it takes in a batch: one for each token up to the last sampled one. What was put in behind that is
     /// seen by no token that a loss is taken over.
     pub fn rows(&self) -> usize {
+        // Later rows would be computed for nobody: tokens look back, and only sampled ones are predicted.
         self.sampled.iter().rposition(|sampled| *sampled).map_or(0, |last| last + 1)
     }
 

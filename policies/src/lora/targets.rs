@@ -1,20 +1,18 @@
 //! Which linear maps get an adapter: names by their ends or a regular expression of the whole path, as PEFT reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{LoraConfig, map_name};
-use crate::freeze::{Part, nearest};
-use crate::param::Parameters;
-use crate::policy::Policy;
+use crate::nearest::nearest;
+use crate::part::Part;
 
 /// The word for all linear maps.
 const ALL_LINEAR: &str = "all-linear";
 
 /// Linear maps, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Targets {
     /// `all-linear`, or a regular expression that the whole path must match.
@@ -25,13 +23,13 @@ pub enum Targets {
 
 /// A named part of a model in the reference implementation.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Module {
+pub(crate) struct Module {
     /// Its path.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The shape of its weight in files; empty where it has none.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Whether an adapter can stand beside it.
-    pub(super) takes_adapter: bool,
+    pub(crate) takes_adapter: bool,
 }
 
 /// [`Targets`], ready to be asked.
@@ -43,7 +41,7 @@ enum Matcher<'a> {
 
 impl Targets {
     /// What is wrong with it whatever the model, if something is.
-    pub(super) fn fault(&self, key: &str) -> Option<String> {
+    pub(crate) fn fault(&self, key: &str) -> Option<String> {
         match self {
             Self::Names(names) if names.is_empty() => Some(format!("`{key}` is empty; name a linear map")),
             Self::Names(names) if names.iter().any(String::is_empty) => Some(format!("a name in `{key}` is empty")),
@@ -72,7 +70,8 @@ impl<'a> Matcher<'a> {
 
 /// A regular expression that must match a whole text.
 fn whole(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|error| format!("`{pattern}` is no regular expression: {error}"))
+    Regex::new(&format!(r"\A(?:{pattern})\z"))
+        .map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))
 }
 
 fn asked(pattern: &Regex, text: &str) -> Result<bool, String> {
@@ -84,18 +83,18 @@ fn ends_in(path: &str, end: &str) -> bool {
 }
 
 /// Values by patterns that the end of a path must match, as PEFT looks up ranks and alphas.
-pub(super) struct ByPattern<T> {
+pub(crate) struct ByPattern<T> {
     patterns: Vec<(Regex, T)>,
 }
 
 impl<T: Copy> ByPattern<T> {
-    pub(super) fn new(patterns: &[(String, T)]) -> Result<Self, String> {
+    pub(crate) fn new(patterns: &[(String, T)]) -> Result<Self, String> {
         let ready = |(pattern, value): &(String, T)| Ok((whole(&format!(r"(?:.*\.)?(?:{pattern})"))?, *value));
         Ok(Self { patterns: patterns.iter().map(ready).collect::<Result<_, String>>()? })
     }
 
     /// The value of the first pattern that matches.
-    pub(super) fn of(&self, path: &str) -> Result<Option<T>, String> {
+    pub(crate) fn of(&self, path: &str) -> Result<Option<T>, String> {
         for (pattern, value) in &self.patterns {
             if asked(pattern, path)? {
                 return Ok(Some(*value));
@@ -105,25 +104,8 @@ impl<T: Copy> ByPattern<T> {
     }
 }
 
-/// All named parts of a model, those that hold others too.
-pub(super) fn modules(policy: &Policy) -> Vec<Module> {
-    let mut maps = BTreeMap::new();
-    policy.visit_linears(&mut |linear| _ = maps.insert(map_name(linear), linear.weight.shape.clone()));
-    let mut paths = BTreeSet::new();
-    for param in policy.parameters() {
-        let ends = param.name.match_indices('.').map(|(at, _)| &param.name[..at]);
-        paths.extend(ends);
-    }
-    let module = |path: &str| Module {
-        name: path.to_owned(),
-        shape: maps.get(path).cloned().unwrap_or_default(),
-        takes_adapter: maps.contains_key(path) && Part::of(&format!("{path}.")) != Part::Router,
-    };
-    paths.into_iter().map(module).collect()
-}
-
 /// The names of the maps that `targets` but not `exclude` name. When `each`, every name must find something.
-pub(super) fn choose(
+pub(crate) fn choose(
     modules: &[Module],
     targets: &Targets,
     exclude: Option<&Targets>,
@@ -160,12 +142,12 @@ pub(super) fn choose(
 }
 
 /// Why an adapter cannot stand beside something.
-pub(super) fn no_adapter_beside(name: &str) -> String {
+pub(crate) fn no_adapter_beside(name: &str) -> String {
     let why = match Part::of(&format!("{name}.")) {
         Part::Router | Part::Experts => {
             "routers and fused experts take no adapter: the reference has no linear map there"
         }
-        _ => "it is no linear map",
+        _ => "it is not a linear map",
     };
     format!("`{name}` cannot have an adapter: {why}")
 }
@@ -181,22 +163,27 @@ fn unknown(name: &str, modules: &[Module]) -> String {
         }
         _ => "",
     };
-    format!("`{name}` is no linear map of this model{experts}{}", nearest(name, known.iter().map(String::as_str)))
+    format!("`{name}` is not a linear map of this model{experts}{}", nearest(name, known.iter().map(String::as_str)))
 }
 
 /// The targets to write into files: as they were said when PEFT would choose the same maps by them, else every path.
-pub(super) fn as_peft_reads_them(modules: &[Module], lora: &LoraConfig, chosen: &[String]) -> Targets {
-    let same = Matcher::new(&lora.targets).and_then(|matcher| {
-        let excluded = lora.exclude.as_ref().map(Matcher::new).transpose()?;
+pub(crate) fn as_peft_reads_them(
+    modules: &[Module],
+    targets: &Targets,
+    exclude: Option<&Targets>,
+    chosen: &[String],
+) -> Targets {
+    let same = Matcher::new(targets).and_then(|matcher| {
+        let excluded = exclude.map(Matcher::new).transpose()?;
         for module in modules {
             let out = excluded.as_ref().map_or(Ok(false), |excluded| excluded.matches(module))?;
             if (!out && matcher.matches(module)?) != chosen.contains(&module.name) {
                 return Ok(false);
             }
         }
-        Ok(lora.targets != Targets::Pattern(ALL_LINEAR.to_owned()))
+        Ok(*targets != Targets::Pattern(ALL_LINEAR.to_owned()))
     });
-    if same == Ok(true) { lora.targets.clone() } else { Targets::Names(chosen.to_vec()) }
+    if same == Ok(true) { targets.clone() } else { Targets::Names(chosen.to_vec()) }
 }
 
 #[cfg(test)]
@@ -231,7 +218,7 @@ mod tests {
         assert_eq!(chosen(&names(&["proj"])).unwrap(), ["model.b.proj"]);
         assert_eq!(chosen(&names(&["model.b.fc1"])).unwrap(), ["model.b.fc1"]);
         assert!(chosen(&names(&["q_prj"])).unwrap_err().contains("did you mean `q_proj`"));
-        assert!(chosen(&names(&["norm"])).unwrap_err().contains("no linear map"));
+        assert!(chosen(&names(&["norm"])).unwrap_err().contains("not a linear map"));
         assert_eq!(choose(&model(), &names(&["q_proj"]), Some(&names(&["0.q_proj"])), true).unwrap().len(), 1);
     }
 
@@ -241,7 +228,7 @@ mod tests {
         assert_eq!(chosen(r".*\.a\.\d+\.q_proj").unwrap().len(), 2);
         assert_eq!(chosen(r"^(?!.*\.a\.).*proj$").unwrap(), ["model.b.proj"], "PEFT users look ahead");
         assert!(chosen("q_proj").unwrap_err().contains("matches no linear map"), "a whole path, not a part");
-        assert!(chosen("(").unwrap_err().contains("no regular expression"));
+        assert!(chosen("(").unwrap_err().contains("not a regular expression"));
         assert_eq!(chosen(ALL_LINEAR).unwrap().len(), 4);
     }
 
@@ -265,11 +252,9 @@ mod tests {
 
     #[test]
     fn what_peft_would_read_otherwise_is_written_in_full() {
-        let config = |targets: Targets| LoraConfig { rank: 1, alpha: 1.0, targets, exclude: None, rslora: false };
         let written = |targets: Targets| {
-            let config = config(targets);
-            let chosen = choose(&model(), &config.targets, None, true).unwrap();
-            as_peft_reads_them(&model(), &config, &chosen)
+            let chosen = choose(&model(), &targets, None, true).unwrap();
+            as_peft_reads_them(&model(), &targets, None, &chosen)
         };
         assert_eq!(written(names(&["q_proj"])), names(&["q_proj"]));
         assert_eq!(written(pattern(r".*q_proj")), pattern(r".*q_proj"));

@@ -13,7 +13,6 @@ use image::codecs::webp::WebPDecoder;
 use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::image::opaque;
-use super::video::is_rate;
 use crate::error::{PolicyError, Result};
 
 /// Pixels of a picture or frame at most, as it is stored.
@@ -58,6 +57,11 @@ enum Animation {
     Apng,
 }
 
+/// Whether frames can come at this rate.
+pub(super) fn is_rate(fps: f64) -> bool {
+    fps.is_finite() && fps > 0.0
+}
+
 impl Clip {
     /// Opens a folder of pictures, taken in the natural order of their names (`frame-2` before `frame-10`; hidden files
     /// and other endings are left out), or an animated GIF, WebP or PNG.
@@ -70,7 +74,10 @@ impl Clip {
     pub fn open(path: &Path, fps: Option<f64>) -> Result<Self> {
         let place = path.display().to_string();
         if let Some(fps) = fps.filter(|fps| !is_rate(*fps)) {
-            return Err(PolicyError::file(place, format!("{fps} frames a second is no rate; give a number above 0")));
+            return Err(PolicyError::file(
+                place,
+                format!("{fps} is not a number of frames a second; give one above 0"),
+            ));
         }
         let metadata = std::fs::metadata(path).map_err(|source| PolicyError::io(path, source))?;
         if metadata.is_dir() {
@@ -86,7 +93,7 @@ impl Clip {
     /// A clip of decoded frames.
     ///
     /// # Errors
-    /// When there is no frame, or `fps` is no rate.
+    /// When there is no frame, or `fps` is not a rate.
     pub fn of_frames(frames: Vec<RgbImage>, fps: Option<f64>) -> Result<Self> {
         let place = "a video".to_owned();
         if fps.is_some_and(|fps| !is_rate(fps)) {
@@ -144,7 +151,7 @@ impl Clip {
         let Some(first) = files.first() else {
             return Err(match containers {
                 Some(ending) => container(&place, &ending),
-                None => PolicyError::file(place, "holds no frames, that is no .png, .jpg or .webp files"),
+                None => PolicyError::file(place, "holds no frames, that is .png, .jpg or .webp files"),
             });
         };
         let size = dimensions(&read(first)?, &first.display().to_string())?;
@@ -303,7 +310,7 @@ fn unknown(bytes: &[u8], place: &str) -> PolicyError {
     };
     match kind {
         Some(kind) => container(place, kind),
-        None => PolicyError::file(place, "is no video: give a folder of pictures, or an animated GIF, WebP or PNG"),
+        None => PolicyError::file(place, "is not a video: give a folder of pictures, or an animated GIF, WebP or PNG"),
     }
 }
 
@@ -336,7 +343,7 @@ pub fn decode(bytes: &[u8], place: &str) -> Result<RgbImage> {
 fn dimensions(bytes: &[u8], place: &str) -> Result<[usize; 2]> {
     let size = reader(bytes, place)?.into_dimensions();
     let (width, height) =
-        size.map_err(|error| PolicyError::file(place, format!("is no picture that can be decoded: {error}")))?;
+        size.map_err(|error| PolicyError::file(place, format!("cannot be decoded as a picture: {error}")))?;
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         let reason = format!("is {width} x {height}, more than {MAX_PIXELS} pixels; scale it down first");
         return Err(PolicyError::file(place, reason));

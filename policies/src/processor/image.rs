@@ -96,7 +96,7 @@ impl ImageProcessor {
             Some(2) => Some(Kernel::Bilinear),
             _ => return Err(wrong("`resample` must be 3 (bicubic) or 2 (bilinear)".to_owned())),
         };
-        let processor = Self {
+        Self {
             patch_size: side("patch_size", 1024)?,
             temporal_patch_size: side("temporal_patch_size", 16)?,
             merge_size: side("merge_size", 64)?,
@@ -106,15 +106,21 @@ impl ImageProcessor {
             std: if normalised { std } else { [1.0; 3] },
             rescale,
             kernel,
-        };
-        if processor.factor() > MOST_FACTOR {
-            let reason = format!("`patch_size` times `merge_size` is {}, beyond any model's", processor.factor());
-            return Err(wrong(reason));
         }
-        if processor.min_pixels > processor.max_pixels {
-            return Err(wrong("the smallest area (`size.shortest_edge`) is above the largest".to_owned()));
+        .checked()
+        .map_err(wrong)
+    }
+
+    /// Itself, if its sizes fit each other; else what is wrong.
+    fn checked(self) -> std::result::Result<Self, String> {
+        if self.factor() > MOST_FACTOR {
+            let factor = self.factor();
+            return Err(format!("`patch_size` times `merge_size` is {factor}; it must be {MOST_FACTOR} at most"));
         }
-        Ok(processor)
+        if self.min_pixels > self.max_pixels {
+            return Err("the smallest area (`size.shortest_edge`) is above the largest".to_owned());
+        }
+        Ok(self)
     }
 
     /// Pixels that one side is a multiple of.

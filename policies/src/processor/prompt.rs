@@ -1,13 +1,14 @@
 //! A conversation with its pictures and videos as the policy's input: placeholders become spans that fit their features.
 
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::chat::{ChatMessage, ChatOptions};
+use super::checkpoint::Processor;
 use super::clip::Clip;
+use super::limit::{PromptLimit, TooLong};
+use super::marks::Kind;
 use super::video::VideoInput;
-use super::{ChatMessage, ChatOptions, Processor, Tokenizer};
-use crate::config::Config;
 use crate::error::{PolicyError, Result};
 use crate::input::{ImageSpan, PictureInput, PolicyInput};
 
@@ -20,27 +21,6 @@ pub struct Visuals<'a> {
     pub videos: &'a [Clip],
 }
 
-/// What is done with a prompt that is too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TooLong {
-    /// It is an error.
-    #[default]
-    Refuse,
-    /// Whole pictures and videos are left out, the earliest in the conversation first, until the rest fits; a prompt
-    /// whose text alone is too long is an error.
-    DropPictures,
-}
-
-/// How long a prompt may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptLimit {
-    /// Tokens at most, placeholders counted.
-    pub tokens: usize,
-    /// What is done with a longer one.
-    pub too_long: TooLong,
-}
-
 /// A prompt, and what was left out of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
@@ -50,56 +30,6 @@ pub struct Encoded {
     pub dropped_pictures: Vec<usize>,
     /// Videos that were left out, counted from 0.
     pub dropped_videos: Vec<usize>,
-}
-
-/// The tokens that stand for pictures and videos, written out and by id.
-#[derive(Clone, Debug)]
-pub(super) struct Marks {
-    image: String,
-    video: String,
-    start: String,
-    end: String,
-    image_id: u32,
-    video_id: u32,
-}
-
-impl Marks {
-    pub(super) fn of(config: &Config, tokenizer: &Tokenizer) -> Result<Self> {
-        let token = |id: u32, name: &str| {
-            let reason = || format!("has no token {id}, which `config.json` names as `{name}`");
-            tokenizer.token(id).ok_or_else(|| PolicyError::file("tokenizer.json", reason()))
-        };
-        Ok(Self {
-            image: token(config.image_token_id, "image_token_id")?,
-            video: token(config.video_token_id, "video_token_id")?,
-            start: token(config.vision_start_token_id, "vision_start_token_id")?,
-            end: token(config.vision_end_token_id, "vision_end_token_id")?,
-            image_id: config.image_token_id,
-            video_id: config.video_token_id,
-        })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Picture,
-    Video,
-}
-
-impl Kind {
-    /// What a part of a message shows, as templates tell it.
-    fn of(part: &Value) -> Option<Self> {
-        let is = |kinds: [&str; 2]| {
-            kinds.iter().any(|kind| part["type"] == *kind || part.get(kind).is_some_and(|value| !value.is_null()))
-        };
-        if is(["image", "image_url"]) {
-            Some(Self::Picture)
-        } else if is(["video", "video_url"]) {
-            Some(Self::Video)
-        } else {
-            None
-        }
-    }
 }
 
 impl Processor {
@@ -135,7 +65,8 @@ impl Processor {
         self.encode_within(messages, visuals, options, self.limit).map(|encoded| encoded.input)
     }
 
-    /// The same, no longer than `limit`: a longer prompt is refused, or loses whole pictures, never a part of one.
+    /// A conversation with its pictures and videos as the policy's input, no longer than `limit`: a longer prompt is
+    /// refused, or loses whole pictures, never a part of one.
     ///
     /// # Errors
     /// As [`Processor::encode_with`], and when the prompt is too long.
@@ -364,38 +295,5 @@ impl<'a> Shown<'a> {
             return Some(tokens.remove(0));
         }
         None
-    }
-}
-
-impl Marks {
-    /// The text with each video's placeholder, tags included, replaced by one tagged placeholder for each slot behind
-    /// its timestamp; and the order of what is shown. A video without timestamps keeps its placeholder, and is counted.
-    fn expand(&self, text: &str, stamps: &[Vec<String>]) -> (String, Vec<Kind>) {
-        let (mut out, mut order, mut rest) = (String::with_capacity(text.len()), Vec::new(), text);
-        let mut stamps = stamps.iter();
-        loop {
-            let image = rest.find(&self.image).map(|at| (at, Kind::Picture, self.image.len()));
-            let video = rest.find(&self.video).map(|at| (at, Kind::Video, self.video.len()));
-            let next = [image, video].into_iter().flatten().min_by_key(|(at, ..)| *at);
-            let Some((at, kind, len)) = next else {
-                out.push_str(rest);
-                return (out, order);
-            };
-            order.push(kind);
-            let (before, after) = (&rest[..at], &rest[at + len..]);
-            let slots = if kind == Kind::Video { stamps.next() } else { None };
-            let Some(slots) = slots else {
-                out.push_str(&rest[..at + len]);
-                rest = after;
-                continue;
-            };
-            let tagged = before.strip_suffix(&self.start).zip(after.strip_prefix(&self.end));
-            let (before, after) = tagged.unwrap_or((before, after));
-            out.push_str(before);
-            for stamp in slots {
-                out.extend([stamp, &self.start, &self.video, &self.end].map(String::as_str));
-            }
-            rest = after;
-        }
     }
 }

@@ -70,7 +70,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`; `file` names it in errors.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it cannot be read as one.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self> {
         let wrong = |reason: String| PolicyError::file(file, reason);
         let json: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
@@ -80,7 +80,7 @@ impl Tokenizer {
         }
         match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
             Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))? }),
-            Err(_) => Err(wrong("is no tokenizer that can be read".to_owned())),
+            Err(_) => Err(wrong("cannot be read as a tokenizer".to_owned())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::clip::Clip;
+use super::clip::{Clip, is_rate};
 use super::image::{ImageProcessor, MAX_ASPECT};
 use crate::error::{PolicyError, Result};
 use crate::input::PictureInput;
@@ -131,9 +131,8 @@ impl VideoProcessor {
             max_pixels = share.max((settings.min_pixels as f64 * 1.05) as usize).saturating_mul(frames);
         }
         let (time, factor) = (settings.temporal_patch_size, settings.factor());
-        let [height, width] = size;
-        let (height, width) = video_smart_resize(frames, height, width, time, factor, settings.min_pixels, max_pixels)?;
-        self.bounded(frames, [height, width])
+        let areas = [settings.min_pixels, max_pixels];
+        self.bounded(frames, video_smart_resize(frames, size, [time, factor], areas)?)
     }
 
     /// Refuses what would take gigabytes.
@@ -177,11 +176,6 @@ impl VideoProcessor {
     }
 }
 
-/// Whether frames can come at this rate.
-pub(super) fn is_rate(fps: f64) -> bool {
-    fps.is_finite() && fps > 0.0
-}
-
 /// `count` of `total` indices, from the first to the last, rounded to the even neighbour in the middle.
 fn spread(total: usize, count: usize) -> Vec<usize> {
     let Some(last) = total.checked_sub(1) else { return Vec::new() };
@@ -190,20 +184,17 @@ fn spread(total: usize, count: usize) -> Vec<usize> {
     (0..count).map(|index| at(index).round_ties_even() as usize).collect()
 }
 
-/// The size `(height, width)` that each frame of a video is brought to: multiples of `factor`, the volume of all frames
+/// The size `[height, width]` that each frame of a video is brought to: multiples of `factor`, the volume of all frames
 /// (their number rounded to a multiple of `temporal_factor`) within `min_pixels` and `max_pixels`.
 ///
 /// # Errors
 /// When there are fewer frames than `temporal_factor`, a side is 0, or one is more than 200 times the other.
 pub fn video_smart_resize(
     frames: usize,
-    height: usize,
-    width: usize,
-    temporal_factor: usize,
-    factor: usize,
-    min_pixels: usize,
-    max_pixels: usize,
-) -> Result<(usize, usize)> {
+    [height, width]: [usize; 2],
+    [temporal_factor, factor]: [usize; 2],
+    [min_pixels, max_pixels]: [usize; 2],
+) -> Result<[usize; 2]> {
     if frames < temporal_factor {
         return Err(PolicyError::input(format!(
             "a video of {frames} frames is too short: {temporal_factor} are needed; give a still one as a picture"
@@ -234,5 +225,5 @@ pub fn video_smart_resize(
         let up = |side: f64| (side * grow / f).ceil() * f;
         (new_h, new_w) = (up(h), up(w));
     }
-    Ok((new_h as usize, new_w as usize))
+    Ok([new_h as usize, new_w as usize])
 }

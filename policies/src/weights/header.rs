@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::source::Source;
+use super::source::{Source, Stored};
 use crate::error::{PolicyError, Result};
 
 /// The longest header that is read, as in the reference implementation of the format.
@@ -15,33 +15,6 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 const LENGTH_BYTES: u64 = 8;
 /// More axes than any tensor of a model has.
 const MAX_AXES: usize = 8;
-
-/// A number format that is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl Stored {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "F32" => Some(Self::F32),
-            "BF16" => Some(Self::Bf16),
-            "F16" => Some(Self::F16),
-            _ => None,
-        }
-    }
-
-    /// Bytes of one number.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 | Self::F16 => 2,
-        }
-    }
-}
 
 /// Where a tensor lies in its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +71,7 @@ impl<'de> Deserialize<'de> for Header {
 
 /// Reads and checks the header of `source`; `file` names it in errors.
 pub(super) fn read_header(source: &Source<'_>, file: &str) -> Result<BTreeMap<String, Entry>> {
-    let wrong = |reason: String| PolicyError::file(file, format!("is no complete safetensors file: {reason}"));
+    let wrong = |reason: String| PolicyError::file(file, format!("is not a complete safetensors file: {reason}"));
     let size = source.len();
     if size < LENGTH_BYTES {
         return Err(wrong(format!("it has {size} bytes, and its first {LENGTH_BYTES} give the length of the header")));

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::error::{PolicyError, Result};
 
+/// The file of weights that are in one.
+pub(super) const SINGLE_FILE: &str = "model.safetensors";
+/// The file that says where shards have which tensor.
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The longest index that is read.
 const MAX_INDEX_BYTES: u64 = 100_000_000;
 
@@ -59,7 +63,7 @@ pub(super) fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String
     for (key, file) in index.weight_map.0 {
         let mut parts = Path::new(&file).components();
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(PolicyError::tensor(name, key, format!("is said to be in `{file}`, which is no file name")));
+            return Err(PolicyError::tensor(name, key, format!("is said to be in `{file}`, which is not a file name")));
         }
         shards.entry(file).or_default().insert(key);
     }

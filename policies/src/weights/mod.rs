@@ -14,75 +14,26 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::bf16;
 use half::vec::HalfBitsVecExt;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::stored::StoredWeights;
-pub use self::writer::TensorShape;
 pub(crate) use self::writer::{Layout, Pieces, write_weights};
 use crate::build::Values;
 use crate::config::Config;
 use crate::error::Result;
-use crate::log_prob::floats;
-use crate::param::{Param, folded};
+use crate::file::write_synced;
+use crate::format::{TensorShape, WeightFormat};
+use crate::nn::{Param, Parameters};
 use crate::policy::Policy;
+use crate::tensor::{as_matrix, to_f32, to_vec};
 
 /// Bytes of one shard when saving, as the reference library has it; larger weights are split and indexed.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
-const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Numbers of a piece when a tensor is written or hashed.
 const PIECE: usize = 1 << 20;
 
 // Files are little-endian, and numbers go in and out of memory as they are.
 const _: () = assert!(cfg!(target_endian = "little"), "only little-endian machines are supported");
-
-/// The number format of weights, in memory or saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightFormat {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16.
-    Bf16,
-}
-
-impl WeightFormat {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-        }
-    }
-
-    /// The format that is called `f32` or `bf16`.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "f32" | "float32" => Some(Self::F32),
-            "bf16" | "bfloat16" => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-
-    /// Its name in safetensors files.
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::Bf16 => "BF16",
-        }
-    }
-
-    /// Its name in `config.json`.
-    pub(crate) fn config_name(self) -> &'static str {
-        match self {
-            Self::F32 => "float32",
-            Self::Bf16 => "bfloat16",
-        }
-    }
-}
 
 /// Told while weights are read or written: how many bytes are done, and of how many.
 pub type Told<'a> = &'a dyn Fn(u64, u64);
@@ -90,7 +41,7 @@ pub type Told<'a> = &'a dyn Fn(u64, u64);
 /// How weights are loaded.
 #[derive(Clone, Copy, Default)]
 pub struct Loading<'a> {
-    /// The format that they are kept in. What is computed is f32 in either: bf16 weights are widened a matrix at a time.
+    /// The format that they are kept in. What is computed is f32 in either: bf16 weights are widened some rows at a time.
     pub format: WeightFormat,
     /// The parameters that are kept in f32 all the same, by name: those that train.
     pub f32_of: Option<&'a dyn Fn(&str) -> bool>,
@@ -110,7 +61,7 @@ impl<'a> Loading<'a> {
         if is_f32 { WeightFormat::F32 } else { self.format }
     }
 
-    /// The same, telling how far it is.
+    /// Loads as `self` does, and tells `told` how far it is.
     pub fn telling(self, told: Told<'a>) -> Self {
         Self { told: Some(told), ..self }
     }
@@ -128,10 +79,10 @@ impl Values for FileValues<'_> {
     fn value(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<2>> {
         let found = self.stored.take(name, shape)?;
         let (data, dtype) = match self.loading.format_of(name) {
-            WeightFormat::F32 => (TensorData::new(self.stored.f32s(&found)?, folded(shape)), DType::F32),
+            WeightFormat::F32 => (TensorData::new(self.stored.f32s(&found)?, as_matrix(shape)), DType::F32),
             WeightFormat::Bf16 => {
                 let values: Vec<bf16> = self.stored.bf16_bits(&found)?.reinterpret_into();
-                (TensorData::new(values, folded(shape)), DType::BF16)
+                (TensorData::new(values, as_matrix(shape)), DType::BF16)
             }
         };
         self.done += found.bytes();
@@ -188,12 +139,26 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Keeps the weights in the format of `loading` from now on, but for those that its `f32_of` names, which are kept in
+    /// f32.
+    pub fn keep_in(&mut self, loading: &Loading<'_>) {
+        self.visit_mut(&mut |param| {
+            let dtype = match loading.format_of(&param.name) {
+                WeightFormat::F32 => DType::F32,
+                WeightFormat::Bf16 => DType::BF16,
+            };
+            if param.value.dtype() != dtype {
+                param.value.inplace(|value| value.cast(dtype));
+            }
+        });
+    }
+
     /// Writes `config.json` and the weights into `folder`, which must exist.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, format: WeightFormat) -> Result<()> {
-        crate::file::write_synced(&folder.join("config.json"), &self.config.text(None, format))?;
+        write_synced(&folder.join("config.json"), &self.config.text(None, format))?;
         self.save_weights(folder, format, SHARD_BYTES)
     }
 
@@ -240,14 +205,7 @@ fn in_pieces(param: &Param, take: &mut dyn FnMut(&[f32]) -> Result<()>) -> Resul
     let step = (PIECE / columns.max(1)).max(1);
     for start in (0..rows).step_by(step) {
         let some = param.value.clone().narrow(0, start, step.min(rows - start));
-        let some = if some.dtype() == DType::F32 { some } else { some.cast(DType::F32) };
-        take(&floats(some))?;
+        take(&to_vec(to_f32(some)))?;
     }
     Ok(())
-}
-
-pub(crate) fn pretty(value: &Value) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).expect("JSON values can be written");
-    text.push(b'\n');
-    text
 }

@@ -7,14 +7,39 @@ use std::os::unix::fs::FileExt;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::header::Stored;
-
 /// Numbers that one thread reads at least: less is not worth a thread.
 const LEAST_SHARE: usize = 1 << 20;
 /// Threads that read one tensor at most.
 const MOST_THREADS: usize = 8;
 /// Bytes that are read before they are converted.
 const CONVERTED_BYTES: usize = 1 << 18;
+
+/// A number format that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl Stored {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "F32" => Some(Self::F32),
+            "BF16" => Some(Self::Bf16),
+            "F16" => Some(Self::F16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one number.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
 
 /// A file, or the bytes of one.
 #[derive(Debug)]
@@ -49,7 +74,7 @@ impl Source<'_> {
         in_threads(out, &|out, first| self.fill_f32(stored, at + first * stored.bytes() as u64, out))
     }
 
-    /// The same as the bits of bf16.
+    /// Fills `out` with the bits of bf16 of numbers stored from byte `at` on, in a few threads.
     pub(super) fn read_bf16(&self, stored: Stored, at: u64, out: &mut [u16]) -> Result<()> {
         in_threads(out, &|out, first| self.fill_bf16(stored, at + first * stored.bytes() as u64, out))
     }

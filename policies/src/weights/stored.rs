@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
-use super::header::{Entry, Stored, read_header};
-use super::index::read_index;
-use super::source::Source;
-use super::{INDEX_FILE, SINGLE_FILE, TensorShape, WeightFormat};
+use super::header::{Entry, read_header};
+use super::index::{INDEX_FILE, SINGLE_FILE, read_index};
+use super::source::{Source, Stored};
 use crate::error::{PolicyError, Result};
+use crate::format::{TensorShape, WeightFormat};
 
 /// Numbers that are compared at once.
 const COMPARED: usize = 1 << 18;

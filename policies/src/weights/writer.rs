@@ -8,26 +8,10 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, vec::HalfFloatVecExt};
 use serde_json::{Map, Value, json};
 
-use super::index::index_json;
-use super::{INDEX_FILE, SINGLE_FILE, WeightFormat, pretty};
+use super::index::{INDEX_FILE, SINGLE_FILE, index_json};
 use crate::error::{PolicyError, Result};
-use crate::file::write_synced;
-
-/// A tensor to be written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorShape {
-    /// Its key.
-    pub name: String,
-    /// Its shape in the file.
-    pub shape: Vec<usize>,
-}
-
-impl TensorShape {
-    /// Numbers in it.
-    pub fn numbers(&self) -> u64 {
-        self.shape.iter().map(|size| *size as u64).product()
-    }
-}
+use crate::file::{pretty, write_synced};
+use crate::format::{TensorShape, WeightFormat};
 
 /// Gives the numbers of tensors, in order and in pieces.
 pub(crate) trait Pieces {

@@ -2,8 +2,8 @@
 //! one row, and only what was sampled is learned from.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use sapo_policies::log_prob::floats;
-use sapo_policies::positions::positions;
+use sapo_policies::input::positions;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Group, ParamGradients, Policy, PolicyInput, Trace};
 
 use crate::pictures::{answer, prompt, prompts};
@@ -135,7 +135,7 @@ fn only_what_was_sampled_is_learned_from() {
 
 fn same(kind: &str, policy: &Policy, packed: ParamGradients, plain: ParamGradients) {
     for ((param, packed), plain) in policy.trained().iter().zip(packed).zip(plain) {
-        let [packed, plain] = [packed, plain].map(|gradient| floats(gradient.expect("a gradient")));
+        let [packed, plain] = [packed, plain].map(|gradient| to_vec(gradient.expect("a gradient")));
         let most = plain.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         let gap = worst(&packed, &plain);
         assert!(gap <= 1e-4 * most, "{kind}: {} is off by {gap} of {most}", param.name);

@@ -2,12 +2,12 @@
 
 use crate::prompt::{gradients, logits, prompt as picture_prompt, tiny, untied, worst};
 use burn::tensor::Device;
-use sapo_policies::log_prob::floats;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::WeightFormat;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Group, Part, Policy, PolicyInput, Trace};
 
 fn largest(gradient: &burn::tensor::Tensor<2>) -> f32 {
-    floats(gradient.clone()).iter().fold(0.0, |largest, value| largest.max(value.abs()))
+    to_vec(gradient.clone()).iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_expert_has_a_gradient() {
     let mut seen = 0;
     for (param, gradient) in policy.trained().into_iter().zip(gradients) {
         if Part::of(&param.name) == Part::Experts {
-            let gradient = floats(gradient.expect("a gradient"));
+            let gradient = to_vec(gradient.expect("a gradient"));
             for (expert, part) in gradient.chunks(gradient.len() / param.shape[0]).enumerate() {
                 assert!(part.iter().any(|value| *value != 0.0), "expert {expert} of {}", param.name);
                 seen += 1;
@@ -57,7 +57,7 @@ fn frozen_parts_have_no_gradients_and_the_others_the_same() {
         let policy = tiny(kind);
         let names: Vec<String> = policy.parameters().iter().map(|param| param.name.clone()).collect();
         let all: Vec<Vec<f32>> =
-            gradients(&policy).into_iter().map(|gradient| floats(gradient.expect("a gradient"))).collect();
+            gradients(&policy).into_iter().map(|gradient| to_vec(gradient.expect("a gradient"))).collect();
         let parts = policy.parts();
         let mut frozen_sets: Vec<Vec<Part>> = parts.iter().map(|part| vec![*part]).collect();
         frozen_sets.push(vec![Part::Vision, Part::Merger, Part::Deepstack]);
@@ -72,7 +72,7 @@ fn frozen_parts_have_no_gradients_and_the_others_the_same() {
             assert_eq!(gradients.len(), kept.len(), "{frozen:?}");
             for (name, gradient) in kept.into_iter().zip(gradients) {
                 let at = names.iter().position(|other| other == name).expect("a name");
-                let gradient = floats(gradient.expect("a gradient"));
+                let gradient = to_vec(gradient.expect("a gradient"));
                 let most = all[at].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
                 // Sums of a table's gradients may be taken in another order.
                 assert!(worst(&gradient, &all[at]) <= 1e-5 * most, "{kind}, frozen {frozen:?}: {name}");
@@ -144,7 +144,7 @@ fn without_deepstack_is_with_features_of_zero() {
     let text = PolicyInput::of_text((20..40).collect());
     let (with, mut without) = (tiny("dense"), tiny("dense"));
     without.remove_deepstack();
-    let hidden = |policy: &Policy| floats(policy.forward(&Batch::prompts(&[&text], 2), &mut Trace::off()));
+    let hidden = |policy: &Policy| to_vec(policy.forward(&Batch::prompts(&[&text], 2), &mut Trace::off()));
     assert_eq!(hidden(&with), hidden(&without), "text has no features");
     assert_eq!(picture_prompt(&with).pictures().len(), 1);
 }

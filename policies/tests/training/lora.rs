@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use sapo_policies::log_prob::floats;
-use sapo_policies::lora::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Targets};
+use sapo_policies::adapt::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+use sapo_policies::lora::Targets;
+use sapo_policies::to_vec;
 use sapo_policies::{LoraConfig, Model, Part, Policy};
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ fn adapted(kind: &str, lora: &LoraConfig) -> Policy {
 }
 
 fn bits(policy: &Policy) -> BTreeMap<String, Vec<u32>> {
-    let of = |value: &Tensor<2>| floats(value.clone()).into_iter().map(f32::to_bits).collect();
+    let of = |value: &Tensor<2>| to_vec(value.clone()).into_iter().map(f32::to_bits).collect();
     policy.parameters().iter().map(|param| (param.name.clone(), of(&param.value))).collect()
 }
 
@@ -58,7 +59,7 @@ fn an_adapted_map_is_what_a_hand_computes() {
     lora.scale = 3.0;
     lora.a.value = matrix(&[1.0, -1.0], [1, 2]);
     lora.b.value = matrix(&[2.0, 0.5], [2, 1]);
-    assert_eq!(floats(linear.forward(matrix(&[1.0, 2.0], [1, 2]))), [1.0 - 6.0, 5.0 - 1.5]);
+    assert_eq!(to_vec(linear.forward(matrix(&[1.0, 2.0], [1, 2]))), [1.0 - 6.0, 5.0 - 1.5]);
     let scale = |rslora| {
         let policy = adapted("dense", &LoraConfig { rslora, ..config(4, 6.0, names(&["k_proj"])) });
         policy.text.layers[0].k.lora.as_ref().expect("an adapter").scale
@@ -78,11 +79,11 @@ fn a_new_adapter_changes_nothing_and_is_all_that_trains() {
         assert_eq!(policy.trained().len(), 2 * (3 * 4 + 4 * 4 + 2 * 4), "A and B of every map");
         let gradients = gradients(&policy);
         for (param, gradient) in policy.trained().iter().zip(gradients) {
-            let size = floats(gradient.expect("a gradient")).iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let size = to_vec(gradient.expect("a gradient")).iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             // While B is 0, A has a gradient of 0.
             assert_eq!(size > 0.0, param.name.ends_with("lora_B.weight"), "{}", param.name);
             let bound = (param.value.dims()[1] as f32).powf(-0.5);
-            let values = floats(param.value.clone());
+            let values = to_vec(param.value.clone());
             let most = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             assert!(if param.name.ends_with("lora_A.weight") {
                 most > 0.8 * bound && most <= bound
@@ -93,7 +94,7 @@ fn a_new_adapter_changes_nothing_and_is_all_that_trains() {
         // What one map begins with does not depend on the others.
         let mut alone = bare.clone();
         alone.add_lora(&config(4, 8.0, names(&["q_proj"])), &[], 3).expect("an adapter");
-        let a = |policy: &Policy| floats(policy.text.layers[1].q.lora.as_ref().expect("an adapter").a.value.clone());
+        let a = |policy: &Policy| to_vec(policy.text.layers[1].q.lora.as_ref().expect("an adapter").a.value.clone());
         assert_eq!(a(&alone), a(&policy));
     }
 }
@@ -143,9 +144,9 @@ fn gradients_are_those_of_the_merged_weights() {
                 (value(&param.name.replace("lora_B", "lora_A")), value(&param.name.replace("lora_A", "lora_B")));
             let whole = of(&format!("{map}.weight"));
             let golden = if part.starts_with('A') { b.transpose().matmul(whole) } else { whole.matmul(a.transpose()) };
-            let golden = floats(golden.mul_scalar(1.5));
+            let golden = to_vec(golden.mul_scalar(1.5));
             let most = golden.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            let gap = worst(&floats(gradient.expect("a gradient")), &golden) / most;
+            let gap = worst(&to_vec(gradient.expect("a gradient")), &golden) / most;
             assert!(most > 0.0 && gap < 1e-3, "{kind} {}: {gap}", param.name);
         }
     }
@@ -169,9 +170,9 @@ fn what_cannot_be_adapted_is_refused() {
     let error = |kind: &str, lora: LoraConfig| tiny(kind).add_lora(&lora, &[], 3).expect_err("refused").to_string();
     let one = |kind: &str, name: &str| error(kind, config(4, 8.0, names(&[name])));
     assert!(one("dense", "q_prj").contains("did you mean `q_proj`"), "{}", one("dense", "q_prj"));
-    assert!(one("dense", "lm_head").contains("no linear map"), "{}", one("dense", "lm_head"));
-    assert!(one("dense", "embed_tokens").contains("no linear map"));
-    assert!(one("dense", "input_layernorm").contains("no linear map"));
+    assert!(one("dense", "lm_head").contains("not a linear map"), "{}", one("dense", "lm_head"));
+    assert!(one("dense", "embed_tokens").contains("not a linear map"));
+    assert!(one("dense", "input_layernorm").contains("not a linear map"));
     assert!(one("moe", "gate").contains("routers and fused experts"), "{}", one("moe", "gate"));
     assert!(one("moe", "experts").contains("routers and fused experts"), "{}", one("moe", "experts"));
     assert!(one("moe", "down_proj").contains("fused experts take no adapter"), "{}", one("moe", "down_proj"));
@@ -317,8 +318,8 @@ fn adapter_files_that_do_not_fit_are_refused_by_name() {
     said("lora_alpha", json!("8"), "lora_alpha");
     said("lora_alpha", json!(0), "above 0");
     said("target_modules", json!([]), "missing");
-    said("target_modules", json!(["qq_proj"]), "no linear map");
-    said("target_modules", json!("("), "no regular expression");
+    said("target_modules", json!(["qq_proj"]), "not a linear map");
+    said("target_modules", json!("("), "not a regular expression");
     said("target_modules", json!([1]), "list of names");
     said("rank_pattern", json!({"q_proj": 0}), "rank_pattern.q_proj");
     said("use_dora", json!(true), "not supported");
@@ -342,7 +343,7 @@ fn an_adapter_without_its_model_says_where_to_put_it() {
     for base in ["Qwen/no-such-model".to_owned(), dir.path().display().to_string()] {
         policy.adapter.as_mut().expect("an adapter").base_model = Some(base.clone());
         policy.save_adapter(dir.path()).expect("saves");
-        assert!(open().contains(&base) && open().contains("no folder with a model"), "{}", open());
+        assert!(open().contains(&base) && open().contains("not a folder with a model"), "{}", open());
     }
 }
 

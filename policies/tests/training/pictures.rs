@@ -1,7 +1,7 @@
 //! Rows with several pictures and with frames of a video: packed, alone and decoded token by token they are the same.
 
-use sapo_policies::log_prob::floats;
-use sapo_policies::positions::positions;
+use sapo_policies::input::positions;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Group, PictureInput, Policy, PolicyInput, Trace};
 
 use crate::prompt::{tiny, worst};
@@ -36,7 +36,7 @@ pub(crate) fn answer(seed: u32) -> Vec<u32> {
     (0..5 + seed).map(|at| (at * 53 + seed * 11) % 370).collect()
 }
 
-/// The log-probs of an answer after its prompt alone, without a branch.
+/// The log-probs of an answer after its prompt, as one prompt.
 fn alone(policy: &Policy, prompt: &PolicyInput, answer: &[u32]) -> Vec<f32> {
     let mut whole = prompt.clone();
     whole.push_text(answer);
@@ -87,7 +87,7 @@ fn decoding_goes_on_where_pictures_end() {
         for (step, token) in answer.iter().enumerate() {
             let at: Vec<u32> = nexts.iter().map(|next| next - 1 + step as u32).collect();
             let logits = policy.decode(&mut decoding, &fed, &at);
-            let log_probs = floats(burn::tensor::activation::log_softmax(logits, 1));
+            let log_probs = to_vec(burn::tensor::activation::log_softmax(logits, 1));
             let width = log_probs.len() / prompts.len();
             ours.iter_mut().enumerate().for_each(|(row, ours)| ours.push(log_probs[row * width + *token as usize]));
             fed = vec![*token; prompts.len()];

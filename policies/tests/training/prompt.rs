@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use sapo_policies::log_prob::floats;
+use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Config, Group, ParamGradients, PictureInput, Policy, PolicyInput, Trace};
 
 /// The folder of a tiny checkpoint, `dense` or `moe`.
@@ -44,7 +44,7 @@ pub(crate) fn logits(policy: &Policy) -> Vec<f32> {
     let mut policy = policy.clone();
     policy.banned.clear();
     let prompt = prompt(&policy);
-    floats(policy.logits(policy.forward(&Batch::prompts(&[&prompt], 2), &mut Trace::off())))
+    to_vec(policy.logits(policy.forward(&Batch::prompts(&[&prompt], 2), &mut Trace::off())))
 }
 
 /// Gradients of the mean log-prob of an answer, in the order of what trains.

@@ -162,7 +162,7 @@ fn an_index_that_does_not_say_what_there_is() {
 
     let folder = copy_of("tiny-dense");
     change_index(folder.path(), |index| index["weight_map"][NORM] = json!("../other.safetensors"));
-    refused(&folder, &[INDEX, NORM, "../other.safetensors", "no file name"]);
+    refused(&folder, &[INDEX, NORM, "../other.safetensors", "not a file name"]);
 
     let folder = copy_of("tiny-dense");
     change_index(folder.path(), |index| drop(index["weight_map"].as_object_mut().expect("a map").remove(NORM)));

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use half::{bf16, f16};
+use sapo_policies::config::published::{PUBLISHED, published, published_json};
 use sapo_policies::convert::{Writing, convert, write_random};
-use sapo_policies::log_prob::floats;
 use sapo_policies::preset::config_of;
-use sapo_policies::published::{PUBLISHED, published, published_json};
-use sapo_policies::weights::{Loading, WeightFormat};
-use sapo_policies::{Batch, Config, Model, Policy, PolicyInput, Trace};
+use sapo_policies::to_vec;
+use sapo_policies::weights::Loading;
+use sapo_policies::{Batch, Config, Model, Policy, PolicyInput, Trace, WeightFormat};
 
 use crate::{Tensors, all_tensors, copy_of, device, file_with, files, fixture};
 
@@ -22,7 +22,7 @@ fn is_weights(name: &str) -> bool {
 
 fn logits(policy: &Policy) -> Vec<f32> {
     let input = PolicyInput::of_text((0..40).map(|id| id * 7 % 300).collect());
-    floats(policy.logits(policy.forward(&Batch::prompts(&[&input], 2), &mut Trace::off())))
+    to_vec(policy.logits(policy.forward(&Batch::prompts(&[&input], 2), &mut Trace::off())))
 }
 
 #[test]
@@ -128,14 +128,14 @@ fn f16_is_widened_exactly() {
     let policy = Policy::load(source.path(), &device()).expect("loads");
     for param in policy.parameters() {
         let stored = all[&param.name].2.chunks(2).map(|two| f16::from_le_bytes([two[0], two[1]]).to_f32());
-        assert!(stored.eq(floats(param.value.clone())), "{}", param.name);
+        assert!(stored.eq(to_vec(param.value.clone())), "{}", param.name);
     }
 }
 
 #[test]
 fn a_large_matrix_is_widened_in_pieces() {
     use burn::tensor::{DType, Tensor, TensorData};
-    use sapo_policies::param::Param;
+    use sapo_policies::nn::Param;
     // More numbers than are widened at once; small whole ones, so that every product is exact.
     let (rows, columns) = (5_000, 1_000);
     let values: Vec<f32> = (0..rows * columns).map(|index| (index * 7 % 13) as f32 - 6.0).collect();
@@ -144,8 +144,8 @@ fn a_large_matrix_is_widened_in_pieces() {
         TensorData::new((0..3 * columns).map(|index| (index % 5) as f32 - 2.0).collect::<Vec<_>>(), [3, columns]),
         &device(),
     );
-    let param = |value| Param { name: "w".to_owned(), shape: vec![rows, columns], value, trains: true };
-    let product = |value| floats(param(value).product(x.clone()));
+    let param = |value| Param { name: "w".to_owned(), shape: vec![rows, columns], value, requires_grad: true };
+    let product = |value| to_vec(param(value).linear(x.clone()));
     assert_eq!(product(whole.clone().cast(DType::BF16)), product(whole));
 }
 
@@ -199,7 +199,7 @@ fn experts_of_either_layout_pass_the_golden_cases_when_written_again() {
     assert_eq!(all_tensors(&folder), all_tensors(source.path()));
     let policy = Policy::load(&folder, &device()).expect("loads");
     let case = sapo_policies::golden::Case::open(&fixture("cases-moe/image.safetensors")).expect("a case");
-    let parity = sapo_policies::parity::check(&policy, &case).expect("can be compared");
+    let parity = sapo_policies::golden::check(&policy, &case).expect("can be compared");
     assert!(parity.differences.iter().any(|one| one.tensor.contains("grad") && one.tensor.contains("mlp.experts")));
     let out: Vec<_> = parity.differences.iter().filter(|one| one.is_out()).map(|one| &one.tensor).collect();
     assert!(out.is_empty() && parity.left.is_empty(), "{out:?} {:?}", parity.left);
@@ -238,7 +238,7 @@ fn random_checkpoints_open_and_answer() {
     assert!(logits(&model.policy).iter().all(|logit| !logit.is_nan()));
     let spread = |name: &str| {
         let param = model.policy.parameters().into_iter().find(|param| param.name.contains(name)).expect("a parameter");
-        let values = floats(param.value.clone());
+        let values = to_vec(param.value.clone());
         (values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
     };
     assert_eq!(spread("input_layernorm.weight"), 1.0);

@@ -6,8 +6,8 @@ use crate::device;
 use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_policies::Model;
-use sapo_policies::lora::adapter_folder;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::WeightFormat;
+use sapo_policies::adapt::adapter_folder;
 use serde_json::{Value, json};
 
 use super::printer::{print_json, print_text};

@@ -6,7 +6,7 @@ use crate::device;
 use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_policies::golden::{Case, case_files};
-use sapo_policies::parity::{Difference, Parity, Tolerance, check, check_processor, check_prompt};
+use sapo_policies::golden::{Difference, Parity, Tolerance, check, check_processor, check_prompt};
 use sapo_policies::processor::Processor;
 use sapo_policies::{Config, Policy};
 use serde_json::json;

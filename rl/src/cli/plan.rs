@@ -8,8 +8,8 @@ use crate::sizes::{Method, ModelSize, Question};
 use crate::trainable;
 use clap::{Args, ValueEnum};
 use sapo_policies::Part;
+use sapo_policies::config::published::PUBLISHED;
 use sapo_policies::preset::config_of;
-use sapo_policies::published::PUBLISHED;
 use serde_json::json;
 
 use super::config::compose;

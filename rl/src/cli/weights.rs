@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::progress::Progress;
 use clap::ValueEnum;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::WeightFormat;
 
 /// Fewer bytes are not worth a word while they are read or written.
 const TOLD_BYTES: u64 = 256 << 20;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sapo_policies::LoraConfig;
-use sapo_policies::weights::WeightFormat;
+use sapo_policies::{LoraConfig, WeightFormat};
 use sapo_rewards::{Endpoints, RewardConfig, registry};
 
 use super::{Config, ConfigError, PhaseConfig, fault, nearest};

@@ -347,7 +347,7 @@ fn update(
             .iter()
             .map(|(group, branch, _)| 1.0 / (answer(*group, *branch).tokens.len() as f32 * sequences))
             .collect();
-        let now = sapo_policies::log_prob::floats(log_probs.clone().inner());
+        let now = sapo_policies::to_vec(log_probs.clone().inner());
         let ratios = now.iter().zip(&old).map(|(now, old)| now - old);
         if on_policy {
             seen.gaps.extend(ratios.clone());

@@ -14,8 +14,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use burn::tensor::Device;
-use sapo_policies::Model;
-use sapo_policies::weights::{Loading, WeightFormat};
+use sapo_policies::weights::Loading;
+use sapo_policies::{Model, WeightFormat};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 

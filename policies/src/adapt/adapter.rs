@@ -1,115 +1,25 @@
-//! Low-rank adapters: beside a linear map `x W` a product `s (x A) B` is learned, and `W` stays as it is.
+//! Giving a policy a low-rank adapter, merging it into the weights and taking it out again.
 //!
-//! The product `A B`, which is as large as `W`, exists only while an adapter is merged. Adapters come and go as folders
-//! in the format of PEFT (`peft`); which maps get one is said as PEFT says it (`targets`).
+//! The product `A B`, which is as large as `W`, exists only while an adapter is merged.
 //!
-//! Shape suffixes: `t` rows, `i` inputs, `o` outputs, `r` rank.
+//! Shape suffixes: `i` inputs, `r` rank.
 
-mod peft;
-mod targets;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{PolicyError, Result};
-use crate::freeze::Part;
-use crate::layers::Linear;
-use crate::param::{ADAPTER_PREFIX, Param, Parameters, folded, holds};
+use crate::lora::{Adapter, LoraConfig, Module, as_peft_reads_them, choose};
+use crate::nn::{Linear, LinearMaps, Lora, Param, Parameters};
+use crate::part::{ADAPTER_PREFIX, Part};
 use crate::policy::Policy;
-
-pub use peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, open};
-pub use targets::Targets;
-use targets::{Module, choose};
-
-/// The adapter of one linear map.
-#[derive(Clone, Debug)]
-pub struct Lora {
-    /// From inputs to the low rank, `[r, i]`.
-    pub a: Param,
-    /// From the low rank to outputs, `[o, r]`.
-    pub b: Param,
-    /// What the product is multiplied by.
-    pub scale: f64,
-    /// The weight as it was, while the adapter is merged into it.
-    unmerged: Option<Tensor<2>>,
-}
-holds!(Lora { a, b });
-
-/// What a new adapter is to be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoraConfig {
-    /// The low rank.
-    pub rank: usize,
-    /// The product is multiplied by `alpha / rank`.
-    pub alpha: f64,
-    /// The linear maps that get an adapter.
-    pub targets: Targets,
-    /// Those of them that get none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<Targets>,
-    /// Multiplies by `alpha / sqrt(rank)` instead.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rslora: bool,
-}
-
-/// What the adapter of a policy is, as its files say it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Adapter {
-    /// Rank and targets.
-    pub lora: LoraConfig,
-    /// Maps with another rank, by regular expression.
-    pub rank_pattern: Vec<(String, usize)>,
-    /// Maps with another alpha, by regular expression.
-    pub alpha_pattern: Vec<(String, f64)>,
-    /// The model that it belongs to, as a path.
-    pub base_model: Option<String>,
-}
-
-impl LoraConfig {
-    /// What is wrong with it whatever the model, if something is.
-    pub fn fault(&self) -> Option<String> {
-        let alpha = self.alpha.is_finite() && self.alpha > 0.0;
-        let exclude = self.exclude.as_ref().and_then(|exclude| exclude.fault("exclude"));
-        let targets = self.targets.fault("targets").or(exclude);
-        match self {
-            _ if self.rank == 0 => Some("`rank` is 0; it must be 1 or more".to_owned()),
-            _ if !alpha => Some(format!("`alpha` is {}; it must be a number above 0", self.alpha)),
-            _ => targets,
-        }
-    }
-
-    fn scale(rank: usize, alpha: f64, rslora: bool) -> f64 {
-        if rslora { alpha / (rank as f64).sqrt() } else { alpha / rank as f64 }
-    }
-}
-
-impl Lora {
-    /// `s (x A) B`, `[t, o]`, of `x_ti`; nothing while it is merged.
-    pub(crate) fn beside(&self, x_ti: &Tensor<2>) -> Option<Tensor<2>> {
-        if self.unmerged.is_some() {
-            return None;
-        }
-        let low_tr = x_ti.clone().matmul(self.a.value.clone().transpose()).mul_scalar(self.scale);
-        Some(low_tr.matmul(self.b.value.clone().transpose()))
-    }
-
-    /// The same as one matrix, `[o, i]`.
-    fn product(&self) -> Tensor<2> {
-        self.b.value.clone().matmul(self.a.value.clone()).mul_scalar(self.scale)
-    }
-}
-
-/// The name of a linear map: its weight's without the last part.
-fn map_name(linear: &Linear) -> &str {
-    linear.weight.name.strip_suffix(".weight").unwrap_or(&linear.weight.name)
-}
+use crate::tensor::as_matrix;
 
 /// The shapes of `A` and `B` in files beside a weight of `shape`: convolutions keep their kernel in `A`.
-fn shapes(shape: &[usize], rank: usize) -> [Vec<usize>; 2] {
+pub(super) fn shapes(shape: &[usize], rank: usize) -> [Vec<usize>; 2] {
     let outputs = shape.first().copied().unwrap_or(1);
     let mut a = vec![rank];
     a.extend(shape.iter().skip(1));
@@ -119,11 +29,11 @@ fn shapes(shape: &[usize], rank: usize) -> [Vec<usize>; 2] {
 }
 
 /// Puts an adapter beside a linear map, whose own parameters stop training.
-fn attach(linear: &mut Linear, rank: usize, scale: f64, a: Tensor<2>, b: Tensor<2>) {
-    let name = map_name(linear).to_owned();
+pub(super) fn attach(linear: &mut Linear, rank: usize, scale: f64, a: Tensor<2>, b: Tensor<2>) {
+    let name = linear.name().to_owned();
     let param = |part: &str, shape: Vec<usize>, value: Tensor<2>| {
-        debug_assert_eq!(value.dims(), folded(&shape));
-        Param { name: format!("{ADAPTER_PREFIX}{name}.{part}.weight"), shape, value, trains: true }
+        debug_assert_eq!(value.dims(), as_matrix(&shape));
+        Param { name: format!("{ADAPTER_PREFIX}{name}.{part}.weight"), shape, value, requires_grad: true }
     };
     let [a_shape, b_shape] = shapes(&linear.weight.shape, rank);
     let (a, b) = (param("lora_A", a_shape, a), param("lora_B", b_shape, b));
@@ -135,7 +45,7 @@ impl Policy {
     /// within `1 / sqrt(inputs)`, by the name of its map and `seed`, and `B` is 0. Maps of `frozen` parts get none.
     ///
     /// # Errors
-    /// When it has one already, `targets` names no linear map, or something that is none.
+    /// When it has one already, `targets` names no linear map, or something else.
     pub fn add_lora(&mut self, lora: &LoraConfig, frozen: &[Part], seed: u64) -> Result<()> {
         if let Some(reason) = lora.fault() {
             return Err(PolicyError::input(reason));
@@ -156,32 +66,39 @@ impl Policy {
         let (device, scale) = (self.device.clone(), LoraConfig::scale(lora.rank, lora.alpha, lora.rslora));
         self.attach_all(&chosen, &mut |linear| {
             let [outputs, inputs] = linear.weight.value.dims();
-            let a = uniform(map_name(linear), seed, lora.rank, inputs, &device);
+            let a = uniform(linear.name(), seed, lora.rank, inputs, &device);
             attach(linear, lora.rank, scale, a, Tensor::zeros([outputs, lora.rank], &device));
             Ok(())
         })?;
-        let lora = LoraConfig { targets: targets::as_peft_reads_them(&modules, lora, &chosen), ..lora.clone() };
+        let lora = LoraConfig {
+            targets: as_peft_reads_them(&modules, &lora.targets, lora.exclude.as_ref(), &chosen),
+            ..lora.clone()
+        };
         self.adapter = Some(Adapter { lora, rank_pattern: Vec::new(), alpha_pattern: Vec::new(), base_model: None });
         Ok(())
     }
 
     /// What an adapter can be put beside, and what not; refuses a policy that has an adapter.
-    fn begin_adapter(&self) -> Result<Vec<Module>> {
+    pub(super) fn begin_adapter(&self) -> Result<Vec<Module>> {
         if self.adapter.is_some() {
             return Err(PolicyError::input("the policy has an adapter already; merge it first"));
         }
-        Ok(targets::modules(self))
+        Ok(modules(self))
     }
 
     /// Calls `make` with every chosen map, and stops all others from training.
-    fn attach_all(&mut self, chosen: &[String], make: &mut dyn FnMut(&mut Linear) -> Result<()>) -> Result<()> {
+    pub(super) fn attach_all(
+        &mut self,
+        chosen: &[String],
+        make: &mut dyn FnMut(&mut Linear) -> Result<()>,
+    ) -> Result<()> {
         let mut outcome = Ok(());
         self.visit_linears_mut(&mut |linear| {
-            if outcome.is_ok() && chosen.iter().any(|name| name == map_name(linear)) {
+            if outcome.is_ok() && chosen.iter().any(|name| name == linear.name()) {
                 outcome = make(linear);
             }
         });
-        self.visit_mut(&mut |param| param.trains = param.is_adapter());
+        self.visit_mut(&mut |param| param.requires_grad = param.is_adapter());
         outcome
     }
 
@@ -191,7 +108,7 @@ impl Policy {
         self.visit_linears_mut(&mut |linear| {
             let Some(lora) = linear.lora.as_mut().filter(|lora| lora.unmerged.is_none()) else { return };
             let plain = linear.weight.value.clone();
-            linear.weight.value = linear.weight.wide() + lora.product();
+            linear.weight.value = linear.weight.to_f32() + lora.delta_weight();
             lora.unmerged = Some(plain);
         });
     }
@@ -212,8 +129,25 @@ impl Policy {
         }
         self.merge_adapter();
         self.visit_linears_mut(&mut |linear| linear.lora = None);
-        self.visit_mut(&mut |param| param.trains = true);
+        self.visit_mut(&mut |param| param.requires_grad = true);
     }
+}
+
+/// All named parts of a model, those that hold others too.
+fn modules(policy: &Policy) -> Vec<Module> {
+    let mut maps = BTreeMap::new();
+    policy.visit_linears(&mut |linear| _ = maps.insert(linear.name(), linear.weight.shape.clone()));
+    let mut paths = BTreeSet::new();
+    for param in policy.parameters() {
+        let ends = param.name.match_indices('.').map(|(at, _)| &param.name[..at]);
+        paths.extend(ends);
+    }
+    let module = |path: &str| Module {
+        name: path.to_owned(),
+        shape: maps.get(path).cloned().unwrap_or_default(),
+        takes_adapter: maps.contains_key(path) && Part::of(&format!("{path}.")) != Part::Router,
+    };
+    paths.into_iter().map(module).collect()
 }
 
 /// Kaiming-uniform numbers with slope `sqrt(5)`, `[r, i]`: within `1 / sqrt(inputs)`. They depend on the seed and the

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, TextConfig, VisionConfig};
-use crate::moe::{ExpertLayout, MoeConfig};
+use super::moe::{ExpertLayout, MoeConfig};
+use super::{Config, TextConfig, VisionConfig};
 
 /// The names of the published sizes.
 pub const PUBLISHED: [&str; 6] = ["2b", "4b", "8b", "32b", "30b-a3b", "235b-a22b"];
@@ -18,7 +18,7 @@ struct TextSizes {
     layers: usize,
     heads: usize,
     kv_heads: usize,
-    /// Width of an expert, where there are 128 of which 8 are chosen.
+    /// Width of an expert, where there are 128, 8 of them for a row.
     expert: Option<usize>,
     tied_head: bool,
 }
@@ -72,7 +72,7 @@ fn config(text: &TextSizes, vision: VisionConfig) -> Config {
             mrope_section: [24, 20, 20],
             moe: text.expert.map(|intermediate_size| MoeConfig {
                 experts: 128,
-                chosen: 8,
+                top_k: 8,
                 intermediate_size,
                 sparse_step: 1,
                 dense_layers: Vec::new(),

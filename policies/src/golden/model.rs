@@ -1,22 +1,18 @@
-//! A policy and its processor against golden cases: everything in a case is compared, or named as not compared.
+//! A policy against golden cases: everything in a case is compared, or named as not compared.
 //!
 //! Nothing is banned here: the reference gives every token a log-prob.
 
-mod processor;
-
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::batch::Batch;
+use super::case::{Case, CaseRows};
+use super::difference::{Difference, Parity, Tolerance};
+use crate::config::ExpertLayout;
 use crate::error::Result;
-use crate::golden::{Case, CaseRows};
-use crate::log_prob::floats;
-use crate::moe::ExpertLayout;
-use crate::param::Param;
+use crate::input::{Batch, positions};
+use crate::nn::Param;
 use crate::policy::Policy;
-use crate::positions::positions;
+use crate::tensor::to_vec;
 use crate::trace::Trace;
-
-pub use self::processor::{check_processor, check_prompt};
 
 /// Tensors of a case that go into the model, and say which tokens are a response.
 const INPUTS: [&str; 7] = [
@@ -29,74 +25,10 @@ const INPUTS: [&str; 7] = [
     "response_mask",
 ];
 
-/// How far a tensor may be from the golden one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Tolerance {
-    /// Not at all.
-    Exact,
-    /// The largest absolute difference.
-    Absolute(f32),
-    /// The largest difference in parts of the largest golden number.
-    Relative(f32),
-}
-
-/// How far a tensor is from the golden one. A difference that is no number is [`f32::MAX`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
-    /// The tensor's name in the case.
-    pub tensor: String,
-    /// The largest absolute difference.
-    pub abs: f32,
-    /// The same in parts of the largest golden number.
-    pub rel: f32,
-    /// How much may be.
-    pub tolerance: Tolerance,
-    /// Where it differs, for texts and numbers that must be the same; else empty.
-    pub note: String,
-}
-
-/// What came of a case.
-#[derive(Clone, Debug)]
-pub struct Parity {
-    /// The case's name.
-    pub case: String,
-    /// One entry for each tensor that was compared.
-    pub differences: Vec<Difference>,
-    /// Tensors of the case that nothing was compared with.
-    pub left: Vec<String>,
-}
-
-impl Difference {
-    /// Compares equally many numbers.
-    fn of(tensor: &str, ours: &[f32], golden: &[f32], tolerance: Tolerance) -> Self {
-        let number = |value: f32| if value.is_finite() { value } else { f32::MAX };
-        let abs = ours.iter().zip(golden).map(|(a, b)| number((a - b).abs())).fold(0.0, f32::max);
-        let scale = golden.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        let rel = if abs == 0.0 { 0.0 } else { number(abs / scale) };
-        Self { tensor: tensor.to_owned(), abs, rel, tolerance, note: String::new() }
-    }
-
-    /// The difference in parts of what may be: above 1 is out.
-    pub fn share(&self) -> f32 {
-        match self.tolerance {
-            Tolerance::Exact if self.abs == 0.0 => 0.0,
-            Tolerance::Exact => f32::MAX,
-            Tolerance::Absolute(most) => self.abs / most,
-            Tolerance::Relative(most) => self.rel / most,
-        }
-    }
-
-    /// Whether the tensor is out of tolerance.
-    pub fn is_out(&self) -> bool {
-        // A share that is no number, as of a tolerance of 0, is out too.
-        !matches!(self.share().partial_cmp(&1.0), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))
-    }
-}
-
 /// Runs a case and compares.
 ///
 /// # Errors
-/// When the case is none, or its tensors have other sizes than the policy's.
+/// When the file holds no such case, or its tensors have other sizes than the policy's.
 pub fn check(policy: &Policy, case: &Case) -> Result<Parity> {
     let mut policy = policy.clone();
     policy.banned.clear();
@@ -181,14 +113,14 @@ impl Checking<'_> {
         let tolerance = Tolerance::Absolute(self.case.activation_abs);
         for (name, tensor) in ours {
             if name.starts_with("vision") || name.starts_with("deepstack") {
-                for (name, ours) in by_kind(&name, &floats(tensor), &rows, &batch) {
+                for (name, ours) in by_kind(&name, &to_vec(tensor), &rows, &batch) {
                     if self.case.has(&name) {
                         self.compare(&name, &ours, self.case.floats(&name)?, tolerance)?;
                     }
                 }
             } else if self.case.has(&name) {
                 let golden = self.real(&name, self.case.floats(&name)?, &rows)?;
-                self.compare(&name, &floats(tensor), &golden, tolerance)?;
+                self.compare(&name, &to_vec(tensor), &golden, tolerance)?;
             }
         }
         if self.case.has("response_mask") { self.learning(&rows, &batch) } else { Ok(()) }
@@ -272,7 +204,7 @@ impl Checking<'_> {
             let parameter = name.split_once('.').map_or("", |(_, parameter)| parameter);
             let Some(index) = tracked.trained().iter().position(|param| param.name == parameter) else { continue };
             let golden = self.case.floats(&name)?;
-            let ours = gradients[index].clone().map_or_else(|| vec![0.0; golden.len()], floats);
+            let ours = gradients[index].clone().map_or_else(|| vec![0.0; golden.len()], to_vec);
             let ours = self.as_reference(tracked.trained()[index], self.case.shape(&name)?, ours);
             let ours = ours.get(..golden.len()).unwrap_or(&ours);
             self.compare(&name, ours, golden, Tolerance::Relative(self.case.gradient_rel))?;
@@ -290,7 +222,7 @@ impl Checking<'_> {
             return gradient;
         }
         let tensor = Tensor::<3>::from_data(TensorData::new(gradient, [experts, first, second]), &Device::flex());
-        floats(tensor.swap_dims(1, 2))
+        to_vec(tensor.swap_dims(1, 2))
     }
 
     /// Greedy tokens after prompts, and the margins between the two best logits.
@@ -309,7 +241,7 @@ impl Checking<'_> {
         let (mut ids, mut margins) = (vec![Vec::new(); prompts], vec![Vec::new(); prompts]);
         for _ in 0..steps {
             let (tokens, at): (Vec<u32>, Vec<u32>) = fed.iter().copied().unzip();
-            let logits = floats(self.policy.decode(&mut decoding, &tokens, &at));
+            let logits = to_vec(self.policy.decode(&mut decoding, &tokens, &at));
             for (row, logits) in logits.chunks(self.policy.config.text.vocab_size).enumerate() {
                 let (best, margin) = best_of(logits);
                 ids[row].push(best as i64);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Difference, Parity, Tolerance};
+use super::case::Case;
+use super::difference::{Difference, Parity, Tolerance};
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
-use crate::golden::Case;
 use crate::input::PictureInput;
 use crate::processor::{Clip, Processor, VideoProcessor, decode, smart_resize, video_smart_resize};
 
@@ -42,7 +42,7 @@ pub fn check_processor(processor: &Processor, file: &Path) -> Result<Vec<Parity>
         return Ok(vec![sizes(&mut fields, &name)?]);
     }
     Err(fields.wrong(
-        "is no golden case: neither chat texts (`rendered`, `tokenized`), nor sizes (`image`, `video`), nor frames (`sampled_indices`, `sampling_table`)",
+        "is not a golden case: neither chat texts (`rendered`, `tokenized`), nor sizes (`image`, `video`), nor frames (`sampled_indices`, `sampling_table`)",
     ))
 }
 
@@ -93,7 +93,7 @@ impl Fields {
     fn of(place: String, value: Value) -> Result<Self> {
         match value {
             Value::Object(left) => Ok(Self { place, left }),
-            _ => Err(PolicyError::file(place, "is no JSON object")),
+            _ => Err(PolicyError::file(place, "is not a JSON object")),
         }
     }
 
@@ -112,18 +112,18 @@ impl Fields {
     fn whole(&mut self, name: &str) -> Result<usize> {
         let value = self.needed(name)?;
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
-        number.ok_or_else(|| self.wrong(format!("`{name}` is no whole number")))
+        number.ok_or_else(|| self.wrong(format!("`{name}` is not a whole number")))
     }
 
     fn ints(&mut self, name: &str) -> Result<Vec<i64>> {
         let value = self.needed(name)?;
-        serde_json::from_value(value).map_err(|_| self.wrong(format!("`{name}` is no list of whole numbers")))
+        serde_json::from_value(value).map_err(|_| self.wrong(format!("`{name}` is not a list of whole numbers")))
     }
 
     /// The rows of a list, each an object; `name` and the row's number name them in errors.
     fn rows(&mut self, name: &str) -> Result<Vec<Self>> {
         let Value::Array(rows) = self.needed(name)? else {
-            return Err(self.wrong(format!("`{name}` is no list")));
+            return Err(self.wrong(format!("`{name}` is not a list")));
         };
         let row = |(index, row)| Self::of(format!("{}: `{name}` row {index}", self.place), row);
         rows.into_iter().enumerate().map(row).collect()
@@ -190,10 +190,10 @@ fn chat(processor: &Processor, fields: &mut Fields, file: &str) -> Result<Vec<Pa
             let options = match row.take("options") {
                 None | Some(Value::Null) => Map::new(),
                 Some(Value::Object(options)) => options,
-                Some(_) => return Err(row.wrong("`options` is no object")),
+                Some(_) => return Err(row.wrong("`options` is not an object")),
             };
             let text = row.needed("text")?;
-            let text = text.as_str().ok_or_else(|| row.wrong("`text` is no text"))?;
+            let text = text.as_str().ok_or_else(|| row.wrong("`text` is not a text"))?;
             case.text("text", processor.template().render_with(&messages, &options), text);
             if row.left.contains_key("ids") {
                 tokens(processor, &mut case, "ids", text, &mut row)?;
@@ -206,7 +206,7 @@ fn chat(processor: &Processor, fields: &mut Fields, file: &str) -> Result<Vec<Pa
         let mut case = parity("tokenized");
         for (index, mut row) in fields.rows("tokenized")?.into_iter().enumerate() {
             let text = row.needed("text")?;
-            let text = text.as_str().ok_or_else(|| row.wrong("`text` is no text"))?;
+            let text = text.as_str().ok_or_else(|| row.wrong("`text` is not a text"))?;
             tokens(processor, &mut case, &format!("{index}.ids"), text, &mut row)?;
             case.left.extend(row.names(&format!("{index}.")));
         }
@@ -244,7 +244,8 @@ fn sizes(fields: &mut Fields, file: &str) -> Result<Parity> {
         let (mut ours, mut golden) = (Vec::new(), Vec::new());
         for mut row in table.rows("rows")? {
             let [frames, height, width] = whole(&mut row, ["num_frames", "height", "width"])?;
-            ours.extend(numbers(video_smart_resize(frames, height, width, time, factor, least, most).ok()));
+            let ours_now = video_smart_resize(frames, [height, width], [time, factor], [least, most]);
+            ours.extend(numbers(ours_now.ok().map(<(usize, usize)>::from)));
             golden.extend(result(&mut row)?);
             case.left.extend(row.names("video.rows."));
         }
@@ -372,7 +373,7 @@ fn frames(settings: &VideoSettings, clip: Result<Clip>, mut fields: Fields, file
 
 fn stamps(case: &mut Parity, tensor: &str, ours: &[String], fields: &mut Fields) -> Result<()> {
     let golden: Vec<String> = serde_json::from_value(fields.needed("timestamps")?)
-        .map_err(|_| fields.wrong("`timestamps` is no list of texts"))?;
+        .map_err(|_| fields.wrong("`timestamps` is not a list of texts"))?;
     case.text(tensor, Ok(ours.join("\n")), &golden.join("\n"));
     Ok(())
 }

@@ -1,10 +1,6 @@
-//! A prompt as the policy takes it, and what follows it: token ids, typed picture spans, patches and grids.
-
-mod completion;
+//! A prompt as the policy takes it: token ids, typed picture spans, patches and grids.
 
 use std::sync::Arc;
-
-pub use self::completion::Completion;
 
 use crate::config::Config;
 use crate::error::{PolicyError, Result};
@@ -72,7 +68,8 @@ impl PolicyInput {
         }
     }
 
-    /// The same; `next` gives the next picture, or the next video when it is asked with `true`. Says what is wrong.
+    /// A prompt whose pictures come from `next` as their placeholders do: the next picture, or the next video when it is
+    /// asked with `true`. Says what is wrong.
     pub(crate) fn placed(
         ids: Vec<u32>,
         config: &Config,

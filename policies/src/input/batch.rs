@@ -6,9 +6,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::completion::Completion;
+use super::positions::{Positions, positions, positions_after};
+use super::prompt::{ImageSpan, PictureInput, PolicyInput};
 use crate::error::{PolicyError, Result};
-use crate::input::{Completion, ImageSpan, PictureInput, PolicyInput};
-use crate::positions::{Positions, positions, positions_after};
 
 /// A prompt with what follows it, once per completion.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +108,8 @@ impl<'a> Batch<'a> {
             if length == 0 || prompt.spans.last().is_some_and(|span| span.start + span.len == length) {
                 return Err(PolicyError::input("a prompt must end with a text token, so that an answer can follow it"));
             }
+            // The last token of a prompt is left to its completions: the row that predicts a completion's first token
+            // then lies among its own, also while decoding.
             let at = positions(prompt, merge);
             pictures.extend(placed(&prompt.pictures, &prompt.spans, batch.ids.len(), length));
             batch.push_prompt(prompt, length - 1, &at);
@@ -120,6 +123,7 @@ impl<'a> Batch<'a> {
             for (at, completion) in group.completions.iter().enumerate() {
                 pictures.extend(batch.push_completion((index, at), group, completion, next, merge)?);
             }
+            // Attention runs over a rectangle: a prompt with fewer completions than others has empty ones.
             let missing = batch.completions - group.completions.len();
             batch.completion_slots.extend(std::iter::repeat_n(0, missing * batch.completion_width));
         }

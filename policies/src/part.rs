@@ -1,13 +1,12 @@
-//! Freeze groups: the parts of a policy that training may leave as they are.
+//! The parts of a model, which training may leave as they are: every parameter belongs to one, by its name in files.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{PolicyError, Result};
-use crate::param::{ADAPTER_PREFIX, Param, Parameters};
-use crate::policy::Policy;
+/// What the names of an adapter's parameters begin with in files; the name of the adapted map follows.
+pub(crate) const ADAPTER_PREFIX: &str = "base_model.model.";
 
 /// A part of a policy; every parameter belongs to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The vision tower without its mergers: patch embedding, position table and blocks.
@@ -86,61 +85,6 @@ impl Part {
 impl std::fmt::Display for Part {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name())
-    }
-}
-
-/// Whether training changes anything of a part.
-pub(crate) fn trains(part: &impl Parameters) -> bool {
-    let mut any = false;
-    part.visit(&mut |param: &Param| any |= param.trains);
-    any
-}
-
-/// The known name that is most like `name`, as the end of a sentence.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    best.map(|best| format!("; did you mean `{best}`?")).unwrap_or_default()
-}
-
-impl Policy {
-    /// The parts that this policy has.
-    pub fn parts(&self) -> Vec<Part> {
-        let has = |part: &Part| self.parameters().iter().any(|param| Part::of(&param.name) == *part);
-        Part::ALL.into_iter().filter(has).collect()
-    }
-
-    /// Refuses parts that this policy does not have.
-    ///
-    /// # Errors
-    /// Names the part, what the policy has, and the nearest of that.
-    pub fn check_parts(&self, parts: &[Part]) -> Result<()> {
-        let own = self.parts();
-        let Some(missing) = parts.iter().find(|part| !own.contains(part)) else { return Ok(()) };
-        let names: Vec<&str> = own.iter().map(|part| part.name()).collect();
-        Err(PolicyError::input(format!(
-            "this model has no `{missing}`, but {}{}",
-            names.join(", "),
-            nearest(missing.name(), names.iter().copied())
-        )))
-    }
-
-    /// Leaves `parts` out of training, whether they are the model's own parameters or an adapter's: they get neither
-    /// gradients nor optimizer state.
-    ///
-    /// # Errors
-    /// When the policy does not have one of them, or nothing is left that trains.
-    pub fn freeze(&mut self, parts: &[Part]) -> Result<()> {
-        self.check_parts(parts)?;
-        self.visit_mut(&mut |param| param.trains &= !Part::of(&param.name).is_frozen_by(parts));
-        if self.trained().is_empty() {
-            return Err(PolicyError::input("every part is frozen, so nothing is left to train; take one out"));
-        }
-        Ok(())
-    }
-
-    /// Numbers in the parameters that training changes.
-    pub fn trained_count(&self) -> usize {
-        self.trained().iter().map(|param| param.shape.iter().product::<usize>()).sum()
     }
 }
 

@@ -6,19 +6,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::targets::{ByPattern, Module, choose, no_adapter_beside};
-use super::{Adapter, LoraConfig, Targets, attach, map_name, shapes};
+use super::adapter::{attach, shapes};
 use crate::error::{PolicyError, Result};
-use crate::log_prob::floats;
-use crate::param::{ADAPTER_PREFIX, folded};
+use crate::lora::{Adapter, ByPattern, LoraConfig, Module, Targets, choose, no_adapter_beside};
+use crate::part::ADAPTER_PREFIX;
 use crate::policy::Policy;
-use crate::preset::Model;
-use crate::weights::Loading;
+use crate::tensor::{as_matrix, to_vec};
 
 /// The file that says what an adapter is.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -53,11 +51,11 @@ pub fn adapter_folder(folder: &Path) -> Option<PathBuf> {
     [inner, folder.to_owned()].into_iter().find(|folder| folder.join(ADAPTER_CONFIG).is_file())
 }
 
-/// Opens the model that an adapter belongs to, with the adapter.
+/// The folder of the model that the adapter in `folder` belongs to.
 ///
 /// # Errors
-/// When its files are wrong, or its model is not where they say.
-pub fn open(folder: &Path, seed: u64, loading: Loading<'_>, device: &Device) -> Result<Model> {
+/// When its config is wrong, or its model is not where that says.
+pub(crate) fn base_model(folder: &Path) -> Result<PathBuf> {
     let (adapter, file) = read_config(folder)?;
     let name = adapter.base_model.filter(|name| !name.is_empty()).ok_or_else(|| {
         PolicyError::file(&file, "`base_model_name_or_path` is missing; put the folder of the adapter's model there")
@@ -65,13 +63,10 @@ pub fn open(folder: &Path, seed: u64, loading: Loading<'_>, device: &Device) -> 
     // A run keeps what its adapter belongs to beside the checkpoints: it is found when the run has moved, too.
     let of_run = folder.join("../../../base");
     let holds_model = |folder: &PathBuf| folder.join("config.json").is_file() && adapter_folder(folder).is_none();
-    let base = [PathBuf::from(&name), folder.join(&name), of_run].into_iter().find(holds_model).ok_or_else(|| {
-        let reason = "is no folder with a model; download it, or put its folder there";
+    [PathBuf::from(&name), folder.join(&name), of_run].into_iter().find(holds_model).ok_or_else(|| {
+        let reason = "is not a folder with a model; download it, or put its folder there";
         PolicyError::file(&file, format!("`base_model_name_or_path` is `{name}`, which {reason}"))
-    })?;
-    let mut model = Model::open_as(&base.display().to_string(), seed, loading, device)?;
-    model.policy.load_adapter(folder)?;
-    Ok(model)
+    })
 }
 
 impl Policy {
@@ -105,10 +100,10 @@ impl Policy {
         }
         let device = self.device().clone();
         self.attach_all(&chosen, &mut |linear| {
-            if let Some((rank, scale, [a, b])) = ready.remove(map_name(linear)) {
+            if let Some((rank, scale, [a, b])) = ready.remove(linear.name()) {
                 let [a_shape, b_shape] = shapes(&linear.weight.shape, rank);
                 let tensor = |values: Vec<f32>, shape: &[usize]| {
-                    Tensor::from_data(TensorData::new(values, folded(shape)), &device)
+                    Tensor::from_data(TensorData::new(values, as_matrix(shape)), &device)
                 };
                 attach(linear, rank, scale, tensor(a, &a_shape), tensor(b, &b_shape));
             }
@@ -129,7 +124,7 @@ impl Policy {
         };
         let mut encoded = Vec::new();
         for param in self.adapter_parameters() {
-            let bytes: Vec<u8> = floats(param.value.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes: Vec<u8> = to_vec(param.value.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
             encoded.push((param.name.as_str(), param.shape.clone(), bytes));
         }
         let views = encoded.iter().map(|(name, shape, bytes)| {
@@ -182,7 +177,7 @@ fn unexpected(key: &str, modules: &[Module]) -> String {
     match path.and_then(|(path, _)| modules.iter().find(|module| module.name == path)) {
         Some(module) if module.takes_adapter => format!(
             "is unexpected: {} {}",
-            "it is no `lora_A` or `lora_B` weight of a map that `target_modules` names in", ADAPTER_CONFIG
+            "it is not a `lora_A` or `lora_B` weight of a map that `target_modules` names in", ADAPTER_CONFIG
         ),
         Some(module) => format!("is unexpected: {}", no_adapter_beside(&module.name)),
         None => format!("is unexpected: the model has no such map (keys begin with `{ADAPTER_PREFIX}`)"),
@@ -197,7 +192,7 @@ struct Stored {
 
 fn read_tensors(bytes: &[u8], file: &str) -> Result<BTreeMap<String, Stored>> {
     let parsed = SafeTensors::deserialize(bytes)
-        .map_err(|error| PolicyError::file(file, format!("is no complete safetensors file: {error}")))?;
+        .map_err(|error| PolicyError::file(file, format!("is not a complete safetensors file: {error}")))?;
     let mut tensors = BTreeMap::new();
     for (key, view) in parsed.iter() {
         let data = view.data();
@@ -226,7 +221,7 @@ fn read_config(folder: &Path) -> Result<(Adapter, String)> {
 
 impl Adapter {
     fn read(json: &Value) -> std::result::Result<Self, String> {
-        let all = json.as_object().ok_or("is no JSON object")?;
+        let all = json.as_object().ok_or("is not a JSON object")?;
         if json["peft_type"] != "LORA" {
             return Err(format!("`peft_type` is {}; only \"LORA\" is supported", json["peft_type"]));
         }
@@ -336,7 +331,8 @@ fn patterns<T>(
     let map = value.as_object().ok_or_else(|| format!("`{key}` is {value}; it must be an object"))?;
     map.iter()
         .map(|(pattern, value)| {
-            let number = read(value).ok_or_else(|| format!("`{key}.{pattern}` is {value}, which makes no sense"))?;
+            let number = read(value)
+                .ok_or_else(|| format!("`{key}.{pattern}` is {value}, which is not a number that can stand there"))?;
             Ok((pattern.clone(), number))
         })
         .collect()

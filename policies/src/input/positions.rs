@@ -1,6 +1,7 @@
 //! Position ids of a prompt and of what follows it: three numbers a token (time, height, width).
 
-use crate::input::{Completion, ImageSpan, PictureInput, PolicyInput};
+use super::completion::Completion;
+use super::prompt::{ImageSpan, PictureInput, PolicyInput};
 
 /// Positions of every token of one prompt or completion, and the position of the first token after it.
 #[derive(Clone, Debug, PartialEq, Eq)]

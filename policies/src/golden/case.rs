@@ -122,12 +122,12 @@ impl Case {
     /// Reads `NAME.safetensors`, and the tolerances of `NAME.json` beside it if it has some.
     ///
     /// # Errors
-    /// When a file is no case.
+    /// When a file is not a case.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|source| PolicyError::io(path, source))?;
         let parsed = SafeTensors::deserialize(&bytes)
-            .map_err(|error| PolicyError::file(&file, format!("is no complete safetensors file: {error}")))?;
+            .map_err(|error| PolicyError::file(&file, format!("is not a complete safetensors file: {error}")))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in parsed.iter() {
             let data = view.data();
@@ -216,7 +216,7 @@ impl Case {
     }
 
     fn golden(&self, name: &str) -> Result<&Golden> {
-        self.tensors.get(name).ok_or_else(|| self.wrong(name, "is missing; this is no golden case of a model"))
+        self.tensors.get(name).ok_or_else(|| self.wrong(name, "is missing; this is not a golden case of a model"))
     }
 
     /// The rows as inputs of a model of this config.
@@ -266,7 +266,7 @@ impl Case {
         for grid in self.ints(grids)?.chunks(3) {
             let sides: Vec<usize> = grid.iter().filter_map(|side| usize::try_from(*side).ok()).collect();
             let [slots, height, width] = sides[..] else {
-                return Err(self.wrong(grids, "is no list of sizes (time, height, width)"));
+                return Err(self.wrong(grids, "is not a list of sizes (time, height, width)"));
             };
             if slots == 0 || height == 0 || width == 0 || height % merge != 0 || width % merge != 0 {
                 return Err(self.wrong(grids, format!("holds {grid:?}, whose sides are not multiples of {merge}")));

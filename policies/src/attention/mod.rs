@@ -1,0 +1,18 @@
+//! The attention seam: grouped-query attention over a prompt shared by its completions, in training, prefill and
+//! decoding.
+//!
+//! A query's prompt is one row of the batch; its completions are rows beside it. A prompt token sees the prompt up to
+//! itself, a completion's token sees the whole prompt and its own completion up to itself, and no completion sees
+//! another: the tree mask holds by construction, and scores between completions are never computed.
+//!
+//! Shape suffixes: `b` prompts, `g` completions of each, `a` tokens of a completion (or of the prompt itself), `p` prompt
+//! tokens, `t` rows, `q` query heads, `m` key-value heads, `r` query heads per key-value head, `k` head width.
+
+mod dense;
+mod heads;
+mod layout;
+
+pub use self::dense::{attend_completions, attend_self, causal_mask, completion_mask};
+pub use self::heads::Heads;
+pub(crate) use self::heads::Projected;
+pub(crate) use self::layout::Layout;

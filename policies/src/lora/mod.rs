@@ -1,0 +1,60 @@
+//! What a low-rank adapter is: beside a linear map `x W` a product `s (x A) B` is learned, and `W` stays as it is.
+//!
+//! Which maps get one is said as PEFT says it (`targets`). What gives a policy an adapter is in `adapt`.
+
+mod targets;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::targets::Targets;
+pub(crate) use self::targets::{ByPattern, Module, as_peft_reads_them, choose, no_adapter_beside};
+
+/// What a new adapter is to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// The low rank.
+    pub rank: usize,
+    /// The product is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// The linear maps that get an adapter.
+    pub targets: Targets,
+    /// Those of them that get none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Targets>,
+    /// Multiplies by `alpha / sqrt(rank)` instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rslora: bool,
+}
+
+/// What the adapter of a policy is, as its files say it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    /// Rank and targets.
+    pub lora: LoraConfig,
+    /// Maps with another rank, by regular expression.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Maps with another alpha, by regular expression.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// The model that it belongs to, as a path.
+    pub base_model: Option<String>,
+}
+
+impl LoraConfig {
+    /// What is wrong with it whatever the model, if something is.
+    pub fn fault(&self) -> Option<String> {
+        let alpha = self.alpha.is_finite() && self.alpha > 0.0;
+        let exclude = self.exclude.as_ref().and_then(|exclude| exclude.fault("exclude"));
+        let targets = self.targets.fault("targets").or(exclude);
+        match self {
+            _ if self.rank == 0 => Some("`rank` is 0; it must be at least 1".to_owned()),
+            _ if !alpha => Some(format!("`alpha` is {}; it must be a number above 0", self.alpha)),
+            _ => targets,
+        }
+    }
+
+    /// What the product `A B` is multiplied by.
+    pub(crate) fn scale(rank: usize, alpha: f64, rslora: bool) -> f64 {
+        if rslora { alpha / (rank as f64).sqrt() } else { alpha / rank as f64 }
+    }
+}

@@ -1,0 +1,13 @@
+//! What both halves of the model are made of: parameters, linear maps, norms, rotary positions.
+
+mod linear;
+mod norm;
+mod param;
+mod rope;
+
+pub(crate) use self::linear::parameters;
+pub use self::linear::{Linear, LinearMaps, Lora};
+pub use self::norm::{LayerNorm, RmsNorm};
+pub(crate) use self::param::requires_grad;
+pub use self::param::{Param, Parameters};
+pub use self::rope::RopeTable;

@@ -1,0 +1,49 @@
+//! Norms over the columns of rows.
+//!
+//! Shape suffixes: `t` rows (tokens or patches), `d` width.
+
+use burn::tensor::Tensor;
+
+use super::linear::parameters;
+use super::param::Param;
+
+/// `x * rsqrt(mean(x^2) + eps) * weight` over the columns.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    /// Weight `[1, d]`.
+    pub weight: Param,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+parameters!(RmsNorm { weight });
+
+impl RmsNorm {
+    /// `x_td` to `[t, d]`.
+    pub fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
+        let mean_square_t1 = x_td.clone().square().mean_dim(1);
+        let scale_t1 = (mean_square_t1 + self.eps).sqrt().recip();
+        x_td * scale_t1 * self.weight.to_f32()
+    }
+}
+
+/// Layer normalisation over the columns, with bias.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// Weight `[1, d]`.
+    pub weight: Param,
+    /// Bias `[1, d]`.
+    pub bias: Param,
+}
+parameters!(LayerNorm { weight, bias });
+
+impl LayerNorm {
+    const EPS: f64 = 1e-6;
+
+    /// `x_td` to `[t, d]`.
+    pub fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
+        let centred_td = x_td.clone() - x_td.mean_dim(1);
+        let variance_t1 = centred_td.clone().square().mean_dim(1);
+        let scale_t1 = (variance_t1 + Self::EPS).sqrt().recip();
+        centred_td * scale_t1 * self.weight.to_f32() + self.bias.to_f32()
+    }
+}

@@ -1,0 +1,29 @@
+//! Between tensors and numbers: to the host, to 32-bit floats, and the matrix that stands for a tensor of any rank.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+/// The numbers of a tensor of 32-bit floats, on the host.
+pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("float tensors of a policy are f32")
+}
+
+/// A tensor in f32.
+pub(crate) fn to_f32<const D: usize>(value: Tensor<D>) -> Tensor<D> {
+    if value.dtype() == DType::F32 { value } else { value.cast(DType::F32) }
+}
+
+/// A list of indices on a device.
+pub(crate) fn indices(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// The matrix that stands for a tensor of `shape`: a vector is one row, more axes are folded into the columns.
+pub fn as_matrix(shape: &[usize]) -> [usize; 2] {
+    match shape {
+        [] => [1, 1],
+        [columns] => [1, *columns],
+        [rows, rest @ ..] => [*rows, rest.iter().product()],
+    }
+}

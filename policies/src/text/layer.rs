@@ -1,0 +1,121 @@
+//! One decoder layer: attention's projections, then what each row goes through alone.
+//!
+//! Shape suffixes: `t` rows, `d` width, `h` query heads, `k` head width.
+
+use burn::tensor::{Tensor, activation};
+
+use super::moe::SparseMlp;
+use crate::attention::Projected;
+use crate::config::TextConfig;
+use crate::nn::{Linear, LinearMaps, Param, Parameters, RmsNorm, RopeTable, parameters};
+use crate::trace::Trace;
+
+/// One decoder layer.
+#[derive(Clone, Debug)]
+pub struct TextLayer {
+    /// Before attention.
+    pub input_norm: RmsNorm,
+    /// Queries.
+    pub q: Linear,
+    /// Keys.
+    pub k: Linear,
+    /// Values.
+    pub v: Linear,
+    /// Output of attention.
+    pub o: Linear,
+    /// Over each query head.
+    pub q_norm: RmsNorm,
+    /// Over each key head.
+    pub k_norm: RmsNorm,
+    /// Before the feed-forward part.
+    pub post_norm: RmsNorm,
+    /// What each row goes through alone.
+    pub feed_forward: FeedForward,
+}
+parameters!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, feed_forward });
+
+impl TextLayer {
+    /// Queries, keys and values of rows `[t, d]`, heads normalised and turned to their positions.
+    pub(super) fn project(&self, x_td: Tensor<2>, rope: &RopeTable, config: &TextConfig) -> Projected {
+        let rows = x_td.dims()[0];
+        let turned = |linear: &Linear, norm: &RmsNorm, heads: usize| {
+            let x = linear.forward(x_td.clone()).reshape([rows * heads, config.head_dim]);
+            let x_thk = norm.forward(x).reshape([rows, heads, config.head_dim]);
+            rope.rotate(x_thk).reshape([rows, heads * config.head_dim])
+        };
+        let q = turned(&self.q, &self.q_norm, config.heads);
+        let k = turned(&self.k, &self.k_norm, config.kv_heads);
+        Projected { q, k, v: self.v.forward(x_td) }
+    }
+}
+
+/// The feed-forward part of a layer.
+#[expect(clippy::large_enum_variant, reason = "both are handles to a layer's matrices, and there are few layers")]
+#[derive(Clone, Debug)]
+pub enum FeedForward {
+    /// One MLP for every row.
+    Dense(DenseMlp),
+    /// A few experts of many for each row.
+    Sparse(SparseMlp),
+}
+
+impl Parameters for FeedForward {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Param)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit(visit),
+            Self::Sparse(mlp) => mlp.visit(visit),
+        }
+    }
+
+    fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Param)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_mut(visit),
+            Self::Sparse(mlp) => mlp.visit_mut(visit),
+        }
+    }
+}
+
+impl LinearMaps for FeedForward {
+    fn visit_linears<'a>(&'a self, visit: &mut dyn FnMut(&'a Linear)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_linears(visit),
+            Self::Sparse(mlp) => mlp.visit_linears(visit),
+        }
+    }
+
+    fn visit_linears_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Linear)) {
+        match self {
+            Self::Dense(mlp) => mlp.visit_linears_mut(visit),
+            Self::Sparse(mlp) => mlp.visit_linears_mut(visit),
+        }
+    }
+}
+
+impl FeedForward {
+    /// `x_td` to `[t, d]`.
+    pub(super) fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x_td),
+            Self::Sparse(mlp) => mlp.forward(x_td, layer, trace),
+        }
+    }
+}
+
+/// `down(silu(gate(x)) * up(x))`.
+#[derive(Clone, Debug)]
+pub struct DenseMlp {
+    /// Gate.
+    pub gate: Linear,
+    /// Input.
+    pub up: Linear,
+    /// Output.
+    pub down: Linear,
+}
+parameters!(DenseMlp { gate, up, down });
+
+impl DenseMlp {
+    fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
+        let gate = activation::silu(self.gate.forward(x_td.clone()));
+        self.down.forward(gate * self.up.forward(x_td))
+    }
+}
