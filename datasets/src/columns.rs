@@ -88,6 +88,10 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// All of them.
+    const ALL: [Self; 7] =
+        [Self::Question, Self::GroundTruth, Self::Images, Self::Videos, Self::Response, Self::Task, Self::Id];
+
     /// The key in [`Columns`].
     pub(crate) fn key(self) -> &'static str {
         match self {
@@ -116,6 +120,27 @@ impl Role {
 }
 
 impl Columns {
+    /// That a column which may hold something is of a type that cannot be read.
+    ///
+    /// # Errors
+    /// When there is such a column among `unread`, which are names and types.
+    pub(crate) fn refuse_unread(&self, place: &str, unread: &[(String, String)]) -> Result<()> {
+        let may_hold = |name: &str| {
+            Role::ALL.iter().any(|role| match self.named(*role) {
+                Some(named) => named.split('.').next() == Some(name),
+                None => role.usual().contains(&name),
+            })
+        };
+        match unread.iter().find(|(name, _)| may_hold(name)) {
+            Some((name, kind)) => {
+                let reason =
+                    format!("column `{name}` is of type {kind}, which is not read; write it as text or a number");
+                Err(DatasetError::row(place, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn named(&self, role: Role) -> Option<&str> {
         match role {
             Role::Question => &self.question,

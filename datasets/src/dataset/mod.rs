@@ -23,6 +23,9 @@ use shards::Shards;
 
 pub use crate::layout::Example;
 
+/// Stands for a row that was picked past the end.
+const NO_ROW: u64 = u64::MAX;
+
 /// What opening a source needs beside its config.
 #[derive(Clone, Debug)]
 pub struct OpenContext {
@@ -226,6 +229,14 @@ impl Dataset {
         }
     }
 
+    /// Columns of Parquet files that no reward sees, because their types (times, dates, decimals) are not read.
+    pub fn unread_columns(&self) -> Vec<&str> {
+        match &self.opened.rows {
+            Rows::Generated(_) => Vec::new(),
+            Rows::Files(files) => files.unread_columns(),
+        }
+    }
+
     /// How many rows there are; `None` is unlimited.
     pub fn len(&self) -> Option<u64> {
         self.view.len()
@@ -254,7 +265,7 @@ impl Dataset {
             None => format!("`{}` has no row at {index}", self.name()),
         };
         let held = |row: &u64| match &self.opened.rows {
-            Rows::Generated(_) => true,
+            Rows::Generated(_) => *row != NO_ROW,
             Rows::Files(files) => *row < files.len(),
         };
         self.view.row(index).filter(held).ok_or_else(|| DatasetError::Request(past()))
@@ -262,7 +273,7 @@ impl Dataset {
 
     /// The rows at these indices, in this order. An index past the end gives its error when it is read.
     pub fn picked(&self, indices: Vec<u64>) -> Self {
-        let rows: Vec<u64> = indices.into_iter().map(|index| self.view.row(index).unwrap_or(u64::MAX)).collect();
+        let rows: Vec<u64> = indices.into_iter().map(|index| self.view.row(index).unwrap_or(NO_ROW)).collect();
         Self { opened: Arc::clone(&self.opened), view: View::Picked(rows.into()) }
     }
 

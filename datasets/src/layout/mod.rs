@@ -102,6 +102,7 @@ impl Layout {
         if is_folder && columns.images.is_none() && present.iter().any(|column| column == FILE_NAME) {
             columns.images = Some(FILE_NAME.to_owned());
         }
+        columns.refuse_unread(&place, table.unread())?;
         let of = |role| columns.of(role, &place, present);
         let mut layout = Self {
             path: path.to_owned(),
@@ -160,7 +161,7 @@ impl Layout {
         } else {
             self.check_kinds(&row.values, &place)?;
         }
-        let given = rules.prompt.is_some().then(|| template_values(&row.values));
+        let given = rules.prompt.is_some().then(|| row.values.clone());
         let (column, pictures) = self.pictures(&mut row, &place)?;
         let videos = self.videos(&mut row.values, &place)?;
         let ground_truth = pick(&mut row.values, &self.ground_truth, Role::GroundTruth, &place)?;
@@ -345,9 +346,4 @@ impl Layout {
         }
         Ok(())
     }
-}
-
-/// What a template may name: the row's columns.
-fn template_values(values: &Map<String, Value>) -> Map<String, Value> {
-    values.clone()
 }

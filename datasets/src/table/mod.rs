@@ -79,6 +79,14 @@ impl Table {
         }
     }
 
+    /// Columns whose values cannot be read, and their types.
+    pub(crate) fn unread(&self) -> &[(String, String)] {
+        match self {
+            Self::Parquet(table) => table.unread(),
+            Self::Json(_) => &[],
+        }
+    }
+
     /// Says which columns hold pictures; other columns of bytes are not read at all.
     pub(crate) fn set_pictures(&mut self, pictures: &[String]) {
         match self {

@@ -26,6 +26,8 @@ pub(crate) struct ParquetTable {
     file: File,
     metadata: Arc<FileMetadata>,
     columns: Vec<String>,
+    /// Columns of types that have no JSON, and these types.
+    unread: Vec<(String, String)>,
     /// Columns of bytes, which are read only when they hold pictures.
     binary: Vec<String>,
     pictures: Vec<String>,
@@ -80,7 +82,9 @@ impl ParquetTable {
         let mut reader = ParquetReader::new(file.try_clone().map_err(io)?);
         reader.set_metadata(Arc::clone(&metadata));
         let schema = reader.schema().map_err(broken)?;
-        let columns: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+        let (read, unread): (Vec<_>, Vec<_>) = schema.iter_values().partition(|field| is_read(&field.dtype));
+        let columns = read.iter().map(|field| field.name.to_string()).collect();
+        let unread = unread.iter().map(|field| (field.name.to_string(), format!("{:?}", field.dtype))).collect();
         let is_binary = |field: &&ArrowField| matches!(field.dtype, ArrowDataType::BinaryView | ArrowDataType::Binary);
         let binary = schema.iter_values().filter(is_binary).map(|field| field.name.to_string()).collect();
         let mut start = 0;
@@ -96,6 +100,7 @@ impl ParquetTable {
             file,
             metadata,
             columns,
+            unread,
             binary,
             pictures: Vec::new(),
             wanted: Vec::new(),
@@ -112,6 +117,10 @@ impl ParquetTable {
 
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    pub(super) fn unread(&self) -> &[(String, String)] {
+        &self.unread
     }
 
     pub(super) fn set_pictures(&mut self, pictures: &[String]) {
@@ -220,6 +229,19 @@ impl ParquetTable {
             let place = format!("{} rows {} to {}", self.path.display(), start + 1, start + rows);
             DatasetError::row(place, format!("cannot be read as Parquet: {error}"))
         })
+    }
+}
+
+/// Whether a column becomes JSON or pictures: text, bytes, numbers, flags, and lists and structs of these. Times,
+/// dates and decimals would need much more of polars.
+fn is_read(dtype: &ArrowDataType) -> bool {
+    use ArrowDataType as D;
+    match dtype {
+        D::Null | D::Boolean | D::Int32 | D::Int64 | D::UInt32 | D::UInt64 | D::Float32 | D::Float64 => true,
+        D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView => true,
+        D::List(inner) | D::LargeList(inner) => is_read(&inner.dtype),
+        D::Struct(fields) => fields.iter().all(|field| is_read(&field.dtype)),
+        _ => false,
     }
 }
 
