@@ -23,6 +23,9 @@ const SIXTEEN: usize = 16;
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalRow {
+    /// Which evaluation; absent in runs that had one without a name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub set: String,
     /// After which part of the run.
     pub after: String,
     /// The task, or `all`.
@@ -53,6 +56,9 @@ pub struct EvalRow {
 /// A difference between two evaluations of the same queries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
+    /// Which evaluation; absent in runs that had one without a name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub set: String,
     /// The earlier evaluation.
     pub from: String,
     /// The later one.
@@ -94,6 +100,9 @@ pub struct EvalSampling {
 /// One evaluation. Its queries and samples are kept in files, not in a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// Its name in the configuration.
+    #[serde(default)]
+    pub set: String,
     /// After which part of the run.
     pub after: String,
     /// One row per counted task, one per task apart, then `all`.
@@ -237,7 +246,7 @@ pub fn by_task(queries: Vec<Query>, apart: &[String]) -> Result<Vec<TaskQueries>
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
         let (rows, queries, samples, accounts, records) = Default::default();
-        Self { after: after.to_owned(), rows, queries, samples, accounts, records, sampling }
+        Self { set: String::new(), after: after.to_owned(), rows, queries, samples, accounts, records, sampling }
     }
 
     fn add(&mut self, list: &TaskQueries, sampled: &[Answered], greedy: &[Answered]) {
@@ -289,6 +298,7 @@ impl Evaluation {
         let scored = record.said.iter().filter(|said| said.passed.is_some()).count();
         let mean = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
         EvalRow {
+            set: self.set.clone(),
             after: self.after.clone(),
             task: task.to_owned(),
             queries: record.sampled.len(),
@@ -313,6 +323,7 @@ impl Evaluation {
         let mean_of = |value: fn(&EvalRow) -> f64| mean(rows.iter().map(|row| value(row))).unwrap_or(0.0);
         let greedy = self.records.values().filter(|record| record.counted).filter_map(TaskRecord::greedy_rate);
         Some(EvalRow {
+            set: self.set.clone(),
             after: self.after.clone(),
             task: ALL.to_owned(),
             queries: rows.iter().map(|row| row.queries).sum(),
@@ -354,6 +365,7 @@ impl Evaluation {
             };
             let sampled = paired(false)?;
             Some(Gain {
+                set: self.set.clone(),
                 from: earlier.after.clone(),
                 to: self.after.clone(),
                 task: row.task.clone(),

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod memory;
 pub mod metrics;
 pub mod optimizer;
+pub mod pairs;
 pub mod phase;
 pub mod plan;
 pub mod progress;

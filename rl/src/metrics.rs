@@ -44,6 +44,14 @@ pub mod names {
     pub const TRUNCATED: &str = "rollout/truncated";
     /// Share of rollouts that work before they answer.
     pub const WITH_WORKING: &str = "rollout/with_working";
+    /// Share of rollouts with reasoning before the answer.
+    pub const REASONED: &str = "rollout/reasoned";
+    /// Pictures and videos that were left out of prompts that were too long (`policy.too_long`).
+    pub const DROPPED_PICTURES: &str = "rollout/dropped_pictures";
+    /// Queries that the engine could not answer; they are in no batch.
+    pub const FAILED_REQUESTS: &str = "rollout/failed_requests";
+    /// Rows that could not be used so far in this phase; `data/rejected.jsonl` lists them.
+    pub const REJECTED_ROWS: &str = "data/rejected";
     /// Mean entropy of the sampled distributions, in nats.
     pub const ENTROPY: &str = "policy/entropy/mean";
     /// Mean of sampler minus trainer log-prob over tokens, before the first update of a step.

@@ -17,7 +17,7 @@ const NORMAL_975: f64 = 1.959_963_984_540_054;
 pub struct Estimate {
     /// The mean over tasks of the mean over queries.
     pub value: f64,
-    /// 95 % percentile interval.
+    /// 95 % interval; never a point, since no number of queries proves that none would differ.
     pub interval: [f64; 2],
 }
 
@@ -62,7 +62,8 @@ pub struct PairedGain {
     pub unpaired: usize,
 }
 
-/// Mean with interval of per-query values, one list per task; `None` without values.
+/// Mean with interval of per-query values, one list per task; `None` without values. Values are rates, or differences of
+/// rates: one query moves the mean of its task by at most 1 over their number.
 ///
 /// For a gain, give the differences of the same queries: the pairing is then in the values.
 pub fn estimate(tasks: &[Vec<f64>], seed: u64) -> Option<Estimate> {
@@ -81,7 +82,26 @@ pub fn estimate(tasks: &[Vec<f64>], seed: u64) -> Option<Estimate> {
     let mut draws: Vec<f64> = (0..DRAWS).map(|_| mean_of(&mut resample)).collect();
     draws.sort_by(f64::total_cmp);
     let at = |share: f64| draws[((share * DRAWS as f64) as usize).min(DRAWS - 1)];
-    Some(Estimate { value, interval: [at(0.025), at(0.975)] })
+    let [low, high] = [at(0.025).min(value), at(0.975).max(value)];
+    let interval = match unseen_spread(&tasks) {
+        0.0 => [low, high],
+        unseen => [value - (value - low).hypot(unseen), value + (high - value).hypot(unseen)],
+    };
+    Some(Estimate { value, interval })
+}
+
+/// What queries that were not drawn may differ by, in tasks of which all drawn ones are equal: a bootstrap sees no spread
+/// there. None of n queries differs, so that at most Wilson's upper bound of 0 of n would; bounds of tasks are added in
+/// quadrature (Zou and Donner 2008), as are independent errors.
+fn unseen_spread(tasks: &[&Vec<f64>]) -> f64 {
+    let equal = tasks.iter().filter(|values| values.iter().all(|value| *value == values[0]));
+    let bounds = equal.filter_map(|values| wilson(0, values.len())).map(|[_, high]| high / tasks.len() as f64);
+    bounds.fold(0.0, f64::hypot)
+}
+
+/// An interval within the values that are possible.
+fn within(estimate: Estimate, least: f64, greatest: f64) -> Estimate {
+    Estimate { interval: estimate.interval.map(|bound| bound.clamp(least, greatest)), ..estimate }
 }
 
 /// Pass@1 with its interval: the mean over tasks, weighted equally, of the mean over queries of their pass rate.
@@ -92,7 +112,7 @@ pub fn mean_interval(queries: &[QueryOutcomes], seed: u64) -> Option<Estimate> {
     for query in queries {
         tasks.entry(&query.task).or_default().extend(query.rate());
     }
-    estimate(&tasks.into_values().collect::<Vec<_>>(), seed)
+    estimate(&tasks.into_values().collect::<Vec<_>>(), seed).map(|estimate| within(estimate, 0.0, 1.0))
 }
 
 /// The gain from one evaluation to a later one of the same queries, by paired bootstrap; `None` without pairs.
@@ -108,7 +128,7 @@ pub fn paired_gain(before: &[QueryOutcomes], after: &[QueryOutcomes], seed: u64)
             paired += 1;
         }
     }
-    let estimate = estimate(&tasks.into_values().collect::<Vec<_>>(), seed)?;
+    let estimate = within(estimate(&tasks.into_values().collect::<Vec<_>>(), seed)?, -1.0, 1.0);
     Some(PairedGain { estimate, paired, unpaired: (before.len() - paired) + (after.len() - paired) })
 }
 
@@ -218,7 +238,8 @@ mod tests {
             prop_assert_eq!(found, mean_interval(&queries, seed));
             prop_assert_eq!(found.is_some(), Counts::of(&queries).scored > 0);
             if let Some(Estimate { value, interval: [low, high] }) = found {
-                prop_assert!(0.0 <= low && low <= high && high <= 1.0 + 1e-12);
+                prop_assert!(0.0 <= low && low < high && high <= 1.0);
+                prop_assert!(low <= value + 1e-12 && value <= high + 1e-12);
                 prop_assert!((0.0..=1.0 + 1e-12).contains(&value));
             }
         }
@@ -226,7 +247,9 @@ mod tests {
         #[test]
         fn nothing_is_gained_over_itself(queries in evaluations(), seed in any::<u64>()) {
             if let Some(gain) = paired_gain(&queries, &queries, seed) {
-                prop_assert_eq!(gain.estimate, Estimate { value: 0.0, interval: [0.0, 0.0] });
+                let Estimate { value, interval: [low, high] } = gain.estimate;
+                prop_assert_eq!(value, 0.0);
+                prop_assert!(low < 0.0 && low == -high);
                 prop_assert_eq!(gain.paired, Counts::of(&queries).rated);
                 prop_assert_eq!(gain.unpaired, 2 * Counts::of(&queries).unrated);
             }
@@ -299,13 +322,37 @@ mod tests {
     #[test]
     fn equal_weight_per_task_and_an_interval_of_the_right_width() {
         let half: Vec<f64> = (0..400).map(|index| f64::from(index % 2)).collect();
-        let estimate = estimate(&[half.clone(), vec![1.0; 10]], 3).unwrap();
+        let estimate = estimate(&[half.clone(), vec![1.0; 1000]], 3).unwrap();
         assert!((estimate.value - 0.75).abs() < 1e-12);
         // One task varies with a standard error of 0.5 / 20, and counts half.
         let width = estimate.interval[1] - estimate.interval[0];
         assert!((width - 2.0 * 1.96 * 0.0125).abs() < 0.01, "{width}");
         let alone = std::slice::from_ref(&half);
         assert_eq!(super::estimate(alone, 3), super::estimate(alone, 3));
+    }
+
+    #[test]
+    fn none_of_n_and_all_of_n_have_an_interval() {
+        let all = |passes: bool| (0..10).map(|id| query("geo", id, &[Some(passes); 4])).collect::<Vec<_>>();
+        let [none, every] = [false, true].map(|passes| mean_interval(&all(passes), 7).unwrap());
+        // Wilson's bounds at 0 of 10: samples of a query are alike, so that queries are counted.
+        assert!(none.interval[0] == 0.0 && (none.interval[1] - 0.277_54).abs() < 1e-4, "{none:?}");
+        assert!(every.interval[1] == 1.0 && (every.interval[0] - 0.722_46).abs() < 1e-4, "{every:?}");
+        let gain = paired_gain(&all(false), &all(true), 7).unwrap().estimate;
+        assert!(gain.interval[1] == 1.0 && (gain.interval[0] - 0.722_46).abs() < 1e-4, "{gain:?}");
+    }
+
+    #[test]
+    fn a_task_without_spread_widens_the_mean_by_its_share() {
+        let half: Vec<f64> = (0..400).map(|index| f64::from(index % 2)).collect();
+        let width = |tasks: &[Vec<f64>]| {
+            let [low, high] = estimate(tasks, 3).unwrap().interval;
+            high - low
+        };
+        let (few, many) = (width(&[half.clone(), vec![0.0; 5]]), width(&[half.clone(), vec![0.0; 1000]]));
+        assert!(few > 0.4 && many < 0.06, "{few} {many}");
+        // Nothing is added where every task has a spread.
+        assert!((width(&[half.clone(), half]) - 2.0 * 1.96 * 0.025 / 2.0_f64.sqrt()).abs() < 0.01);
     }
 
     #[test]

@@ -3,11 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::eval::{EvalRow, Evaluation, Gain};
+use crate::pairs::pairs;
 use crate::phase::curate::{Curation, Decision};
-
-/// The evaluations that a summary compares: from, to.
-const COMPARED: [(&str, &str); 4] =
-    [("careful", "reasoning"), ("cold_start", "reasoning"), ("reasoning", "general"), ("init", "general")];
 
 /// The end of a run. Rates and gains are shares: 0.15 is 15 points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,12 +90,12 @@ impl Summary {
         judge: Option<JudgeFacts>,
         logprob_gap_max: f64,
     ) -> Self {
-        let at = |name: &str| evaluations.iter().rev().find(|evaluation| evaluation.after == name);
-        let pairs = COMPARED.iter().filter_map(|(from, to)| at(from).zip(at(to)));
+        let names: Vec<&str> = evaluations.iter().map(|evaluation| evaluation.after.as_str()).collect();
+        let pairs = pairs(&names, &[]).into_iter();
         Self {
             end,
             evals: evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect(),
-            gains: pairs.flat_map(|(from, to)| to.gains_over(from)).collect(),
+            gains: pairs.flat_map(|(from, to)| evaluations[to].gains_over(&evaluations[from])).collect(),
             curation,
             judge,
             logprob_gap_max,

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Result, RunError};
 use crate::eval::{EvalRow, Gain};
 use crate::progress::Progress;
+use crate::report::figures::{interval, percent, points};
+use crate::report::words::stage_title;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a plain line is printed at most.
@@ -116,54 +118,132 @@ pub(crate) fn print_text(text: &str) -> Result<()> {
     }
 }
 
-/// Rows of evaluations as a table; pass@16 and failed scores have a column where there are any.
+/// A column of a table: its head, and what a row has in it; numbers stand at the right.
+struct Column {
+    head: &'static str,
+    number: bool,
+    cell: fn(&EvalRow) -> String,
+}
+
+const fn words(head: &'static str, cell: fn(&EvalRow) -> String) -> Column {
+    Column { head, number: false, cell }
+}
+
+const fn number(head: &'static str, cell: fn(&EvalRow) -> String) -> Column {
+    Column { head, number: true, cell }
+}
+
+/// What a row says of a share that only scored samples have.
+fn scored(row: &EvalRow, text: String) -> String {
+    if row.scored > 0 { text } else { "-".to_owned() }
+}
+
+/// Rows of evaluations as a table, shares in percent, as wide as its names. What no row has has no column: a second set of
+/// queries, reasoning before the answer, pass@16, failed scores.
 pub(crate) fn table(rows: &[EvalRow]) -> String {
-    let widest =
-        |least: usize, of: fn(&EvalRow) -> &str| rows.iter().map(|row| of(row).chars().count()).fold(least, usize::max);
-    let (after, task) = (widest(12, |row| &row.after), widest(9, |row| &row.task));
-    let sixteen = rows.iter().any(|row| row.pass_at_16.is_some());
-    let failed = rows.iter().any(|row| row.failed > 0);
-    let mut text = format!(
-        "{:<after$} {:<task$} {:>7} {:>7}  {:<16} {:>7} {:>8}",
-        "after", "task", "queries", "pass@1", "95 % interval", "greedy", "working"
-    );
-    text.push_str(if sixteen { " pass@16" } else { "" });
-    text.push_str(if failed { "  failed" } else { "" });
-    text.push('\n');
-    for row in rows {
-        let rate = match row.scored {
-            0 => format!("{:>7}  {:<16}", "-", "not scored"),
-            _ => format!("{:>7.3}  [{:.3}, {:.3}]  ", row.pass_at_1, row.ci95[0], row.ci95[1]),
-        };
-        text.push_str(&format!(
-            "{:<after$} {:<task$} {:>7} {rate} {:>7.3} {:>8.2}",
-            row.after, row.task, row.queries, row.greedy, row.with_working
-        ));
-        if sixteen {
-            text.push_str(&row.pass_at_16.map_or_else(|| format!("{:>8}", "-"), |value| format!("{value:>8.3}")));
-        }
-        if failed {
-            text.push_str(&format!("{:>8}", row.failed));
-        }
-        text.push('\n');
+    let mut columns = vec![
+        words("after", |row| stage_title(&row.after)),
+        words("task", |row| row.task.clone()),
+        number("queries", |row| row.queries.to_string()),
+        number("pass@1", |row| scored(row, percent(row.pass_at_1))),
+        words("95 % interval", |row| if row.scored > 0 { interval(row.ci95) } else { "not scored".to_owned() }),
+        number("greedy", |row| percent(row.greedy)),
+    ];
+    let any = |is_so: fn(&EvalRow) -> bool| rows.iter().any(is_so);
+    if rows.iter().any(|row| row.set != rows[0].set) {
+        columns.insert(0, words("set", |row| row.set.clone()));
     }
-    text
+    if any(|row| row.with_working > 0.0) {
+        columns.push(number("reasoning", |row| percent(row.with_working)));
+    }
+    if any(|row| row.pass_at_16.is_some()) {
+        columns.push(number("pass@16", |row| row.pass_at_16.map_or_else(|| "-".to_owned(), percent)));
+    }
+    if any(|row| row.failed > 0) {
+        columns.push(number("failed", |row| row.failed.to_string()));
+    }
+    let cells = |row: &EvalRow| columns.iter().map(|column| (column.cell)(row)).collect::<Vec<String>>();
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| column.head.to_owned()).collect()];
+    lines.extend(rows.iter().map(cells));
+    let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let padded = |(at, cell): (usize, &String)| {
+        let width = widths[at];
+        if columns[at].number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+    };
+    let line = |line: &Vec<String>| line.iter().enumerate().map(padded).collect::<Vec<_>>().join("  ");
+    lines.iter().map(|cells| format!("{}\n", line(cells).trim_end())).collect()
 }
 
 /// What changed over all tasks, one line each.
 pub(crate) fn gains(gains: &[Gain]) -> String {
-    let mut text = String::new();
-    for gain in gains.iter().filter(|gain| gain.task == "all") {
-        let points = |value: f64| value * 100.0;
-        text.push_str(&format!(
-            "{} -> {}: {:+.1} points [{:.1}, {:.1}] at temperature 1, {:+.1} greedy\n",
-            gain.from,
-            gain.to,
-            points(gain.gain),
-            points(gain.ci95[0]),
-            points(gain.ci95[1]),
-            points(gain.greedy_gain)
-        ));
+    let many = gains.iter().any(|gain| gain.set != gains[0].set);
+    let line = |gain: &Gain| {
+        let set = if many { format!("{}: ", gain.set) } else { String::new() };
+        let (from, to) = (stage_title(&gain.from), stage_title(&gain.to));
+        let (amount, bounds, greedy) = (points(gain.gain), interval(gain.ci95), points(gain.greedy_gain));
+        format!("{set}{from} -> {to}: {amount} points {bounds} at temperature 1, {greedy} greedy\n")
+    };
+    gains.iter().filter(|gain| gain.task == "all").map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(set: &str, task: &str, rate: f64) -> EvalRow {
+        EvalRow {
+            set: set.to_owned(),
+            after: "init".to_owned(),
+            task: task.to_owned(),
+            queries: 40,
+            scored: 160,
+            failed: 0,
+            pass_at_1: rate,
+            ci95: [0.0, 0.0877],
+            greedy: 0.05,
+            pass_at_16: None,
+            with_working: 0.0,
+            truncated: 0.0,
+            mean_tokens: 3.0,
+        }
     }
-    text
+
+    #[test]
+    fn columns_are_aligned_and_what_no_row_has_is_absent() {
+        let rows = [row("geo", "counting to a hundred", 0.0), row("geo", "all", 0.2915)];
+        let expected = "\
+after            task                   queries  pass@1  95 % interval  greedy
+before training  counting to a hundred       40     0.0  [0.0, 8.8]        5.0
+before training  all                         40    29.2  [0.0, 8.8]        5.0
+";
+        assert_eq!(table(&rows), expected);
+        assert_eq!(table(&[]).lines().count(), 1);
+    }
+
+    #[test]
+    fn sets_and_reasoning_have_a_column_where_there_are_any() {
+        let reasons = EvalRow { with_working: 0.5, failed: 2, scored: 0, ..row("other", "all", 0.2) };
+        let text = table(&[row("geo", "all", 0.1), reasons]);
+        assert!(text.starts_with("set ") && text.contains("reasoning") && text.contains("not scored"), "{text}");
+        assert!(
+            text.lines().nth(2).is_some_and(|line| line.contains(" -  not scored") && line.ends_with("50.0       2"))
+        );
+    }
+
+    #[test]
+    fn gains_are_written_as_in_the_report() {
+        let gain = |set: &str| Gain {
+            set: set.to_owned(),
+            from: "mixed".to_owned(),
+            to: "rl@20".to_owned(),
+            task: "all".to_owned(),
+            gain: 0.2915,
+            ci95: [-0.0004, 0.31],
+            greedy_gain: 0.0,
+        };
+        let one = "mixed -> rl, step 20: +29.2 points [0.0, 31.0] at temperature 1, 0.0 greedy\n";
+        assert_eq!(gains(&[gain("geo")]), one);
+        assert_eq!(gains(&[gain("geo"), gain("maps")]), format!("geo: {one}maps: {one}"));
+    }
 }

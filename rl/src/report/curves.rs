@@ -1,12 +1,15 @@
 //! The curves of a report: which metrics make a chart, and how single steps become lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Curve, GateFacts, PhaseSpan, PhaseTime, Sentence, Series, Tone};
+use super::model::{Curve, EvalSet, GateFacts, PhaseSpan, PhaseTime, Sentence, Series, Stage, Tone};
 use crate::metrics::names;
+use crate::pairs::phase_and_step;
 
 /// Points of a line that a page carries at most.
 const POINTS: usize = 400;
+/// The line of rollouts with reasoning.
+const REASONING: &str = "with reasoning";
 /// Values of a logarithmic chart below this are rounding, and not drawn.
 const LEAST: f64 = 1e-12;
 
@@ -43,10 +46,15 @@ const CHARTS: &[Chart] = &[
     Chart {
         share: true,
         smooth: true,
+        ..chart("Reasoning", "Share of rollouts with reasoning before the answer.", &[(REASONING, names::REASONED)])
+    },
+    Chart {
+        share: true,
+        smooth: true,
         ..chart(
-            "Working and cut answers",
-            "Share of rollouts that work before they answer, and that the token limit cuts.",
-            &[("with working", names::WITH_WORKING), ("cut by the limit", names::TRUNCATED)],
+            "Cut answers",
+            "Share of rollouts that the token limit cuts.",
+            &[("cut by the limit", names::TRUNCATED)],
         )
     },
     Chart {
@@ -63,11 +71,7 @@ const CHARTS: &[Chart] = &[
     },
     Chart {
         log: true,
-        ..chart(
-            "Loss of the cold start",
-            "Negative log-prob of the demonstrations' tokens.",
-            &[("loss", names::SFT_LOSS)],
-        )
+        ..chart("Supervised loss", "Negative log-prob of the demonstrations' tokens.", &[("loss", names::SFT_LOSS)])
     },
     Chart { log: true, smooth: true, ..chart("Gradient norm", "Before clipping.", &[("norm", names::GRAD_NORM)]) },
     Chart { ..chart("Learning rate", "As scheduled.", &[("rate", names::LR)]) },
@@ -110,23 +114,46 @@ const CHARTS: &[Chart] = &[
     },
 ];
 
-/// The charts whose metrics the run recorded, then one of the pass rate by task.
-pub(super) fn curves(steps: &[Step]) -> Vec<Curve> {
-    let mut curves: Vec<Curve> = CHARTS.iter().filter_map(|chart| curve(chart, steps)).collect();
-    curves.extend(judged(steps));
+/// Lines of a chart at most: as many as have a colour of their own.
+const LINES: usize = 6;
+
+/// The held-out evaluations where some are within phases, the charts whose metrics the run recorded, and those of the pass
+/// rate by task.
+pub(super) fn curves(steps: &[Step], sets: &[EvalSet]) -> Vec<Curve> {
+    let mut curves: Vec<Curve> = held_out(steps, sets).into_iter().collect();
+    curves.extend(CHARTS.iter().filter_map(|chart| curve(chart, steps)));
+    curves.extend(by_task(steps));
     curves
 }
 
-/// One small chart per task would be too many: the tasks' pass rates share one.
-fn judged(steps: &[Step]) -> Option<Curve> {
-    let prefix = format!("{}/", names::PASSED);
-    let mut tasks: Vec<&String> =
-        steps.iter().flat_map(|step| step.values.keys()).filter(|name| name.starts_with(&prefix)).collect();
-    tasks.sort_by_key(|name| super::answers::place_of(&name[prefix.len()..]));
-    tasks.dedup();
-    let series = tasks.iter().map(|name| line(&name[prefix.len()..], name, steps, true)).collect();
-    finished("Passed, by task", "Share of the scored rollouts of a step that pass, as running means.", series, steps)
+/// Pass@1 of all tasks over the steps, a line for each set of queries that is evaluated within phases.
+fn held_out(steps: &[Step], sets: &[EvalSet]) -> Option<Curve> {
+    let within = |set: &&EvalSet| set.stages.iter().any(|stage| phase_and_step(&stage.after).is_some());
+    let line = |set: &EvalSet| {
+        let point = |stage: &Stage| stage.row("all").map(|row| (stage.step, row.pass_at_1));
+        Series { label: set.name.clone(), points: set.stages.iter().filter_map(point).collect(), smooth: Vec::new() }
+    };
+    let series = sets.iter().filter(within).map(line).collect();
+    finished("Held-out pass@1", "Of all tasks with equal weight, at temperature 1.", series, steps)
         .map(|curve| Curve { share: true, ..curve })
+}
+
+/// The pass rates of the tasks, in as many charts as keep the lines apart.
+fn by_task(steps: &[Step]) -> Vec<Curve> {
+    let prefix = format!("{}/", names::PASSED);
+    let named = steps.iter().flat_map(|step| step.values.keys()).filter(|name| name.starts_with(&prefix));
+    let tasks: Vec<&String> = named.collect::<BTreeSet<_>>().into_iter().collect();
+    let chart = |tasks: &[&String]| {
+        let series = tasks.iter().map(|name| line(&name[prefix.len()..], name, steps, true)).collect();
+        finished(
+            "Passed, by task",
+            "Share of the scored rollouts of a step that pass, as running means.",
+            series,
+            steps,
+        )
+        .map(|curve| Curve { share: true, ..curve })
+    };
+    tasks.chunks(LINES).filter_map(chart).collect()
 }
 
 fn curve(chart: &Chart, steps: &[Step]) -> Option<Curve> {
@@ -140,6 +167,9 @@ fn curve(chart: &Chart, steps: &[Step]) -> Option<Curve> {
         }
         line
     });
+    // A run without reasoning has no line at 0 that speaks of it.
+    let unused = |line: &Series| line.label == REASONING && line.points.iter().all(|(_, value)| *value == 0.0);
+    let lines = lines.filter(|line| !unused(line));
     let curve = finished(chart.title, chart.note, lines.collect(), steps)?;
     Some(Curve { log: chart.log, share: chart.share, ..curve })
 }

@@ -1,14 +1,19 @@
 //! The report of a run: read from its directory, written as one self-contained page with a JSON twin.
 
 mod answers;
+mod compare;
 mod curves;
+mod evaluations;
+pub mod figures;
 pub mod model;
 mod page;
 mod read;
+mod saved;
 mod sections;
 mod svg;
-pub mod table;
 mod verdict;
+mod warnings;
+pub mod words;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,15 +22,17 @@ use std::path::{Path, PathBuf};
 
 pub use model::Report;
 
+use self::model::{EvalSet, GainRow, SampledQuery};
 use self::read::RunFiles;
+use self::saved::SavedConfig;
 
 /// What keeps a report from being made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The folder is no run directory.
+    /// The folder is not a run directory.
     #[error(
-        "{} is no run directory: it holds neither run.json, metrics.jsonl nor eval/; give the folder of a run, such as \
+        "{} is not a run directory: it holds neither run.json, metrics.jsonl nor eval/; give the folder of a run, such as \
          runs/quickstart",
         .0.display()
     )]
@@ -46,7 +53,7 @@ pub enum ReportError {
 /// Reads a run directory, finished or not; what it lacks is said in [`Report::missing`].
 ///
 /// # Errors
-/// When the folder is no run directory.
+/// When the folder is not a run directory.
 pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
     if !["run.json", "metrics.jsonl", "eval"].iter().any(|name| run_dir.join(name).exists()) {
         return Err(ReportError::NoRun(run_dir.to_owned()));
@@ -54,34 +61,42 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
     let mut files = RunFiles::new(run_dir);
     let summary = files.json("summary.json", None);
     let config = files.text("config.toml", Some("the configuration cannot be shown"));
+    let saved = SavedConfig::read(config.as_deref(), &mut files.missing);
+    let shuffled = saved.shuffled();
     let steps = sections::steps(&mut files);
-    let evaluations = sections::evaluations(&mut files);
+    let sets = sets(&mut files, &saved, summary.as_ref());
     let mut report = Report {
-        v: 1,
-        run: sections::run_facts(&mut files, run_dir, summary.as_ref(), config.as_deref(), steps.len()),
-        gains: sections::gains(&evaluations, summary.as_ref()),
+        v: 2,
+        run: sections::run_facts(&mut files, run_dir, summary.as_ref(), !shuffled.is_empty(), steps.len()),
+        warnings: warnings::warnings(&mut files, &steps),
         gates: curves::gates(&steps),
-        curves: curves::curves(&steps),
+        curves: curves::curves(&steps, &sets),
         curation: sections::curation(&mut files),
-        conduct: sections::conduct(&evaluations),
+        judges: sections::judges(&mut files, summary.as_ref()),
         time: curves::time(&steps),
-        samples: sections::samples(&evaluations),
         groups: sections::groups(&mut files, &steps),
-        stages: evaluations.into_iter().map(|evaluation| evaluation.stage).collect(),
         config,
+        sets,
         ..Report::default()
     };
-    report.judge = sections::judge(&mut files, &report.stages, summary.as_ref());
-    report.verdict = verdict::verdict(&report.run, &report.stages, &report.gains);
+    report.verdict = verdict::verdict(&report.run, &report.sets, &shuffled);
     illustrate(&mut report, &mut files);
     report.missing = files.missing;
     Ok(report)
 }
 
+/// The sets of held-out queries with their evaluations and what is compared.
+fn sets(files: &mut RunFiles, saved: &SavedConfig, summary: Option<&serde_json::Value>) -> Vec<EvalSet> {
+    let written = summary.and_then(|summary| serde_json::from_value::<Vec<GainRow>>(summary["gains"].clone()).ok());
+    let written = written.unwrap_or_default();
+    let sets = evaluations::read(files, saved).into_iter();
+    sets.map(|(name, evaluations)| compare::compared(&name, evaluations, &saved.compare(&name), &written)).collect()
+}
+
 /// Writes `report.html` and `report.json` into the run directory and gives the path of the page.
 ///
 /// # Errors
-/// When the folder is no run directory, or the files cannot be written.
+/// When the folder is not a run directory, or the files cannot be written.
 pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
     let report = build(run_dir)?;
     let page = page::render(&report)?;
@@ -113,10 +128,11 @@ pub fn render(report: &Report) -> Result<String, ReportError> {
 
 /// Adds prompts and pictures to the queries that the report shows.
 fn illustrate(report: &mut Report, files: &mut RunFiles) {
-    let shown = report.samples.iter().flat_map(|task| &task.queries).map(|query| query.query_id.clone());
+    let shown = report.sets.iter().flat_map(queries).map(|query| query.query_id.clone());
     let wanted: BTreeSet<String> = shown.chain(report.groups.iter().map(|group| group.query_id.clone())).collect();
     let records = files.queries(&wanted);
-    for query in report.samples.iter_mut().flat_map(|task| &mut task.queries) {
+    let samples = report.sets.iter_mut().flat_map(|set| &mut set.samples);
+    for query in samples.flat_map(|task| &mut task.queries) {
         if let Some(record) = records.get(&query.query_id) {
             query.prompt = Some(record.prompt.clone());
             query.images.clone_from(&record.images);
@@ -129,9 +145,14 @@ fn illustrate(report: &mut Report, files: &mut RunFiles) {
             group.images.clone_from(&record.images);
         }
     }
-    let samples = report.samples.iter().flat_map(|task| &task.queries).flat_map(|query| &query.images);
+    let samples = report.sets.iter().flat_map(queries).flat_map(|query| &query.images);
     let hashes = samples.chain(report.groups.iter().flat_map(|group| &group.images)).cloned().collect();
     report.pictures = files.pictures(&hashes);
+}
+
+/// The queries of a set whose answers are shown.
+fn queries(set: &EvalSet) -> impl Iterator<Item = &SampledQuery> {
+    set.samples.iter().flat_map(|task| &task.queries)
 }
 
 #[cfg(test)]

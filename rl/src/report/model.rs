@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eval::{EvalRow, Gain};
 use crate::judging::JudgeRecord;
 
 /// A run, ready to be shown.
@@ -16,24 +15,20 @@ pub struct Report {
     pub run: RunFacts,
     /// What came of it, in words.
     pub verdict: Verdict,
-    /// The evaluations in the order of the run.
-    pub stages: Vec<Stage>,
-    /// Differences between them.
-    pub gains: Vec<GainRow>,
+    /// What went wrong without ending the run.
+    pub warnings: Vec<Warning>,
+    /// The sets of held-out queries, each with its evaluations.
+    pub sets: Vec<EvalSet>,
     /// Whether the algorithm's gate did anything, per phase.
     pub gates: Vec<GateFacts>,
     /// Curves over the steps.
     pub curves: Vec<Curve>,
     /// What curation dropped and kept.
     pub curation: Vec<CurationFacts>,
-    /// How far the judge can be trusted.
-    pub judge: Option<JudgeReport>,
-    /// Language mixing and repetition before and after.
-    pub conduct: Vec<ConductRow>,
+    /// How far each judge can be trusted.
+    pub judges: Vec<JudgeRecord>,
     /// Where the time went.
     pub time: Vec<PhaseTime>,
-    /// Held-out queries with answers before and after, per task.
-    pub samples: Vec<TaskSamples>,
     /// A group of the first and the last step of each phase that samples.
     pub groups: Vec<TrainingGroup>,
     /// The resolved configuration.
@@ -97,18 +92,44 @@ pub struct Verdict {
     pub figures: Vec<(String, String, String)>,
 }
 
+/// What went wrong without ending the run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The words.
+    pub text: String,
+    /// The file of the run that has more to say.
+    pub file: Option<String>,
+}
+
+/// A set of held-out queries with its evaluations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EvalSet {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether some sample has reasoning before its answer.
+    pub reasons: bool,
+    /// The evaluations in the order of the run.
+    pub stages: Vec<Stage>,
+    /// Differences between them; those of the first pair are what the run is about.
+    pub gains: Vec<GainRow>,
+    /// Language mixing, repetition and cut answers before and after.
+    pub conduct: Vec<ConductRow>,
+    /// Queries with answers before and after, per task.
+    pub samples: Vec<TaskSamples>,
+}
+
 /// One evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stage {
-    /// Its set of queries, such as `heldout`.
-    pub name: String,
-    /// After which part of the run.
+    /// The phase that it came after, `init` before training, or `PHASE@STEP` within a phase.
     pub after: String,
     /// The step it was made at.
     pub step: u64,
     /// Samples of each query, when recorded.
     pub samples: Option<usize>,
-    /// One row per task; `all` among them.
+    /// Tasks that are no part of `all`.
+    pub unaveraged: Vec<String>,
+    /// One row per task; `all` first.
     pub rows: Vec<TaskRow>,
 }
 
@@ -134,7 +155,7 @@ pub struct TaskRow {
     pub greedy_ci95: Option<[f64; 2]>,
     /// At least one of 16 samples passes.
     pub pass_at_16: Option<f64>,
-    /// Share of samples with working before the answer.
+    /// Share of samples with reasoning before the answer; the name is that of the run's files.
     pub with_working: Option<f64>,
     /// Share of samples cut by the token limit.
     pub truncated: Option<f64>,
@@ -150,6 +171,8 @@ pub struct TaskRow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GainRow {
+    /// The set of queries; empty in summaries of runs that had one without a name.
+    pub set: String,
     /// The earlier evaluation.
     pub from: String,
     /// The later one.
@@ -162,6 +185,19 @@ pub struct GainRow {
     pub ci95: [f64; 2],
     /// Difference of the greedy pass rate.
     pub greedy_gain: Option<f64>,
+    /// How the share of samples with reasoning before the answer changed; in rows of `all`, where there is any.
+    pub reasoning: Option<ShareChange>,
+}
+
+/// A share before and after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShareChange {
+    /// The earlier share.
+    pub before: f64,
+    /// The later share.
+    pub after: f64,
+    /// 95 % interval of the difference, paired by query.
+    pub ci95: [f64; 2],
 }
 
 /// The gate of a phase over its steps.
@@ -253,16 +289,6 @@ pub struct CurationRow {
     pub undecided: usize,
 }
 
-/// How far the judge can be trusted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct JudgeReport {
-    /// As the run measured it.
-    #[serde(flatten)]
-    pub measured: JudgeRecord,
-    /// The description task by the exact rule: stage, pass@1 and its interval.
-    pub descriptions: Vec<(String, f64, [f64; 2])>,
-}
-
 /// How often answers stray, before and after.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ConductRow {
@@ -330,9 +356,11 @@ pub struct SampledQuery {
 pub struct AnswerView {
     /// Whether it was decoded greedily.
     pub greedy: bool,
-    /// What stands before the answer.
-    pub working: String,
-    /// The answer; `None` when the working was never closed.
+    /// Earlier turns of the rollout, such as calls of tools and their results.
+    pub turns: Vec<TurnView>,
+    /// The reasoning before the answer.
+    pub reasoning: String,
+    /// The answer; `None` when the reasoning was never closed.
     pub answer: Option<String>,
     /// Why generation ended.
     pub stop: String,
@@ -344,6 +372,15 @@ pub struct AnswerView {
     pub advantage: Option<f64>,
     /// The parts of the score.
     pub parts: Vec<PartView>,
+}
+
+/// A turn before the last one of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TurnView {
+    /// Who speaks.
+    pub role: String,
+    /// The text.
+    pub text: String,
 }
 
 /// One part of a score.
@@ -374,6 +411,8 @@ pub struct TrainingGroup {
     pub prompt: Option<String>,
     /// Its pictures, by hash.
     pub images: Vec<String>,
+    /// Updates of the policy that sampled, when recorded.
+    pub policy_version: Option<u64>,
     /// The answers.
     pub answers: Vec<AnswerView>,
 }
@@ -384,61 +423,15 @@ impl Stage {
         self.rows.iter().find(|row| row.task == task)
     }
 
-    /// Rows of several evaluations as stages, in the order in which they appear.
-    pub fn of_rows(rows: &[EvalRow]) -> Vec<Self> {
-        let mut stages: Vec<Self> = Vec::new();
-        for row in rows {
-            if stages.last().is_none_or(|stage| stage.after != row.after) {
-                stages.push(Self { after: row.after.clone(), ..Self::default() });
-            }
-            if let Some(stage) = stages.last_mut() {
-                stage.rows.push(TaskRow::from(row));
-            }
-        }
-        stages
+    /// Whether a task is part of `all`.
+    pub fn averages(&self, task: &str) -> bool {
+        task != "all" && !self.unaveraged.iter().any(|name| name == task)
     }
 }
 
-impl From<&EvalRow> for TaskRow {
-    fn from(row: &EvalRow) -> Self {
-        Self {
-            task: row.task.clone(),
-            queries: row.queries,
-            scored: row.scored,
-            failed: row.failed,
-            pass_at_1: row.pass_at_1,
-            ci95: row.ci95,
-            greedy: Some(row.greedy),
-            pass_at_16: row.pass_at_16,
-            with_working: Some(row.with_working),
-            truncated: Some(row.truncated),
-            mean_tokens: Some(row.mean_tokens),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&Gain> for GainRow {
-    fn from(gain: &Gain) -> Self {
-        Self {
-            from: gain.from.clone(),
-            to: gain.to.clone(),
-            task: gain.task.clone(),
-            gain: gain.gain,
-            ci95: gain.ci95,
-            greedy_gain: Some(gain.greedy_gain),
-        }
-    }
-}
-
-/// The name of a stage for people.
-pub fn stage_title(after: &str) -> String {
-    match after {
-        "init" => "before training".to_owned(),
-        "careful" => "careful part".to_owned(),
-        "cold_start" => "cold start".to_owned(),
-        "reasoning" => "Reasoning RL".to_owned(),
-        "general" => "General RL".to_owned(),
-        other => other.replace('_', " "),
+impl EvalSet {
+    /// The last evaluation under a label.
+    pub fn stage(&self, after: &str) -> Option<&Stage> {
+        self.stages.iter().rev().find(|stage| stage.after == after)
     }
 }

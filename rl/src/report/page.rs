@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::model::{Report, Stage, TaskRow, Tone, stage_title};
-use super::verdict::{points, tone_of};
+use super::figures::{percent, points};
+use super::model::{EvalSet, GainRow, Report, Stage, TaskRow, Tone};
+use super::verdict::tone_of;
+use super::words::stage_title;
 use super::{ReportError, svg};
+use crate::pairs::phase_and_step;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -23,8 +26,8 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
     page.set_auto_escape_callback(|_| AutoEscape::Html);
     page.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     page.add_filter("fixed", |value: f64, digits: usize| format!("{:.digits$}", value + 0.0));
-    page.add_filter("percent", |value: f64| format!("{:.1}", value * 100.0 + 0.0));
-    page.add_filter("points", |value: f64| points(value));
+    page.add_filter("percent", percent);
+    page.add_filter("points", points);
     page.add_filter("stage", |name: &str| stage_title(name));
     page.add_filter("duration", duration);
     page.add_filter("tone", |interval: Vec<f64>| match interval[..] {
@@ -32,15 +35,12 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         _ => word(Tone::Note),
     });
     page.add_template("page", PAGE)?;
-    let labels: Vec<String> = report.stages.iter().map(|stage| short_title(&stage.after)).collect();
-    let tasks = tasks(&report.stages);
-    let panels: Vec<Value> = tasks.iter().map(|task| safe(svg::intervals(task, &report.stages, &labels))).collect();
     // Data URIs are made by this program from base64, and need no escaping.
     let pictures: BTreeMap<String, Value> =
         report.pictures.iter().map(|(hash, uri)| (hash.clone(), safe(uri.clone()))).collect();
     let charts = report.curves.iter().enumerate().map(|(index, curve)| safe(svg::lines(curve, index)));
     let twin = safe(twin(report).map_err(|error| {
-        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the twin is no JSON").with_source(error)
+        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the twin is not JSON").with_source(error)
     })?);
     page.get_template("page")?.render(context! {
         report => Value::from(Serde(report)),
@@ -48,21 +48,45 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         style => safe(STYLE.to_owned()),
         script => safe(SCRIPT.to_owned()),
         twin => twin,
-        panels => panels,
+        unaveraged => report.sets.iter().flat_map(|set| &set.stages).any(|stage| !stage.unaveraged.is_empty()),
+        sets => report.sets.iter().map(set).collect::<Vec<Value>>(),
         charts => charts.collect::<Vec<Value>>(),
         histograms => report.curation.iter().map(|facts| safe(svg::histogram(facts))).collect::<Vec<Value>>(),
-        table => Value::from(Serde(table(&report.stages, &tasks))),
-        gain_tasks => gain_tasks(report),
         longest => report.time.iter().map(|phase| phase.total_secs).fold(0.0, f64::max),
         timed => report.time.iter().map(|phase| phase.total_secs).sum::<f64>(),
     })
 }
 
-/// Every task that some stage evaluated, in the order of the tables.
+/// A set of queries as the page shows it.
+fn set(set: &EvalSet) -> Value {
+    let tasks = tasks(&set.stages);
+    // Evaluations within a phase have a curve; beside those after phases they would crowd the panels.
+    let within = |stage: &Stage| phase_and_step(&stage.after).is_some();
+    let last = set.stages.len().saturating_sub(1);
+    let drawn = set.stages.iter().enumerate().filter(|(at, stage)| *at == last || !within(stage));
+    let drawn: Vec<&Stage> = drawn.map(|(_, stage)| stage).collect();
+    let panels: Vec<Value> = tasks.iter().map(|task| safe(svg::intervals(task, &drawn))).collect();
+    context! {
+        name => set.name.as_str(),
+        reasons => set.reasons,
+        stages => Value::from(Serde(&set.stages)),
+        panels => panels,
+        table => Value::from(Serde(table(&set.stages, &tasks))),
+        pairs => gain_pairs(set, &tasks),
+        conduct => Value::from(Serde(&set.conduct)),
+        samples => Value::from(Serde(&set.samples)),
+    }
+}
+
+/// Every task that some stage evaluated, `all` first, in the order of the rows of the first stage that has it.
 fn tasks(stages: &[Stage]) -> Vec<String> {
-    let mut tasks: Vec<String> = stages.iter().flat_map(|stage| &stage.rows).map(|row| row.task.clone()).collect();
-    tasks.sort_by_key(|task| (super::answers::place_of(task), task.clone()));
-    tasks.dedup();
+    let mut tasks: Vec<String> = Vec::new();
+    for row in stages.iter().flat_map(|stage| &stage.rows) {
+        if !tasks.contains(&row.task) {
+            tasks.push(row.task.clone());
+        }
+    }
+    tasks.sort_by_key(|task| task != "all");
     tasks
 }
 
@@ -72,12 +96,18 @@ fn table<'a>(stages: &'a [Stage], tasks: &'a [String]) -> Vec<(&'a str, Vec<Opti
     tasks.iter().map(row).collect()
 }
 
-fn gain_tasks(report: &Report) -> Vec<Value> {
-    let mut pairs: Vec<(&str, &str)> = report.gains.iter().map(|gain| (gain.from.as_str(), gain.to.as_str())).collect();
-    pairs.dedup();
+/// The gains of each pair of evaluations, in the order of the tasks.
+fn gain_pairs(set: &EvalSet, tasks: &[String]) -> Vec<Value> {
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for gain in &set.gains {
+        let pair = (gain.from.as_str(), gain.to.as_str());
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
+    }
     let rows = |(from, to): &(&str, &str)| {
-        let mut rows: Vec<_> = report.gains.iter().filter(|gain| gain.from == *from && gain.to == *to).collect();
-        rows.sort_by_key(|gain| super::answers::place_of(&gain.task));
+        let mut rows: Vec<&GainRow> = set.gains.iter().filter(|gain| gain.from == *from && gain.to == *to).collect();
+        rows.sort_by_key(|gain| tasks.iter().position(|task| *task == gain.task));
         context! { from => *from, to => *to, rows => Value::from(Serde(rows)) }
     };
     pairs.iter().map(rows).collect()
@@ -100,16 +130,6 @@ fn word(tone: Tone) -> &'static str {
         Tone::Worse => "worse",
         Tone::Same => "same",
         Tone::Note => "note",
-    }
-}
-
-/// Names that fit under a dot.
-fn short_title(after: &str) -> String {
-    match after {
-        "init" => "start".to_owned(),
-        "cold_start" => "cold".to_owned(),
-        "reasoning" => "RL".to_owned(),
-        other => other.chars().take(7).collect(),
     }
 }
 

@@ -54,7 +54,7 @@ impl RunFiles {
     /// A JSON file.
     pub(super) fn json(&mut self, name: &str, why: Option<&str>) -> Option<Value> {
         let text = self.text(name, why)?;
-        serde_json::from_str(&text).map_err(|error| self.missing.push(format!("{name} is no JSON: {error}."))).ok()
+        serde_json::from_str(&text).map_err(|error| self.missing.push(format!("{name} is not JSON: {error}."))).ok()
     }
 
     /// Hands every line of a JSON-lines file over; a torn last line is passed over, others are noted.
@@ -90,7 +90,7 @@ impl RunFiles {
         bad.retain(|line| *line != last);
         if let Some(first) = bad.first() {
             let count = if bad.len() == 1 { "1 line is".to_owned() } else { format!("{} lines are", bad.len()) };
-            self.missing.push(format!("{name}: {count} no JSON and left out, the first is line {first}."));
+            self.missing.push(format!("{name}: {count} not JSON and left out; the first is line {first}."));
         }
     }
 

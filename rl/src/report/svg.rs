@@ -1,6 +1,8 @@
 //! Inline pictures of numbers: lines over steps, intervals by stage, a histogram of passes. Colours come from the page.
 
+use super::figures::{interval as bracketed, percent, rounded};
 use super::model::{CurationFacts, Curve, Stage, TaskRow};
+use super::words::stage_title;
 
 const WIDTH: f64 = 340.0;
 const HEIGHT: f64 = 188.0;
@@ -105,24 +107,26 @@ fn path(points: &[(u64, f64)], x: &Scale, y: &Scale, class: &str) -> String {
 }
 
 /// Pass@1 of a task by stage: a dot with its 95 % interval, an open diamond for the greedy answer.
-pub(super) fn intervals(task: &str, stages: &[Stage], labels: &[String]) -> String {
+pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
     let (width, height, left, top, bottom) = (230.0, 176.0, 30.0, 24.0, 24.0);
     let title = if task == "all" { "all tasks, equal weight" } else { task };
     let rows: Vec<Option<&TaskRow>> = stages.iter().map(|stage| stage.row(task)).collect();
     let y = Scale { low: 0.0, high: 1.0, from: height - bottom, to: top, log: false };
     let gap = (width - left - 6.0) / stages.len().max(1) as f64;
     let x = |at: usize| left + gap * (at as f64 + 0.5);
-    let spoken: Vec<String> = rows
-        .iter()
-        .zip(labels)
-        .filter_map(|(row, label)| row.map(|row| format!("{label} {:.1} %", row.pass_at_1 * 100.0)))
-        .collect();
+    let spoken = stages.iter().zip(&rows);
+    let said = |stage: &Stage, row: &TaskRow| format!("{} {} %", stage_title(&stage.after), percent(row.pass_at_1));
+    let spoken = spoken.filter_map(|(stage, row)| row.map(|row| said(stage, row)));
     let mut svg = format!(
         "<svg class=\"chart panel\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}: {}\">",
         escape(title),
-        escape(&spoken.join(", "))
+        escape(&spoken.collect::<Vec<_>>().join(", "))
     );
-    svg.push_str(&format!("<text class=\"title\" x=\"{left}\" y=\"12\">{}</text>", escape(title)));
+    svg.push_str(&format!(
+        "<text class=\"title\" x=\"{left}\" y=\"12\">{}<title>{}</title></text>",
+        escape(&fitted(title, width - left, 7.0)),
+        escape(title)
+    ));
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let at = y.at(tick);
         svg.push_str(&format!("<line class=\"grid\" x1=\"{left}\" x2=\"{width}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"));
@@ -130,39 +134,60 @@ pub(super) fn intervals(task: &str, stages: &[Stage], labels: &[String]) -> Stri
             svg.push_str(&text(left - 5.0, at + 3.5, "end", &number(tick * 100.0)));
         }
     }
-    let dots: Vec<String> = rows
-        .iter()
-        .enumerate()
-        .filter_map(|(at, row)| row.map(|row| format!("{:.1},{:.1}", x(at), y.at(row.pass_at_1))))
-        .collect();
-    svg.push_str(&format!("<polyline class=\"thread\" points=\"{}\"/>", dots.join(" ")));
-    for (at, row) in rows.iter().enumerate() {
-        svg.push_str(&text(x(at), height - 8.0, "middle", &labels[at]));
+    let dots = rows.iter().enumerate();
+    let dots = dots.filter_map(|(at, row)| row.map(|row| format!("{:.1},{:.1}", x(at), y.at(row.pass_at_1))));
+    svg.push_str(&format!("<polyline class=\"thread\" points=\"{}\"/>", dots.collect::<Vec<_>>().join(" ")));
+    // Where stages stand close, only every few of them have a label and a number.
+    let every = (24.0 / gap).ceil() as usize;
+    for (at, (row, stage)) in rows.iter().zip(stages).enumerate() {
+        let labelled = (stages.len() - 1 - at).is_multiple_of(every);
+        if labelled {
+            svg.push_str(&text(x(at), height - 8.0, "middle", &label(stage, gap * every as f64)));
+        }
         if let Some(row) = row {
-            svg.push_str(&interval(row, x(at), &y));
+            svg.push_str(&interval(row, x(at), &y, labelled));
         }
     }
     svg.push_str("</svg>");
     svg
 }
 
-fn interval(row: &TaskRow, x: f64, y: &Scale) -> String {
+/// The name of a stage as it fits under its dot.
+fn label(stage: &Stage, room: f64) -> String {
+    let name = if stage.after == "init" { "start" } else { &stage.after };
+    fitted(name, room, 6.2)
+}
+
+/// As much of a text as fits into a width, at so many units a letter.
+fn fitted(text: &str, room: f64, letter: f64) -> String {
+    let most = ((room / letter) as usize).max(2);
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most - 1).collect();
+    format!("{}\u{2026}", kept.trim_end())
+}
+
+fn interval(row: &TaskRow, x: f64, y: &Scale, numbered: bool) -> String {
     let (low, high, at) = (y.at(row.ci95[0]), y.at(row.ci95[1]), y.at(row.pass_at_1));
     let mut svg = String::new();
-    if let Some(greedy) = row.greedy.map(|greedy| y.at(greedy)) {
+    if let Some(greedy) = row.greedy {
         svg.push_str(&format!(
-            "<path class=\"greedy\" d=\"M{:.1} {greedy:.1}l4 -4 4 4 -4 4z\"><title>greedy {:.1} %</title></path>",
+            "<path class=\"greedy\" d=\"M{:.1} {:.1}l4 -4 4 4 -4 4z\"><title>greedy {} %</title></path>",
             x + 5.0,
-            row.greedy.unwrap_or_default() * 100.0
+            y.at(greedy),
+            percent(greedy)
         ));
     }
     svg.push_str(&format!(
-        "<g><title>{:.1} % [{:.1}, {:.1}]</title><line class=\"whisker\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{low:.1}\" \
+        "<g><title>{} % {}</title><line class=\"whisker\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{low:.1}\" \
          y2=\"{high:.1}\"/><circle class=\"dot\" cx=\"{x:.1}\" cy=\"{at:.1}\" r=\"3.6\"/></g>",
-        row.pass_at_1 * 100.0,
-        row.ci95[0] * 100.0,
-        row.ci95[1] * 100.0
+        percent(row.pass_at_1),
+        bracketed(row.ci95)
     ));
+    if !numbered {
+        return svg;
+    }
     // The number stands above the interval and a diamond beside it, or below them where there is no room.
     let near = row.greedy.map(|greedy| y.at(greedy)).filter(|greedy| (greedy - at).abs() < 18.0);
     let above = near.map_or(high, |greedy| high.min(greedy - 4.0)) - 5.0;
@@ -170,7 +195,7 @@ fn interval(row: &TaskRow, x: f64, y: &Scale) -> String {
     let place = if above < y.to + 2.0 { below } else { above };
     svg.push_str(&format!(
         "<text class=\"value\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"middle\">{:.0}</text>",
-        row.pass_at_1 * 100.0
+        rounded(row.pass_at_1) * 100.0
     ));
     svg
 }
@@ -182,6 +207,8 @@ pub(super) fn histogram(facts: &CurationFacts) -> String {
     let (ticks, _, high) = linear_ticks(0.0, most as f64);
     let y = Scale { low: 0.0, high, from: height - BOTTOM, to: TOP, log: false };
     let gap = (width - LEFT - RIGHT) / facts.histogram.len() as f64;
+    // Where bars stand close, only every few of them have their numbers.
+    let every = (18.0 / gap).ceil() as usize;
     let mut svg = format!(
         "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Queries by number of passes\"><defs>\
          <pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
@@ -209,6 +236,9 @@ pub(super) fn histogram(facts: &CurationFacts) -> String {
         bar("kept", base, middle);
         bar("dropped", middle, top);
         let centre = left + wide / 2.0;
+        if !passes.is_multiple_of(every) {
+            continue;
+        }
         svg.push_str(&text(centre, height - BOTTOM + 15.0, "middle", &passes.to_string()));
         if kept + dropped > 0 {
             svg.push_str(&text(centre, top - 4.0, "middle", &(kept + dropped).to_string()));
@@ -289,6 +319,22 @@ mod tests {
             assert!(first <= low * 1.001 && high <= last * 1.001 && first < last, "{low} {high}: {first} {last}");
             assert!((1..=8).contains(&ticks.len()), "{ticks:?}");
         }
+    }
+
+    #[test]
+    fn many_stages_and_long_names_leave_the_panel_readable() {
+        let row = TaskRow { task: "geo".to_owned(), ci95: [0.2, 0.3], pass_at_1: 0.25, ..TaskRow::default() };
+        let stage = |at: usize| Stage {
+            after: format!("a phase with a long <name> {at}"),
+            rows: vec![row.clone()],
+            ..Stage::default()
+        };
+        let stages: Vec<Stage> = (0..60).map(stage).collect();
+        let svg = intervals("geo", &stages.iter().collect::<Vec<_>>());
+        assert_eq!(svg.matches("class=\"dot\"").count(), 60);
+        assert!(svg.matches("class=\"value\"").count() <= 10 && !svg.contains("<name>"));
+        assert_eq!(fitted("counting", 30.0, 6.0), "coun\u{2026}");
+        assert_eq!(fitted("geo", 1.0, 6.0), "g\u{2026}");
     }
 
     #[test]

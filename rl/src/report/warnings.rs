@@ -1,0 +1,76 @@
+//! What went wrong without ending the run: rows that could not be used, pictures left out, requests without an answer.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::curves::{Step, phases};
+use super::model::Warning;
+use super::read::RunFiles;
+use crate::metrics::names;
+
+/// The list of rows that could not be used.
+const REJECTED: &str = "data/rejected.jsonl";
+/// Sources that are named with their rejected rows at most.
+const SOURCES: usize = 5;
+
+/// Warnings, from the metrics of the steps and the list of rejected rows; none where all went well.
+pub(super) fn warnings(files: &mut RunFiles, steps: &[Step]) -> Vec<Warning> {
+    let sum = |name: &str| steps.iter().filter_map(|step| step.values.get(name)).sum::<f64>();
+    let mut warnings: Vec<Warning> = rejected(files, steps).into_iter().collect();
+    let dropped = sum(names::DROPPED_PICTURES);
+    if dropped > 0.0 {
+        let text = format!(
+            "Pictures and videos left out of prompts that were too long: {dropped}. The policy was trained without them: \
+             raise `policy.max_prompt_tokens`, or reject such rows with `policy.too_long = \"refuse\"`."
+        );
+        warnings.push(Warning { text, file: None });
+    }
+    let failed = sum(names::FAILED_REQUESTS);
+    if failed > 0.0 {
+        let text = format!("Queries that the engine could not answer, and that are in no batch: {failed}.");
+        warnings.push(Warning { text, file: Some("log.txt".to_owned()) });
+    }
+    warnings
+}
+
+/// Rows that could not be used, by source. The list has every row once; the metric counts for a phase.
+fn rejected(files: &mut RunFiles, steps: &[Step]) -> Option<Warning> {
+    let mut sources: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    files.lines(REJECTED, None, |line| {
+        let source = line["source"].as_str().unwrap_or("?").to_owned();
+        let entry = sources.entry(source).or_insert_with(|| (0, first_reason(&line)));
+        entry.0 += 1;
+    });
+    if sources.is_empty() {
+        let counted = counted(steps);
+        let text = format!("Rows left out since they cannot be used: {counted}.");
+        return (counted > 0.0).then_some(Warning { text, file: None });
+    }
+    let count: usize = sources.values().map(|(count, _)| count).sum();
+    let said = sources.iter().take(SOURCES).map(|(source, (count, first))| format!("data.{source}: {count} ({first})"));
+    let said = said.collect::<Vec<_>>().join("; ");
+    let more = match sources.len().saturating_sub(SOURCES) {
+        0 => String::new(),
+        more => format!("; and {more} more sources"),
+    };
+    let text = format!("Rows left out since they cannot be used: {count}. {said}{more}.");
+    Some(Warning { text, file: Some(REJECTED.to_owned()) })
+}
+
+fn first_reason(line: &Value) -> String {
+    let reason = line["reason"].as_str().unwrap_or("no reason given");
+    let row = line["index"].as_u64().map_or(String::new(), |index| format!("row {}, ", index + 1));
+    let short: String = reason.chars().take(160).collect();
+    let rest = if short.len() < reason.len() { " ..." } else { "" };
+    format!("the first: {row}{short}{rest}")
+}
+
+/// The metric counts rows so far in a phase, so that its last value is that of the phase.
+fn counted(steps: &[Step]) -> f64 {
+    let of_phase = |from: u64, to: u64| {
+        let within = steps.iter().filter(|step| (from..=to).contains(&step.step));
+        within.filter_map(|step| step.values.get(names::REJECTED_ROWS)).copied().fold(0.0, f64::max)
+    };
+    phases(steps).iter().map(|phase| of_phase(phase.from, phase.to)).sum()
+}
