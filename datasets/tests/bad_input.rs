@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 fn write(folder: &Path, rows: &[Value]) -> SourceConfig {
     let path = folder.join("data.jsonl");
-    fs::write(&path, rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")).unwrap();
+    fs::write(&path, rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"))
+        .expect("the test's own data is good");
     SourceConfig { source: path.display().to_string(), ..SourceConfig::default() }
 }
 
@@ -26,7 +27,7 @@ fn message_of(config: &SourceConfig) -> String {
 }
 
 fn message(rows: &[Value]) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     message_of(&write(folder.path(), rows))
 }
 
@@ -55,7 +56,7 @@ fn rows_that_say_two_things_are_refused() {
             "both hold pictures; name one by columns.images",
         ),
     ] {
-        let message = message(&[row.clone()]);
+        let message = message(std::slice::from_ref(&row));
         assert!(message.contains("data.jsonl row 1") && message.contains(says), "{row}: {message}");
     }
     let same =
@@ -77,18 +78,19 @@ fn messages_of_no_known_form_are_refused() {
         (json!({"prompt": {"a": 1}}), "text or a list of messages is wanted"),
         (json!({"prompt": null, "x": 1}), "no question: column `prompt` is empty"),
     ] {
-        let message = message(&[row.clone()]);
+        let message = message(std::slice::from_ref(&row));
         assert!(message.contains("data.jsonl row 1") && message.contains(says), "{row}: {message}");
     }
 }
 
 #[test]
 fn pictures_are_named_by_row_column_and_path() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let clock = query(Task::Clock, Split::Train, 1, 0).images[0].clone();
-    fs::write(folder.path().join("good.png"), clock.bytes()).unwrap();
-    fs::write(folder.path().join("half.png"), &clock.bytes()[..clock.bytes().len() / 2]).unwrap();
-    fs::write(folder.path().join("text.png"), "hello").unwrap();
+    fs::write(folder.path().join("good.png"), clock.bytes()).expect("the test's own data is good");
+    fs::write(folder.path().join("half.png"), &clock.bytes()[..clock.bytes().len() / 2])
+        .expect("the test's own data is good");
+    fs::write(folder.path().join("text.png"), "hello").expect("the test's own data is good");
     let row = |text: &str, images: Value| json!({"problem": text, "images": images});
     let good = row("What?", json!(["good.png"]));
     for (bad, says) in [
@@ -109,12 +111,12 @@ fn pictures_are_named_by_row_column_and_path() {
         assert!(message.contains("data.jsonl row 2") && message.contains(says), "{bad}: {message}");
     }
     let config = write(folder.path(), &[good.clone(), row("What?", json!(["half.png"]))]);
-    assert!(open(&config).unwrap().get(1).is_ok(), "decoding waits until a batch is made");
+    assert!(open(&config).expect("the test's own data is good").get(1).is_ok(), "decoding waits until a batch is made");
 }
 
 #[test]
 fn unknown_layouts_name_what_was_seen() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let message = message(&[json!({"mesages": [], "uid": 1})]);
     for says in ["is it `mesages`?", "columns: `mesages`, `uid`", "columns.question"] {
         assert!(message.contains(says), "{message}");
@@ -137,14 +139,14 @@ fn a_type_that_changes_is_refused() {
 
 #[test]
 fn a_template_that_fails_names_the_row() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let mut rows = vec![json!({"problem": "a", "hint": "b"}); 40];
     rows[16] = json!({"problem": "a"});
     let mut config = write(folder.path(), &rows);
     config.prompt = Some("{{ content }} {{ hint }}".to_owned());
     let message = message_of(&config);
     assert!(message.contains("data.jsonl row 17: the prompt template fails"), "{message}");
-    let dataset = open(&config).unwrap();
+    let dataset = open(&config).expect("the test's own data is good");
     assert!(dataset.get(16).is_err() && dataset.get(17).is_ok(), "a bad row spoils no other");
     config.prompt = Some("Think.".to_owned());
     assert!(message_of(&config).contains("data.mine, prompt: "));
@@ -152,7 +154,7 @@ fn a_template_that_fails_names_the_row() {
 
 #[test]
 fn ids_must_differ() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let row = |id: &str| json!({"id": id, "problem": "a"});
     let config = write(folder.path(), &[row("a"), row("b"), row("a")]);
     let message = open(&config).unwrap_err().to_string();
@@ -161,18 +163,18 @@ fn ids_must_differ() {
 
 #[test]
 fn rows_are_chosen_by_columns() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let row =
         |index: usize| json!({"problem": "a", "split": if index < 6 { "train" } else { "val" }, "level": index % 2});
     let mut config = write(folder.path(), &(0..10).map(row).collect::<Vec<_>>());
     let plain = config.source.clone();
     config.source = format!("{plain}@val");
-    let val = open(&config).unwrap();
-    assert_eq!((val.len(), val.get(0).unwrap().query.id.as_str()), (Some(4), "data-7"));
+    let val = open(&config).expect("the test's own data is good");
+    assert_eq!((val.len(), val.get(0).expect("the test's own data is good").query.id.as_str()), (Some(4), "data-7"));
     config.source = format!("{plain}@train[1:4]");
     config.only.insert("level".to_owned(), "1".to_owned());
-    let only = open(&config).unwrap();
-    let ids: Vec<String> = only.iter().map(|example| example.unwrap().query.id).collect();
+    let only = open(&config).expect("the test's own data is good");
+    let ids: Vec<String> = only.iter().map(|example| example.expect("the test's own data is good").query.id).collect();
     assert_eq!(ids, ["data-2", "data-4"], "the slice comes first, then what is kept of it");
     config.source = format!("{plain}@test");
     assert!(message_of(&config).contains("no row has `test` in `split`"));
@@ -183,9 +185,9 @@ fn rows_are_chosen_by_columns() {
 
 #[test]
 fn files_that_are_none_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let at = |name: &str, bytes: &str| {
-        fs::write(folder.path().join(name), bytes).unwrap();
+        fs::write(folder.path().join(name), bytes).expect("the test's own data is good");
         let source = folder.path().join(name).display().to_string();
         message_of(&SourceConfig { source, ..SourceConfig::default() })
     };
@@ -201,7 +203,7 @@ fn files_that_are_none_are_refused() {
 fn our_own_rows_are_closed() {
     let own =
         json!({"id": "a", "messages": [{"role": "user", "content": "Hi"}], "ground_truth": 1, "columns": {"x": 1}});
-    assert_eq!(message(&[own.clone()]), "");
+    assert_eq!(message(std::slice::from_ref(&own)), "");
     let mut unknown = own;
     unknown["rubrik"] = "x".into();
     assert!(message(&[unknown]).contains("unknown key `rubrik`; did you mean `rubric`?"));

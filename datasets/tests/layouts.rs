@@ -34,14 +34,14 @@ fn open(path: &Path) -> Dataset {
         system: Some("Think first.".to_owned()),
         ..SourceConfig::default()
     };
-    Dataset::open("clocks", &config, &OpenContext::default()).unwrap()
+    Dataset::open("clocks", &config, &OpenContext::default()).expect("the test's own data is good")
 }
 
 fn examples(path: &Path) -> Vec<Example> {
     let dataset = open(path);
-    dataset.check_head(5).unwrap();
+    dataset.check_head(5).expect("the test's own data is good");
     assert_eq!(dataset.len(), Some(5));
-    dataset.iter().map(Result::unwrap).collect()
+    dataset.iter().map(|row| row.expect("the row is good")).collect()
 }
 
 /// Writes one row after another as JSON lines, with the pictures as `cell` wants them.
@@ -55,7 +55,7 @@ fn jsonl(
         .map(|index| row(ROWS[index].0, ROWS[index].1, shown(index).iter().map(&cell).collect()).to_string())
         .collect();
     let path = folder.join(format!("{name}.jsonl"));
-    fs::write(&path, lines.join("\n")).unwrap();
+    fs::write(&path, lines.join("\n")).expect("the test's own data is good");
     examples(&path)
 }
 
@@ -79,11 +79,11 @@ fn typed(question: &str) -> Value {
 
 #[test]
 fn all_layouts_give_the_same_queries() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let at = folder.path();
     let beside = |picture: &Picture| {
         let name = format!("{}.png", picture.sha256());
-        fs::write(at.join(&name), picture.bytes()).unwrap();
+        fs::write(at.join(&name), picture.bytes()).expect("the test's own data is good");
         Value::from(name)
     };
     let bytes = |picture: &Picture| json!({"bytes": BASE64.encode(picture.bytes()), "path": null});
@@ -115,7 +115,11 @@ fn all_layouts_give_the_same_queries() {
             "trl inline",
             jsonl(at, "inline", data_url, |question, truth, images| {
                 let mut parts = typed(question);
-                let places = parts.as_array_mut().unwrap().iter_mut().filter(|part| part["type"] == "image");
+                let places = parts
+                    .as_array_mut()
+                    .expect("the test's own data is good")
+                    .iter_mut()
+                    .filter(|part| part["type"] == "image");
                 for (part, image) in places.zip(images) {
                     part["image"] = image;
                 }
@@ -180,7 +184,9 @@ fn parquet(folder: &Path) -> std::path::PathBuf {
         let bytes: Vec<&[u8]> = pictures.iter().map(Picture::bytes).collect();
         let fields =
             [Series::new("bytes".into(), bytes), Series::new("path".into(), vec![None::<&str>; pictures.len()])];
-        StructChunked::from_series("images".into(), pictures.len(), fields.iter()).unwrap().into_series()
+        StructChunked::from_series("images".into(), pictures.len(), fields.iter())
+            .expect("the test's own data is good")
+            .into_series()
     });
     let images = Series::new("images".into(), images.collect::<Vec<Series>>());
     let columns = vec![
@@ -188,29 +194,31 @@ fn parquet(folder: &Path) -> std::path::PathBuf {
         Column::new("answer".into(), ROWS.map(|row| row.1)),
         images.into(),
     ];
-    let mut frame = DataFrame::new(ROWS.len(), columns).unwrap();
+    let mut frame = DataFrame::new(ROWS.len(), columns).expect("the test's own data is good");
     // Rows are found across row groups.
-    let writer = ParquetWriter::new(File::create(&path).unwrap()).with_row_group_size(Some(2));
-    writer.finish(&mut frame).unwrap();
+    let writer =
+        ParquetWriter::new(File::create(&path).expect("the test's own data is good")).with_row_group_size(Some(2));
+    writer.finish(&mut frame).expect("the test's own data is good");
     path
 }
 
 #[test]
 fn rows_are_found_in_any_order_and_across_shards() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own data is good");
     let path = parquet(folder.path());
     let all = examples(&path);
     let dataset = open(&path);
     for row in [4, 0, 3, 1, 2, 2, 4] {
-        assert_eq!(dataset.get(row as u64).unwrap(), all[row]);
+        assert_eq!(dataset.get(row as u64).expect("the test's own data is good"), all[row]);
     }
-    fs::create_dir(folder.path().join("more")).unwrap();
-    fs::copy(&path, folder.path().join("more/easyr1.parquet")).unwrap();
-    fs::copy(&path, folder.path().join("more/last.parquet")).unwrap();
+    fs::create_dir(folder.path().join("more")).expect("the test's own data is good");
+    fs::copy(&path, folder.path().join("more/easyr1.parquet")).expect("the test's own data is good");
+    fs::copy(&path, folder.path().join("more/last.parquet")).expect("the test's own data is good");
     let shards = open(&folder.path().join("**/*.parquet"));
     assert_eq!(shards.len(), Some(15));
-    assert_eq!(shards.get(13).unwrap().query.images, all[3].query.images);
-    let ids: std::collections::BTreeSet<String> = shards.iter().map(|example| example.unwrap().query.id).collect();
+    assert_eq!(shards.get(13).expect("the test's own data is good").query.images, all[3].query.images);
+    let ids: std::collections::BTreeSet<String> =
+        shards.iter().map(|example| example.expect("the test's own data is good").query.id).collect();
     assert_eq!(ids.len(), 15, "files of one name do not share ids");
     assert!(ids.contains("easyr1.1-1") && ids.contains("last-5"));
 }

@@ -83,10 +83,10 @@ impl Conversation {
             other => return Err(DatasetError::row(place, format!("has the part {other}; an object is wanted"))),
         };
         fields.retain(|_, value| !value.is_null());
-        let kind = fields.remove("type");
+        let kind = fields.shift_remove("type");
         let kind = kind.as_ref().map_or(Some("text"), Value::as_str).unwrap_or_default().to_owned();
         let part = match kind.as_str() {
-            "text" => match fields.remove("text") {
+            "text" => match fields.shift_remove("text") {
                 Some(Value::String(text)) => Part::Text { text },
                 _ => return Err(DatasetError::row(place, "has a text part without `text`")),
             },
@@ -107,10 +107,10 @@ impl Conversation {
     }
 
     fn inline_picture(&mut self, fields: &mut Map<String, Value>, place: &str) -> Result<()> {
-        let found = ["image", "image_url", "url", "path", "bytes"].iter().find_map(|key| fields.remove(*key));
+        let found = ["image", "image_url", "url", "path", "bytes"].iter().find_map(|key| fields.shift_remove(*key));
         let Some(found) = found else { return Ok(()) };
         // `bytes` beside `path` say the same.
-        fields.remove("path");
+        fields.shift_remove("path");
         let pictures = raw_pictures(found).map_err(|value| {
             DatasetError::row(place, format!("has the picture {value}; a path or data URL is wanted"))
         })?;
@@ -135,7 +135,7 @@ impl Conversation {
 /// Who speaks and what, in the words of OpenAI (`role`, `content`) or of ShareGPT (`from`, `value`).
 fn role_and_content(mut message: Map<String, Value>, place: &str) -> Result<(Role, Value)> {
     let mut take = |names: [&str; 2]| {
-        let found = names.iter().find_map(|name| message.remove(*name).filter(|value| !value.is_null()));
+        let found = names.iter().find_map(|name| message.shift_remove(*name).filter(|value| !value.is_null()));
         found.ok_or_else(|| {
             let keys = list(message.keys().map(String::as_str));
             DatasetError::row(place, format!("has neither `{}` nor `{}` (keys: {keys})", names[0], names[1]))

@@ -178,7 +178,7 @@ impl Layout {
             images,
             videos,
             ground_truth: ground_truth.map(|picked| picked.value),
-            rubric: own::text(row.values.remove("rubric"), "rubric", &place)?,
+            rubric: own::text(row.values.shift_remove("rubric"), "rubric", &place)?,
             tools: own::tools(&mut row.values, is_own, &place)?,
             columns: own::further(row.values, is_own),
         };
@@ -215,7 +215,7 @@ impl Layout {
             None => Ok(rules.name.clone()),
             Some((column, Value::String(text))) if !text.is_empty() => {
                 if column == "task" {
-                    values.remove(column);
+                    values.shift_remove(column);
                 }
                 Ok(text)
             }

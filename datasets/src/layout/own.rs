@@ -34,10 +34,10 @@ pub(super) fn open_json(values: &mut Map<String, Value>, place: &str) -> Result<
             values.insert(name.to_owned(), value);
         }
     }
-    values.remove("answer");
+    values.shift_remove("answer");
     if values.get("messages").is_some_and(|messages| !messages.is_null()) {
-        values.remove("prompt");
-    } else if let Some(prompt) = values.remove("prompt") {
+        values.shift_remove("prompt");
+    } else if let Some(prompt) = values.shift_remove("prompt") {
         values.insert("messages".to_owned(), prompt);
     }
     Ok(())
@@ -59,7 +59,7 @@ pub(super) fn refuse_unknown_keys(values: &Map<String, Value>, place: &str) -> R
 pub(super) fn response(values: &mut Map<String, Value>) -> Option<String> {
     let columns = values.get_mut("columns")?.as_object_mut()?;
     match columns.get(RESPONSE_COLUMN) {
-        Some(Value::String(_)) => columns.remove(RESPONSE_COLUMN)?.as_str().map(str::to_owned),
+        Some(Value::String(_)) => columns.shift_remove(RESPONSE_COLUMN)?.as_str().map(str::to_owned),
         _ => None,
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn tools(values: &mut Map<String, Value>, is_own: bool, place: &str) 
     let written = values.get("tools").filter(|tools| !tools.is_null()).cloned().unwrap_or_else(|| json!([]));
     match serde_json::from_value(written) {
         Ok(names) => {
-            values.remove("tools");
+            values.shift_remove("tools");
             Ok(names)
         }
         Err(_) if is_own => Err(DatasetError::row(place, "column `tools` is not a list of names")),
@@ -88,7 +88,7 @@ pub(super) fn tools(values: &mut Map<String, Value>, is_own: bool, place: &str) 
 
 /// What is left of a row: further columns, handed to rewards as they are.
 pub(super) fn further(mut values: Map<String, Value>, is_own: bool) -> Map<String, Value> {
-    let mut columns = match values.remove("columns") {
+    let mut columns = match values.shift_remove("columns") {
         Some(Value::Object(columns)) if is_own => columns,
         other => other.map(|value| Map::from_iter([("columns".to_owned(), value)])).unwrap_or_default(),
     };

@@ -32,7 +32,7 @@ pub(super) fn pick(
 ) -> Result<Option<Picked>> {
     let mut picked: Option<Picked> = None;
     for name in names {
-        let found = values.remove(name).or_else(|| look_up(values, name).cloned());
+        let found = values.shift_remove(name).or_else(|| look_up(values, name).cloned());
         let Some(value) = found.filter(|value| !value.is_null()) else { continue };
         match &picked {
             None => picked = Some(Picked { column: name.clone(), value }),

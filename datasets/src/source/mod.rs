@@ -74,12 +74,12 @@ pub fn open_with(spec: &str, options: &OpenOptions) -> Result<Source> {
         return source.slice(Some(from), to);
     }
     let mut queries = Vec::new();
-    for example in dataset.iter() {
+    for (index, example) in dataset.iter().enumerate() {
         let example = example?;
         let mut query = example.query;
         if query.ground_truth.is_none() && options.require_ground_truth {
             let reason = "no ground truth; add `ground_truth`, or name its column by columns.ground_truth";
-            return Err(DatasetError::row(format!("{spec} query `{}`", query.id), reason));
+            return Err(DatasetError::row(format!("{spec} row {}", index + 1), reason));
         }
         if let Some(response) = example.response {
             query.columns.insert(RESPONSE_COLUMN.to_owned(), response.into());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{RawPicture, Row};
+use super::{RawPicture, Row, Visit};
 use crate::error::{DatasetError, Result};
 
 /// How many rows are looked at to learn which columns there are.
@@ -90,7 +90,7 @@ impl JsonTable {
     pub(super) fn row(&self, index: u64) -> Result<Row> {
         let mut row = Row { values: self.values(index)?, ..Row::default() };
         for column in &self.pictures {
-            if let Some(value) = row.values.remove(column) {
+            if let Some(value) = row.values.shift_remove(column) {
                 let pictures = raw_pictures(value).map_err(|value| {
                     let wanted = "a path, base64, a data URL or {bytes, path} is wanted, or a list of them";
                     DatasetError::row(self.place(index), format!("column `{column}` holds {value}; {wanted}"))
@@ -101,11 +101,7 @@ impl JsonTable {
         Ok(row)
     }
 
-    pub(super) fn scan(
-        &self,
-        columns: &[&str],
-        visit: &mut dyn FnMut(u64, Option<&Map<String, Value>>) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn scan(&self, columns: &[&str], visit: &mut Visit<'_>) -> Result<()> {
         let io = |error| DatasetError::io(&self.path, error);
         // A handle of its own: this one reads on where it stands.
         let mut file = BufReader::with_capacity(PIECE_BYTES, File::open(&self.path).map_err(io)?);
@@ -207,7 +203,8 @@ pub(crate) fn raw_pictures(value: Value) -> std::result::Result<Vec<RawPicture>,
         }
         Value::Object(mut fields) => {
             // The bytes win; the path serves when they are null.
-            let found = ["bytes", "path", "url"].iter().find_map(|name| fields.remove(*name).filter(|v| !v.is_null()));
+            let found =
+                ["bytes", "path", "url"].iter().find_map(|name| fields.shift_remove(*name).filter(|v| !v.is_null()));
             match found {
                 Some(Value::String(text)) => Ok(vec![RawPicture::Text(text)]),
                 // pandas and its like write bytes as numbers.

@@ -39,6 +39,9 @@ pub(crate) enum Table {
     Json(JsonTable),
 }
 
+/// Takes the number of a row and some of its columns, where they could be read.
+type Visit<'a> = dyn FnMut(u64, Option<&Map<String, Value>>) -> Result<()> + 'a;
+
 /// The endings of the files that [`Table::open`] reads.
 pub(crate) const ENDINGS: [&str; 3] = ["parquet", "jsonl", "json"];
 
@@ -111,11 +114,7 @@ impl Table {
     ///
     /// # Errors
     /// When the file cannot be read, or `visit` says so.
-    pub(crate) fn scan(
-        &self,
-        columns: &[&str],
-        visit: &mut dyn FnMut(u64, Option<&Map<String, Value>>) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn scan(&self, columns: &[&str], visit: &mut Visit<'_>) -> Result<()> {
         match self {
             Self::Parquet(table) => table.scan(columns, visit),
             Self::Json(table) => table.scan(columns, visit),

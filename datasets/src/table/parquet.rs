@@ -9,7 +9,7 @@ use polars::prelude::*;
 use serde_json::{Map, Value};
 
 use super::cell::{cell, raw_pictures};
-use super::{RawPicture, Row};
+use super::{RawPicture, Row, Visit};
 use crate::error::{DatasetError, Result};
 
 /// A row group of at most this many bytes is decoded as a whole: text, small pictures.
@@ -150,11 +150,7 @@ impl ParquetTable {
         Ok(row)
     }
 
-    pub(super) fn scan(
-        &self,
-        columns: &[&str],
-        visit: &mut dyn FnMut(u64, Option<&Map<String, Value>>) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn scan(&self, columns: &[&str], visit: &mut Visit<'_>) -> Result<()> {
         let present = columns.iter().filter(|name| self.columns.iter().any(|column| column == *name));
         let names: Vec<String> = present.map(|&name| name.to_owned()).collect();
         let pieces = (0..self.len()).step_by(SCAN_ROWS as usize);
@@ -223,7 +219,8 @@ impl ParquetTable {
             .with_slice(Some((start as usize, rows as usize)))
             .with_columns(Some(columns.to_vec()))
             .set_rechunk(true)
-            .read_parallel(ParallelStrategy::None);
+            // The other ways of reading also decode the row groups before the slice.
+            .read_parallel(ParallelStrategy::RowGroups);
         reader.set_metadata(Arc::clone(&self.metadata));
         reader.finish().map_err(|error| {
             let place = format!("{} rows {} to {}", self.path.display(), start + 1, start + rows);
