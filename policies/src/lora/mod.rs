@@ -58,3 +58,23 @@ impl LoraConfig {
         if rslora { alpha / (rank as f64).sqrt() } else { alpha / rank as f64 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_keys_that_are_read_and_no_others() {
+        let schema = serde_json::to_value(schemars::schema_for!(LoraConfig)).expect("a schema is JSON");
+        let properties = schema["properties"].as_object().expect("an object");
+        let mut keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["alpha", "exclude", "rank", "rslora", "targets"]);
+        assert!(properties.values().all(|property| property["description"].is_string()), "{schema}");
+        assert_eq!(schema["additionalProperties"], false);
+        let mut required: Vec<&str> =
+            schema["required"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_str).collect();
+        required.sort_unstable();
+        assert_eq!(required, ["alpha", "rank", "targets"]);
+    }
+}

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_linear_is_the_wide_one_within_its_format_and_has_its_gradient() {
+    fn a_narrow_map_is_the_wide_one_within_its_format_and_has_its_gradient() {
         let (x, w) = (waves(5, 32, 0.7), waves(9, 32, 1.3).cast(DType::BF16));
         let exact = to_vec(x.clone().matmul(to_f32(w.clone()).transpose()));
         let narrow = narrow_linear(x.clone(), w.clone());
