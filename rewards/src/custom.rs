@@ -50,7 +50,7 @@ impl Kinds {
                 true => "this program brings none along (see `sapo::main`)".to_owned(),
                 false => format!("this program brings along {}", known.join(", ")),
             };
-            return Err(RewardError::reward(name, format!("type = \"{}\": unknown type; {known}", config.kind)));
+            return Err(RewardError::reward(name, format!("type = \"{}\": no such type; {known}", config.kind)));
         };
         build(name, &config.options).map_err(|reason| RewardError::reward(name, reason))
     }

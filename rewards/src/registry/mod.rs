@@ -72,7 +72,7 @@ impl Registry {
             let known: Vec<&str> = self.rewards.keys().map(String::as_str).collect();
             RewardError::reward(
                 name,
-                format!("unknown reward; describe it in the config, or use one of {}", known.join(", ")),
+                format!("there is no such reward; describe it in the config, or use one of {}", known.join(", ")),
             )
         })
     }

@@ -69,7 +69,7 @@ fn bad_rubrics_are_refused() {
         (r#"{"parts":[{"reward":"half","weight":-1}]}"#, "above 0"),
         (r#"{"weight":0}"#, "above 0"),
         (r#"{"clip":[1,0]}"#, "clip"),
-        (r#"{"gates":[{"reward":"half","parts":["x"]}]}"#, "no part"),
+        (r#"{"gates":[{"reward":"half","parts":["x"]}]}"#, "not a part"),
     ] {
         let error = rubric(config).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(word), "{config}: {error}");

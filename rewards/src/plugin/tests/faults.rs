@@ -78,8 +78,8 @@ async fn wrong_counts_and_values_fail_only_the_item_that_causes_them() {
     for (harm, kind, says) in [
         ("few", FailureKind::Protocol, "0 outcomes for 1 items"),
         ("many", FailureKind::Protocol, "2 outcomes for 1 items"),
-        ("NaN", FailureKind::Protocol, "no JSON"),
-        ("infinite", FailureKind::Protocol, "no JSON"),
+        ("NaN", FailureKind::Protocol, "not JSON"),
+        ("infinite", FailureKind::Protocol, "not JSON"),
         ("string", FailureKind::Invalid, "not \"1\""),
         ("raise", FailureKind::Protocol, "no such table"),
         ("7", FailureKind::Invalid, "outside its range 0..1"),
