@@ -1,13 +1,13 @@
 """Writes the 1,797 handwritten digits that scikit-learn ships as Parquet, to train on real pictures without a download.
 
-    python3 docs/digits.py digits        # pip install scikit-learn pillow pyarrow
+    python3 docs/digits.py digits.parquet        # pip install scikit-learn pillow pyarrow
 
-Three files in the folder: cold.parquet (600 rows), rl.parquet (800), test.parquet (397), in one fixed shuffled order.
-Columns as EasyR1 has them: `problem` (text with an `<image>` mark), `answer` (text), `images` (a list of PNG files).
+Columns as EasyR1 has them, `problem` (text with an `<image>` mark), `answer` (text) and `images` (a list of PNG files), and two
+more: `response`, which a cold start imitates (the preset `tiny` opens its thinking in the prompt, so that a response closes
+it), and `split`: 600 rows of `sft`, 800 of `rl` and 397 of `test`, in one fixed shuffled order.
 """
 
 import io
-import pathlib
 import sys
 
 import numpy
@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 SIDE = 32  # pixels; the 8 x 8 of the originals would be less than one patch of the vision tower
-PARTS = {"cold": 600, "rl": 800, "test": 397}
+SPLITS = ["sft"] * 600 + ["rl"] * 800 + ["test"] * 397
 
 
 def png(digit):
@@ -28,28 +28,23 @@ def png(digit):
     return file.getvalue()
 
 
-def main(folder):
+def main(path):
     digits = load_digits()
     order = numpy.random.default_rng(7).permutation(len(digits.target))
-    folder.mkdir(parents=True, exist_ok=True)
+    answers = [str(digits.target[at]) for at in order]
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    start = 0
-    for name, count in PARTS.items():
-        rows = order[start : start + count]
-        start += count
-        table = pyarrow.table(
-            {
-                "id": [f"digit-{row}" for row in rows],
-                "problem": ["<image>Which digit is this?"] * count,
-                "answer": [str(digits.target[row]) for row in rows],
-                "images": pyarrow.array(
-                    [[{"bytes": png(digits.images[row]), "path": None}] for row in rows], pyarrow.list_(image)
-                ),
-            }
-        )
-        pyarrow.parquet.write_table(table, folder / f"{name}.parquet")
-        print(f"{folder / name}.parquet: {count} rows")
+    images = [[{"bytes": png(digits.images[at]), "path": None}] for at in order]
+    table = pyarrow.table(
+        {
+            "problem": ["<image>Which digit is this?"] * len(order),
+            "answer": answers,
+            "images": pyarrow.array(images, pyarrow.list_(image)),
+            "response": [f"</think>{answer}" for answer in answers],
+            "split": SPLITS,
+        }
+    )
+    pyarrow.parquet.write_table(table, path, row_group_size=100)
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "digits"))
+    main(sys.argv[1])

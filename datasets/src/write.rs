@@ -65,7 +65,7 @@ mod tests {
         write_atomically(&path, |file| file.write_all(b"one")).unwrap();
         write_atomically(&path, |file| file.write_all(b"two")).unwrap();
         let torn = write_atomically(&path, |file| {
-            file.write_all(b"thr")?;
+            file.write_all(b"half")?;
             Err(io::Error::other("full"))
         });
         assert!(torn.is_err());

@@ -77,17 +77,23 @@ fn typed(question: &str) -> Value {
     parts.into()
 }
 
-#[test]
-fn all_layouts_give_the_same_queries() {
-    let folder = tempfile::tempdir().expect("the test's own data is good");
-    let at = folder.path();
-    let beside = |picture: &Picture| {
+/// The same rows by layout.
+type Layouts = Vec<(&'static str, Vec<Example>)>;
+
+/// Keeps a picture as a file beside the rows.
+fn beside(at: &Path) -> impl Fn(&Picture) -> Value + '_ {
+    move |picture| {
         let name = format!("{}.png", picture.sha256());
         fs::write(at.join(&name), picture.bytes()).expect("the test's own data is good");
         Value::from(name)
-    };
+    }
+}
+
+/// Rows with a column for each thing.
+fn columns(at: &Path) -> Layouts {
+    let beside = beside(at);
     let bytes = |picture: &Picture| json!({"bytes": BASE64.encode(picture.bytes()), "path": null});
-    let layouts = [
+    vec![
         (
             "verl",
             jsonl(at, "verl", bytes, |question, truth, images| {
@@ -106,11 +112,18 @@ fn all_layouts_give_the_same_queries() {
         ),
         (
             "trl",
-            jsonl(at, "trl", beside, |question, truth, images| {
+            jsonl(at, "trl", &beside, |question, truth, images| {
                 json!({"prompt": [{"role": "user", "content": typed(question)}], "images": images, "solution": truth,
                 "completion": [{"role": "assistant", "content": "So it is."}]})
             }),
         ),
+    ]
+}
+
+/// Rows that are conversations.
+fn conversations(at: &Path) -> Layouts {
+    let beside = beside(at);
+    vec![
         (
             "trl inline",
             jsonl(at, "inline", data_url, |question, truth, images| {
@@ -128,7 +141,7 @@ fn all_layouts_give_the_same_queries() {
         ),
         (
             "ms-swift",
-            jsonl(at, "swift", beside, |question, truth, images| {
+            jsonl(at, "swift", &beside, |question, truth, images| {
                 json!({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "So it is."}],
                 "images": images, "solution": truth})
             }),
@@ -147,13 +160,20 @@ fn all_layouts_give_the_same_queries() {
         ),
         (
             "llava",
-            jsonl(at, "llava", beside, |question, truth, images| {
+            jsonl(at, "llava", &beside, |question, truth, images| {
                 json!({"id": null, "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": "So it is."}],
                 "image": images, "answer": truth})
             }),
         ),
         ("easyr1 parquet", examples(&parquet(at))),
-    ];
+    ]
+}
+
+#[test]
+fn all_layouts_give_the_same_queries() {
+    let folder = tempfile::tempdir().expect("the test's own data is good");
+    let at = folder.path();
+    let layouts = [columns(at), conversations(at)].concat();
     for (name, examples) in &layouts {
         for (row, example) in examples.iter().enumerate() {
             let (query, first) = (&example.query, &layouts[0].1[row].query);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 
@@ -12,7 +13,7 @@ use crate::error::{PolicyError, Result};
 use crate::file::{write_folder, write_synced};
 use crate::format::WeightFormat;
 use crate::policy::Policy;
-use crate::processor::{Processor, Tokenizer};
+use crate::processor::{Processor, PromptLimit, Tokenizer};
 use crate::weights::{Loading, SHARD_BYTES};
 
 /// The names of the embedded presets.
@@ -24,7 +25,7 @@ pub struct Model {
     /// The weights.
     pub policy: Policy,
     /// What turns messages into its input.
-    pub processor: Processor,
+    pub processor: Arc<Processor>,
     /// The `config.json` that it was opened with.
     source_config: Option<String>,
 }
@@ -100,7 +101,12 @@ impl Model {
         policy.banned.retain(|id| !processor.stop_ids().contains(id));
         let path = folder.join("config.json");
         let source_config = std::fs::read_to_string(&path).map_err(|source| PolicyError::io(path, source))?;
-        Ok(Self { policy, processor, source_config: Some(source_config) })
+        Ok(Self { policy, processor: Arc::new(processor), source_config: Some(source_config) })
+    }
+
+    /// Bounds the prompts that the processor makes from now on.
+    pub fn limit_prompts(&mut self, limit: Option<PromptLimit>) {
+        Arc::make_mut(&mut self.processor).limit_prompts(limit);
     }
 
     /// Writes a folder that opens again: config, weights and the processor's files, aside first and then renamed.
@@ -149,7 +155,7 @@ fn preset(name: &str, seed: u64, device: &Device) -> Result<Model> {
         "judge" => Policy::from_bytes(config, JUDGE_WEIGHTS, "the preset `judge`", device)?,
         _ => Policy::random(config, seed, device),
     };
-    Ok(Model { policy, processor, source_config: None })
+    Ok(Model { policy, processor: Arc::new(processor), source_config: None })
 }
 
 /// The sizes of the presets.

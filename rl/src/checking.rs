@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sapo_datasets::source::RESPONSE_COLUMN;
-use sapo_datasets::{Query, Style, Task, synthetic};
+use sapo_datasets::Dataset;
 use sapo_rewards::check::{CheckReport, Finding, GoldRow, RewardFacts, check};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{Config, PhaseConfig};
+use crate::config::Config;
+use crate::data;
 use crate::error::{Result, RunError};
-use crate::judging::serve_judges;
 use crate::metrics::quantile;
 use crate::progress::Progress;
-use crate::scoring::{Scorer, used_rewards};
+use crate::score::Rewards;
 use crate::stats::wilson;
 
 /// Findings that are named at most.
@@ -34,45 +33,41 @@ pub struct Checked {
 /// Rows by task.
 pub type Rows = BTreeMap<String, Vec<GoldRow>>;
 
-/// Rows of generated tasks, with their demonstrations as gold.
-pub fn generated(tasks: impl IntoIterator<Item = Task>, rows_per_task: usize, seed: u64) -> Rows {
-    let row = |task, index| GoldRow::from(synthetic::demonstration(task, seed, index, Style::Careful));
-    let of_task =
-        |task: Task| (task.name().to_owned(), (0..rows_per_task as u64).map(|index| row(task, index)).collect());
-    tasks.into_iter().map(of_task).collect()
-}
-
-/// Rows of given queries, at most so many of each task; their column `response` is gold where they have one.
-pub fn listed(queries: impl IntoIterator<Item = Query>, rows_per_task: usize) -> Rows {
+/// The first rows of a source, with their responses as gold; what cannot be used is not among them.
+pub fn rows_of(dataset: &Dataset, rows_per_source: usize) -> Rows {
     let mut rows = Rows::new();
-    for query in queries {
-        let of_task = rows.entry(query.task.clone()).or_default();
-        if of_task.len() < rows_per_task {
-            let response = query.columns.get(RESPONSE_COLUMN).and_then(Value::as_str).map(str::to_owned);
-            of_task.push(GoldRow { query, response });
-        }
+    let most = dataset.len().unwrap_or(u64::MAX).min(rows_per_source as u64);
+    for example in (0..most).filter_map(|index| dataset.get(index).ok()) {
+        let row = GoldRow { response: example.response, query: example.query };
+        rows.entry(row.query.task.clone()).or_default().push(row);
     }
     rows
 }
 
-/// Which rubric scores which generated tasks, in all phases and the evaluation.
-pub fn scored_tasks(config: &Config) -> BTreeMap<&str, BTreeSet<Task>> {
-    let mut used: BTreeMap<&str, BTreeSet<Task>> = BTreeMap::new();
-    let mut add = |rubric, tasks: &[Task]| used.entry(rubric).or_default().extend(tasks);
-    for name in &config.run.phases {
-        match &config.phases[name] {
-            PhaseConfig::Sft(_) => {}
-            PhaseConfig::Curate(phase) => add(phase.rubric.as_str(), &phase.tasks),
-            PhaseConfig::Rl(phase) => {
-                for task in &phase.tasks {
-                    add(phase.rubrics.get(task).unwrap_or(&phase.rubric).as_str(), &[*task]);
-                }
-            }
+/// Which rubric scores which sources, in all phases and evaluations; the rows of a source are opened once.
+///
+/// # Errors
+/// When a source cannot be used.
+pub fn scored_rows(config: &Config, rows_per_source: usize) -> Result<BTreeMap<&str, Rows>> {
+    let mut used: BTreeMap<&str, Rows> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let mut add = |rubric, dataset: Dataset| {
+        if seen.insert((rubric, dataset.name().to_owned())) {
+            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source));
+        }
+    };
+    for phase in config.run.phases.iter().map(|name| config.phases[name].kind()) {
+        for (source, rubric) in phase.data().iter().filter_map(|source| Some((source, phase.rubric()?))) {
+            add(config.rubric_of(source, rubric), data::open(config, source, 0)?);
         }
     }
-    add(config.eval.rubric.as_str(), &config.eval.tasks);
-    add(config.eval.rubric.as_str(), &config.eval.apart);
-    used
+    for eval in config.eval.values() {
+        for dataset in data::open_eval(config, eval)? {
+            let source = config.data.get(dataset.name()).and_then(|source| source.rubric.as_deref());
+            add(source.unwrap_or(&eval.rubric), dataset);
+        }
+    }
+    Ok(used)
 }
 
 /// Checks rubrics on rows, task by task; starts the judges that the configuration wants served.
@@ -83,18 +78,16 @@ pub fn check_all(
     rewards: &BTreeMap<String, RewardConfig>,
     rubrics: &[(&str, &RubricConfig, &Rows)],
 ) -> Result<Vec<Checked>> {
-    let used = used_rewards(rubrics.iter().map(|(_, rubric, _)| *rubric));
-    let own = |(name, reward): (&String, &RewardConfig)| (name.clone(), reward.clone());
-    let rewards: BTreeMap<String, RewardConfig> =
-        rewards.iter().filter(|(name, _)| used.contains(name.as_str())).map(own).collect();
-    // The servers live until the check is done.
-    let (endpoints, _served) = serve_judges(&rewards)?;
-    let scorer = Scorer::new(&rewards, &endpoints)?;
+    let named: Vec<(&str, &RubricConfig)> = rubrics.iter().map(|(name, rubric, _)| (*name, *rubric)).collect();
+    check_with(&Rewards::of_rubrics(rewards, &named)?, rubrics)
+}
+
+fn check_with(rewards: &Rewards, rubrics: &[(&str, &RubricConfig, &Rows)]) -> Result<Vec<Checked>> {
     let mut checked = Vec::new();
     for (name, config, rows) in rubrics {
-        let rubric = scorer.rubric(config)?;
+        let rubric = rewards.ready(name, config)?;
         for (task, rows) in *rows {
-            let report = scorer.wait(check(&rubric, rows));
+            let report = rewards.wait(check(&rubric, rows));
             checked.push(Checked { rubric: (*name).to_owned(), task: task.clone(), report });
         }
     }
@@ -124,23 +117,23 @@ fn without_judges(config: &Config, rubric: &RubricConfig) -> Option<RubricConfig
 ///
 /// # Errors
 /// When gold answers do not score: the run must not start.
-pub fn before_run(config: &Config, progress: &dyn Progress) -> Result<()> {
+pub fn before_run(config: &Config, rewards: &Rewards, progress: &dyn Progress) -> Result<()> {
     let options = &config.run.reward_check;
-    if options.rows_per_task == 0 {
+    if options.rows_per_source == 0 {
         return Ok(());
     }
     let mut rubrics = Vec::new();
-    for (name, tasks) in scored_tasks(config) {
+    for (name, rows) in scored_rows(config, options.rows_per_source)? {
         if options.skip.iter().any(|skipped| skipped == name) {
             continue;
         }
         if let Some(rubric) = without_judges(config, &config.rubrics[name]) {
-            rubrics.push((name, rubric, generated(tasks, options.rows_per_task, config.run.seed)));
+            rubrics.push((name, rubric, rows));
         }
     }
     let rubrics: Vec<(&str, &RubricConfig, &Rows)> =
         rubrics.iter().map(|(name, rubric, rows)| (*name, rubric, rows)).collect();
-    let checked = check_all(&config.rewards, &rubrics)?;
+    let checked = check_with(rewards, &rubrics)?;
     for one in &checked {
         refuse_lost_gold(one, options.min_gold_share)?;
     }

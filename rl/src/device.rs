@@ -2,32 +2,18 @@
 
 use burn::tensor::Device;
 
+use crate::config::device as names;
 use crate::error::{Result, RunError};
-
-/// Checks a device's name without touching the device.
-///
-/// # Errors
-/// When this build has no such device.
-pub fn check(name: &str) -> std::result::Result<(), String> {
-    match parse(name) {
-        Some(Kind::Cpu) => Ok(()),
-        Some(Kind::Cuda(_)) if cfg!(feature = "cuda") => Ok(()),
-        Some(Kind::Cuda(_)) => {
-            Err(format!("`{name}` needs a build with `--features cuda`; this one computes on `cpu` alone"))
-        }
-        None => Err(format!("`{name}` is no device; use `cpu` or `cuda:0`")),
-    }
-}
 
 /// Opens a device.
 ///
 /// # Errors
 /// When this build or this machine has no such device.
 pub fn open(name: &str) -> Result<Device> {
-    check(name).map_err(|reason| RunError::User(format!("run.device: {reason}")))?;
-    Ok(match parse(name) {
+    names::check(name).map_err(|reason| RunError::User(format!("run.device: {reason}")))?;
+    Ok(match names::parse(name) {
         #[cfg(feature = "cuda")]
-        Some(Kind::Cuda(index)) => {
+        Some(names::Kind::Cuda(index)) => {
             present(index, std::path::Path::new("/"))
                 .map_err(|reason| RunError::User(format!("run.device: {reason}")))?;
             Device::cuda(index)
@@ -57,32 +43,9 @@ fn present(index: usize, root: &std::path::Path) -> std::result::Result<(), Stri
     }
 }
 
-enum Kind {
-    Cpu,
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "read where the device can be opened"))]
-    Cuda(usize),
-}
-
-fn parse(name: &str) -> Option<Kind> {
-    match name.split_once(':') {
-        None if name == "cpu" => Some(Kind::Cpu),
-        None if name == "cuda" => Some(Kind::Cuda(0)),
-        Some(("cuda", index)) => index.parse().ok().map(Kind::Cuda),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_checked_with_their_remedy() {
-        assert_eq!(check("cpu"), Ok(()));
-        assert!(check("gpu").unwrap_err().contains("cuda:0"));
-        assert_eq!(check("cuda:0").is_ok(), cfg!(feature = "cuda"));
-        assert!(open("cuda:x").is_err());
-    }
 
     #[test]
     fn a_gpu_is_looked_for_before_it_is_opened() {

@@ -28,7 +28,7 @@ pub enum RunError {
     Reward(#[from] sapo_rewards::RewardError),
     /// A report that cannot be made.
     #[error(transparent)]
-    Report(#[from] crate::report::ReportError),
+    Report(#[from] crate::report_error::ReportError),
     /// A file that cannot be read or written.
     #[error("cannot access {}: {source}", path.display())]
     Io {
@@ -60,7 +60,7 @@ impl RunError {
             Self::Io { source, .. }
             | Self::Policy(PolicyError::Io { source, .. })
             | Self::Data(DatasetError::Io { source, .. })
-            | Self::Report(crate::report::ReportError::Write { source, .. }) => source,
+            | Self::Report(crate::report_error::ReportError::Write { source, .. }) => source,
             _ => return false,
         };
         matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)

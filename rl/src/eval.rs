@@ -1,18 +1,19 @@
 //! The held-out evaluation: pass@1 per task with intervals, greedy beside it, gains paired by query.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use sapo_datasets::{Query, Split, StopReason, synthetic};
-use sapo_policies::Model;
+use sapo_datasets::{Dataset, Query, StopReason};
+use sapo_policies::processor::Processor;
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::asking::{Answered, Place, ask};
-use crate::config::EvalConfig;
+use crate::data::{Prompt, Rejected, prompt};
 use crate::error::{Result, RunError};
-use crate::ledger::Account;
-use crate::scoring::{Rubrics, Scorer};
+use crate::ledger::LedgerEntry;
+use crate::sample::{FailedRequest, Generator, ScoredGroup, ScoredRollout, SeedScope};
+use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
 /// The row that stands for all counted tasks.
@@ -73,17 +74,6 @@ pub struct Gain {
     pub greedy_gain: f64,
 }
 
-/// The queries of one task, generated or read from a file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TaskQueries {
-    /// The name that its row has.
-    pub task: String,
-    /// What is asked.
-    pub queries: Vec<Query>,
-    /// Whether it is part of `all`.
-    pub counted: bool,
-}
-
 /// How answers are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvalSampling {
@@ -95,6 +85,16 @@ pub struct EvalSampling {
     pub seed: u64,
     /// Rows that are decoded together at most.
     pub decode_rows: usize,
+}
+
+/// What is evaluated on: sources with the rubric of each.
+pub struct EvalSet<'a> {
+    /// The sources.
+    pub datasets: &'a [Dataset],
+    /// The rubric of each.
+    pub rubrics: &'a [ReadyRubric],
+    /// Names of sources or tasks that get a row each, but are no part of `all`.
+    pub unaveraged: &'a [String],
 }
 
 /// One evaluation. Its queries and samples are kept in files, not in a checkpoint.
@@ -109,13 +109,19 @@ pub struct Evaluation {
     pub rows: Vec<EvalRow>,
     /// The queries.
     #[serde(skip)]
-    pub queries: Vec<Query>,
+    pub queries: Vec<Arc<Query>>,
     /// Every sample, as it is stored.
     #[serde(skip)]
     pub samples: Vec<Value>,
     /// What the ledger keeps of them.
     #[serde(skip)]
-    pub accounts: Vec<Account>,
+    pub entries: Vec<LedgerEntry>,
+    /// Rows that could not be used.
+    #[serde(skip)]
+    pub rejected: Vec<Rejected>,
+    /// Tasks in the order of their first query.
+    #[serde(skip)]
+    order: Vec<String>,
     records: BTreeMap<String, TaskRecord>,
     sampling: EvalSampling,
 }
@@ -139,155 +145,151 @@ struct Said {
     truncated: bool,
 }
 
-/// Evaluates a model on held-out queries of generated tasks; `progress` is told how many sampled rollouts have ended.
+/// Evaluates a policy on a set of queries; `progress` is told how many sampled rollouts have ended.
 ///
 /// # Errors
-/// When a query cannot be encoded.
+/// When an id comes twice, a task is called `all`, no query can be used, or the engine fails.
 pub fn evaluate(
-    model: &Model,
-    config: &EvalConfig,
-    scorer: &Scorer,
-    rubrics: &Rubrics,
-    after: &str,
-    decode_rows: usize,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Evaluation> {
-    let sampling =
-        EvalSampling { samples: config.samples, max_new_tokens: config.max_new_tokens, seed: config.seed, decode_rows };
-    evaluate_queries(model, &heldout(config), sampling, scorer, rubrics, after, progress)
-}
-
-/// Evaluates a model on lists of queries; `progress` is told how many sampled rollouts have ended.
-///
-/// # Errors
-/// When a query cannot be encoded.
-pub fn evaluate_queries(
-    model: &Model,
-    lists: &[TaskQueries],
+    generator: Generator<'_>,
+    set: &EvalSet<'_>,
     sampling: EvalSampling,
-    scorer: &Scorer,
-    rubrics: &Rubrics,
     after: &str,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(after, sampling);
     let EvalSampling { samples, max_new_tokens, seed, decode_rows } = sampling;
     let random = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens };
-    let place = Place { seed, name: "eval", samples, decode_rows };
-    let greedy_place = Place { name: "greedy", samples: 1, ..place };
-    for list in lists {
-        // Prompts hold pixels, so that only those which are decoded together are in memory.
-        for chunk in list.queries.chunks((decode_rows / samples.max(1)).max(1)) {
+    let greedy = Sampling::greedy(max_new_tokens);
+    let scope = SeedScope { seed, place: "eval", samples };
+    let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
+    let mut ids = BTreeSet::new();
+    // Prompts hold pixels, so that only those which are decoded together are in memory.
+    let chunk = (decode_rows / samples.max(1)).max(1) as u64;
+    for (part, dataset) in set.datasets.iter().enumerate() {
+        let length = dataset.len().unwrap_or(0);
+        for start in (0..length).step_by(chunk as usize) {
+            let prompts = evaluation.prompts(generator.processor, dataset, part, start..(start + chunk).min(length))?;
+            prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
             let before = evaluation.queries.len() * samples;
-            let sampled = ask(model, chunk.to_vec(), &random, scorer, rubrics, place, &mut |ended| {
-                progress(before + ended);
-            })?;
-            let greedy = Sampling::greedy(max_new_tokens);
-            let greedy = ask(model, chunk.to_vec(), &greedy, scorer, rubrics, greedy_place, &mut |_| {})?;
-            evaluation.add(list, &sampled, &greedy);
+            let ended = &mut |ended: usize| progress(before + ended);
+            let (sampled, lost) = generator.sample_and_score(prompts.clone(), &random, scope, set.rubrics, ended)?;
+            let (greedy, _) = generator.sample_and_score(prompts, &greedy, greedy_scope, set.rubrics, &mut |_| {})?;
+            evaluation.reject(dataset.name(), lost);
+            evaluation.add(set, dataset.name(), &sampled, &greedy);
         }
     }
-    evaluation.close(lists);
+    evaluation.close();
     Ok(evaluation)
 }
 
-/// The test queries of a configuration's tasks: first those that count, then those apart.
-pub fn heldout(config: &EvalConfig) -> Vec<TaskQueries> {
-    let counted = config.tasks.iter().map(|task| (task, true));
-    let tasks = counted.chain(config.apart.iter().map(|task| (task, false)));
-    let of_task = |(task, counted): (&sapo_datasets::Task, bool)| TaskQueries {
-        task: task.name().to_owned(),
-        queries: (0..config.queries_per_task as u64)
-            .map(|index| synthetic::query(*task, Split::Test, config.seed, index))
-            .collect(),
-        counted,
-    };
-    tasks.map(of_task).collect()
-}
-
-/// Queries by their task, in the order of appearance; the tasks named by `apart` are no part of `all`.
-///
-/// # Errors
-/// When an id comes twice, a task is called `all`, or no query belongs to a task of `apart`.
-pub fn by_task(queries: Vec<Query>, apart: &[String]) -> Result<Vec<TaskQueries>> {
-    let mut lists: Vec<TaskQueries> = Vec::new();
-    let mut ids = BTreeSet::new();
-    for query in queries {
-        if !ids.insert(query.id.clone()) {
-            return Err(RunError::User(format!(
-                "the id `{}` comes twice; samples and records are keyed by it, so give each query its own",
-                query.id
-            )));
-        }
-        if query.task == ALL {
-            return Err(RunError::User(format!(
-                "query `{}`: its task is called `{ALL}`, as the mean over tasks is; give it another name",
-                query.id
-            )));
-        }
-        match lists.iter_mut().find(|list| list.task == query.task) {
-            Some(list) => list.queries.push(query),
-            None => {
-                let (task, counted) = (query.task.clone(), !apart.contains(&query.task));
-                lists.push(TaskQueries { task, queries: vec![query], counted });
-            }
-        }
-    }
-    if let Some(unknown) = apart.iter().find(|name| lists.iter().all(|list| list.task != **name)) {
-        let known: Vec<&str> = lists.iter().map(|list| list.task.as_str()).collect();
+/// Samples and records are keyed by the id, and rows by the task.
+fn refuse_unclear(prompt: &Prompt, ids: &mut BTreeSet<String>) -> Result<()> {
+    let query = &prompt.query;
+    if !ids.insert(query.id.clone()) {
         return Err(RunError::User(format!(
-            "no query belongs to the task `{unknown}`; there are {}",
-            known.join(", ")
+            "the id `{}` comes twice; samples and records are keyed by it, so give each query its own",
+            query.id
         )));
     }
-    Ok(lists)
+    if query.task == ALL {
+        return Err(RunError::User(format!(
+            "query `{}`: its task is called `{ALL}`, as the mean over tasks is; give it another name",
+            query.id
+        )));
+    }
+    Ok(())
 }
 
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
-        let (rows, queries, samples, accounts, records) = Default::default();
-        Self { set: String::new(), after: after.to_owned(), rows, queries, samples, accounts, records, sampling }
+        let (rows, queries, samples, entries, records, rejected, order) = Default::default();
+        Self {
+            set: String::new(),
+            after: after.to_owned(),
+            rows,
+            queries,
+            samples,
+            entries,
+            rejected,
+            order,
+            records,
+            sampling,
+        }
     }
 
-    fn add(&mut self, list: &TaskQueries, sampled: &[Answered], greedy: &[Answered]) {
-        let record = self.records.entry(list.task.clone()).or_default();
-        record.counted = list.counted;
-        record.sampled.extend(sampled.iter().map(|one| outcomes(&list.task, one)));
-        record.greedy.extend(greedy.iter().map(|one| outcomes(&list.task, one)));
-        for one in sampled {
-            record.said.extend(one.answers.iter().map(|answer| Said {
-                passed: answer.score.passed,
-                tokens: answer.rollout.tokens.len(),
-                with_working: answer.with_working,
-                truncated: answer.rollout.stop == StopReason::Length,
-            }));
-        }
-        for (one, is_greedy) in sampled.iter().map(|one| (one, false)).chain(greedy.iter().map(|one| (one, true))) {
-            for answer in &one.answers {
-                self.samples.push(json!({
-                    "query_id": one.query.id,
-                    "task": list.task,
-                    "sample": answer.rollout.sample,
-                    "greedy": is_greedy,
-                    "text": answer.text,
-                    "stop": answer.rollout.stop,
-                    "tokens": answer.rollout.tokens.len(),
-                    "token_limit": self.sampling.max_new_tokens,
-                    "thinking_open": answer.thinking_open,
-                    "score": answer.score,
-                }));
-                self.accounts.push(Account::of(&one.query, answer, is_greedy));
+    /// Reads the rows of a source; those that cannot be used are listed and counted.
+    fn prompts(
+        &mut self,
+        processor: &Processor,
+        dataset: &Dataset,
+        part: usize,
+        rows: std::ops::Range<u64>,
+    ) -> Result<Vec<Prompt>> {
+        let mut prompts = Vec::new();
+        for index in rows {
+            match prompt(processor, dataset, part, index) {
+                Ok(prompt) => prompts.push(prompt),
+                Err(error) => {
+                    self.rejected.push(Rejected { source: dataset.name().to_owned(), index, reason: error.to_string() })
+                }
             }
         }
-        self.queries.extend(sampled.iter().map(|one| one.query.clone()));
+        match (prompts.is_empty(), self.rejected.last()) {
+            (true, Some(last)) => {
+                let reason = format!("{}: no row can be used; the last: {}", dataset.name(), last.reason);
+                Err(RunError::User(reason))
+            }
+            _ => Ok(prompts),
+        }
     }
 
-    /// Writes the rows, once all answers are there.
-    fn close(&mut self, lists: &[TaskQueries]) {
+    fn reject(&mut self, source: &str, lost: Vec<FailedRequest>) {
+        let row = |lost: FailedRequest| Rejected {
+            source: source.to_owned(),
+            index: 0,
+            reason: format!("query `{}`: {}", lost.query_id, lost.reason),
+        };
+        self.rejected.extend(lost.into_iter().map(row));
+    }
+
+    fn add(&mut self, set: &EvalSet<'_>, source: &str, sampled: &[ScoredGroup], greedy: &[ScoredGroup]) {
+        for group in sampled {
+            let task = &group.prompt.query.task;
+            if !self.order.contains(task) {
+                self.order.push(task.clone());
+            }
+            let record = self.records.entry(task.clone()).or_default();
+            record.counted = !set.unaveraged.iter().any(|name| name == source || name == task);
+            record.sampled.push(outcomes(group));
+            record.said.extend(group.rollouts.iter().map(|rollout| Said {
+                passed: rollout.score.passed,
+                tokens: rollout.rollout.sampled(),
+                with_working: rollout.reasoned(),
+                truncated: rollout.rollout.stop == StopReason::Length,
+            }));
+        }
+        for group in greedy {
+            self.records.entry(group.prompt.query.task.clone()).or_default().greedy.push(outcomes(group));
+        }
+        let both = sampled.iter().map(|group| (group, false)).chain(greedy.iter().map(|group| (group, true)));
+        for (group, is_greedy) in both {
+            for rollout in &group.rollouts {
+                self.samples.push(sample_line(group, rollout, is_greedy, self.sampling.max_new_tokens));
+                self.entries.push(LedgerEntry::of(&group.prompt.query, rollout, is_greedy));
+            }
+        }
+        self.queries.extend(sampled.iter().map(|group| Arc::clone(&group.prompt.query)));
+    }
+
+    /// Writes the rows, once all answers are there: what counts first, each kind in the order of its sources.
+    fn close(&mut self) {
         for counted in [true, false] {
-            for list in lists.iter().filter(|list| list.counted == counted) {
-                let Some(record) = self.records.get(&list.task) else { continue };
-                self.rows.push(self.row(&list.task, record));
+            for task in &self.order {
+                let record = &self.records[task];
+                if record.counted == counted {
+                    let row = self.row(task, record);
+                    self.rows.push(row);
+                }
             }
         }
         self.rows.extend(self.row_of_all());
@@ -353,7 +355,13 @@ impl Evaluation {
     /// What `results.json` holds.
     pub fn results(&self, step: u64) -> Value {
         let EvalSampling { seed, samples, .. } = self.sampling;
-        json!({"v": 1, "after": self.after, "step": step, "seed": seed, "samples": samples, "tasks": self.rows})
+        json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples, "rejected": self.rejected.len(),
+            "unaveraged": self.unaveraged(), "tasks": self.rows})
+    }
+
+    /// The tasks that are no part of `all`.
+    fn unaveraged(&self) -> Vec<&String> {
+        self.records.iter().filter(|(_, record)| !record.counted).map(|(task, _)| task).collect()
     }
 
     /// Gains over an earlier evaluation of the same queries, per task and `all`. A query counts where both rate it.
@@ -384,9 +392,27 @@ impl TaskRecord {
     }
 }
 
-fn outcomes(task: &str, answered: &Answered) -> QueryOutcomes {
-    let passes = answered.answers.iter().map(|answer| answer.score.passed).collect();
-    QueryOutcomes { query_id: answered.query.id.clone(), task: task.to_owned(), passes }
+fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
+    let query = &group.prompt.query;
+    let passes = group.rollouts.iter().map(|rollout| rollout.score.passed).collect();
+    QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
+}
+
+/// A sample as `samples.jsonl` keeps it.
+fn sample_line(group: &ScoredGroup, rollout: &ScoredRollout, greedy: bool, token_limit: usize) -> Value {
+    json!({
+        "query_id": group.prompt.query.id,
+        "task": group.prompt.query.task,
+        "sample": rollout.rollout.sample,
+        "greedy": greedy,
+        "text": rollout.text(),
+        "stop": rollout.rollout.stop,
+        "tokens": rollout.rollout.sampled(),
+        "token_limit": token_limit,
+        "thinking_open": rollout.transcript.thinking_open,
+        "rubric": group.rubric.name(),
+        "score": rollout.score,
+    })
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -10,33 +10,33 @@ use sapo_rewards::ledger::{Origin, line};
 use sapo_rewards::{RewardCall, Score};
 use serde_json::Value;
 
-use crate::asking::Answer;
 use crate::error::{Result, RunError};
+use crate::sample::ScoredRollout;
 
 /// The file's name in a run's folder.
 pub const FILE: &str = "ledger.jsonl";
 
 /// What the ledger keeps of one scored answer.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct LedgerEntry {
     query_id: String,
     sample: usize,
     greedy: bool,
     input: String,
     score: Score,
-    asked: Vec<RewardCall>,
+    calls: Vec<RewardCall>,
 }
 
-impl Account {
-    /// The account of an answer; `greedy` marks those that an evaluation does not sample.
-    pub fn of(query: &Query, answer: &Answer, greedy: bool) -> Self {
+impl LedgerEntry {
+    /// The entry of a rollout; `greedy` marks those that an evaluation does not sample.
+    pub fn of(query: &Query, scored: &ScoredRollout, greedy: bool) -> Self {
         Self {
             query_id: query.id.clone(),
-            sample: answer.rollout.sample,
+            sample: scored.rollout.sample,
             greedy,
-            input: answer.input.clone(),
-            score: answer.score.clone(),
-            asked: answer.asked.clone(),
+            input: scored.input.clone(),
+            score: scored.score.clone(),
+            calls: scored.calls.clone(),
         }
     }
 }
@@ -71,19 +71,19 @@ impl Ledger {
         Ok(Self { known })
     }
 
-    /// The lines of some accounts; `file` is the run's file that holds the responses with their evidence, if one does.
-    pub fn lines(&mut self, step: u64, file: Option<&str>, accounts: &[Account]) -> Vec<Value> {
-        let mut lines = Vec::with_capacity(accounts.len());
-        for account in accounts {
-            for asked in &account.asked {
-                if self.known.insert(asked.reward.short().to_owned()) {
-                    lines.push(asked.reward.line());
+    /// The lines of some entries; `file` is the run's file that holds the responses with their evidence, if one does.
+    pub fn lines(&mut self, step: u64, file: Option<&str>, entries: &[LedgerEntry]) -> Vec<Value> {
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            for call in &entry.calls {
+                if self.known.insert(call.reward.short().to_owned()) {
+                    lines.push(call.reward.line());
                 }
             }
-            let (query_id, sample) = (account.query_id.as_str(), account.sample);
-            let origin = Origin { step, file, query_id, sample, input: &account.input };
-            let mut line = line(origin, &account.score, &account.asked);
-            if account.greedy {
+            let (query_id, sample) = (entry.query_id.as_str(), entry.sample);
+            let origin = Origin { step, file, query_id, sample, input: &entry.input };
+            let mut line = line(origin, &entry.score, &entry.calls);
+            if entry.greedy {
                 line["greedy"] = true.into();
             }
             lines.push(line);

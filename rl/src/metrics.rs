@@ -1,9 +1,9 @@
 //! Metrics of a step: the one list of their names, and the map that is written as a line.
 
-use sapo_datasets::hex;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use serde::Serialize;
+use sapo_datasets::hex;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -42,8 +42,6 @@ pub mod names {
     pub const LENGTH_MEAN: &str = "rollout/length/mean";
     /// Share of rollouts cut by the token limit.
     pub const TRUNCATED: &str = "rollout/truncated";
-    /// Share of rollouts that work before they answer.
-    pub const WITH_WORKING: &str = "rollout/with_working";
     /// Share of rollouts with reasoning before the answer.
     pub const REASONED: &str = "rollout/reasoned";
     /// Pictures and videos that were left out of prompts that were too long (`policy.too_long`).
@@ -52,12 +50,17 @@ pub mod names {
     pub const FAILED_REQUESTS: &str = "rollout/failed_requests";
     /// Rows that could not be used so far in this phase; `data/rejected.jsonl` lists them.
     pub const REJECTED_ROWS: &str = "data/rejected";
+    /// Seconds that a step waited for its data.
+    pub const DATA_SECS: &str = "time/data_secs";
     /// Mean entropy of the sampled distributions, in nats.
     pub const ENTROPY: &str = "policy/entropy/mean";
-    /// Mean of sampler minus trainer log-prob over tokens, before the first update of a step.
+    /// Mean of sampler minus trainer log-prob over the tokens of the mini-batches before a step's first update: the
+    /// policy that is trained is then the one that sampled. Later ones are in the ratio.
     pub const MISMATCH_KL: &str = "policy/mismatch_kl";
     /// Largest absolute difference of sampler and trainer log-probs.
     pub const LOGPROB_GAP: &str = "policy/logprob_gap_max";
+    /// Share of the trained tokens on which that gap was measured: those of mini-batches before the first update.
+    pub const GAP_MEASURED: &str = "policy/logprob_gap_share";
     /// Mean ratio of the policy to that which sampled.
     pub const RATIO_MEAN: &str = "policy/ratio/mean";
     /// Mean absolute difference of that ratio from 1.
@@ -89,34 +92,152 @@ pub mod names {
     pub const TRAIN_SPEED: &str = "perf/train_tokens_per_sec";
 }
 
-/// Numbers of one step, by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Metrics {
-    values: BTreeMap<String, f64>,
+/// What is known of one metric, kept so that several parts of a batch (or several machines) can be put together.
+#[derive(Clone, Debug, PartialEq)]
+enum Statistic {
+    /// The same everywhere.
+    Value(f64),
+    /// A count or an amount.
+    Sum(f64),
+    /// A mean, with what it is the mean of.
+    Mean { sum: f64, count: f64 },
+    /// The largest.
+    Max(f64),
+    /// All values, for their distribution: `/mean`, `/min`, `/q05`, `/q95`.
+    Samples(Vec<f64>),
+    /// The effective sample size of weights, as a share.
+    Effective { sum: f64, squares: f64, count: f64 },
 }
 
-impl Metrics {
-    /// Sets a metric; a value that is not finite is left out, since JSON has no word for it.
-    pub fn set(&mut self, name: impl Into<String>, value: f64) {
-        if value.is_finite() {
-            self.values.insert(name.into(), value);
+impl Statistic {
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Value(value), Self::Value(other)) => *value = *other,
+            (Self::Sum(sum), Self::Sum(other)) => *sum += other,
+            (Self::Mean { sum, count }, Self::Mean { sum: more, count: of }) => {
+                *sum += more;
+                *count += of;
+            }
+            (Self::Max(max), Self::Max(other)) => *max = max.max(*other),
+            (Self::Samples(samples), Self::Samples(more)) => samples.extend(more),
+            (Self::Effective { sum, squares, count }, Self::Effective { sum: more, squares: two, count: of }) => {
+                *sum += more;
+                *squares += two;
+                *count += of;
+            }
+            (this, other) => *this = other.clone(),
         }
     }
 
-    /// The value of a metric.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.values.get(name).copied()
+    fn write(&self, name: &str, to: &mut dyn FnMut(String, f64)) {
+        match self {
+            Self::Value(value) | Self::Sum(value) | Self::Max(value) => to(name.to_owned(), *value),
+            Self::Mean { sum, count } => to(name.to_owned(), sum / count),
+            Self::Effective { sum, squares, count } => to(name.to_owned(), sum * sum / (count * squares)),
+            Self::Samples(samples) => {
+                let mut sorted = samples.clone();
+                sorted.sort_by(f64::total_cmp);
+                to(format!("{name}/mean"), sorted.iter().sum::<f64>() / sorted.len() as f64);
+                to(format!("{name}/min"), sorted[0]);
+                to(format!("{name}/q05"), quantile(&sorted, 0.05));
+                to(format!("{name}/q95"), quantile(&sorted, 0.95));
+            }
+        }
+    }
+}
+
+/// Numbers of one step, by name: sums, means and maxima with their counts, finished once when they are written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    statistics: BTreeMap<String, Statistic>,
+}
+
+impl Metrics {
+    fn put(&mut self, name: impl Into<String>, statistic: Statistic) {
+        match self.statistics.entry(name.into()) {
+            Entry::Occupied(mut known) => known.get_mut().add(&statistic),
+            Entry::Vacant(new) => _ = new.insert(statistic),
+        }
     }
 
-    /// The line of a step for `metrics.jsonl`.
+    /// Sets what is the same for all parts of a batch.
+    pub fn set(&mut self, name: impl Into<String>, value: f64) {
+        self.put(name, Statistic::Value(value));
+    }
+
+    /// Adds to a sum.
+    pub fn sum(&mut self, name: impl Into<String>, value: f64) {
+        self.put(name, Statistic::Sum(value));
+    }
+
+    /// Adds a value to a mean.
+    pub fn mean(&mut self, name: impl Into<String>, value: f64) {
+        self.mean_of(name, value, 1.0);
+    }
+
+    /// Adds a sum of so many values to a mean; nothing when there are none.
+    pub fn mean_of(&mut self, name: impl Into<String>, sum: f64, count: f64) {
+        if count > 0.0 {
+            self.put(name, Statistic::Mean { sum, count });
+        }
+    }
+
+    /// Adds a candidate for the largest value.
+    pub fn max(&mut self, name: impl Into<String>, value: f64) {
+        self.put(name, Statistic::Max(value));
+    }
+
+    /// Adds values to a distribution, of which mean, least value and two quantiles are written.
+    pub fn samples(&mut self, name: impl Into<String>, values: Vec<f64>) {
+        if !values.is_empty() {
+            self.put(name, Statistic::Samples(values));
+        }
+    }
+
+    /// Adds weights to an effective sample size, `(sum w)^2 / (n sum w^2)`.
+    pub fn effective(&mut self, name: impl Into<String>, weights: &[f64]) {
+        let (sum, squares) = (weights.iter().sum(), weights.iter().map(|weight| weight * weight).sum());
+        if !weights.is_empty() {
+            self.put(name, Statistic::Effective { sum, squares, count: weights.len() as f64 });
+        }
+    }
+
+    /// Adds another part's metrics.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, statistic) in &other.statistics {
+            self.put(name.as_str(), statistic.clone());
+        }
+    }
+
+    /// The finished values, by name.
+    pub fn values(&self) -> BTreeMap<String, f64> {
+        let mut values = BTreeMap::new();
+        for (name, statistic) in &self.statistics {
+            statistic.write(name, &mut |name, value| _ = values.insert(name, value));
+        }
+        values
+    }
+
+    /// The finished value of a metric.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let mut found = None;
+        self.statistics.get(name)?.write(name, &mut |_, value| found = found.or(Some(value)));
+        found
+    }
+
+    /// The line of a step for `metrics.jsonl`. A value that is not finite is `null`, since JSON has no word for it.
     pub fn line(&self, step: u64, phase: &str, secs: f64) -> Value {
         let mut line = Map::new();
         line.insert("step".to_owned(), Value::from(step));
         line.insert("phase".to_owned(), Value::from(phase));
         line.insert("secs".to_owned(), Value::from(secs));
-        line.extend(self.values.iter().map(|(name, value)| (name.clone(), Value::from(*value))));
+        line.extend(self.values().into_iter().map(|(name, value)| (name, Value::from(value))));
         Value::Object(line)
+    }
+
+    /// The names of metrics that are not finite.
+    pub fn not_finite(&self) -> Vec<String> {
+        self.values().into_iter().filter(|(_, value)| !value.is_finite()).map(|(name, _)| name).collect()
     }
 }
 

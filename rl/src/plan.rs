@@ -3,19 +3,20 @@
 use std::time::Instant;
 
 use burn::tensor::DType;
-use sapo_datasets::Task;
-use sapo_datasets::synthetic::{self, Style};
 use sapo_policies::nn::Param;
-use sapo_policies::{Completion, Group, Model};
+use sapo_policies::{Completion, Model};
 use serde::Serialize;
 
-use crate::asking::encode;
-use crate::config::{Config, PhaseConfig};
-use crate::error::Result;
-use crate::update::gradients;
+use crate::config::{Config, SourceUse, Work};
+use crate::data::{self, Prompt};
+use crate::error::{Result, RunError};
+use crate::parts::{Part, parts};
+use crate::update::{Passes, TrainGroup, gradients};
 
 /// Demonstrations of the trial step that the time is estimated from.
 const TRIAL: usize = 8;
+/// Tokens that an answer is taken to have where no demonstration says.
+const UNKNOWN_ANSWER: usize = 64;
 /// What sampling a token costs beside training on one, as a share; measured on small policies.
 const SAMPLING_SHARE: f64 = 0.5;
 /// Larger batches use the machine better than the trial does, by about this factor.
@@ -45,8 +46,6 @@ pub struct PartPlan {
     pub name: String,
     /// `sft`, `curate`, `rl` or `evaluation`.
     pub kind: &'static str,
-    /// How often it is done: 1 but for evaluations.
-    pub times: usize,
     /// Optimizer steps of supervised learning, or steps that each sample one batch.
     pub steps: u64,
     /// Demonstrations or queries of a step.
@@ -63,30 +62,21 @@ impl Plan {
     /// # Errors
     /// When a demonstration cannot be encoded.
     pub fn of(config: &Config, model: &Model) -> Result<Self> {
-        let trial = Trial::run(model)?;
-        let eval = &config.eval;
-        let mut parts: Vec<PartPlan> = config
-            .run
-            .phases
-            .iter()
-            .map(|name| match &config.phases[name] {
-                PhaseConfig::Sft(phase) => trial.part(name, "sft", phase.steps, phase.batch_size, 0),
-                PhaseConfig::Curate(phase) => {
-                    trial.part(name, "curate", 1, phase.tasks.len() * phase.queries_per_task, phase.samples)
+        let trial = Trial::run(config, model)?;
+        let mut planned = Vec::new();
+        for part in parts(config) {
+            planned.push(match &part {
+                Part::Phase(name) => {
+                    let kind = config.phases[name].kind();
+                    trial.part(name, kind.word(), work(config, name)?)
                 }
-                PhaseConfig::Rl(phase) => {
-                    let prompts = phase.tasks.len() * phase.prompts_per_task;
-                    trial.part(name, "rl", phase.steps, prompts, phase.rollouts_per_prompt)
+                Part::Evaluate { after, sets } => {
+                    let work = evaluation(config, sets)?;
+                    trial.part(&format!("eval {after}"), "evaluation", work)
                 }
-            })
-            .collect();
-        let evaluations =
-            1 + config.run.phases.iter().filter(|name| config.phases[*name].eval_after().is_some()).count();
-        let rollouts = eval.rollouts();
-        let mut evaluation = trial.part("evaluation", "evaluation", 1, rollouts, 1);
-        evaluation.times = evaluations;
-        evaluation.about_secs *= evaluations as f64;
-        parts.push(evaluation);
+            });
+        }
+        let parts = planned;
         let parameters = model.policy.parameter_count();
         Ok(Self {
             v: 1,
@@ -111,14 +101,11 @@ impl Plan {
             self.about_bytes >> 20
         )];
         for part in &self.parts {
-            let work = match part.kind {
-                "sft" => format!("{} steps x {} demonstrations", part.steps, part.prompts_per_step),
-                "curate" => format!("{} queries x {} rollouts", part.prompts_per_step, part.rollouts_per_prompt),
-                "rl" => format!(
-                    "{} steps x {} queries x {} rollouts",
-                    part.steps, part.prompts_per_step, part.rollouts_per_prompt
-                ),
-                _ => format!("{} times {} answers", part.times, part.prompts_per_step),
+            let (steps, prompts, rollouts) = (part.steps, part.prompts_per_step, part.rollouts_per_prompt);
+            let work = match (part.kind, rollouts) {
+                ("evaluation" | "curate", _) => format!("{prompts} queries x {rollouts} rollouts"),
+                (_, 0) => format!("{steps} steps x {prompts} demonstrations"),
+                _ => format!("{steps} steps x {prompts} queries x {rollouts} rollouts"),
             };
             lines.push(format!("  {:<12} {:<44} about {}", part.name, work, duration(part.about_secs)));
         }
@@ -134,44 +121,100 @@ struct Trial {
 }
 
 impl Trial {
-    fn run(model: &Model) -> Result<Self> {
-        let mut examples = Vec::with_capacity(TRIAL);
-        for index in 0..TRIAL {
-            let task = Task::REASONING[index % Task::REASONING.len()];
-            let shown = synthetic::demonstration(task, 0, index as u64, Style::Careful);
-            examples
-                .push((encode(&model.processor, &shown.query)?, model.processor.tokenizer().encode(&shown.response)?));
-        }
-        let answers: Vec<Completion> =
-            examples.iter().map(|(_, tokens)| Completion::of_sampled(tokens.clone())).collect();
-        let answers: Vec<[&Completion; 1]> = answers.iter().map(|answer| [answer]).collect();
-        let groups: Vec<Group<'_>> =
-            examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
+    /// Trains on a few of the run's own prompts, and forgets it.
+    fn run(config: &Config, model: &Model) -> Result<Self> {
+        let prompts = first_prompts(config, model)?;
+        let answer = |prompt: &Prompt| -> Result<Vec<u32>> {
+            let tokenizer = model.processor.tokenizer();
+            let ids = match &prompt.response {
+                Some(response) => tokenizer.encode(response)?,
+                None => prompt.input.ids().iter().rev().take(UNKNOWN_ANSWER).copied().collect(),
+            };
+            Ok(if ids.is_empty() { vec![0] } else { ids })
+        };
+        let answers: Vec<Vec<u32>> = prompts.iter().map(answer).collect::<Result<_>>()?;
+        let groups: Vec<TrainGroup<'_>> = prompts
+            .iter()
+            .zip(&answers)
+            .map(|(prompt, ids)| TrainGroup {
+                prompt: &prompt.input,
+                completions: vec![Completion::of_sampled(ids.clone())],
+            })
+            .collect();
+        let passes = Passes { temperature: 1.0, token_budget: config.run.token_budget, balance_coef: None };
         let started = Instant::now();
-        gradients(&model.policy, &groups, 1.0, usize::MAX, &mut |_, log_probs| log_probs.sum())?;
+        gradients(&model.policy, &groups, passes, &mut |sequences| {
+            sequences.iter().flat_map(|sequence| vec![1.0; sequence.log_probs.len()]).collect()
+        })?;
         let secs = started.elapsed().as_secs_f64();
-        let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / TRIAL as f64;
-        let tokens_per_prompt = mean(examples.iter().map(|(prompt, _)| prompt.ids().len()).collect());
-        let tokens_per_answer = mean(examples.iter().map(|(_, tokens)| tokens.len()).collect());
-        let secs_per_token = BATCH_FACTOR * secs / (TRIAL as f64 * (tokens_per_prompt + tokens_per_answer));
+        let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / prompts.len() as f64;
+        let tokens_per_prompt = mean(prompts.iter().map(|prompt| prompt.input.ids().len()).collect());
+        let tokens_per_answer = mean(answers.iter().map(Vec::len).collect());
+        let secs_per_token = BATCH_FACTOR * secs / (prompts.len() as f64 * (tokens_per_prompt + tokens_per_answer));
         Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })
     }
 
-    fn part(&self, name: &str, kind: &'static str, steps: u64, prompts: usize, rollouts: usize) -> PartPlan {
-        let answers = prompts as f64 * rollouts.max(1) as f64 * self.tokens_per_answer;
+    fn part(&self, name: &str, kind: &'static str, work: Work) -> PartPlan {
+        let (prompts, rollouts) = (work.prompts_per_step, work.rollouts_per_prompt);
+        // Answers are about as long as demonstrations, and not longer than their limit.
+        let limit = if work.max_new_tokens == 0 { f64::INFINITY } else { work.max_new_tokens as f64 };
+        let answers = prompts as f64 * rollouts.max(1) as f64 * self.tokens_per_answer.min(limit);
         let read = prompts as f64 * self.tokens_per_prompt;
         let trained = if matches!(kind, "sft" | "rl") { read + answers } else { 0.0 };
         let sampled = if rollouts > 0 { SAMPLING_SHARE * (read + answers) } else { 0.0 };
         PartPlan {
             name: name.to_owned(),
             kind,
-            times: 1,
-            steps,
+            steps: work.steps,
             prompts_per_step: prompts,
             rollouts_per_prompt: rollouts,
-            about_secs: steps as f64 * self.secs_per_token * (trained + sampled),
+            about_secs: work.steps as f64 * self.secs_per_token * (trained + sampled),
         }
     }
+}
+
+/// The first prompts of the sources that the run's phases use, in turn.
+fn first_prompts(config: &Config, model: &Model) -> Result<Vec<Prompt>> {
+    let uses: Vec<&SourceUse> = config.run.phases.iter().flat_map(|name| config.phases[name].kind().data()).collect();
+    let mut prompts = Vec::new();
+    for round in 0..TRIAL as u64 {
+        for used in &uses {
+            if prompts.len() < TRIAL
+                && let Ok(prompt) = data::prompt(&model.processor, &data::open(config, used, 0)?, 0, round)
+            {
+                prompts.push(prompt);
+            }
+        }
+    }
+    if prompts.is_empty() {
+        return Err(RunError::User("no row of the run's sources can be used; `sapo data show` lists them".to_owned()));
+    }
+    Ok(prompts)
+}
+
+/// What a phase does, with the length of its sources where it takes all of them.
+fn work(config: &Config, name: &str) -> Result<Work> {
+    let kind = config.phases[name].kind();
+    let mut work = kind.work();
+    if work.prompts_per_step == 0 {
+        for used in kind.data() {
+            work.prompts_per_step += data::open(config, used, 0)?.len().unwrap_or(0) as usize;
+        }
+    }
+    Ok(work)
+}
+
+/// What evaluations do: every query is answered a few times, and once greedily.
+fn evaluation(config: &Config, sets: &[String]) -> Result<Work> {
+    let mut work = Work { steps: 1, prompts_per_step: 0, rollouts_per_prompt: 0, max_new_tokens: 0 };
+    for eval in sets.iter().map(|set| &config.eval[set]) {
+        for dataset in data::open_eval(config, eval)? {
+            work.prompts_per_step += dataset.len().unwrap_or(0) as usize;
+        }
+        work.rollouts_per_prompt = work.rollouts_per_prompt.max(eval.samples + 1);
+        work.max_new_tokens = work.max_new_tokens.max(eval.max_new_tokens);
+    }
+    Ok(work)
 }
 
 /// What a process holds beside tensors: code, tokenizer, queries, records.
@@ -183,7 +226,9 @@ fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let text = &model.policy.config.text;
     let per_row = text.layers * (24 * text.hidden_size + 10 * text.intermediate_size);
     let training = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
-    let cached = 2 * text.layers * text.kv_heads * text.head_dim * config.eval.max_new_tokens;
+    let sampled = config.run.phases.iter().map(|name| config.phases[name].kind().work().max_new_tokens);
+    let longest = sampled.chain(config.eval.values().map(|eval| eval.max_new_tokens)).max().unwrap_or(0);
+    let cached = 2 * text.layers * text.kv_heads * text.head_dim * longest;
     let decoding = config.run.decode_rows * (cached + 2 * text.vocab_size);
     let narrow = |param: &&Param| param.value.dtype() != DType::F32;
     let narrowed = model.policy.parameters().into_iter().filter(narrow);

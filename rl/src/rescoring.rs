@@ -5,19 +5,17 @@ mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sapo_datasets::Query;
-use sapo_rewards::{Item, RewardConfig, Rubric, Score};
+use sapo_rewards::{Item, RewardConfig, RubricConfig, Score};
 use serde_json::{Value, json};
 
-use crate::advantage::{Spread, trained};
-use crate::config::{Config, PhaseConfig};
+use crate::advantage::{AdvantageNorm, advantages_of_group};
+use crate::config::Config;
 use crate::error::{Result, RunError};
-use crate::judging::serve_judges;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
-use crate::scoring::{Scorer, used_rewards};
+use crate::score::{ReadyRubric, Rewards};
 pub use changes::{Changes, Count, Pairs, PartChange};
 use stored::{Queries, Rollouts, Stored};
 pub use stored::{config_of, find};
@@ -44,19 +42,17 @@ pub fn rescore(
         let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
         return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
     }
-    let used = used_rewards(names.iter().map(|name| &config.rubrics[*name]));
-    let own = |(name, reward): (&String, &RewardConfig)| (name.clone(), reward.clone());
-    let rewards: BTreeMap<String, RewardConfig> =
-        config.rewards.iter().filter(|(name, _)| used.contains(name.as_str())).map(own).collect();
-    // The servers live until all is scored.
-    let (endpoints, _served) = serve_judges(&rewards)?;
-    let scorer = Scorer::new(&rewards, &endpoints)?;
-    let mut rubrics: BTreeMap<&str, Arc<Rubric>> = BTreeMap::new();
+    let named: Vec<(&str, &RubricConfig)> = names.iter().map(|name| (*name, &config.rubrics[*name])).collect();
+    let rewards = Rewards::of_rubrics(&config.rewards, &named)?;
+    let mut rubrics: BTreeMap<&str, ReadyRubric> = BTreeMap::new();
     for name in names {
-        rubrics.insert(name, scorer.rubric(&config.rubrics[name])?);
+        rubrics.insert(name, rewards.rubric(name)?);
     }
-    let with_pictures = rubrics.values().any(|rubric| rubric.rewards().any(|(_, reward)| reward.spec().needs_pictures))
-        || rewards.values().any(|reward| matches!(reward, RewardConfig::Judge(_)));
+    let looks = |rubric: &ReadyRubric| rubric.rewards().any(|(_, reward)| reward.spec().needs_pictures);
+    let asks = |name: &&str| {
+        config.judges_of(name).iter().any(|judge| matches!(config.rewards[*judge], RewardConfig::Judge(_)))
+    };
+    let with_pictures = rubrics.values().any(looks) || rubrics.keys().any(asks);
     let queries = Queries::open(&run, with_pictures)?;
     let out = out.map(|path| (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default()));
     let out = out.map(|(folder, name)| (RunDir::open(folder, 0, progress), name.to_string_lossy().into_owned()));
@@ -70,13 +66,13 @@ pub fn rescore(
     for (done, file) in files.iter().enumerate() {
         let stored = stored::read(file, config)?;
         let of_line = |line: &Stored| rubric.unwrap_or_else(|| rubric_of(config, line));
-        let scores = score(&scorer, &rubrics, &queries, &stored, &of_line)?;
+        let scores = score(&rewards, &rubrics, &queries, &stored, &of_line)?;
         let mut lines = Vec::new();
         for range in groups(&stored) {
             let (group, scores) = (&stored[range.clone()], &scores[range]);
-            let (spread, filter_live) = signal_of(config, &group[0]);
-            let before = advantages(&group.iter().map(|line| &line.score).collect::<Vec<_>>(), spread, filter_live);
-            let after = advantages(&scores.iter().collect::<Vec<_>>(), spread, filter_live);
+            let (norm, filter_live) = signal_of(config, &group[0]);
+            let before = advantages(&group.iter().map(|line| &line.score).collect::<Vec<_>>(), norm, filter_live);
+            let after = advantages(&scores.iter().collect::<Vec<_>>(), norm, filter_live);
             changes.add(group, scores, &before, &after);
             if out.is_some() {
                 lines.extend((0..group.len()).map(|at| new_line(&group[at], &scores[at], before[at], after[at])));
@@ -87,48 +83,50 @@ pub fn rescore(
         }
         progress.done(done as u64 + 1, "");
     }
-    changes.shuffled = config.phases.values().any(|phase| matches!(phase, PhaseConfig::Rl(rl) if rl.shuffle_rewards));
+    changes.shuffled = config.phases.values().any(|phase| phase.as_rl().is_some_and(|phase| phase.shuffle_rewards));
     Ok(changes)
 }
 
-/// The rubrics that the phases of these files use, and that of the evaluation for files of none.
+/// The rubrics that the phases of these files use, and those of the evaluations for files of none.
 fn needed<'a>(config: &'a Config, files: &[PathBuf]) -> Vec<&'a str> {
     let mut names = BTreeSet::new();
     for phase in files.iter().map(|file| stored::phase_of(file, config)) {
-        match phase.as_ref().and_then(|phase| config.phases.get(phase)) {
-            Some(PhaseConfig::Rl(phase)) => {
-                names.extend(phase.rubrics.values().chain([&phase.rubric]).map(String::as_str));
-            }
-            _ => _ = names.insert(config.eval.rubric.as_str()),
+        match phase.as_ref().and_then(|phase| config.phases.get(phase)?.as_rl()) {
+            Some(phase) => names.extend(phase.data.iter().map(|used| config.rubric_of(used, &phase.rubric))),
+            None => names.extend(config.eval.values().map(|eval| eval.rubric.as_str())),
         }
     }
     names.into_iter().collect()
 }
 
-/// The rubric by which a rollout was scored: that of its phase and task, else that of the evaluation.
+/// The rubric by which a rollout was scored: what its line says, else that of its phase and task, else that of the
+/// evaluation.
 fn rubric_of<'a>(config: &'a Config, line: &Stored) -> &'a str {
-    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)) {
-        Some(PhaseConfig::Rl(phase)) => {
-            let task = sapo_datasets::Task::parse(&line.task).ok();
-            task.and_then(|task| phase.rubrics.get(&task)).unwrap_or(&phase.rubric)
+    if let Some((name, _)) = line.rubric.as_ref().and_then(|name| config.rubrics.get_key_value(name)) {
+        return name;
+    }
+    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)?.as_rl()) {
+        Some(phase) => {
+            let used = phase.data.iter().find(|used| used.name == line.task);
+            used.map_or(phase.rubric.as_str(), |used| config.rubric_of(used, &phase.rubric))
         }
-        _ => &config.eval.rubric,
+        None => config.eval.values().next().map_or("", |eval| eval.rubric.as_str()),
     }
 }
 
 /// What advantages are divided by in the phase of a rollout, and whether it drops what is too easy.
-fn signal_of(config: &Config, line: &Stored) -> (Spread, bool) {
-    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)) {
-        Some(PhaseConfig::Rl(phase)) => (phase.spread, phase.filter_live),
-        _ => (Spread::Population, true),
+fn signal_of(config: &Config, line: &Stored) -> (AdvantageNorm, bool) {
+    match line.phase.as_ref().and_then(|phase| config.phases.get(phase)?.as_rl()) {
+        Some(phase) => (phase.algorithm.advantage_norm(), phase.filter.live),
+        None => (AdvantageNorm::Population, true),
     }
 }
 
 /// Advantages as training takes them; `None` for what is not trained on.
-fn advantages(scores: &[&Score], spread: Spread, filter_live: bool) -> Vec<Option<f64>> {
+fn advantages(scores: &[&Score], norm: AdvantageNorm, filter_live: bool) -> Vec<Option<f64>> {
     let rewards: Vec<Option<f64>> = scores.iter().map(|score| score.total).collect();
     let verdicts: Vec<bool> = scores.iter().filter_map(|score| score.passed).collect();
-    trained(&rewards, &verdicts, spread, filter_live).unwrap_or_else(|_| vec![None; scores.len()])
+    advantages_of_group(&rewards, &verdicts, norm, filter_live).unwrap_or_else(|_| vec![None; scores.len()])
 }
 
 /// The lines of each group: those of one query, with samples that count up.
@@ -149,8 +147,8 @@ fn groups(stored: &[Stored]) -> Vec<std::ops::Range<usize>> {
 }
 
 fn score<'a>(
-    scorer: &Scorer,
-    rubrics: &BTreeMap<&str, Arc<Rubric>>,
+    rewards: &Rewards,
+    rubrics: &BTreeMap<&str, ReadyRubric>,
     queries: &Queries,
     stored: &[Stored],
     rubric_of: &dyn Fn(&Stored) -> &'a str,
@@ -161,7 +159,7 @@ fn score<'a>(
         let chosen: Vec<usize> = (0..stored.len()).filter(|at| rubric_of(&stored[*at]) == *name).collect();
         let items: Vec<Item<'_>> =
             chosen.iter().map(|at| Item { query: &asked[*at], transcript: &stored[*at].transcript }).collect();
-        for (at, score) in chosen.iter().zip(scorer.wait(rubric.score_batch(&items))) {
+        for (at, score) in chosen.iter().zip(rewards.wait(rubric.score_batch(&items))) {
             scores[*at] = Some(score);
         }
     }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use sapo_rewards::Outcome;
 
-use crate::asking::Answered;
 use crate::metrics::{Metrics, names, quantile};
-use crate::scoring::Rubrics;
+use crate::sample::ScoredGroup;
 
 /// What was seen of one part.
 #[derive(Default)]
@@ -23,13 +22,13 @@ struct Seen {
 }
 
 /// Records the metrics of every part over a batch, each under `train/reward/<part>` (and `time/reward/<part>`).
-pub fn record(batch: &[Answered], rubrics: &Rubrics, metrics: &mut Metrics) {
+pub fn record(batch: &[ScoredGroup], metrics: &mut Metrics) {
     let mut parts: BTreeMap<&str, Seen> = BTreeMap::new();
-    for one in batch {
+    for group in batch {
         let ranges: BTreeMap<&str, (f64, f64)> =
-            rubrics.of(&one.query).rewards().map(|(part, reward)| (part, reward.spec().range)).collect();
+            group.rubric.rewards().map(|(part, reward)| (part, reward.spec().range)).collect();
         let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for asked in one.answers.iter().flat_map(|answer| &answer.asked) {
+        for asked in group.rollouts.iter().flat_map(|rollout| &rollout.calls) {
             let seen = parts.entry(&asked.part).or_default();
             seen.secs.extend(asked.secs);
             match &asked.outcome {

@@ -10,6 +10,10 @@ use serde::Serialize;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
 
+/// The TensorBoard event file.
+pub const EVENTS: &str = "tb/events.out.tfevents.0.sapo";
+/// Rows that could not be used.
+pub const REJECTED: &str = "data/rejected.jsonl";
 /// Seconds between two tries on a full disk, at most.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
@@ -31,14 +35,18 @@ impl<'a> RunDir<'a> {
             std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))?;
         }
         std::fs::create_dir(path).map_err(|source| match source.kind() {
-            ErrorKind::AlreadyExists => RunError::User(format!(
-                "the run directory {} exists already; go on with it by --resume, give another name (`run.name=...`), \
-                 or move it away",
-                path.display()
-            )),
+            ErrorKind::AlreadyExists => exists(path),
             _ => RunError::io(path, source),
         })?;
         Ok(Self::open(path, disk_wait_secs, progress))
+    }
+
+    /// Refuses a folder that exists before anything is done for it.
+    ///
+    /// # Errors
+    /// When it exists.
+    pub fn refuse_existing(path: &Path) -> Result<()> {
+        if path.exists() { Err(exists(path)) } else { Ok(()) }
     }
 
     /// A run's folder that exists.
@@ -138,6 +146,13 @@ impl<'a> RunDir<'a> {
     }
 }
 
+fn exists(path: &Path) -> RunError {
+    RunError::User(format!(
+        "the run directory {} exists already; go on with it by --resume, give another name (`run.name=...`), or move it away",
+        path.display()
+    ))
+}
+
 fn append_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let before = file.metadata()?.len();
@@ -147,6 +162,20 @@ fn append_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         drop(file.set_len(before));
     }
     written
+}
+
+/// The lines of a JSON-lines file; none when it is not there.
+pub(crate) fn read_lines(path: &Path) -> Result<Vec<serde_json::Value>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(RunError::io(path, error)),
+    };
+    let parse = |(index, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| RunError::User(format!("{} line {}: {error}", path.display(), index + 1)))
+    };
+    text.lines().enumerate().map(parse).collect()
 }
 
 #[cfg(test)]

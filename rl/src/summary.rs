@@ -1,10 +1,14 @@
 //! The end of a run in one object, as `sapo train --json` prints it and `summary.json` keeps it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::config::EvalConfig;
+use crate::curation::{Curation, Decision};
 use crate::eval::{EvalRow, Evaluation, Gain};
 use crate::pairs::pairs;
-use crate::phase::curate::{Curation, Decision};
+use crate::score::judge::JudgeRecord;
 
 /// The end of a run. Rates and gains are shares: 0.15 is 15 points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,19 +90,36 @@ impl Summary {
     pub fn of(
         end: RunEnd,
         evaluations: &[Evaluation],
+        sets: &BTreeMap<String, EvalConfig>,
         curation: CurationCounts,
         judge: Option<JudgeFacts>,
         logprob_gap_max: f64,
     ) -> Self {
-        let names: Vec<&str> = evaluations.iter().map(|evaluation| evaluation.after.as_str()).collect();
-        let pairs = pairs(&names, &[]).into_iter();
+        let mut gains = Vec::new();
+        for (name, set) in sets {
+            let own: Vec<&Evaluation> = evaluations.iter().filter(|evaluation| evaluation.set == *name).collect();
+            let names: Vec<&str> = own.iter().map(|evaluation| evaluation.after.as_str()).collect();
+            for (from, to) in pairs(&names, &set.compare) {
+                gains.extend(own[to].gains_over(own[from]));
+            }
+        }
+        let evals = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
+        Self { end, evals, gains, curation, judge, logprob_gap_max }
+    }
+}
+
+impl JudgeFacts {
+    /// What a judge's record says.
+    pub fn of(record: &JudgeRecord) -> Self {
         Self {
-            end,
-            evals: evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect(),
-            gains: pairs.flat_map(|(from, to)| evaluations[to].gains_over(&evaluations[from])).collect(),
-            curation,
-            judge,
-            logprob_gap_max,
+            calls: record.calls,
+            failed: record.failed,
+            tokens: record.prompt_tokens + record.reply_tokens,
+            cache_hits: record.cache_hits,
+            canaries: record.canaries,
+            canary_failures: record.canary_failures,
+            agreement_with_rule: record.agreement,
+            precision: record.precision_after,
         }
     }
 }
@@ -128,6 +149,8 @@ mod tests {
         Curation {
             query_id: "q".to_owned(),
             task: "arith".to_owned(),
+            source: "arith".to_owned(),
+            index: 0,
             outcomes: Vec::new(),
             passed: 0,
             scored: 0,
@@ -149,7 +172,7 @@ mod tests {
         let end = RunEnd { run_dir: "runs/x".to_owned(), wall_secs: 1.5, ..RunEnd::default() };
         let judge =
             JudgeFacts { calls: 3, failed: 1, canaries: 2, agreement_with_rule: Some(0.9), ..JudgeFacts::default() };
-        let summary = Summary::of(end, &[], CurationCounts::default(), Some(judge), 1e-6);
+        let summary = Summary::of(end, &[], &BTreeMap::new(), CurationCounts::default(), Some(judge), 1e-6);
         let object = serde_json::to_value(&summary).unwrap();
         let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
         let promised = [

@@ -1,105 +1,144 @@
-//! From packed groups to gradients: one forward and one backward pass per micro-batch, a loss on token log-probs.
+//! From packed groups to new weights: log-probs of a micro-batch, the loss on them, gradients, and the one step that changes
+//! the policy.
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use sapo_policies::text::balance_loss;
 use sapo_policies::to_vec;
-use sapo_policies::{Batch, Group, ParamGradients, Policy, PolicyError, Trace};
+use sapo_policies::{Batch, Completion, Group, Model, ParamGradients, Policy, PolicyError, PolicyInput, Trace};
 
-/// Where a token comes from: (group, branch, token).
-pub type Origin = (usize, usize, usize);
+use crate::collective::Collective;
+use crate::optimizer::{AdamW, OptimizerConfig};
 
-/// Gradients of a loss over groups, in micro-batches of at most `token_budget` rows (or one group), and the log-prob of
-/// every branch token in the order of groups, branches and tokens.
+/// A prompt with the completions that are trained on.
+#[derive(Clone, Debug)]
+pub struct TrainGroup<'a> {
+    /// The prompt.
+    pub prompt: &'a PolicyInput,
+    /// What followed it.
+    pub completions: Vec<Completion>,
+}
+
+/// How gradients are computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Passes {
+    /// Divides the logits, as it did in sampling.
+    pub temperature: f64,
+    /// Rows of a micro-batch at most (one group always fits).
+    pub token_budget: usize,
+    /// Weight of the loss that spreads rows over experts; `None` for dense models.
+    pub balance_coef: Option<f64>,
+}
+
+/// The log-probs of one sequence in a micro-batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// Number of its group among all groups of the call.
+    pub group: usize,
+    /// Number of its completion within that group.
+    pub completion: usize,
+    /// Log-prob of each sampled token, now.
+    pub log_probs: &'a [f32],
+}
+
+/// What a backward pass has found.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    /// By parameter that trains; `None` where nothing depends on it.
+    pub params: ParamGradients,
+    /// The loss that spreads rows over experts, before its coefficient.
+    pub balance: Option<f64>,
+}
+
+/// Gradients over groups, in micro-batches. `loss` is given the sequences of a micro-batch, and gives d loss / d log-prob of
+/// each of their tokens, in order: whatever it is the loss of, the whole loss is the sum.
 ///
-/// `loss(origins, log_probs)` gives the loss of some tokens as a scalar tensor; the whole loss is the sum.
+/// With experts, the loss that spreads rows over them is added: that of the reference over the rows of a micro-batch, of all
+/// sparse layers together; micro-batches count by their rows. Padding is no row, and neither is the last token of an answer,
+/// which predicts nothing.
 ///
 /// # Errors
 /// When a group cannot be packed.
 pub fn gradients(
     policy: &Policy,
-    groups: &[Group<'_>],
-    temperature: f64,
-    token_budget: usize,
-    loss: &mut dyn FnMut(&[Origin], Tensor<1>) -> Tensor<1>,
-) -> Result<(ParamGradients, Vec<f32>), PolicyError> {
-    let mut all = Vec::new();
-    let (gradients, _) = passes(policy, groups, temperature, token_budget, None, loss, &mut all)?;
-    Ok((gradients, all))
-}
-
-/// Gradients of a loss over groups at temperature 1 plus, where `coef` says so, `coef` times the loss that spreads rows
-/// over experts, and that loss before its coefficient.
-///
-/// It is that of the reference over the rows of a micro-batch, of all sparse layers together; micro-batches count by
-/// their rows. Padding is no row, and neither is the last token of an answer, which predicts nothing.
-///
-/// # Errors
-/// When a group cannot be packed.
-pub fn balanced_gradients(
-    policy: &Policy,
-    groups: &[Group<'_>],
-    token_budget: usize,
-    coef: Option<f64>,
-    loss: &mut dyn FnMut(&[Origin], Tensor<1>) -> Tensor<1>,
-) -> Result<(ParamGradients, Option<f64>), PolicyError> {
-    passes(policy, groups, 1.0, token_budget, coef, loss, &mut Vec::new())
-}
-
-fn passes(
-    policy: &Policy,
-    groups: &[Group<'_>],
-    temperature: f64,
-    token_budget: usize,
-    balance_coef: Option<f64>,
-    loss: &mut dyn FnMut(&[Origin], Tensor<1>) -> Tensor<1>,
-    all: &mut Vec<f32>,
-) -> Result<(ParamGradients, Option<f64>), PolicyError> {
-    let rows: usize = groups.iter().map(Group::rows).sum();
-    let chosen = policy.config.text.moe.as_ref().map_or(0, |moe| moe.top_k);
-    let mut balance = None;
-    let mut sum: Option<ParamGradients> = None;
-    for part in micro_batches(groups, token_budget) {
-        let batch = Batch::groups(&groups[part.clone()], policy.config.vision.spatial_merge_size)?;
-        let origins: Vec<Origin> =
-            batch.origins.iter().map(|at| (part.start + at.group, at.completion, at.token)).collect();
+    groups: &[TrainGroup<'_>],
+    passes: Passes,
+    loss: &mut dyn FnMut(&[Scored<'_>]) -> Vec<f32>,
+) -> Result<Gradients, PolicyError> {
+    let completions: Vec<Vec<&Completion>> = groups.iter().map(|group| group.completions.iter().collect()).collect();
+    let packed: Vec<Group<'_>> = groups
+        .iter()
+        .zip(&completions)
+        .map(|(group, completions)| Group { prompt: group.prompt, completions })
+        .collect();
+    let rows: usize = packed.iter().map(packed_rows).sum();
+    let mut all = Gradients::default();
+    for part in micro_batches(&packed, passes.token_budget) {
+        let batch = Batch::groups(&packed[part.clone()], policy.config.vision.spatial_merge_size)?;
         let tracked = policy.tracked();
-        let mut trace = if balance_coef.is_some() { Trace::routers() } else { Trace::off() };
+        let mut trace = if passes.balance_coef.is_some() { Trace::routers() } else { Trace::off() };
         let hidden = batch.predicting(tracked.forward(&batch, &mut trace));
-        let beside = balance_coef.and_then(|coef| {
-            let routers: Vec<Tensor<2>> = trace.into_tensors().into_values().collect();
-            let part = balance_loss(&routers, chosen)?.mul_scalar(batch.rows() as f64 / rows as f64);
-            *balance.get_or_insert(0.0) += f64::from(to_vec(part.clone().inner())[0]);
+        let beside = passes.balance_coef.and_then(|coef| {
+            let (part, value) = spread(policy, trace, batch.rows() as f64 / rows as f64)?;
+            *all.balance.get_or_insert(0.0) += value;
             Some(part.mul_scalar(coef))
         });
-        let scored = tracked.score(hidden, &batch.targets, temperature);
-        all.extend_from_slice(scored.log_probs());
-        let leaf = TensorData::new(scored.log_probs().to_vec(), [origins.len()]);
-        let leaf = Tensor::<1>::from_data(leaf, tracked.device()).require_grad();
-        let derivative = leaf.grad_remove(&mut loss(&origins, leaf.clone()).backward());
-        let gradients = scored.backward(&derivative.map_or_else(|| vec![0.0; origins.len()], to_vec), beside);
-        sum = Some(match sum {
-            None => gradients,
-            Some(sum) => add(sum, gradients),
-        });
+        // The log-probs of the micro-batch come first; one loss over its sequences then says what goes back through it.
+        let scored = tracked.score(hidden, &batch.targets, passes.temperature);
+        let derivatives = loss(&sequences(&groups[part.clone()], part.start, scored.log_probs()));
+        add(&mut all.params, scored.backward(&derivatives, beside));
     }
-    Ok((sum.unwrap_or_default(), balance))
+    Ok(all)
 }
 
-fn add(left: ParamGradients, right: ParamGradients) -> ParamGradients {
-    let both = |pair| match pair {
-        (Some(a), Some(b)) => Some(a + b),
-        (a, b) => a.or(b),
-    };
-    left.into_iter().zip(right).map(both).collect()
+/// Rows of a group in a batch: the last token of the prompt is the first of every completion.
+fn packed_rows(group: &Group<'_>) -> usize {
+    let completions: usize = group.completions.iter().map(|completion| completion.ids().len()).sum();
+    group.prompt.ids().len().saturating_sub(1) + completions
 }
 
+/// The loss that spreads rows over experts, weighted by this micro-batch's share of all rows.
+fn spread(policy: &Policy, trace: Trace, share: f64) -> Option<(Tensor<1>, f64)> {
+    let top_k = policy.config.text.moe.as_ref().map_or(0, |moe| moe.top_k);
+    let routers: Vec<Tensor<2>> = trace.into_tensors().into_values().collect();
+    let part = balance_loss(&routers, top_k)?.mul_scalar(share);
+    let value = f64::from(to_vec(part.clone().inner())[0]);
+    Some((part, value))
+}
+
+/// The log-probs of a micro-batch, by sequence.
+fn sequences<'a>(groups: &[TrainGroup<'_>], first: usize, mut log_probs: &'a [f32]) -> Vec<Scored<'a>> {
+    let mut sequences = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        for (completion, of) in group.completions.iter().enumerate() {
+            let (own, rest) = log_probs.split_at(of.sampled_count());
+            sequences.push(Scored { group: first + index, completion, log_probs: own });
+            log_probs = rest;
+        }
+    }
+    sequences
+}
+
+fn add(sum: &mut ParamGradients, gradients: ParamGradients) {
+    if sum.is_empty() {
+        *sum = gradients;
+        return;
+    }
+    for (sum, gradient) in sum.iter_mut().zip(gradients) {
+        *sum = match (sum.take(), gradient) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// Groups in order, as many to a micro-batch as the budget takes.
 fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (index, group) in groups.iter().enumerate() {
-        let rows = group.rows() + 1;
+        let rows = packed_rows(group) + 1;
         match parts.last_mut() {
             Some(part) if filled + rows <= token_budget => {
                 part.end = index + 1;
@@ -114,12 +153,29 @@ fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>>
     parts
 }
 
+/// Changes the weights: gradients of all processes, clipped by their norm, then one step. Gives the norm before clipping.
+///
+/// Nothing else writes a weight while a run goes on. The policy must have no other handle, so that it changes in place.
+pub fn apply(
+    model: &mut Model,
+    optimizer: &mut AdamW,
+    gradients: ParamGradients,
+    config: &OptimizerConfig,
+    lr: f64,
+    collective: &dyn Collective,
+) -> f64 {
+    let gradients = collective.all_reduce(gradients);
+    let mut params = model.policy.trained_mut();
+    let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
+    optimizer.step(&mut values, gradients, config, lr)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use burn::tensor::Device;
-    use sapo_policies::{Completion, Part, PolicyInput};
+    use sapo_policies::{Part, PolicyInput};
 
     use super::*;
 
@@ -138,13 +194,17 @@ mod tests {
 
     fn of_examples(policy: &Policy, budget: usize, coef: Option<f64>) -> (Vec<Vec<f32>>, Option<f64>) {
         let examples = examples();
-        let answers = examples.each_ref().map(|(_, tokens)| Completion::of_sampled(tokens.clone()));
-        let answers = answers.each_ref().map(|answer| [answer]);
-        let groups: Vec<Group<'_>> =
-            examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
-        let loss = &mut |_: &[Origin], log_probs: Tensor<1>| log_probs.sum().mul_scalar(-0.01);
-        let (gradients, balance) = balanced_gradients(policy, &groups, budget, coef, loss).expect("packs");
-        (gradients.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect(), balance)
+        let groups: Vec<TrainGroup<'_>> = examples
+            .iter()
+            .map(|(prompt, ids)| TrainGroup { prompt, completions: vec![Completion::of_sampled(ids.clone())] })
+            .collect();
+        let passes = Passes { temperature: 1.0, token_budget: budget, balance_coef: coef };
+        let found = gradients(policy, &groups, passes, &mut |sequences| {
+            sequences.iter().flat_map(|sequence| vec![-0.01; sequence.log_probs.len()]).collect()
+        })
+        .expect("packs");
+        let values = found.params.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect();
+        (values, found.balance)
     }
 
     /// The reference's formula, written out: over the tokens of all layers, experts times the sum over experts of the

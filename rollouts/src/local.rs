@@ -3,19 +3,22 @@
 use sapo_datasets::StopReason;
 use sapo_policies::input::positions;
 use sapo_policies::to_vec;
-use sapo_policies::{Decoding, Policy, PolicyError};
+use sapo_policies::{Decoding, Policy};
 
+use crate::engine::{Engine, EngineError, Event};
 use crate::request::{Request, Sampling};
-use crate::rollout::{Group, Rollout};
+use crate::rollout::{Rollout, Turn};
 use crate::sampler::Sampler;
 
 /// Decodes with a policy on this machine.
 #[derive(Clone, Debug)]
 pub struct LocalEngine {
     /// Token ids that end an answer; they are part of it.
-    pub stop_ids: Vec<u32>,
+    stop_ids: Vec<u32>,
     /// Rows that are decoded together at most (at least one group always is).
-    pub max_rows: usize,
+    max_rows: usize,
+    /// Updates of the policy so far.
+    version: u64,
 }
 
 /// When fewer than this share of the rows are unfinished, the batch is compacted.
@@ -24,180 +27,155 @@ const COMPACT_BELOW: f64 = 0.75;
 /// One sample on its way.
 struct Row {
     request: usize,
+    sample: usize,
+    seed: u64,
+    sampling: Sampling,
     sampler: Sampler,
-    rollout: Rollout,
+    ids: Vec<u32>,
+    log_probs: Vec<f32>,
+    stop: Option<StopReason>,
     entropy_sum: f64,
-    removed_sum: f64,
+    truncated_sum: f64,
 }
 
 impl LocalEngine {
-    /// Answers `requests`; `sink` gets every group when its last sample has ended, numbered as its request.
-    ///
-    /// # Errors
-    /// When a prompt cannot be answered (it is empty or ends in a picture).
-    pub fn sample(
-        &self,
-        policy: &Policy,
-        requests: &[Request],
-        sampling: &Sampling,
-        sink: &mut dyn FnMut(usize, Group),
-    ) -> Result<(), PolicyError> {
-        let mut open: Vec<Vec<Rollout>> = requests.iter().map(|_| Vec::new()).collect();
-        self.sample_each(policy, requests, sampling, &mut |index, rollout| {
-            let group = &mut open[index];
-            group.push(rollout);
-            if group.len() == requests[index].seeds.len() {
-                let mut rollouts = std::mem::take(group);
-                rollouts.sort_by_key(|rollout| rollout.sample);
-                sink(index, Group { query_id: requests[index].query_id.clone(), rollouts });
-            }
-        })
+    /// An engine that ends an answer at `stop_ids` and decodes at most `max_rows` rows together.
+    pub fn new(stop_ids: &[u32], max_rows: usize) -> Self {
+        Self { stop_ids: stop_ids.to_vec(), max_rows, version: 0 }
     }
 
-    /// The same, but `sink` gets every rollout as soon as it has ended, while others are still being sampled.
-    ///
-    /// # Errors
-    /// As [`LocalEngine::sample`].
-    pub fn sample_each(
-        &self,
-        policy: &Policy,
-        requests: &[Request],
-        sampling: &Sampling,
-        sink: &mut dyn FnMut(usize, Rollout),
-    ) -> Result<(), PolicyError> {
-        self.sample_telling(policy, requests, sampling, &mut |_, _, _| {}, sink)
-    }
-
-    /// The same, and `token` is told every token as soon as it is drawn: of which request, which sample, and which one.
-    ///
-    /// # Errors
-    /// As [`LocalEngine::sample`].
-    pub fn sample_telling(
-        &self,
-        policy: &Policy,
-        requests: &[Request],
-        sampling: &Sampling,
-        token: &mut dyn FnMut(usize, usize, u32),
-        sink: &mut dyn FnMut(usize, Rollout),
-    ) -> Result<(), PolicyError> {
-        let mut start = 0;
-        while start < requests.len() {
-            let branches = requests[start].seeds.len();
-            let count = (self.max_rows / branches.max(1)).max(1);
-            let same =
-                requests[start..].iter().take(count).take_while(|request| request.seeds.len() == branches).count();
-            let end = start + same.max(1);
-            if branches > 0 && sampling.max_new_tokens > 0 {
-                let some = &requests[start..end];
-                self.sample_chunk(
-                    policy,
-                    some,
-                    sampling,
-                    &mut |index, sample, drawn| token(start + index, sample, drawn),
-                    &mut |index, rollout| sink(start + index, rollout),
-                )?;
-            }
-            start = end;
-        }
-        Ok(())
-    }
-
+    /// Samples requests that are decoded together; they have equally many seeds.
     fn sample_chunk(
         &self,
         policy: &Policy,
-        requests: &[Request],
-        sampling: &Sampling,
-        token: &mut dyn FnMut(usize, usize, u32),
-        sink: &mut dyn FnMut(usize, Rollout),
-    ) -> Result<(), PolicyError> {
-        let prompts: Vec<_> = requests.iter().map(|request| &request.prompt).collect();
+        requests: &[(usize, &Request)],
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), EngineError> {
+        let prompts: Vec<_> = requests.iter().map(|(_, request)| &request.prompt).collect();
         let merge = policy.config.vision.spatial_merge_size;
         let nexts: Vec<u32> = prompts.iter().map(|prompt| positions(prompt, merge).next).collect();
-        let branches = requests[0].seeds.len();
-        let mut decoding = policy.start_decoding(&prompts, branches, sampling.max_new_tokens)?;
+        let longest = requests.iter().map(|(_, request)| request.sampling.max_new_tokens).max().unwrap_or(0);
+        let samples = requests[0].1.seeds.len();
+        let mut decoding =
+            policy.start_decoding(&prompts, samples, longest).map_err(|error| EngineError(error.to_string()))?;
         let mut rows = start_rows(requests);
-        for step in 0..sampling.max_new_tokens {
+        for step in 0..longest {
             let fed: Vec<(u32, u32)> = rows
                 .iter()
                 .map(|row| {
-                    let last = row.rollout.tokens.last().or(prompts[row.request].ids().last());
+                    let last = row.ids.last().or(prompts[row.request].ids().last());
                     (last.copied().unwrap_or(0), nexts[row.request] - 1 + step as u32)
                 })
                 .collect();
             let (ids, at): (Vec<u32>, Vec<u32>) = fed.into_iter().unzip();
             let logits = to_vec(policy.decode(&mut decoding, &ids, &at));
             let width = logits.len() / rows.len();
-            for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| !row.finished()) {
-                let drawn = row.take(logits, sampling, &self.stop_ids);
-                token(row.request, row.rollout.sample, drawn);
-                if row.finished() {
-                    sink(row.request, row.record());
+            for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| row.stop.is_none()) {
+                let request = requests[row.request].0;
+                let id = row.take(logits, &self.stop_ids);
+                events(Event::Token { request, sample: row.sample, id });
+                if row.stop.is_some() {
+                    events(Event::Ended { request, rollout: row.record(self.version) });
                 }
             }
-            let unfinished = rows.iter().filter(|row| !row.finished()).count();
+            let unfinished = rows.iter().filter(|row| row.stop.is_none()).count();
             if unfinished == 0 {
-                return Ok(());
+                break;
             }
             if (unfinished as f64) < COMPACT_BELOW * rows.len() as f64 {
                 rows = compact(&mut decoding, rows);
             }
         }
-        for row in rows.iter().filter(|row| !row.finished()) {
-            sink(row.request, row.record());
-        }
         Ok(())
     }
 }
 
-fn start_rows(requests: &[Request]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (index, request) in requests.iter().enumerate() {
-        for (sample, seed) in request.seeds.iter().enumerate() {
-            let rollout = Rollout {
-                sample,
-                seed: *seed,
-                tokens: Vec::new(),
-                log_probs: Vec::new(),
-                entropy: 0.0,
-                removed_mass: 0.0,
-                stop: StopReason::Length,
-            };
-            rows.push(Row {
-                request: index,
-                sampler: Sampler::new(*seed),
-                rollout,
-                entropy_sum: 0.0,
-                removed_sum: 0.0,
-            });
+impl Engine for LocalEngine {
+    fn sample(&self, policy: &Policy, requests: &[Request], events: &mut dyn FnMut(Event)) -> Result<(), EngineError> {
+        let mut fit: Vec<(usize, &Request)> = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            match fault(request) {
+                Some(reason) => events(Event::Failed { request: index, reason: reason.to_owned() }),
+                None if request.seeds.is_empty() => {}
+                None => fit.push((index, request)),
+            }
         }
+        let mut rest = fit.as_slice();
+        while let Some((_, first)) = rest.first() {
+            let samples = first.seeds.len();
+            let count = (self.max_rows / samples).max(1);
+            let same = rest.iter().take(count).take_while(|(_, request)| request.seeds.len() == samples).count();
+            let (some, later) = rest.split_at(same);
+            self.sample_chunk(policy, some, events)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, _: &Policy, version: u64) -> Result<(), EngineError> {
+        // The policy is borrowed for every call, so that there is nothing to copy.
+        self.version = version;
+        Ok(())
+    }
+}
+
+/// Why a request cannot be answered, if it cannot.
+fn fault(request: &Request) -> Option<&'static str> {
+    let prompt = &request.prompt;
+    let ends_in_picture = prompt.spans().last().is_some_and(|span| span.start + span.len == prompt.ids().len());
+    if prompt.ids().is_empty() || ends_in_picture {
+        return Some("a prompt must end with a text token, so that an answer can follow it");
+    }
+    (request.sampling.max_new_tokens == 0).then_some("max_new_tokens must be at least 1")
+}
+
+fn start_rows(requests: &[(usize, &Request)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (index, (_, request)) in requests.iter().enumerate() {
+        rows.extend(request.seeds.iter().enumerate().map(|(sample, seed)| Row {
+            request: index,
+            sample,
+            seed: *seed,
+            sampling: request.sampling.clone(),
+            sampler: Sampler::new(*seed),
+            ids: Vec::new(),
+            log_probs: Vec::new(),
+            stop: None,
+            entropy_sum: 0.0,
+            truncated_sum: 0.0,
+        }));
     }
     rows
 }
 
 impl Row {
-    fn finished(&self) -> bool {
-        self.rollout.stop == StopReason::Eos
-    }
-
-    fn take(&mut self, logits: &[f32], sampling: &Sampling, stop_ids: &[u32]) -> u32 {
-        let draw = self.sampler.draw(logits, sampling);
-        self.rollout.tokens.push(draw.token);
-        self.rollout.log_probs.push(draw.log_prob);
+    fn take(&mut self, logits: &[f32], stop_ids: &[u32]) -> u32 {
+        let draw = self.sampler.draw(logits, &self.sampling);
+        self.ids.push(draw.token);
+        self.log_probs.push(draw.log_prob);
         self.entropy_sum += f64::from(draw.entropy);
-        self.removed_sum += f64::from(draw.removed_mass);
+        self.truncated_sum += f64::from(draw.truncated_mass);
         if stop_ids.contains(&draw.token) {
-            self.rollout.stop = StopReason::Eos;
+            self.stop = Some(StopReason::Eos);
+        } else if self.ids.len() == self.sampling.max_new_tokens {
+            self.stop = Some(StopReason::Length);
         }
         draw.token
     }
 
     /// The record of the sample, with its means.
-    fn record(&self) -> Rollout {
-        let tokens = self.rollout.tokens.len().max(1) as f64;
+    fn record(&mut self, policy_version: u64) -> Rollout {
+        let tokens = self.ids.len().max(1) as f64;
+        let stop = self.stop.unwrap_or(StopReason::Length);
+        let turn = Turn::Sampled { ids: self.ids.clone(), log_probs: std::mem::take(&mut self.log_probs), stop };
         Rollout {
+            sample: self.sample,
+            seed: self.seed,
+            turns: vec![turn],
+            policy_version,
             entropy: (self.entropy_sum / tokens) as f32,
-            removed_mass: (self.removed_sum / tokens) as f32,
-            ..self.rollout.clone()
+            truncated_mass: (self.truncated_sum / tokens) as f32,
+            stop,
         }
     }
 }
@@ -207,14 +185,15 @@ impl Row {
 fn compact(decoding: &mut Decoding, rows: Vec<Row>) -> Vec<Row> {
     let branches = decoding.completions();
     let prompts = rows.len() / branches;
-    let unfinished =
-        |prompt: usize| rows[prompt * branches..(prompt + 1) * branches].iter().filter(|row| !row.finished()).count();
+    let unfinished = |prompt: usize| {
+        rows[prompt * branches..(prompt + 1) * branches].iter().filter(|row| row.stop.is_none()).count()
+    };
     let width = (0..prompts).map(unfinished).max().unwrap_or(0);
     let kept: Vec<(usize, Vec<usize>)> = (0..prompts)
         .filter(|prompt| unfinished(*prompt) > 0)
         .map(|prompt| {
             let mut order: Vec<usize> = (0..branches).collect();
-            order.sort_by_key(|branch| (rows[prompt * branches + branch].finished(), *branch));
+            order.sort_by_key(|branch| (rows[prompt * branches + branch].stop.is_some(), *branch));
             order.truncate(width);
             (prompt, order)
         })

@@ -1,11 +1,12 @@
 //! What is asked of an engine: a prompt, how many samples, their seeds, and how to sample.
 
 use sapo_policies::PolicyInput;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How tokens are drawn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// Divides the logits; 0 takes the likeliest token.
@@ -32,7 +33,7 @@ impl Sampling {
     }
 
     /// The temperature of recorded log-probs: that of sampling, or 1 when sampling is greedy.
-    pub fn record_temperature(&self) -> f64 {
+    pub fn logprob_temperature(&self) -> f64 {
         if self.temperature > 0.0 { self.temperature } else { 1.0 }
     }
 }
@@ -46,6 +47,8 @@ pub struct Request {
     pub prompt: PolicyInput,
     /// One seed per sample.
     pub seeds: Vec<u64>,
+    /// How its tokens are drawn.
+    pub sampling: Sampling,
 }
 
 /// The seed of one sample: it depends on the run's seed, a label for the place (a phase's step, an evaluation), the

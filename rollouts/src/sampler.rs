@@ -15,7 +15,7 @@ pub struct Draw {
     /// Entropy of the distribution before truncation, in nats.
     pub entropy: f32,
     /// Probability mass that truncation removed.
-    pub removed_mass: f32,
+    pub truncated_mass: f32,
 }
 
 /// Draws the tokens of one sample.
@@ -32,7 +32,7 @@ impl Sampler {
 
     /// Draws from `logits`; minus infinity bans a token.
     pub fn draw(&mut self, logits: &[f32], sampling: &Sampling) -> Draw {
-        let scale = (1.0 / sampling.record_temperature()) as f32;
+        let scale = (1.0 / sampling.logprob_temperature()) as f32;
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
         let mut weights: Vec<f32> = logits.iter().map(|logit| (logit * scale - largest).exp()).collect();
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
@@ -46,7 +46,7 @@ impl Sampler {
             .sum::<f64>() as f32;
         if sampling.temperature <= 0.0 {
             let token = likeliest(logits);
-            return Draw { token: token as u32, log_prob: log_prob(token), entropy, removed_mass: 0.0 };
+            return Draw { token: token as u32, log_prob: log_prob(token), entropy, truncated_mass: 0.0 };
         }
         let kept = truncate(&mut weights, sum, sampling);
         let token = pick(&weights, kept * self.rng.random::<f64>());
@@ -54,7 +54,7 @@ impl Sampler {
             token: token as u32,
             log_prob: log_prob(token),
             entropy,
-            removed_mass: (1.0 - kept / sum).max(0.0) as f32,
+            truncated_mass: (1.0 - kept / sum).max(0.0) as f32,
         }
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         let sum: f32 = logits.iter().map(|x| x.exp()).sum();
         assert_eq!(draw.token, 3);
         assert!((draw.log_prob - (3.0 - sum.ln())).abs() < 1e-6);
-        assert!((draw.removed_mass - (1.0 - 3.0_f32.exp() / sum)).abs() < 1e-6);
+        assert!((draw.truncated_mass - (1.0 - 3.0_f32.exp() / sum)).abs() < 1e-6);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sapo_policies::golden::Case;
 use sapo_policies::lora::Targets;
 use sapo_policies::to_vec;
 use sapo_policies::{Batch, Completion, Group as Packed, LoraConfig, Policy, PolicyInput, Trace};
-use sapo_rollouts::{Group, LocalEngine, Request, Rollout, Sampling, seed_of};
+use sapo_rollouts::{Engine, Event, LocalEngine, Request, Rollout, Sampling, sample_all, seed_of};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl")
@@ -28,16 +28,40 @@ fn golden(model: &str, kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
     (input, case.ints("greedy_ids").expect("ids").iter().map(|id| *id as u32).collect())
 }
 
-fn request(id: &str, prompt: PolicyInput, samples: usize) -> Request {
+fn request(id: &str, prompt: PolicyInput, samples: usize, sampling: &Sampling) -> Request {
     let seeds = (0..samples).map(|sample| seed_of(7, "test", id, sample)).collect();
-    Request { query_id: id.to_owned(), prompt, seeds }
+    Request { query_id: id.to_owned(), prompt, seeds, sampling: sampling.clone() }
 }
 
-fn run(policy: &Policy, stop_ids: &[u32], requests: &[Request], sampling: &Sampling) -> Vec<Group> {
-    let engine = LocalEngine { stop_ids: stop_ids.to_vec(), max_rows: 64 };
-    let mut groups: Vec<Option<Group>> = vec![None; requests.len()];
-    engine.sample(policy, requests, sampling, &mut |index, group| groups[index] = Some(group)).expect("samples");
+fn run(policy: &Policy, stop_ids: &[u32], requests: &[Request]) -> Vec<Vec<Rollout>> {
+    let groups = sample_all(&LocalEngine::new(stop_ids, 64), policy, requests).expect("samples");
     groups.into_iter().map(|group| group.expect("every request is answered")).collect()
+}
+
+fn ids(rollout: &Rollout) -> Vec<u32> {
+    rollout.ids().collect()
+}
+
+/// One request that cannot be answered fails alone, and requests may want different limits.
+#[test]
+fn requests_fail_alone_and_keep_their_own_sampling() {
+    let policy = tiny("dense");
+    let prompt = golden("dense", "text", &policy).0;
+    let requests = [
+        request("a", prompt.clone(), 2, &Sampling::greedy(3)),
+        request("empty", PolicyInput::of_text(Vec::new()), 2, &Sampling::greedy(3)),
+        request("b", prompt, 2, &Sampling::greedy(7)),
+    ];
+    let (mut lengths, mut failed) = (Vec::new(), Vec::new());
+    LocalEngine::new(&[], 64)
+        .sample(&policy, &requests, &mut |event| match event {
+            Event::Token { .. } => {}
+            Event::Ended { request, rollout } => lengths.push((request, rollout.sampled())),
+            Event::Failed { request, .. } => failed.push(request),
+        })
+        .expect("samples");
+    lengths.sort_unstable();
+    assert_eq!((lengths, failed), (vec![(0, 3), (0, 3), (2, 7), (2, 7)], vec![1]));
 }
 
 #[test]
@@ -47,21 +71,21 @@ fn greedy_answers_are_the_golden_ones() {
         policy.banned.clear();
         for kind in ["text", "image"] {
             let (prompt, golden) = golden(model, kind, &policy);
-            let groups = run(&policy, &[], &[request(kind, prompt, 1)], &Sampling::greedy(16));
-            assert_eq!(groups[0].rollouts[0].tokens, golden, "{model} {kind}");
-            assert_eq!(groups[0].rollouts[0].stop, StopReason::Length);
+            let groups = run(&policy, &[], &[request(kind, prompt, 1, &Sampling::greedy(16))]);
+            assert_eq!(ids(&groups[0][0]), golden, "{model} {kind}");
+            assert_eq!(groups[0][0].stop, StopReason::Length);
         }
     }
 }
 
 /// Two prompts of different lengths, one with a picture, five samples each, ended by frequent stop tokens so that the
 /// batch is compacted on the way.
-fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Group>) {
+fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Vec<Rollout>>) {
     let prompt = |kind| golden("dense", kind, policy).0;
-    let requests = [request("a", prompt("text"), 5), request("b", prompt("image"), 5)].to_vec();
     let stop_ids: Vec<u32> = (0..60).collect();
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
-    let groups = run(policy, &stop_ids, &requests, &sampling);
+    let requests = [request("a", prompt("text"), 5, &sampling), request("b", prompt("image"), 5, &sampling)].to_vec();
+    let groups = run(policy, &stop_ids, &requests);
     (requests, groups)
 }
 
@@ -79,16 +103,15 @@ fn the_trainer_gives_the_samplers_log_probs() {
             param.value = Tensor::from_data(TensorData::new(values, param.value.dims()), &Device::flex());
         }
         agrees(&policy);
-        let tokens = |policy: &Policy| sampled(policy).1[0].rollouts[0].tokens.clone();
+        let tokens = |policy: &Policy| ids(&sampled(policy).1[0][0]);
         assert_ne!(tokens(&policy), tokens(&bare), "the adapter is sampled with");
     }
 }
 
 fn agrees(policy: &Policy) {
     let (requests, groups) = sampled(policy);
-    let completion = |rollout: &Rollout| Completion::of_sampled(rollout.tokens.clone());
     let answers: Vec<Vec<Completion>> =
-        groups.iter().map(|group| group.rollouts.iter().map(completion).collect()).collect();
+        groups.iter().map(|group| group.iter().map(Rollout::completion).collect()).collect();
     let answers: Vec<Vec<&Completion>> = answers.iter().map(|some| some.iter().collect()).collect();
     let packed: Vec<Packed<'_>> = requests
         .iter()
@@ -98,13 +121,11 @@ fn agrees(policy: &Policy) {
     let batch = Batch::groups(&packed, 2).expect("packs");
     let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
     let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
-    let sampler: Vec<f32> =
-        groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.log_probs.clone()).collect();
+    let sampler: Vec<f32> = groups.iter().flatten().flat_map(Rollout::log_probs).collect();
     assert_eq!(trainer.len(), sampler.len());
     let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(gap < 2e-5, "gap {gap}");
-    let lengths: Vec<usize> =
-        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.tokens.len()).collect();
+    let lengths: Vec<usize> = groups.iter().flatten().map(Rollout::sampled).collect();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "rows of one length test no compaction: {lengths:?}");
 }
 
@@ -114,15 +135,16 @@ fn a_packed_group_equals_separate_rows() {
         let policy = tiny(model);
         let (requests, groups) = sampled(&policy);
         for (request, group) in requests.iter().zip(&groups) {
-            for rollout in &group.rollouts {
+            for rollout in group {
+                let tokens = ids(rollout);
                 let mut alone = request.prompt.clone();
-                alone.push_text(&rollout.tokens);
+                alone.push_text(&tokens);
                 let batch = Batch::prompts(&[&alone], 2);
                 let hidden = policy.forward(&batch, &mut Trace::off());
                 let prompt = request.prompt.ids().len();
-                let rows = hidden.narrow(0, prompt - 1, rollout.tokens.len());
-                let separate = policy.token_log_probs(rows, &rollout.tokens, 1.0);
-                let gap = separate.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                let rows = hidden.narrow(0, prompt - 1, tokens.len());
+                let separate = policy.token_log_probs(rows, &tokens, 1.0);
+                let gap = separate.iter().zip(rollout.log_probs()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(gap < 2e-5, "gap {gap}");
             }
         }
@@ -135,11 +157,9 @@ fn a_sample_does_not_depend_on_its_batch() {
         let policy = tiny(model);
         let (requests, groups) = sampled(&policy);
         let stop_ids: Vec<u32> = (0..60).collect();
-        let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
         for (request, group) in requests.iter().zip(&groups) {
-            let alone = run(&policy, &stop_ids, std::slice::from_ref(request), &sampling);
-            let tokens =
-                |group: &Group| group.rollouts.iter().map(|rollout| rollout.tokens.clone()).collect::<Vec<_>>();
+            let alone = run(&policy, &stop_ids, std::slice::from_ref(request));
+            let tokens = |group: &[Rollout]| group.iter().map(ids).collect::<Vec<_>>();
             assert_eq!(tokens(&alone[0]), tokens(group));
         }
     }
@@ -151,8 +171,7 @@ fn banned_tokens_are_never_sampled() {
         let mut policy = tiny(model);
         policy.banned.extend(0..300);
         let (_, groups) = sampled(&policy);
-        let all: Vec<u32> =
-            groups.iter().flat_map(|group| &group.rollouts).flat_map(|rollout| rollout.tokens.clone()).collect();
+        let all: Vec<u32> = groups.iter().flatten().flat_map(Rollout::ids).collect();
         assert!(all.iter().all(|id| !policy.banned.contains(id)), "{model}");
         let logits = to_vec(policy.logits(Tensor::zeros([1, 64], policy.device())));
         assert_eq!(logits.iter().filter(|logit| **logit == f32::NEG_INFINITY).count(), 300 + 4, "{model}");

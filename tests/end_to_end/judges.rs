@@ -53,12 +53,7 @@ fn request(stream: &mut TcpStream) -> String {
     }
 }
 
-const SHORT: [&str; 4] = [
-    "run.phases=[\"careful\", \"general\"]",
-    "phases.careful.steps=60",
-    "phases.general.eval_after=\"general\"",
-    "phases.general.steps=1",
-];
+const SHORT: [&str; 3] = ["run.phases=[\"careful\", \"general\"]", "phases.careful.steps=60", "phases.general.steps=1"];
 
 fn short<'a>(more: &[&'a str]) -> Vec<&'a str> {
     SHORT.iter().copied().chain(more.iter().copied()).collect()
@@ -113,7 +108,8 @@ fn what_cannot_be_judged_any_more_stops_with_the_reason_and_goes_on_later() {
     // A judge that says yes to all is noticed by its canaries.
     let endpoint = format!("rewards.same.endpoint={}", stub(move |_| yes()));
     let place = dir.path().join("fooled");
-    let asked = ["phases.general.steps=2", "phases.general.prompts_per_task=4", "phases.general.rollouts_per_prompt=8"];
+    let asked =
+        ["phases.general.steps=2", "phases.general.prompts_per_step=12", "phases.general.rollouts_per_prompt=8"];
     let asked = [&asked[..], &[trusting, "rewards.same.canary_share=1.0"]].concat();
     let watched = [&asked[..], &[endpoint.as_str(), "rewards.same.max_canary_failures=0.0"]].concat();
     stopped(&place, &watched, &["known verdict", "max_canary_failures"]);

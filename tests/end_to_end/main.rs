@@ -170,7 +170,7 @@ fn a_plugin_scores_the_rollouts_of_a_run() {
         &[
             "run.phases=[\"careful\", \"reasoning\"]",
             "phases.careful.steps=20",
-            "phases.reasoning={ kind = \"rl\", tasks = [\"digits\"], steps = 2, prompts_per_task = 4, \
+            "phases.reasoning={ kind = \"rl\", data = [{ use = \"digits\" }], steps = 2, prompts_per_step = 4, \
              rollouts_per_prompt = 8, sampling = { max_new_tokens = 12 }, rubric = \"mine\", \
              algorithm = { kind = \"sapo\" }, optimizer = { lr = 1e-4 }, max_failed_share = 0.9 }",
             "rubrics.mine={ correct = \"mine\", language_penalty = 0.0 }",

@@ -28,33 +28,9 @@ const RESERVED: [(&str, &[&str]); 4] = [
 ];
 
 /// Circles between modules that are still to be opened: crate, and the rooms in order. Nothing may be added.
-const KNOWN_CIRCLES: &[(&str, &str)] = &[
-    (
-        "policies",
-        "attention batch build config freeze input layers log_prob lora moe param policy positions preset \
-         processor published text vision weights",
-    ),
-    ("policies", "processor::clip processor::video"),
-    ("policies", "weights::header weights::source"),
-    ("rewards", "judge truth"),
-    ("rewards", "math::lexer math::merge math::names math::numerals"),
-    ("rl", "asking config device error eval judging ledger report scoring served"),
-    ("rl", "run train"),
-];
+const KNOWN_CIRCLES: &[(&str, &str)] = &[];
 /// Files that are still to be split. Nothing may be added.
-const KNOWN_LONG: &[&str] = &[
-    "rewards/src/json_schema/validate.rs",
-    "rewards/src/language.rs",
-    "rewards/src/language/lexicon.rs",
-    "rewards/src/math/operand.rs",
-    "rewards/src/math/parser.rs",
-    "rewards/src/multiple_choice.rs",
-    "rewards/src/registry.rs",
-    "rewards/src/rubric.rs",
-    "rewards/tests/sandbox/programs.rs",
-    "rl/src/config.rs",
-    "rl/src/run.rs",
-];
+const KNOWN_LONG: &[&str] = &[];
 
 /// The folder of the workspace.
 fn house() -> PathBuf {

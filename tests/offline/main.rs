@@ -137,7 +137,12 @@ fn what_a_configuration_says_is_used() {
     let configured = evaluated(&["--config", "configs/smoke.toml", "--tasks", "arith"]);
     let row = &configured["evals"][0];
     assert_eq!((&row["queries"], &row["scored"]), (&json!(4), &json!(8)), "queries of the file, samples as given");
-    let config = ["--config", "configs/smoke.toml", "eval.apart=[\"describe\"]"];
+    let config = [
+        "--config",
+        "configs/smoke.toml",
+        "eval.heldout.unaveraged=[\"describe\"]",
+        "eval.heldout.data=[\"arith\", \"count\", \"clock\", \"digits\", \"locate\", \"logic\", \"describe\"]",
+    ];
     let tasks = rows(&object(
         &[&["eval", "--model", "tiny", "--queries", "1", "--samples", "1", "--json"][..], &config].concat(),
     ));
@@ -153,12 +158,13 @@ fn what_a_configuration_says_is_used() {
 fn answering(folder: &TempDir) -> String {
     let place = format!("run.dir={}", folder.path().display());
     let overrides = [
-        "run.phases=[\"mixed\"]",
-        "phases.mixed={kind=\"sft\", hasty=1.0, steps=12, batch_size=8, data=[{task=\"logic\", share=1}], \
+        "run.phases=[\"cold_start\"]",
+        "phases.cold_start={kind=\"sft\", steps=12, batch_size=8, data=[{use=\"logic\", hasty=1.0}], \
          optimizer={lr=5e-3, warmup_steps=1}}",
-        "eval.tasks=[\"logic\"]",
-        "eval.queries_per_task=1",
-        "eval.samples=1",
+        "eval.heldout.data=[\"logic\"]",
+        "eval.heldout.unaveraged=[]",
+        "eval.heldout.queries_per_source=1",
+        "eval.heldout.samples=1",
     ];
     succeeded(&[&["train", "configs/smoke.toml", &place][..], &overrides].concat());
     path(folder, "smoke/checkpoints/step-000012")
@@ -240,9 +246,9 @@ fn pictures_that_cannot_be_used_are_named() {
     let eval = |file: &str, says: &[&str]| refused(&[&quick()[..], &["--data", file]].concat(), says);
     let whole = synthetic::query(Task::Clock, Split::Test, 1, 0).images[0].bytes().to_vec();
     let truncated = file_of(&dir, "truncated.jsonl", &question(&[data_uri(&whole[..whole.len() / 2])]));
-    eval(&truncated, &["truncated.jsonl query `q1`", "picture"]);
+    eval(&truncated, &["truncated", "query `q1`", "picture"]);
     let large = file_of(&dir, "large.jsonl", &question(&[data_uri(&png(20_000, 20_000, 0))]));
-    eval(&large, &["large.jsonl query `q1`", "20000 x 20000", "scale it down"]);
+    eval(&large, &["large", "query `q1`", "20000 x 20000", "scale it down"]);
     let none = file_of(&dir, "none.jsonl", &question(&[data_uri(b"no picture")]));
     eval(&none, &["none.jsonl row 1", "PNG"]);
     let gone = file_of(&dir, "gone.jsonl", &question(&["gone.png".to_owned()]));

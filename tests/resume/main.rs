@@ -12,7 +12,7 @@ fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
         ["train", "configs/smoke.toml", "--json", "run.checkpoint_every=2"].map(str::to_owned).into();
     arguments.push(format!("run.dir={}", dir.display()));
     arguments.push(format!("run.name={name}"));
-    arguments.push("run.phases=[\"careful\", \"mixed\", \"curate\", \"reasoning\"]".to_owned());
+    arguments.push("run.phases=[\"careful\", \"cold_start\", \"curate\", \"reasoning\"]".to_owned());
     arguments.extend(["phases.careful.steps=8", "phases.reasoning.steps=5"].map(str::to_owned));
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     arguments
@@ -85,7 +85,7 @@ fn a_killed_run_ends_as_the_undisturbed_one() {
     let killed = arguments(dir.path(), "killed", &[]);
     let resumed = arguments(dir.path(), "killed", &["--resume"]);
     for (arguments, said) in
-        [(&killed, "evaluation (init)"), (&resumed, "mixed: 4 to do"), (&resumed, "evaluation (reasoning)")]
+        [(&killed, "evaluation (init)"), (&resumed, "cold_start: 4 to do"), (&resumed, "evaluation (reasoning)")]
     {
         let mut child = until(arguments, said);
         signal(&child, "-KILL");

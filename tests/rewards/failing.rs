@@ -19,7 +19,7 @@ fn arguments(dir: &Path, text: &str, more: &[&str]) -> Vec<String> {
         mine.as_str(),
         // Not `correct`, since nobody is asked about an answer that is cut.
         "rubrics.reasoning.parts=[{ reward = \"mine\" }]",
-        "run.reward_check.rows_per_task=0",
+        "run.reward_check.rows_per_source=0",
         "phases.reasoning.steps=6",
         "phases.reasoning.failure_window_steps=4",
         // 16 rollouts a step: 24 failures are more than 0.3 of a window of 64.

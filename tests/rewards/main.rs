@@ -51,12 +51,12 @@ fn short(dir: &Path, more: &[&str]) -> Vec<String> {
         "run.phases=[\"careful\", \"reasoning\"]",
         "run.checkpoint_every=1",
         "phases.careful.steps=20",
-        "phases.reasoning={ kind = \"rl\", tasks = [\"count\", \"digits\"], steps = 2, prompts_per_task = 2, \
-         rollouts_per_prompt = 4, sampling = { max_new_tokens = 12 }, rubric = \"reasoning\", filter_live = false, \
+        "phases.reasoning={ kind = \"rl\", data = [{ use = \"count\" }, { use = \"digits\" }], steps = 2, prompts_per_step = 4, \
+         rollouts_per_prompt = 4, sampling = { max_new_tokens = 12 }, rubric = \"reasoning\", filter = { live = false }, \
          algorithm = { kind = \"sapo\" }, optimizer = { lr = 1e-4 } }",
-        "eval.tasks=[\"digits\"]",
-        "eval.apart=[]",
-        "eval.queries_per_task=2",
+        "eval.heldout.data=[\"digits\"]",
+        "eval.heldout.unaveraged=[]",
+        "eval.heldout.queries_per_source=2",
     ];
     arguments.extend(overrides.iter().chain(more).map(|text| (*text).to_owned()));
     arguments
@@ -240,8 +240,8 @@ fn advantages(rewards: &[f64]) -> Vec<f64> {
 fn ledger(place: &Path) {
     let ledger = lines(&place.join("ledger.jsonl"));
     let (rewards, scores): (Vec<&Value>, Vec<&Value>) = ledger.iter().partition(|line| line.get("content").is_some());
-    // 32 rollouts, and two evaluations of two queries with two samples and a greedy answer each.
-    assert_eq!(scores.len(), 32 + 2 * 6);
+    // 32 rollouts, and three evaluations of two queries with two samples and a greedy answer each.
+    assert_eq!(scores.len(), 32 + 3 * 6);
     let mut known: Vec<&str> = Vec::new();
     for line in &ledger {
         if line.get("content").is_some() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sapo::served::Served;
+use sapo::score::served::Served;
 use serde_json::json;
 
 use crate::client::{SAPO, Server, open, question, reply, send, until, with};

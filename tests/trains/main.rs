@@ -21,18 +21,15 @@ fn json(output: &Output) -> Value {
 /// Supervised and reinforcement learning, a few steps each.
 fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
     let mut all: Vec<String> =
-        ["train", "configs/smoke.toml", "--json", "eval.queries_per_task=1"].map(str::to_owned).into();
+        ["train", "configs/smoke.toml", "--json", "eval.heldout.queries_per_source=1"].map(str::to_owned).into();
     all.push(format!("run.dir={}", dir.display()));
     all.push(format!("run.name={name}"));
     all.push("run.phases=[\"careful\", \"reasoning\"]".to_owned());
-    all.extend(
-        ["phases.careful.steps=30", "phases.reasoning.steps=2", "phases.careful.eval_after=\"careful\""]
-            .map(str::to_owned),
-    );
+    all.extend(["phases.careful.steps=30", "phases.reasoning.steps=2"].map(str::to_owned));
     all.push(
-        "phases.reasoning={ kind = \"rl\", tasks = [\"digits\"], steps = 2, prompts_per_task = 4, rollouts_per_prompt = 8, \
+        "phases.reasoning={ kind = \"rl\", data = [{ use = \"digits\" }], steps = 2, prompts_per_step = 4, rollouts_per_prompt = 8, \
          sampling = { max_new_tokens = 12 }, rubric = \"reasoning\", algorithm = { kind = \"sapo\" }, \
-         optimizer = { lr = 1e-3 }, eval_after = \"reasoning\" }"
+         optimizer = { lr = 1e-3 } }"
             .to_owned(),
     );
     all.extend(more.iter().map(|text| (*text).to_owned()));
@@ -112,6 +109,72 @@ fn frozen_parts_stay_as_they_are_and_cost_nothing() {
 const LORA: &str =
     "policy.lora={ rank = 4, alpha = 16, targets = [\"q_proj\", \"v_proj\", \"down_proj\", \"qkv\", \"linear_fc1\"] }";
 
+fn logged_is_evaluated(dir: &Path, run: &Path, summary: &Value) {
+    // The number that the run logged is the number that the checkpoint gives, wherever the run lies.
+    let moved = dir.join("elsewhere");
+    std::fs::rename(run, &moved).expect("moved");
+    let logged: Vec<&Value> =
+        summary["evals"].as_array().expect("rows").iter().filter(|row| row["after"] == "reasoning").collect();
+    let model = moved.join("checkpoints/step-000032").display().to_string();
+    let config = moved.join("config.toml").display().to_string();
+    let evaluated = json(&sapo(&["eval", "--model", &model, "--config", &config, "--json"].map(str::to_owned)));
+    for (logged, again) in logged.iter().zip(evaluated["evals"].as_array().expect("rows")) {
+        assert_eq!((&logged["pass_at_1"], &logged["mean_tokens"]), (&again["pass_at_1"], &again["mean_tokens"]));
+    }
+    std::fs::rename(&moved, run).expect("moved back");
+}
+
+fn merges(dir: &Path, last: &Path, maps: usize, exported: &Tensors) {
+    // The command that merges gives the same model, and says what it cannot do.
+    let merge = |out: &str, more: &[&str]| {
+        let out = dir.join(out).display().to_string();
+        let mut all = vec!["merge".to_owned(), last.display().to_string(), out, "--json".to_owned()];
+        all.extend(more.iter().map(|text| (*text).to_owned()));
+        sapo(&all)
+    };
+    assert_eq!(json(&merge("merged", &[]))["maps"], maps);
+    assert_eq!(tensors(&dir.join("merged/model.safetensors")), *exported);
+    refused(&merge("merged", &[]), &["exists already"]);
+    refused(
+        &merge("other", &["--model", "tests/fixtures/qwen3_vl/tiny-dense"]),
+        &["adapter_model.safetensors", "has shape"],
+    );
+    refused(&merge("other", &["--format", "f8"]), &["f32 or bf16"]);
+    assert!(!dir.join("other").exists());
+}
+
+fn trains_further(dir: &Path, run: &Path, last: &Path, expected: &[String], exported: &Tensors) {
+    // It can be trained further, and taken into a model that trains as a whole.
+    let adapter = format!("policy.adapter={}", last.join("adapter").display());
+    let base = format!("policy.model={}", run.join("base").display());
+    let short = ["run.phases=[\"careful\"]", "phases.careful.steps=2", &base, &adapter];
+    train(dir, "further", &short);
+    let further = tensors(&dir.join("further/checkpoints/step-000002/adapter/adapter_model.safetensors"));
+    assert!(
+        further.keys().eq(expected
+            .iter()
+            .take(expected.len() / 2)
+            .map(|key| key.trim_start_matches("first.").to_owned())
+            .collect::<Vec<_>>()
+            .iter())
+    );
+    assert!(!dir.join("further/base").exists(), "its model lies in a folder already");
+    let base = format!("policy.model={}", last.display());
+    train(
+        dir,
+        "whole",
+        &[
+            "run.phases=[\"careful\"]",
+            "phases.careful.steps=1",
+            "phases.careful.optimizer.warmup_steps=0",
+            "run.keep_checkpoints=99",
+            &base,
+        ],
+    );
+    let absorbed = tensors(&dir.join("whole/checkpoints/step-000000/policy/model.safetensors"));
+    assert_eq!(absorbed, *exported);
+}
+
 #[test]
 fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -134,7 +197,16 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
     assert!(bytes(&last.join("trainer/optimizer.safetensors")) < bytes(&run.join("base/model.safetensors")) / 4);
 
     // The model beside which it was trained is what the run began with.
-    train(dir.path(), "bare", &["run.phases=[\"careful\"]", "phases.careful.steps=1", "run.keep_checkpoints=99"]);
+    train(
+        dir.path(),
+        "bare",
+        &[
+            "run.phases=[\"careful\"]",
+            "phases.careful.steps=1",
+            "phases.careful.optimizer.warmup_steps=0",
+            "run.keep_checkpoints=99",
+        ],
+    );
     let began = tensors(&dir.path().join("bare/checkpoints/step-000000/policy/model.safetensors"));
     assert_eq!(tensors(&run.join("base/model.safetensors")), began);
     // What is exported is the model with its adapter merged.
@@ -146,18 +218,7 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
         assert_eq!(value != &began[name], adapted && name.ends_with(".weight"), "{name}");
     }
 
-    // The number that the run logged is the number that the checkpoint gives, wherever the run lies.
-    let moved = dir.path().join("elsewhere");
-    std::fs::rename(&run, &moved).expect("moved");
-    let logged: Vec<&Value> =
-        summary["evals"].as_array().expect("rows").iter().filter(|row| row["after"] == "reasoning").collect();
-    let model = moved.join("checkpoints/step-000032").display().to_string();
-    let config = moved.join("config.toml").display().to_string();
-    let evaluated = json(&sapo(&["eval", "--model", &model, "--config", &config, "--json"].map(str::to_owned)));
-    for (logged, again) in logged.iter().zip(evaluated["evals"].as_array().expect("rows")) {
-        assert_eq!((&logged["pass_at_1"], &logged["mean_tokens"]), (&again["pass_at_1"], &again["mean_tokens"]));
-    }
-    std::fs::rename(&moved, &run).expect("moved back");
+    logged_is_evaluated(dir.path(), &run, &summary);
 
     for step in [31, 32] {
         drop(std::fs::remove_dir_all(run.join(format!("checkpoints/step-{step:06}"))));
@@ -169,54 +230,21 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
         assert_eq!(resumed[key], summary[key], "{key}");
     }
 
-    // The command that merges gives the same model, and says what it cannot do.
-    let merge = |out: &str, more: &[&str]| {
-        let out = dir.path().join(out).display().to_string();
-        let mut all = vec!["merge".to_owned(), last.display().to_string(), out, "--json".to_owned()];
-        all.extend(more.iter().map(|text| (*text).to_owned()));
-        sapo(&all)
-    };
-    assert_eq!(json(&merge("merged", &[]))["maps"], adapter.len() / 2);
-    assert_eq!(tensors(&dir.path().join("merged/model.safetensors")), exported);
-    refused(&merge("merged", &[]), &["exists already"]);
-    refused(
-        &merge("other", &["--model", "tests/fixtures/qwen3_vl/tiny-dense"]),
-        &["adapter_model.safetensors", "has shape"],
-    );
-    refused(&merge("other", &["--format", "f8"]), &["f32 or bf16"]);
-    assert!(!dir.path().join("other").exists());
+    merges(dir.path(), &last, adapter.len() / 2, &exported);
 
-    // It can be trained further, and taken into a model that trains as a whole.
-    let adapter = format!("policy.adapter={}", last.join("adapter").display());
-    let base = format!("policy.model={}", run.join("base").display());
-    let short = ["run.phases=[\"careful\"]", "phases.careful.steps=2", &base, &adapter];
-    train(dir.path(), "further", &short);
-    let further = tensors(&dir.path().join("further/checkpoints/step-000002/adapter/adapter_model.safetensors"));
-    assert!(
-        further.keys().eq(expected
-            .iter()
-            .take(expected.len() / 2)
-            .map(|key| key.trim_start_matches("first.").to_owned())
-            .collect::<Vec<_>>()
-            .iter())
-    );
-    assert!(!dir.path().join("further/base").exists(), "its model lies in a folder already");
-    let base = format!("policy.model={}", last.display());
-    train(
-        dir.path(),
-        "whole",
-        &["run.phases=[\"careful\"]", "phases.careful.steps=1", "run.keep_checkpoints=99", &base],
-    );
-    let absorbed = tensors(&dir.path().join("whole/checkpoints/step-000000/policy/model.safetensors"));
-    assert_eq!(absorbed, exported);
+    trains_further(dir.path(), &run, &last, &expected, &exported);
 }
 
 #[test]
 fn experts_share_the_load_and_deepstack_can_be_off() {
     let dir = tempfile::tempdir().expect("a folder");
     let moe = "policy.model=tests/fixtures/qwen3_vl/tiny-moe";
-    let short =
-        ["run.phases=[\"careful\"]", "phases.careful.steps=3", "phases.careful.batch_size=2", "eval.max_new_tokens=2"];
+    let short = [
+        "run.phases=[\"careful\"]",
+        "phases.careful.steps=3",
+        "phases.careful.batch_size=2",
+        "eval.heldout.max_new_tokens=2",
+    ];
     let metric = |name: &str, key: &str| -> Vec<Option<f64>> {
         let text = std::fs::read_to_string(dir.path().join(name).join("metrics.jsonl")).expect("metrics");
         text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")[key].as_f64()).collect()

@@ -41,7 +41,7 @@ pub struct ChatOptions {
 }
 
 /// A compiled chat template.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
 }

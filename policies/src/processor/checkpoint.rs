@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{PolicyError, Result};
 
 /// A checkpoint's processor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Processor {
     pub(super) tokenizer: Tokenizer,
     pub(super) template: ChatTemplate,

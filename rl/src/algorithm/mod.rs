@@ -1,96 +1,103 @@
-//! What an RL algorithm is: a file that turns log-probs and advantages into a per-token objective.
+//! What an RL algorithm is: options, advantages, an objective over a whole sequence, how sequences are put together, and
+//! metrics of its own; one file each. The trainer does not know which one runs.
 
 mod grpo;
+#[cfg(test)]
+mod laws;
 mod sapo;
 
-use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::grpo::Grpo;
 pub use self::sapo::Sapo;
+use crate::advantage::AdvantageNorm;
 use crate::metrics::Metrics;
 
-/// The tokens of one chunk, all `[m]`.
-pub struct Tokens {
-    /// Log-probs now, recording gradients.
-    pub log_probs: Tensor<1>,
-    /// Log-probs when the tokens were sampled.
-    pub old_log_probs: Vec<f32>,
-    /// Advantage of each token's rollout.
-    pub advantages: Vec<f32>,
+/// A sequence: the tokens that the policy sampled in one rollout.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Log-prob of each token now.
+    pub log_probs: &'a [f32],
+    /// Log-prob of each token when it was sampled.
+    pub old_log_probs: &'a [f32],
+    /// Advantage of the rollout.
+    pub advantage: f64,
 }
 
-/// A policy-gradient algorithm. The trainer does not know which one runs.
-pub trait Algorithm: std::fmt::Debug {
-    /// The objective of each token, to be maximised, `[m]`: the trainer averages it over each sequence, then over
-    /// sequences.
-    fn objective(&self, tokens: Tokens) -> Tensor<1>;
+impl Sequence<'_> {
+    /// Log-ratios of the policy to that which sampled.
+    pub fn log_ratios(&self) -> impl Iterator<Item = f64> + '_ {
+        self.log_probs.iter().zip(self.old_log_probs).map(|(now, old)| f64::from(*now) - f64::from(*old))
+    }
+}
 
-    /// The algorithm's own metrics, from log-ratios and advantages of a whole batch.
-    fn record(&self, log_ratios: &[f32], advantages: &[f32], metrics: &mut Metrics);
+/// The objective of a sequence, to be maximised.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objective {
+    /// Of each token.
+    pub values: Vec<f64>,
+    /// What their sum changes by with the log-prob of each token.
+    pub derivatives: Vec<f64>,
+}
+
+/// How the objectives of tokens become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregation {
+    /// The mean over each sequence, then over sequences.
+    Sequence,
+    /// The mean over all tokens.
+    Token,
+    /// The sum over each sequence divided by so many tokens, then the mean over sequences.
+    Fixed(usize),
+}
+
+impl Aggregation {
+    /// The weight of a token of a sequence with `length` tokens, in a batch of so many sequences and tokens.
+    pub fn weight(self, length: usize, sequences: usize, tokens: usize) -> f64 {
+        match self {
+            Self::Sequence => 1.0 / (length as f64 * sequences as f64),
+            Self::Token => 1.0 / tokens as f64,
+            Self::Fixed(divisor) => 1.0 / (divisor as f64 * sequences as f64),
+        }
+    }
+}
+
+/// A policy-gradient algorithm.
+pub trait Algorithm: std::fmt::Debug {
+    /// What the advantages of a group are divided by.
+    fn advantage_norm(&self) -> AdvantageNorm;
+
+    /// How the objectives of tokens become one number.
+    fn aggregation(&self) -> Aggregation;
+
+    /// The objective of one sequence.
+    fn objective(&self, sequence: &Sequence<'_>) -> Objective;
+
+    /// Adds the algorithm's own metrics of one sequence.
+    fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics);
+
+    /// What is wrong with the options, if anything.
+    fn fault(&self) -> Option<String>;
 }
 
 /// Which algorithm, with its options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AlgorithmConfig {
     /// Soft Adaptive Policy Optimization.
-    Sapo {
-        /// Temperature of the gate where the advantage is positive.
-        #[serde(default = "tau_pos")]
-        tau_pos: f64,
-        /// Temperature of the gate elsewhere.
-        #[serde(default = "tau_neg")]
-        tau_neg: f64,
-    },
+    Sapo(Sapo),
     /// Group Relative Policy Optimization with a hard clip.
-    Grpo {
-        /// The ratio is clipped at 1 minus this.
-        #[serde(default = "clip")]
-        clip_low: f64,
-        /// The ratio is clipped at 1 plus this.
-        #[serde(default = "clip")]
-        clip_high: f64,
-    },
+    Grpo(Grpo),
 }
 
-fn tau_pos() -> f64 {
-    1.0
-}
+impl std::ops::Deref for AlgorithmConfig {
+    type Target = dyn Algorithm;
 
-fn tau_neg() -> f64 {
-    1.05
-}
-
-fn clip() -> f64 {
-    0.2
-}
-
-impl AlgorithmConfig {
-    /// The algorithm.
-    pub fn build(&self) -> Box<dyn Algorithm> {
-        match *self {
-            Self::Sapo { tau_pos, tau_neg } => Box::new(Sapo { tau_pos, tau_neg }),
-            Self::Grpo { clip_low, clip_high } => Box::new(Grpo { clip_low, clip_high }),
-        }
-    }
-
-    /// What is wrong with the options, if anything.
-    pub fn fault(&self) -> Option<String> {
-        match *self {
-            Self::Sapo { tau_pos, tau_neg } if !(tau_pos > 0.0 && tau_neg >= tau_pos && tau_neg.is_finite()) => {
-                Some(format!(
-                    "tau_pos is {tau_pos} and tau_neg {tau_neg}; both must be above 0, and tau_neg not below tau_pos, where training becomes unstable"
-                ))
-            }
-            Self::Grpo { clip_low, clip_high }
-                if !((0.0..1.0).contains(&clip_low) && clip_high >= 0.0 && clip_high.is_finite()) =>
-            {
-                Some(format!(
-                    "clip_low is {clip_low} and clip_high {clip_high}; the first must be in 0..1, the second not negative"
-                ))
-            }
-            _ => None,
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Sapo(algorithm) => algorithm,
+            Self::Grpo(algorithm) => algorithm,
         }
     }
 }

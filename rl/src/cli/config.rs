@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::config::Config;
-use crate::error::Result;
 use clap::Subcommand;
+
+use super::printer::{print_json, print_text};
+use crate::config::{Config, schema};
+use crate::error::Result;
 
 /// What to do with a configuration.
 #[derive(Subcommand)]
@@ -21,6 +23,11 @@ pub(crate) enum ConfigCommand {
         #[arg(required = true)]
         config: Vec<String>,
     },
+    /// Prints the JSON Schema of a configuration, from which editors complete keys: in VS Code with Even Better TOML, put
+    /// `#:schema ./sapo.schema.json` on a file's first line.
+    Schema,
+    /// Prints the reference page of all keys, with types, defaults and docs (docs/config.md).
+    Reference,
 }
 
 /// Runs the command.
@@ -31,6 +38,8 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
             compose(&config)?;
             println!("ok");
         }
+        ConfigCommand::Schema => print_json(&schema::json_schema(), false)?,
+        ConfigCommand::Reference => print_text(&schema::reference())?,
     }
     Ok(())
 }

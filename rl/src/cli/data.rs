@@ -7,10 +7,11 @@ use crate::progress::Progress;
 use clap::Subcommand;
 use sapo_datasets::source::{RESPONSE_COLUMN, jsonl, parquet};
 use sapo_datasets::synthetic;
-use sapo_datasets::{DatasetError, Query, Source, Split, Style, Task, Video, contact_sheet, open};
+use sapo_datasets::{DatasetError, Example, Query, Source, Split, Style, Task, Video, contact_sheet};
 use sapo_policies::processor::train_tokenizer;
 use serde_json::{Value, json};
 
+use super::address;
 use super::printer::{Printer, print_json, print_text};
 
 /// Pictures in a row of a contact sheet.
@@ -180,21 +181,20 @@ struct ShownRow {
 
 impl Shown {
     fn open(text: &str, count: u64, seed: u64) -> Result<Self> {
-        let source = open(&address(text)?, seed)?;
-        let count = source.len().map_or(count, |length| count.min(length as u64));
+        let dataset = address::open(&address(text)?, seed, Split::Train)?;
+        let count = dataset.len().map_or(count, |length| count.min(length));
         let mut rows = Vec::new();
         for index in 0..count {
-            let query = source.get(index)?;
-            let response = source.demonstration(index, Style::Careful).ok().map(|shown| shown.response);
+            let Example { query, response } = dataset.get(index)?;
             let mut sizes = Vec::new();
             for picture in &query.images {
-                let place = format!("{} query `{}`", source.name(), query.id);
+                let place = format!("{text} query `{}`", query.id);
                 let pixels = picture.decode().map_err(|error| DatasetError::picture(&place, error.to_string()))?;
                 sizes.push(pixels.dimensions());
             }
             rows.push(ShownRow { query, response, sizes });
         }
-        Ok(Self { source: source.name().to_owned(), rows })
+        Ok(Self { source: text.to_owned(), rows })
     }
 
     fn object(&self) -> Value {

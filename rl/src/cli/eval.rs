@@ -1,30 +1,34 @@
-//! `sapo eval`: evaluates a model on generated tasks, or on the rows of files.
+//! `sapo eval`: evaluates a model on the sets of a configuration, on generated tasks, or on the rows of files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::config::{Config, EvalConfig};
-use crate::device;
-use crate::error::{Result, RunError};
-use crate::eval::{EvalSampling, Evaluation, TaskQueries, by_task, evaluate_queries, heldout};
-use crate::ledger::{self, Ledger};
-use crate::progress::Progress;
-use crate::run_dir::RunDir;
-use crate::scoring::{Rubrics, Scorer};
 use clap::Args;
-use sapo_datasets::{DatasetError, OpenOptions, Query, Task, open_with};
+use sapo_datasets::{Dataset, DatasetError, Split, Task};
 use sapo_policies::Model;
 use sapo_policies::weights::Loading;
-use sapo_rewards::{Endpoints, Rubric, RubricConfig};
+use sapo_rewards::RubricConfig;
 
+use super::address;
 use super::config::compose;
 use super::printer::{Printer, print_json, print_text, table};
 use super::weights::Dtype;
+use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
+use crate::error::{Result, RunError};
+use crate::eval::{ALL, EvalRow, EvalSampling, EvalSet, Evaluation, evaluate};
+use crate::ledger::{self, Ledger};
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::sample::{Generator, local_engine};
+use crate::score::Rewards;
+use crate::{checking, data, device};
 
 /// Rows that are decoded together at most, where no configuration says otherwise.
 const DECODE_ROWS: usize = 1024;
 /// The reward of an evaluation without a configuration: each row's own verifier.
 const REWARD: &str = "truth";
+/// Seed of queries and samples where nothing is said.
+const SEED: u64 = 7;
 /// Rewards whose 1 is bad.
 const PENALTIES: [&str; 2] = ["language", "repetition"];
 
@@ -66,6 +70,9 @@ pub(crate) struct EvalArguments {
     /// Token limit of an answer [default: 40].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_new_tokens: Option<u32>,
+    /// Evaluates this set of the configuration alone [default: all of them].
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) set: Option<String>,
     /// Writes results.json, samples.jsonl and ledger.jsonl into this new folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -80,174 +87,252 @@ pub(crate) struct EvalArguments {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let config = (!arguments.config.is_empty()).then(|| compose(&arguments.config)).transpose()?;
-    let rewards = config.as_ref().map(Config::rule_rewards).unwrap_or_default();
-    let scorer = Scorer::new(&rewards, &Endpoints::default())?;
-    for line in scorer.prepared() {
+    let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
+    let out = arguments.out.as_deref().map(vacant).transpose()?;
+    let targets = match config.as_ref().filter(|_| arguments.data.is_empty() && arguments.tasks.is_empty()) {
+        Some(config) => sets.iter().map(|name| Target::of_set(arguments, config, name)).collect::<Result<Vec<_>>>()?,
+        None => {
+            let eval = config.as_ref().and_then(|config| config.eval.get(*sets.first()?));
+            vec![Target::of_arguments(arguments, config.as_ref(), eval)?]
+        }
+    };
+    let rewards = rewards(config.as_ref(), &targets)?;
+    for line in rewards.prepared() {
         eprintln!("{line}");
     }
-    let rubric = rubric(arguments.rubric.as_deref(), config.as_ref(), &scorer)?;
-    let out = arguments.out.as_deref().map(vacant).transpose()?;
-    let settings = settings(arguments, config.as_ref().map(|config| &config.eval))?;
-    let sampling = EvalSampling {
-        samples: settings.samples,
-        max_new_tokens: settings.max_new_tokens,
-        seed: settings.seed,
-        decode_rows: config.as_ref().map_or(DECODE_ROWS, |config| config.run.decode_rows),
-    };
-    let lists = if arguments.data.is_empty() { heldout(&settings) } else { listed(arguments, settings.seed)? };
     let device = device::open(config.as_ref().map_or("cpu", |config| &config.run.device))?;
-    let mut model =
-        Model::open_as(&arguments.model, settings.seed, Loading::kept_in(arguments.dtype.format()), &device)?;
-    model.processor.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
-    let rubrics = Rubrics::one(rubric);
+    let seed = targets.first().map_or(SEED, |target| target.sampling.seed);
+    let mut model = Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?;
+    model.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
     let printer = Printer::new();
-    let all: usize = lists.iter().map(|list| list.queries.len() * sampling.samples).sum();
-    printer.begin("evaluation", all as u64, 0);
-    let evaluation = evaluate_queries(&model, &lists, sampling, &scorer, &rubrics, &arguments.model, &mut |ended| {
-        printer.done(ended as u64, "rollouts");
-    });
-    printer.finish();
-    let evaluation = evaluation?;
-    if let Some(folder) = out {
-        let folder = RunDir::create(folder, 0, &printer)?;
-        folder.append("samples.jsonl", &evaluation.samples)?;
-        let accounts = Ledger::default().lines(0, Some("samples.jsonl"), &evaluation.accounts);
-        folder.append(ledger::FILE, &accounts)?;
-        folder.write_json("results.json", &evaluation.results(0))?;
+    let mut evaluations = Vec::new();
+    for target in &targets {
+        evaluations.push(evaluated(arguments, target, &model, &rewards, &printer)?);
     }
-    print(arguments, &evaluation, settings.seed, &printer)
+    printer.finish();
+    if let Some(folder) = out {
+        keep(folder, &evaluations, &printer)?;
+    }
+    print(arguments, &evaluations, seed, &printer)
 }
 
-fn print(arguments: &EvalArguments, evaluation: &Evaluation, seed: u64, printer: &Printer) -> Result<()> {
-    let failed: usize = evaluation.rows.iter().filter(|row| row.task != crate::eval::ALL).map(|row| row.failed).sum();
+/// The evaluations of a configuration that are asked for: the one that is named, or all.
+fn chosen<'a>(arguments: &'a EvalArguments, config: &'a Config) -> Result<Vec<&'a str>> {
+    match &arguments.set {
+        Some(name) if config.eval.contains_key(name) => Ok(vec![name]),
+        Some(name) => {
+            let known: Vec<&str> = config.eval.keys().map(String::as_str).collect();
+            Err(RunError::User(format!("--set {name}: the configuration has {}", known.join(", "))))
+        }
+        None => Ok(config.eval.keys().map(String::as_str).collect()),
+    }
+}
+
+/// What is evaluated on, and how.
+struct Target {
+    set: String,
+    datasets: Vec<Dataset>,
+    rubrics: Vec<String>,
+    unaveraged: Vec<String>,
+    sampling: EvalSampling,
+}
+
+impl Target {
+    /// An evaluation of a configuration, with what the arguments change.
+    fn of_set(arguments: &EvalArguments, config: &Config, name: &str) -> Result<Self> {
+        let mut eval = config.eval[name].clone();
+        let number = |given: Option<u32>, configured: usize| given.map_or(configured, |given| given as usize);
+        eval.samples = number(arguments.samples, eval.samples);
+        eval.max_new_tokens = number(arguments.max_new_tokens, eval.max_new_tokens);
+        eval.seed = arguments.seed.unwrap_or(eval.seed);
+        eval.queries_per_source = arguments.queries.map(|queries| queries as usize).or(eval.queries_per_source);
+        let uses = eval.uses();
+        let of_source = |used| arguments.rubric.clone().unwrap_or(config.rubric_of(used, &eval.rubric).to_owned());
+        Ok(Self {
+            set: name.to_owned(),
+            datasets: data::open_eval(config, &eval)?,
+            rubrics: uses.iter().map(of_source).collect(),
+            unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
+            sampling: EvalSampling {
+                samples: eval.samples,
+                max_new_tokens: eval.max_new_tokens,
+                seed: eval.seed,
+                decode_rows: config.run.decode_rows,
+            },
+        })
+    }
+
+    /// The sources that the arguments name, or the reasoning tasks.
+    fn of_arguments(arguments: &EvalArguments, config: Option<&Config>, eval: Option<&EvalConfig>) -> Result<Self> {
+        let seed = arguments.seed.or(eval.map(|eval| eval.seed)).unwrap_or(SEED);
+        let configured = eval.and_then(|eval| eval.queries_per_source);
+        let datasets = sources(arguments, configured, seed)?;
+        let number = |given: Option<u32>, configured: Option<usize>, usual: usize| {
+            given.map(|given| given as usize).or(configured).unwrap_or(usual)
+        };
+        let known: Vec<&str> = datasets.iter().map(Dataset::name).collect();
+        if let Some(unknown) = arguments.apart.iter().find(|apart| !known.contains(&apart.as_str())) {
+            let known = known.join(", ");
+            return Err(RunError::User(format!(
+                "--apart {unknown}: no source is called `{unknown}`; there are {known}"
+            )));
+        }
+        let configured = eval.map(|eval| eval.rubric.clone());
+        let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
+        Ok(Self {
+            set: "eval".to_owned(),
+            rubrics: vec![rubric; datasets.len()],
+            datasets,
+            unaveraged: arguments.apart.clone(),
+            sampling: EvalSampling {
+                samples: number(arguments.samples, eval.map(|eval| eval.samples), 4),
+                max_new_tokens: number(arguments.max_new_tokens, eval.map(|eval| eval.max_new_tokens), 40),
+                seed,
+                decode_rows: config.map_or(DECODE_ROWS, |config| config.run.decode_rows),
+            },
+        })
+    }
+}
+
+/// The datasets of `--data`, or of `--tasks`, each cut to the queries that are asked for.
+fn sources(arguments: &EvalArguments, configured: Option<usize>, seed: u64) -> Result<Vec<Dataset>> {
+    let mut named: Vec<String> = arguments.data.clone();
+    if named.is_empty() {
+        let usual = Task::REASONING.iter().filter(|task| !arguments.apart.iter().any(|apart| apart == task.name()));
+        let tasks: Vec<Task> = match arguments.tasks.as_slice() {
+            [] => usual.copied().collect(),
+            tasks => tasks.to_vec(),
+        };
+        named = tasks.iter().map(|task| task.name().to_owned()).collect();
+        named.extend(arguments.apart.iter().filter(|apart| !tasks.iter().any(|task| task.name() == **apart)).cloned());
+        named.iter().try_for_each(|name| Task::parse(name).map(|_| ()))?;
+        named.iter_mut().for_each(|name| name.insert_str(0, "synthetic:"));
+        if let Some((at, twice)) = named.iter().enumerate().find(|(at, name)| named[..*at].contains(name)) {
+            return Err(RunError::User(format!("`{twice}` stands twice in --tasks (number {at}); leave one out")));
+        }
+    }
+    named.iter().map(|name| source(arguments, name, configured, seed)).collect()
+}
+
+fn source(arguments: &EvalArguments, name: &str, configured: Option<usize>, seed: u64) -> Result<Dataset> {
+    let dataset = address::open(name, seed, Split::Test)?;
+    let generated = name.starts_with("synthetic:");
+    let usual = (generated && arguments.data.is_empty()).then_some(configured.unwrap_or(GENERATED_QUERIES) as u64);
+    let most = arguments.limit.or(arguments.queries).map(u64::from);
+    let count = match (dataset.len(), most.or(usual)) {
+        (Some(length), most) => most.unwrap_or(length).min(length),
+        (None, Some(most)) => most,
+        (None, None) => {
+            let reason = "has no end; give --queries N or a slice such as [0:200]";
+            return Err(DatasetError::Request(format!("--data {name}: {reason}")).into());
+        }
+    };
+    let dataset = dataset.slice(None, Some(count))?;
+    let first = dataset.get(0)?.query;
+    if first.ground_truth.is_none() && arguments.config.is_empty() {
+        return Err(RunError::User(format!(
+            "{name} row 1 (query `{}`): no ground truth; add `ground_truth`, or give the --config whose [data.NAME] names its \
+             column",
+            first.id
+        )));
+    }
+    match &first.rubric {
+        // A row may ask for a rubric; another one is used only when it is asked for by name.
+        Some(rubric) if arguments.rubric.is_none() && arguments.config.is_empty() => Err(RunError::User(format!(
+            "{name} query `{}` asks for the rubric `{rubric}`; say --rubric {rubric} with the --config that has it, or \
+             another one",
+            first.id
+        ))),
+        _ => Ok(dataset),
+    }
+}
+
+/// The rewards that the evaluation needs; without a configuration a rubric is the name of a rule.
+fn rewards(config: Option<&Config>, targets: &[Target]) -> Result<Rewards> {
+    let names: BTreeSet<&str> = targets.iter().flat_map(|target| target.rubrics.iter().map(String::as_str)).collect();
+    let mut rubrics: BTreeMap<&str, RubricConfig> = BTreeMap::new();
+    for name in names {
+        let rubric = match config {
+            Some(config) => config.rubrics.get(name).cloned().ok_or_else(|| {
+                let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
+                RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", ")))
+            })?,
+            None if PENALTIES.contains(&name) => {
+                let reason = "a penalty does not measure what is right; name a verifier";
+                return Err(RunError::User(format!("--rubric {name}: {reason}")));
+            }
+            None => checking::alone(name),
+        };
+        rubrics.insert(name, rubric);
+    }
+    let none = BTreeMap::new();
+    let configs = config.map_or(&none, |config| &config.rewards);
+    let named: Vec<(&str, &RubricConfig)> = rubrics.iter().map(|(name, rubric)| (*name, rubric)).collect();
+    Rewards::of_rubrics(configs, &named).map_err(|error| match (config, named.first()) {
+        (None, Some((name, _))) => RunError::User(format!(
+            "--rubric {name}: {error} (without a configuration an evaluation scores by rules; judges are not asked)"
+        )),
+        _ => error,
+    })
+}
+
+fn evaluated(
+    arguments: &EvalArguments,
+    target: &Target,
+    model: &Model,
+    rewards: &Rewards,
+    printer: &Printer,
+) -> Result<Evaluation> {
+    let rubrics = target.rubrics.iter().map(|name| rewards.rubric(name)).collect::<Result<Vec<_>>>()?;
+    let set = EvalSet { datasets: &target.datasets, rubrics: &rubrics, unaveraged: &target.unaveraged };
+    let queries: u64 = target.datasets.iter().filter_map(Dataset::len).sum();
+    printer.begin("evaluation", queries * target.sampling.samples as u64, 0);
+    let engine = local_engine(model, target.sampling.decode_rows);
+    let generator = Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards };
+    let mut evaluation = evaluate(generator, &set, target.sampling, &arguments.model, &mut |ended| {
+        printer.done(ended as u64, "rollouts");
+    })?;
+    rewards.ensure_running()?;
+    evaluation.set.clone_from(&target.set);
+    for row in &evaluation.rejected {
+        printer.say(&format!("a row is left out: {} row {}: {}", row.source, row.index + 1, row.reason));
+    }
+    Ok(evaluation)
+}
+
+/// Writes the evaluations into a folder; several have folders of their own in it.
+fn keep(folder: &Path, evaluations: &[Evaluation], printer: &Printer) -> Result<()> {
+    let folder = RunDir::create(folder, 0, printer)?;
+    for evaluation in evaluations {
+        let place = if evaluations.len() > 1 { format!("{}/", evaluation.set) } else { String::new() };
+        let samples = format!("{place}samples.jsonl");
+        folder.append(&samples, &evaluation.samples)?;
+        let entries = Ledger::default().lines(0, Some("samples.jsonl"), &evaluation.entries);
+        folder.append(&format!("{place}{}", ledger::FILE), &entries)?;
+        folder.write_json(&format!("{place}results.json"), &evaluation.results(0))?;
+    }
+    Ok(())
+}
+
+fn print(arguments: &EvalArguments, evaluations: &[Evaluation], seed: u64, printer: &Printer) -> Result<()> {
+    let rows: Vec<EvalRow> = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
+    let failed: usize = rows.iter().filter(|row| row.task != ALL).map(|row| row.failed).sum();
     if failed > 0 {
-        let sampled = evaluation.samples.iter().filter(|sample| sample["greedy"] == false).count();
-        let reason = evaluation.samples.iter().find_map(|sample| reason(&sample["score"]["parts"])).unwrap_or_default();
+        let samples = || evaluations.iter().flat_map(|evaluation| &evaluation.samples);
+        let sampled = samples().filter(|sample| sample["greedy"] == false).count();
+        let reason = samples().find_map(|sample| reason(&sample["score"]["parts"])).unwrap_or_default();
         printer.say(&format!("{failed} of {sampled} scores failed and are not counted; the first: {reason}"));
     }
     if arguments.json {
-        return print_json(
-            &serde_json::json!({"model": arguments.model, "seed": seed, "evals": evaluation.rows}),
-            true,
-        );
+        return print_json(&serde_json::json!({"model": arguments.model, "seed": seed, "evals": rows}), true);
     }
-    print_text(&table(&evaluation.rows))
+    print_text(&table(&rows))
 }
 
 /// Why a part of a score failed.
 fn reason(parts: &serde_json::Value) -> Option<String> {
     let mut parts = parts.as_object()?.iter();
     parts.find_map(|(name, part)| Some(format!("{name}: {}", part["failed"]["message"].as_str()?)))
-}
-
-/// What the arguments say, then the configuration, then the defaults.
-fn settings(arguments: &EvalArguments, config: Option<&EvalConfig>) -> Result<EvalConfig> {
-    let listed = !arguments.data.is_empty();
-    let mut tasks = arguments.tasks.clone();
-    let mut apart = Vec::new();
-    for name in arguments.apart.iter().filter(|_| !listed) {
-        apart.push(Task::parse(name)?);
-    }
-    if tasks.is_empty() {
-        // What was chosen as apart leaves the tasks that are chosen by default.
-        let usual = config.map_or(&Task::REASONING[..], |config| &config.tasks);
-        tasks.extend(usual.iter().filter(|task| !apart.contains(task)));
-        if apart.is_empty() {
-            apart.extend(config.into_iter().flat_map(|config| &config.apart));
-        }
-    }
-    let all: Vec<Task> = tasks.iter().chain(&apart).copied().collect();
-    if let Some(twice) = all.iter().enumerate().find(|(at, task)| all[..*at].contains(task)) {
-        return Err(RunError::User(format!("`{}` stands twice in --tasks and --apart; leave one out", twice.1)));
-    }
-    let number = |given: Option<u32>, configured: Option<usize>, usual: usize| {
-        given.map(|given| given as usize).or(configured).unwrap_or(usual)
-    };
-    Ok(EvalConfig {
-        tasks,
-        apart,
-        queries_per_task: number(arguments.queries, config.map(|config| config.queries_per_task), 200),
-        samples: number(arguments.samples, config.map(|config| config.samples), 4),
-        max_new_tokens: number(arguments.max_new_tokens, config.map(|config| config.max_new_tokens), 40),
-        rubric: String::new(),
-        seed: arguments.seed.or(config.map(|config| config.seed)).unwrap_or(7),
-    })
-}
-
-/// The rubric to score with: one of the configuration, or a rule reward alone.
-fn rubric(name: Option<&str>, config: Option<&Config>, scorer: &Scorer) -> Result<Arc<Rubric>> {
-    let rubric = match config {
-        Some(config) => {
-            let name = name.unwrap_or(&config.eval.rubric);
-            config.rubrics.get(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
-                RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", ")))
-            })?
-        }
-        None if name.is_some_and(|name| PENALTIES.contains(&name)) => {
-            let name = name.unwrap_or_default();
-            return Err(RunError::User(format!("--rubric {name}: a penalty is no measure of right; name a verifier")));
-        }
-        None => RubricConfig {
-            correct: name.unwrap_or(REWARD).to_owned(),
-            language_penalty: 0.0,
-            repetition_penalty: 0.0,
-            ..RubricConfig::default()
-        },
-    };
-    scorer.rubric(&rubric).map_err(|error| {
-        let name = name.unwrap_or("of the configuration");
-        RunError::User(format!("--rubric {name}: {error} (an evaluation scores by rules; judges are not asked)"))
-    })
-}
-
-/// Reads the rows of every `--data` and sorts them by task.
-fn listed(arguments: &EvalArguments, seed: u64) -> Result<Vec<TaskQueries>> {
-    let mut queries: Vec<Query> = Vec::new();
-    for name in &arguments.data {
-        let options = OpenOptions { seed, require_ground_truth: true, ..OpenOptions::default() };
-        let source = open_with(name, &options)?;
-        let endless = source.len().is_none().then_some(arguments.queries).flatten();
-        let limit = arguments.limit.or(endless).map(u64::from);
-        let count = match (source.len().map(|length| length as u64), limit) {
-            (Some(length), limit) => limit.unwrap_or(length).min(length),
-            (None, Some(limit)) => limit,
-            (None, None) => {
-                let reason = "has no end; give --queries N or a slice such as [0:200]";
-                return Err(DatasetError::Request(format!("--data {name}: {reason}")).into());
-            }
-        };
-        let source = source.slice(None, Some(count))?;
-        // A picture that cannot be read would otherwise end the evaluation half way.
-        let broken = source.check_pictures();
-        if let Some(first) = broken.first() {
-            return Err(RunError::User(match broken.len() {
-                1 => first.to_string(),
-                more => format!("{first} (and {} more)", more - 1),
-            }));
-        }
-        for query in source.iter() {
-            let query = query?;
-            scored_as_asked(arguments, name, &query)?;
-            queries.push(query);
-        }
-    }
-    let mut lists = by_task(queries, &arguments.apart)?;
-    let most = arguments.queries.map_or(usize::MAX, |queries| queries as usize);
-    lists.iter_mut().for_each(|list| list.queries.truncate(most));
-    Ok(lists)
-}
-
-/// A row may ask for a rubric; another one is used only when it is asked for by name.
-fn scored_as_asked(arguments: &EvalArguments, source: &str, query: &Query) -> Result<()> {
-    match &query.rubric {
-        Some(rubric) if arguments.rubric.is_none() => Err(RunError::User(format!(
-            "{source} query `{}` asks for the rubric `{rubric}`; say --rubric {rubric} with the --config that has it, \
-             or another one",
-            query.id
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// A folder that is not there yet.

@@ -2,11 +2,13 @@
 //! library so that a program with rewards of its own is the same command; nothing else here may use it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people here and only here")]
 
+mod address;
 mod bench;
 mod config;
 mod convert;
 mod data;
 mod eval;
+mod init;
 mod merge;
 mod parity;
 mod plan;
@@ -39,9 +41,13 @@ enum Command {
     ///
     /// Example: sapo train configs/quickstart.toml run.seed=2 run.name=second
     Train(train::TrainArguments),
-    /// Evaluates a model on held-out queries of generated tasks, or on the rows of files.
+    /// Looks at your data and writes a commented configuration that trains on them.
     ///
-    /// What is not given comes from `[eval]` of --config, if there is one: with the configuration of a run, the numbers
+    /// Example: sapo init --data geo3k/train.parquet --model ./Qwen3-VL-2B-Instruct --reward mine.py:compute_score
+    Init(init::InitArguments),
+    /// Evaluates a model on the held-out sets of a configuration, on generated tasks, or on the rows of files.
+    ///
+    /// What is not given comes from `[eval.NAME]` of --config, if there is one: with the configuration of a run, the numbers
     /// for its checkpoint are those that the run logged.
     ///
     /// Examples:
@@ -141,6 +147,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(arguments) => return Ok(unless(train::run(&arguments)?, 130)),
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Merge(arguments) => merge::run(&arguments)?,
+        Command::Init(arguments) => init::run(&arguments)?,
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", crate::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,

@@ -3,9 +3,9 @@
 use crate::device;
 use crate::error::{Result, RunError};
 use crate::memory::available_bytes;
+use crate::model_setup;
 use crate::plan::Plan;
 use crate::sizes::{Method, ModelSize, Question};
-use crate::trainable;
 use clap::{Args, ValueEnum};
 use sapo_policies::Part;
 use sapo_policies::config::published::PUBLISHED;
@@ -150,7 +150,7 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
             grouped(TRIED_PARAMETERS)
         )));
     }
-    let model = trainable::open(&config, None, &device::open(&config.run.device)?)?;
+    let model = model_setup::open(&config, None, &device::open(&config.run.device)?)?;
     let plan = Plan::of(&config, &model)?;
     if arguments.json {
         return print_json(&plan, true);

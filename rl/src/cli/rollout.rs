@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::device;
-use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_datasets::{Picture, StopReason};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Visuals};
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, PolicyInput};
-use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
+use sapo_rollouts::{Engine, EngineError, Event, LocalEngine, Request, Rollout, Sampling, sample_all, seed_of};
 use serde_json::{Value, json};
 
 use super::printer::{Printer, print_json, print_text};
 use super::weights::{Dtype, telling};
+use crate::device;
+use crate::error::{Result, RunError};
+use crate::sample::local_engine;
 
 /// Samples that are decoded together at most; bounds memory.
 const MOST_ROWS: usize = 16;
@@ -89,17 +90,13 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<()> {
     let model = opened?;
     let input = encode(arguments, &model, &prompt, &pictures)?;
     let prompt_tokens = input.ids().len();
-    let request = request(arguments, input, &prompt, &pictures);
-    let engine = LocalEngine { stop_ids: model.processor.stop_ids().to_vec(), max_rows: MOST_ROWS };
+    let request = request(arguments, input, sampling, &prompt, &pictures);
+    let engine = local_engine(&model, MOST_ROWS);
     let started = Instant::now();
     let streams = arguments.samples == 1 && !arguments.json;
-    let rollouts = if streams {
-        stream(&engine, &model, request, &sampling)?
-    } else {
-        together(&engine, &model, request, &sampling)?
-    };
+    let rollouts = if streams { stream(&engine, &model, request)? } else { together(&engine, &model, request)? };
     let secs = started.elapsed().as_secs_f64();
-    let tokens: usize = rollouts.iter().map(|rollout| rollout.tokens.len()).sum();
+    let tokens: usize = rollouts.iter().map(|rollout| rollout.sampled()).sum();
     if arguments.json {
         let samples: Vec<Value> = rollouts.iter().map(|rollout| sample_json(rollout, &model)).collect();
         let object = json!({
@@ -178,7 +175,13 @@ fn encode(arguments: &RolloutArguments, model: &Model, prompt: &str, pictures: &
 }
 
 /// Seeds come from what is asked, so that a sample does not depend on how many there are.
-fn request(arguments: &RolloutArguments, input: PolicyInput, prompt: &str, pictures: &[Picture]) -> Request {
+fn request(
+    arguments: &RolloutArguments,
+    input: PolicyInput,
+    sampling: Sampling,
+    prompt: &str,
+    pictures: &[Picture],
+) -> Request {
     let hashes: Vec<&str> = pictures.iter().map(Picture::sha256).collect();
     let mut query_id = format!("{}\0{prompt}\0{}", arguments.system.as_deref().unwrap_or(""), hashes.join(" "));
     for video in &arguments.videos {
@@ -186,38 +189,46 @@ fn request(arguments: &RolloutArguments, input: PolicyInput, prompt: &str, pictu
     }
     let samples = arguments.samples as usize;
     let seeds = (0..samples).map(|sample| seed_of(arguments.seed, "rollout", &query_id, sample)).collect();
-    Request { query_id, prompt: input, seeds }
+    Request { query_id, prompt: input, seeds, sampling }
 }
 
 /// Answers in groups that are decoded together.
-fn together(engine: &LocalEngine, model: &Model, request: Request, sampling: &Sampling) -> Result<Vec<Rollout>> {
+fn together(engine: &LocalEngine, model: &Model, request: Request) -> Result<Vec<Rollout>> {
     let part = |seeds: &[u64]| Request { seeds: seeds.to_vec(), ..request.clone() };
     let requests: Vec<Request> = request.seeds.chunks(MOST_ROWS).map(part).collect();
     let mut rollouts = Vec::with_capacity(request.seeds.len());
-    engine.sample(&model.policy, &requests, sampling, &mut |index, group| {
-        rollouts.extend(group.rollouts.into_iter().map(|rollout| (index * MOST_ROWS + rollout.sample, rollout)));
-    })?;
-    rollouts.sort_by_key(|(sample, _)| *sample);
-    Ok(rollouts.into_iter().map(|(sample, rollout)| Rollout { sample, ..rollout }).collect())
+    for (index, group) in sample_all(engine, &model.policy, &requests).map_err(failed)?.into_iter().enumerate() {
+        let numbered = |rollout: Rollout| Rollout { sample: index * MOST_ROWS + rollout.sample, ..rollout };
+        rollouts.extend(group.map_err(RunError::User)?.into_iter().map(numbered));
+    }
+    Ok(rollouts)
+}
+
+fn failed(error: EngineError) -> RunError {
+    RunError::User(error.to_string())
 }
 
 /// One answer, printed as it comes.
-fn stream(engine: &LocalEngine, model: &Model, request: Request, sampling: &Sampling) -> Result<Vec<Rollout>> {
+fn stream(engine: &LocalEngine, model: &Model, request: Request) -> Result<Vec<Rollout>> {
     let mut printed = 0;
     let mut tokens = Vec::new();
     let mut written = Ok(());
     let mut rollouts = Vec::new();
-    let mut token = |_: usize, _: usize, token: u32| {
-        tokens.push(token);
-        let text = model.processor.decode(&tokens, true);
-        // A character may be spread over tokens: what is not whole yet waits.
-        let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-        if written.is_ok() && whole > printed && text.is_char_boundary(printed) {
-            written = print_text(&text[printed..whole]);
-            printed = whole;
+    let sampled = engine.sample(&model.policy, &[request], &mut |event| match event {
+        Event::Ended { rollout, .. } => rollouts.push(rollout),
+        Event::Failed { reason, .. } => written = Err(RunError::User(reason)),
+        Event::Token { id, .. } => {
+            tokens.push(id);
+            let text = model.processor.decode(&tokens, true);
+            // A character may be spread over tokens: what is not whole yet waits.
+            let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+            if written.is_ok() && whole > printed && text.is_char_boundary(printed) {
+                written = print_text(&text[printed..whole]);
+                printed = whole;
+            }
         }
-    };
-    engine.sample_telling(&model.policy, &[request], sampling, &mut token, &mut |_, rollout| rollouts.push(rollout))?;
+    });
+    sampled.map_err(failed)?;
     written?;
     let text = rollouts.first().map(|rollout| text(rollout, model)).unwrap_or_default();
     print_text(&format!("{}\n", text.get(printed..).unwrap_or("")))?;
@@ -225,12 +236,12 @@ fn stream(engine: &LocalEngine, model: &Model, request: Request, sampling: &Samp
 }
 
 fn text(rollout: &Rollout, model: &Model) -> String {
-    model.processor.decode(&rollout.tokens, true)
+    model.processor.decode(&rollout.ids().collect::<Vec<u32>>(), true)
 }
 
 fn sample_json(rollout: &Rollout, model: &Model) -> Value {
     json!({
-        "text": text(rollout, model), "tokens": rollout.tokens, "log_probs": rollout.log_probs,
+        "text": text(rollout, model), "tokens": rollout.ids().collect::<Vec<u32>>(), "log_probs": rollout.log_probs(),
         "stop": rollout.stop, "seed": rollout.seed,
     })
 }

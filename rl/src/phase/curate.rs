@@ -1,140 +1,117 @@
 //! Curation: every query is sampled, recorded, and dropped when the policy already passes it too often.
 
-use sapo_datasets::{Query, Split, Task, synthetic};
-use sapo_policies::Model;
-use serde::{Deserialize, Serialize};
+use sapo_datasets::Dataset;
 
-use crate::asking::{Answered, Place, ask};
+use super::{Phase, Step, stretch};
 use crate::config::CurateConfig;
-use crate::error::Result;
-use crate::ledger::Account;
-use crate::scoring::{Rubrics, Scorer};
+use crate::curation::{Curation, decide};
+use crate::data::{self, Prompt, Rejected};
+use crate::error::{Result, RunError};
+use crate::run::Run;
+use crate::sample::{ScoredGroup, SeedScope};
+use crate::score::ReadyRubric;
 
-/// Fewer scored samples than three in four leave a query undecided.
-const LEAST_SCORED: (usize, usize) = (3, 4);
-
-/// What becomes of a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// It is trained on.
-    Kept,
-    /// Passed more than 90 % of the time.
-    DroppedTooEasy,
-    /// Never passed, and the configuration drops such queries.
-    DroppedNeverSolved,
-    /// Too few samples could be scored; it is kept and counted apart.
-    Undecided,
+/// Curation of all queries in one step.
+pub(super) struct Curate {
+    name: String,
+    config: CurateConfig,
+    datasets: Vec<Dataset>,
+    rubrics: Vec<ReadyRubric>,
 }
 
-/// The record of one query.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Curation {
-    /// The query.
-    pub query_id: String,
-    /// Its task.
-    pub task: String,
-    /// 1 passed, 0 failed the check, `None` could not be scored.
-    pub outcomes: Vec<Option<u8>>,
-    /// Samples that passed.
-    pub passed: usize,
-    /// Samples that were scored.
-    pub scored: usize,
-    /// What becomes of it.
-    pub decision: Decision,
-}
-
-/// The decision by integers: `10 * passed > 9 * scored` is too easy (15 and 16 of 16 go, 14 stay).
-pub fn decide(passed: usize, scored: usize, samples: usize, drop_never_solved: bool) -> Decision {
-    if scored * LEAST_SCORED.1 < samples * LEAST_SCORED.0 {
-        Decision::Undecided
-    } else if 10 * passed > 9 * scored {
-        Decision::DroppedTooEasy
-    } else if passed == 0 && drop_never_solved {
-        Decision::DroppedNeverSolved
-    } else {
-        Decision::Kept
-    }
-}
-
-impl Curation {
-    /// Whether the query is trained on.
-    pub fn is_kept(&self) -> bool {
-        matches!(self.decision, Decision::Kept | Decision::Undecided)
-    }
-}
-
-/// Curates fresh training queries and gives the record of all, task by task; `accounts` is given what the ledger keeps of
-/// each task, `progress` is told how many rollouts have ended.
+/// The sources of a curate phase, each with the queries that it looks at.
 ///
 /// # Errors
-/// When a query cannot be encoded, or `accounts` fails.
-pub fn run(
-    model: &Model,
-    config: &CurateConfig,
-    scorer: &Scorer,
-    rubrics: &Rubrics,
-    place: Place<'_>,
-    accounts: &mut dyn FnMut(&[Account]) -> Result<()>,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Curation>> {
-    let mut records = Vec::new();
-    for task in &config.tasks {
-        let queries = (0..config.queries_per_task).map(|at| pool_query(*task, place.seed, at)).collect();
-        let before = records.len() * config.samples;
-        let answered =
-            ask(model, queries, &config.sampling, scorer, rubrics, place, &mut |ended| progress(before + ended))?;
-        let scored = answered.iter().flat_map(|one| one.answers.iter().map(|answer| (&one.query, answer)));
-        accounts(&scored.map(|(query, answer)| Account::of(query, answer, false)).collect::<Vec<_>>())?;
-        records.extend(answered.iter().map(|one| record(one, config)));
+/// When a source cannot be used.
+pub(super) fn datasets(run: &Run<'_>, name: &str, config: &CurateConfig) -> Result<Vec<Dataset>> {
+    let open = |used| {
+        let dataset = data::open(run.config, used, stretch(run, name))?;
+        let most = config.queries_per_source.map(|most| most as u64);
+        let count = match (dataset.len(), most) {
+            (Some(length), Some(most)) => Some(length.min(most)),
+            (length, most) => length.or(most),
+        };
+        Ok(dataset.slice(None, count)?)
+    };
+    config.data.iter().map(open).collect()
+}
+
+impl Curate {
+    pub(super) fn open(name: &str, config: &CurateConfig, run: &mut Run<'_>) -> Result<Self> {
+        let rubrics = run.rewards.of_uses(run.config, &config.data, &config.rubric)?;
+        let judges: Vec<&str> = rubrics.iter().flat_map(|rubric| run.config.judges_of(rubric.name())).collect();
+        run.measure_judges(name, &judges)?;
+        let datasets = datasets(run, name, config)?;
+        let queries: u64 = datasets.iter().filter_map(Dataset::len).sum();
+        run.progress.begin(name, queries * config.samples as u64, 0);
+        Ok(Self { name: name.to_owned(), config: config.clone(), datasets, rubrics })
     }
-    Ok(records)
-}
 
-/// The queries that a recorded curation kept.
-pub fn kept(config: &CurateConfig, records: &[Curation], seed: u64) -> Vec<Query> {
-    let pool = config.tasks.iter().flat_map(|task| (0..config.queries_per_task).map(move |at| (*task, at)));
-    let kept = pool.zip(records).filter(|(_, record)| record.is_kept());
-    kept.map(|((task, at), _)| pool_query(task, seed, at)).collect()
-}
+    /// Samples and scores some queries of a source.
+    fn ask(&self, run: &Run<'_>, prompts: Vec<Prompt>, before: usize) -> Result<Vec<ScoredGroup>> {
+        let scope = SeedScope { seed: run.config.run.seed, place: &self.name, samples: self.config.samples };
+        let progress = run.progress;
+        let ended = &mut |ended: usize| progress.done((before + ended) as u64, "rollouts");
+        let (groups, lost) =
+            run.generator().sample_and_score(prompts, &self.config.sampling, scope, &self.rubrics, ended)?;
+        match lost.first() {
+            Some(lost) => Err(RunError::User(format!("query `{}`: {}", lost.query_id, lost.reason))),
+            None => Ok(groups),
+        }
+    }
 
-/// The pool starts far behind what the cold start has seen.
-fn pool_query(task: Task, seed: u64, at: usize) -> Query {
-    synthetic::query(task, Split::Train, seed, POOL_START + at as u64)
-}
+    fn record(&self, group: &ScoredGroup) -> Curation {
+        let outcomes: Vec<Option<u8>> =
+            group.rollouts.iter().map(|rollout| rollout.score.passed.map(u8::from)).collect();
+        let (passed, scored) = group.passed();
+        Curation {
+            query_id: group.prompt.query.id.clone(),
+            task: group.prompt.query.task.clone(),
+            source: self.datasets[group.prompt.part].name().to_owned(),
+            index: group.prompt.index,
+            decision: decide(passed, scored, outcomes.len(), self.config.drop_never_solved),
+            outcomes,
+            passed,
+            scored,
+        }
+    }
 
-/// Number of the first query of a task that curation and RL draw, beyond any cold start.
-pub const POOL_START: u64 = 1 << 32;
-
-fn record(one: &Answered, config: &CurateConfig) -> Curation {
-    let outcomes: Vec<Option<u8>> = one.answers.iter().map(|answer| answer.score.passed.map(u8::from)).collect();
-    let passed = outcomes.iter().flatten().filter(|outcome| **outcome == 1).count();
-    let scored = outcomes.iter().flatten().count();
-    Curation {
-        query_id: one.query.id.clone(),
-        task: one.query.task.clone(),
-        decision: decide(passed, scored, outcomes.len(), config.drop_never_solved),
-        outcomes,
-        passed,
-        scored,
+    /// The rows of a source from one to another; those that cannot be used are listed.
+    fn prompts(&self, run: &mut Run<'_>, part: usize, rows: std::ops::Range<u64>) -> Result<Vec<Prompt>> {
+        let dataset = &self.datasets[part];
+        let (mut prompts, mut rejected) = (Vec::new(), Vec::new());
+        for index in rows {
+            match data::prompt(&run.processor, dataset, part, index) {
+                Ok(prompt) => prompts.push(prompt),
+                Err(error) => {
+                    rejected.push(Rejected { source: dataset.name().to_owned(), index, reason: error.to_string() });
+                }
+            }
+        }
+        run.recorder.rejected(&rejected)?;
+        Ok(prompts)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_is_strictly_above_nine_in_ten() {
-        assert_eq!(decide(14, 16, 16, false), Decision::Kept);
-        assert_eq!(decide(15, 16, 16, false), Decision::DroppedTooEasy);
-        assert_eq!(decide(16, 16, 16, false), Decision::DroppedTooEasy);
-        assert_eq!(decide(9, 10, 10, false), Decision::Kept);
-        assert_eq!(decide(58, 64, 64, false), Decision::DroppedTooEasy);
-        assert_eq!(decide(57, 64, 64, false), Decision::Kept);
-        assert_eq!(decide(11, 11, 16, false), Decision::Undecided);
-        assert_eq!(decide(12, 12, 16, false), Decision::DroppedTooEasy);
-        assert_eq!(decide(0, 16, 16, false), Decision::Kept);
-        assert_eq!(decide(0, 16, 16, true), Decision::DroppedNeverSolved);
+impl Phase for Curate {
+    fn step(&mut self, run: &mut Run<'_>) -> Result<Step> {
+        // Prompts hold pixels, so that only those which are decoded together are in memory.
+        let chunk = (run.config.run.decode_rows / self.config.samples.max(1)).max(1) as u64;
+        let mut records = Vec::new();
+        for part in 0..self.datasets.len() {
+            let length = self.datasets[part].len().unwrap_or(0);
+            for start in (0..length).step_by(chunk as usize) {
+                let prompts = self.prompts(run, part, start..(start + chunk).min(length))?;
+                let groups = self.ask(run, prompts, records.len() * self.config.samples)?;
+                run.recorder.scores(None, run.state.step, &groups)?;
+                records.extend(groups.iter().map(|group| self.record(group)));
+            }
+        }
+        run.rewards.ensure_running()?;
+        run.recorder.curation(&self.name, &records)?;
+        run.state.curation.add(&records);
+        let kept = records.iter().filter(|record| record.is_kept()).count();
+        run.say(&format!("{}: {kept} of {} queries kept", self.name, records.len()))?;
+        Ok(Step::Last)
     }
 }

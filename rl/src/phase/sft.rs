@@ -1,131 +1,111 @@
-//! Supervised learning: the cold start, from generated demonstrations.
+//! Supervised learning: the cold start, from demonstrations.
 
-use std::collections::BTreeMap;
+use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
-use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
-use sapo_datasets::synthetic::{self, Style};
-use sapo_datasets::{Demonstration, Task};
-use sapo_policies::{Completion, Group, Model};
-use sapo_rollouts::seed_of;
-use serde::{Deserialize, Serialize};
+use sapo_datasets::MixturePart;
+use sapo_policies::Completion;
 
-use crate::asking::encode;
-use crate::config::{Mix, SftConfig};
+use super::{Phase, Step, stretch};
+use crate::config::SftConfig;
+use crate::data::{self, Loader, Prompts};
 use crate::error::{Result, RunError};
 use crate::metrics::{Metrics, names};
-use crate::optimizer::AdamW;
-use crate::update::{Origin, balanced_gradients};
+use crate::run::Run;
+use crate::update::{Passes, Scored, TrainGroup, apply, gradients};
 
-/// So many queries of another kind are passed over in search of the next one that is wanted.
-const MOST_PASSED_OVER: usize = 10_000;
-
-/// Where the phase stands in its data: demonstrations taken of each task.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Cursor {
-    taken: BTreeMap<Task, u64>,
+/// Supervised learning at work.
+pub(super) struct Sft {
+    name: String,
+    config: SftConfig,
+    loader: Loader,
+    /// The token that ends a turn.
+    end: u32,
 }
 
-impl Cursor {
-    /// The next demonstration's number within its task.
-    fn next(&mut self, task: Task) -> u64 {
-        let taken = self.taken.entry(task).or_default();
-        *taken += 1;
-        *taken - 1
+impl Sft {
+    pub(super) fn open(name: &str, config: &SftConfig, run: &mut Run<'_>) -> Result<Self> {
+        let end = run.processor.tokenizer().id("<|im_end|>");
+        let end = end.ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
+        let parts = config.data.iter().map(|used| {
+            let dataset = data::open(run.config, used, stretch(run, name))?;
+            Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let state = run.state.data.as_ref();
+        let loader = Loader::new(parts, config.batch_size, true, run.config, &run.processor, state)?;
+        run.progress.begin(name, config.steps, run.state.step_in_part);
+        Ok(Self { name: name.to_owned(), config: config.clone(), loader, end })
     }
-}
 
-/// One optimizer step on fresh demonstrations.
-///
-/// The loss is the negative log-prob of each answer token, weighted `1 / sqrt(n)` within an answer of n tokens and
-/// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271). With experts, the loss that
-/// spreads rows over them is added by its coefficient.
-///
-/// # Errors
-/// When a demonstration cannot be encoded.
-pub fn step(
-    model: &mut Model,
-    optimizer: &mut AdamW,
-    config: &SftConfig,
-    cursor: &mut Cursor,
-    seed: u64,
-    place: &str,
-    step: u64,
-    token_budget: usize,
-) -> Result<Metrics> {
-    let end = model
-        .processor
-        .tokenizer()
-        .id("<|im_end|>")
-        .ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
-    let mut rng = ChaCha8Rng::seed_from_u64(seed_of(seed, place, "batch", step as usize));
-    let mut examples = Vec::with_capacity(config.batch_size);
-    for _ in 0..config.batch_size {
-        let mix = draw(&config.data, &mut rng);
-        let style = if rng.random::<f64>() < config.hasty { Style::Hasty } else { Style::Careful };
-        let shown = demonstration(mix, seed, cursor, style)?;
-        let mut tokens = model.processor.tokenizer().encode(&shown.response)?;
-        tokens.push(end);
-        examples.push((encode(&model.processor, &shown.query)?, tokens));
+    /// The demonstrations of a batch, each a group of one.
+    fn groups<'a>(&self, run: &Run<'_>, batch: &'a Prompts) -> Result<Vec<TrainGroup<'a>>> {
+        let group = |prompt: &'a data::Prompt| {
+            let mut tokens = run.processor.tokenizer().encode(prompt.response.as_deref().unwrap_or_default())?;
+            tokens.push(self.end);
+            Ok(TrainGroup { prompt: &prompt.input, completions: vec![Completion::of_sampled(tokens)] })
+        };
+        batch.prompts.iter().map(group).collect()
     }
-    let answers: Vec<Completion> = examples.iter().map(|(_, tokens)| Completion::of_sampled(tokens.clone())).collect();
-    let answers: Vec<[&Completion; 1]> = answers.iter().map(|answer| [answer]).collect();
-    let groups: Vec<Group<'_>> =
-        examples.iter().zip(&answers).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
-    let total: f64 = examples.iter().map(|(_, tokens)| (tokens.len() as f64).sqrt()).sum();
-    let weight = |group: usize| (1.0 / (examples[group].1.len() as f64).sqrt() / total) as f32;
-    let mut loss_sum = 0.0;
-    // A dense model has no router to balance, and a coefficient for it is refused when the run is opened.
-    let coef = model.policy.config.text.moe.as_ref().map(|moe| config.router_aux_loss_coef.unwrap_or(moe.balance_coef));
-    let coef = coef.filter(|coef| *coef > 0.0);
-    let loss = &mut |origins: &[Origin], log_probs: Tensor<1>| {
-        let weights: Vec<f32> = origins.iter().map(|(group, _, _)| weight(*group)).collect();
-        let weights = Tensor::<1>::from_data(TensorData::new(weights, [origins.len()]), &log_probs.device());
-        let loss = (log_probs * weights).sum().neg();
-        loss_sum += f64::from(loss.clone().inner().into_scalar::<f32>());
-        loss
-    };
-    let (gradients, balance) = balanced_gradients(&model.policy, &groups, token_budget, coef, loss)?;
-    let lr = config.optimizer.lr_at(step, config.steps);
-    let mut params = model.policy.trained_mut();
-    let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
-    let norm = optimizer.step(&mut values, gradients, &config.optimizer, lr);
-    let mut metrics = Metrics::default();
-    metrics.set(names::SFT_LOSS, loss_sum);
-    if let Some(balance) = balance {
-        metrics.set(names::BALANCE_LOSS, balance);
-    }
-    metrics.set(names::GRAD_NORM, norm);
-    metrics.set(names::LR, lr);
-    Ok(metrics)
-}
 
-/// The next demonstration that the mixture wants.
-fn demonstration(mix: &Mix, seed: u64, cursor: &mut Cursor, style: Style) -> Result<Demonstration> {
-    for _ in 0..MOST_PASSED_OVER {
-        let shown = synthetic::demonstration(mix.task, seed, cursor.next(mix.task), style);
-        if mix.only.iter().all(|(column, wanted)| shown.query.columns.get(column).is_some_and(|value| value == wanted))
-        {
-            return Ok(shown);
+    /// The weight of the loss that spreads rows over experts. A dense model has no router to balance, and a coefficient for
+    /// it is refused when the run is opened.
+    fn balance_coef(&self, run: &Run<'_>) -> Option<f64> {
+        let moe = run.model.policy.config.text.moe.as_ref()?;
+        Some(self.config.router_aux_loss_coef.unwrap_or(moe.balance_coef)).filter(|coef| *coef > 0.0)
+    }
+
+    /// One optimizer step.
+    ///
+    /// The loss is the negative log-prob of each answer token, weighted `1 / sqrt(n)` within an answer of n tokens and
+    /// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271).
+    fn update(&self, run: &mut Run<'_>, batch: &Prompts, metrics: &mut Metrics) -> Result<()> {
+        let groups = self.groups(run, batch)?;
+        let lengths: Vec<f64> = groups.iter().map(|group| group.completions[0].sampled_count() as f64).collect();
+        let total: f64 = lengths.iter().map(|length| length.sqrt()).sum();
+        let weights: Vec<f64> = lengths.iter().map(|length| 1.0 / length.sqrt() / total).collect();
+        let passes = Passes {
+            temperature: 1.0,
+            token_budget: run.config.run.token_budget,
+            balance_coef: self.balance_coef(run),
+        };
+        let mut loss = 0.0;
+        let found = gradients(&run.model.policy, &groups, passes, &mut |sequences: &[Scored<'_>]| {
+            let mut derivatives = Vec::new();
+            for sequence in sequences {
+                let weight = weights[sequence.group];
+                loss -= sequence.log_probs.iter().map(|log_prob| weight * f64::from(*log_prob)).sum::<f64>();
+                derivatives.extend(std::iter::repeat_n(-weight as f32, sequence.log_probs.len()));
+            }
+            derivatives
+        })?;
+        let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
+        let (model, optimizer) = (&mut run.model, &mut run.optimizer);
+        let norm = apply(model, optimizer, found.params, &self.config.optimizer, lr, &run.collective);
+        metrics.sum(names::SFT_LOSS, loss);
+        if let Some(balance) = found.balance {
+            metrics.sum(names::BALANCE_LOSS, balance);
         }
+        metrics.set(names::GRAD_NORM, norm);
+        metrics.set(names::LR, lr);
+        Ok(())
     }
-    Err(RunError::User(format!(
-        "data: {MOST_PASSED_OVER} queries of `{}` in a row are not as `only` wants them ({}); see `sapo data show {0}`",
-        mix.task,
-        mix.only.iter().map(|(column, value)| format!("{column} = {value}")).collect::<Vec<_>>().join(", ")
-    )))
 }
 
-fn draw<'a>(data: &'a [Mix], rng: &mut ChaCha8Rng) -> &'a Mix {
-    let total: f64 = data.iter().map(|mix| mix.share).sum();
-    let mut at = rng.random::<f64>() * total;
-    for mix in data {
-        at -= mix.share;
-        if at < 0.0 {
-            return mix;
+impl Phase for Sft {
+    fn step(&mut self, run: &mut Run<'_>) -> Result<Step> {
+        if run.state.step_in_part < self.config.steps {
+            let started = Instant::now();
+            let batch = self.loader.next_batch()?;
+            run.recorder.rejected(&batch.rejected)?;
+            let mut metrics = Metrics::default();
+            metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
+            data::count(&self.loader, &batch, &mut metrics);
+            self.update(run, &batch, &mut metrics)?;
+            run.publish(1)?;
+            run.state.data = Some(batch.state);
+            let note = format!("loss {:.3}", metrics.get(names::SFT_LOSS).unwrap_or(f64::NAN));
+            run.record(&self.name, &metrics, started, &note)?;
         }
+        Ok(if run.state.step_in_part >= self.config.steps { Step::Last } else { Step::More })
     }
-    &data[data.len() - 1]
 }

@@ -160,8 +160,8 @@ pub(super) fn add(answers: &mut Answers, line: &Value) {
 /// one turn; since version 2 there may be several, and each says whether it was sampled.
 pub(super) fn of_rollout(line: &Value) -> AnswerView {
     let turns: Vec<&Value> = line["turns"].as_array().into_iter().flatten().collect();
-    let is_policys = |turn: &&Value| turn["sampled"].as_bool().unwrap_or(turn["role"] == "assistant");
-    let last = turns.iter().rposition(is_policys).unwrap_or(0);
+    let of_the_policy = |turn: &&Value| turn["sampled"].as_bool().unwrap_or(turn["role"] == "assistant");
+    let last = turns.iter().rposition(of_the_policy).unwrap_or(0);
     let text = |turn: &Value| turn["text"].as_str().unwrap_or_default().to_owned();
     let view = |turn: &&Value| TurnView {
         role: turn["role"].as_str().unwrap_or("?").to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::judging::JudgeRecord;
+use crate::score::judge::JudgeRecord;
 
 /// A run, ready to be shown.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -9,8 +9,8 @@ use super::answers::of_rollout;
 use super::curves::{Step, phases};
 use super::model::{CurationFacts, CurationRow, RunFacts, TrainingGroup};
 use super::read::{RunFiles, numbers};
-use crate::judging::JudgeRecord;
 use crate::metrics::names;
+use crate::score::judge::JudgeRecord;
 
 /// What earlier versions called the share of rollouts with reasoning before the answer.
 const REASONED_BEFORE: &str = "rollout/with_working";

@@ -218,6 +218,7 @@ mod tests {
             number: at + 1,
             phase: None,
             task: "t".to_owned(),
+            rubric: None,
             sample: at as u64,
             transcript: Transcript { tokens: *tokens, ..Transcript::of_answer("q", "") },
             score: score(*total),

@@ -8,9 +8,9 @@ use sapo_rewards::Score;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{Config, PhaseConfig};
+use crate::config::Config;
 use crate::error::{Result, RunError};
-use crate::reopen::read_lines;
+use crate::run_dir::read_lines;
 
 /// Files of rollouts, and the run that they belong to.
 #[derive(Clone, Debug)]
@@ -93,6 +93,8 @@ pub(super) struct Stored {
     pub(super) number: usize,
     pub(super) phase: Option<String>,
     pub(super) task: String,
+    /// The rubric that scored it; files of earlier versions do not say.
+    pub(super) rubric: Option<String>,
     pub(super) sample: u64,
     pub(super) transcript: Transcript,
     pub(super) score: Score,
@@ -124,14 +126,13 @@ fn one(
         None => vec![Turn { role: Role::Assistant, text: field(line, "text")? }],
     };
     let tokens = match &line["tokens"] {
-        Value::Array(tokens) => tokens.len(),
-        number => number.as_u64().ok_or("`tokens` is neither a list nor a number")? as usize,
+        // Tokens of tools are among the ids, and have no log-prob.
+        Value::Array(tokens) => line["log_probs"].as_array().map_or(tokens.len(), Vec::len),
+        number => number.as_u64().ok_or("`tokens` must be a list or a number")? as usize,
     };
     let limit = line["token_limit"].as_u64().map(|limit| limit as usize);
-    let limit_of_phase = match phase.as_ref().and_then(|phase| config.phases.get(phase)) {
-        Some(PhaseConfig::Rl(phase)) => Some(phase.sampling.max_new_tokens),
-        _ => None,
-    };
+    let limit_of_phase =
+        phase.as_ref().and_then(|phase| Some(config.phases.get(phase)?.as_rl()?.sampling.max_new_tokens));
     let text: String = turns.iter().map(|turn| turn.text.as_str()).collect();
     // Files of earlier versions do not say whether the prompt opened the thinking.
     let opened = text.contains("</think>") && !text.contains("<think>");
@@ -141,7 +142,8 @@ fn one(
         number,
         phase: phase.clone(),
         task: line["task"].as_str().unwrap_or_default().to_owned(),
-        sample: line["sample"].as_u64().ok_or("`sample` is no number")?,
+        rubric: line["rubric"].as_str().map(str::to_owned),
+        sample: line["sample"].as_u64().ok_or("`sample` must be a number")?,
         score: field(line, "score")?,
         advantage: line.get("advantage").map(Value::as_f64),
         transcript: Transcript {

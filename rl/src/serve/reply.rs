@@ -31,7 +31,8 @@ impl Sample {
     /// A rollout as text, its working apart from its answer.
     pub(super) fn of(rollout: &Rollout, processor: &Processor) -> Self {
         let ended = rollout.stop == StopReason::Eos;
-        let text = processor.decode(&rollout.tokens[..rollout.tokens.len() - usize::from(ended)], true);
+        let ids: Vec<u32> = rollout.ids().collect();
+        let text = processor.decode(&ids[..ids.len().saturating_sub(usize::from(ended))], true);
         Self::of_text(text, ended, processor.thinking_open())
     }
 

@@ -1,11 +1,11 @@
 //! The thread that owns the model: it takes batches of waiting requests and answers them.
 
-use sapo_datasets::hex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use sapo_datasets::hex;
 use sapo_policies::processor::ChatOptions;
 use sapo_policies::{Model, PolicyError, PolicyInput};
-use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, seed_of};
+use sapo_rollouts::{Request, Rollout, Sampling, sample_all, seed_of};
 use sha2::{Digest, Sha256};
 
 use super::Limits;
@@ -13,6 +13,7 @@ use super::chat::Chat;
 use super::fault::Fault;
 use super::queue::{Job, Queue};
 use super::reply::{Answered, Sample};
+use crate::sample::local_engine;
 
 /// Samples of one request that are decoded together at most; bounds memory.
 const MOST_ROWS: usize = 16;
@@ -101,36 +102,33 @@ impl Worker<'_> {
                     let answered = Answered {
                         samples: rollouts.iter().map(|rollout| Sample::of(rollout, &self.model.processor)).collect(),
                         prompt_tokens: one.prompt.ids().len(),
-                        completion_tokens: rollouts.iter().map(|rollout| rollout.tokens.len()).sum(),
+                        completion_tokens: rollouts.iter().map(Rollout::sampled).sum(),
                     };
                     send(one.job, Ok(answered));
                 }
             }
             // One prompt among several is at fault: each is answered alone.
             Err(_) if ready.len() > 1 => ready.into_iter().for_each(|one| self.sample(vec![one])),
-            Err(error) => {
-                ready.into_iter().for_each(|one| send(one.job, Err(Fault::field("messages", error.to_string()))))
-            }
+            Err(error) => ready.into_iter().for_each(|one| send(one.job, Err(Fault::field("messages", error.clone())))),
         }
     }
 
-    fn rollouts(&self, ready: &[Ready], sampling: &Sampling) -> Result<Vec<Vec<Rollout>>, PolicyError> {
+    fn rollouts(&self, ready: &[Ready], sampling: &Sampling) -> Result<Vec<Vec<Rollout>>, String> {
         let mut requests = Vec::new();
         let mut owners = Vec::new();
         for (owner, one) in ready.iter().enumerate() {
             for seeds in one.seeds.chunks(MOST_ROWS) {
                 let query_id = String::new();
-                requests.push(Request { query_id, prompt: one.prompt.clone(), seeds: seeds.to_vec() });
+                let (prompt, sampling) = (one.prompt.clone(), sampling.clone());
+                requests.push(Request { query_id, prompt, seeds: seeds.to_vec(), sampling });
                 owners.push(owner);
             }
         }
-        let stop_ids = self.model.processor.stop_ids().to_vec();
-        let engine = LocalEngine { stop_ids, max_rows: self.batch.max(MOST_ROWS) };
-        let mut groups = vec![Vec::new(); requests.len()];
-        engine.sample(&self.model.policy, &requests, sampling, &mut |index, group| groups[index] = group.rollouts)?;
+        let engine = local_engine(self.model, self.batch.max(MOST_ROWS));
+        let groups = sample_all(&engine, &self.model.policy, &requests).map_err(|error| error.to_string())?;
         let mut rollouts = vec![Vec::new(); ready.len()];
         for (owner, group) in owners.into_iter().zip(groups) {
-            rollouts[owner].extend(group);
+            rollouts[owner].extend(group?);
         }
         Ok(rollouts)
     }

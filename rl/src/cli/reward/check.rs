@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use sapo_datasets::{DatasetError, OpenOptions, Query, open_with};
+use sapo_datasets::Split;
 use sapo_rewards::{ProcessConfig, RewardConfig, RubricConfig};
 
 use crate::checking::{self, Rows};
+use crate::cli::address;
 use crate::cli::config::compose;
 use crate::cli::printer::{print_json, print_text};
 use crate::config::Config;
@@ -82,7 +83,10 @@ fn of_config(
         let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
         return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
     }
-    let mut used = checking::scored_tasks(config);
+    let mut used = match given {
+        Some(_) => BTreeMap::new(),
+        None => checking::scored_rows(config, arguments.rows as usize)?,
+    };
     let mut rubrics = Vec::new();
     for (name, rubric) in &config.rubrics {
         if arguments.rubric.as_ref().is_some_and(|only| only != name) {
@@ -90,7 +94,7 @@ fn of_config(
         }
         let rows = match (given, used.remove(name.as_str())) {
             (Some(rows), _) => rows.clone(),
-            (None, Some(tasks)) => checking::generated(tasks, arguments.rows as usize, config.run.seed),
+            (None, Some(rows)) => rows,
             (None, None) if arguments.rubric.is_some() => {
                 return Err(RunError::User(format!("--rubric {name}: no phase uses it; say on what by --data")));
             }
@@ -101,12 +105,6 @@ fn of_config(
     Ok(rubrics)
 }
 
-fn listed(name: &str, rows: usize, seed: u64) -> Result<Rows> {
-    let options = OpenOptions { seed, ..OpenOptions::default() };
-    let source = open_with(name, &options)?;
-    if let Some(task) = source.task() {
-        return Ok(checking::generated([task], source.len().map_or(rows, |length| length.min(rows)), seed));
-    }
-    let queries: Vec<Query> = source.iter().collect::<std::result::Result<_, DatasetError>>()?;
-    Ok(checking::listed(queries, rows))
+fn listed(source: &str, rows: usize, seed: u64) -> Result<Rows> {
+    Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sapo_rewards::RewardConfig;
 use serde_json::Value;
 
-use crate::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
@@ -67,18 +67,4 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
         differing.join(", "),
         saved.display()
     )))
-}
-
-/// The lines of a JSON-lines file; none when it is not there.
-pub(crate) fn read_lines(path: &Path) -> Result<Vec<Value>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(RunError::io(path, error)),
-    };
-    let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| RunError::User(format!("{} line {}: {error}", path.display(), index + 1)))
-    };
-    text.lines().enumerate().map(parse).collect()
 }

@@ -6,63 +6,22 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sapo_datasets::Task;
 use sapo_policies::WeightFormat;
 use sapo_policies::to_vec;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::state::TrainerState;
 use crate::error::{Result, RunError};
-use crate::eval::Evaluation;
-use crate::failing::Window;
-use crate::judging::JudgeRecord;
 use crate::ledger;
 use crate::metrics::sha256;
 use crate::optimizer::{AdamW, Moments};
-use crate::phase::sft::Cursor;
 use crate::run_dir::RunDir;
-use crate::summary::CurationCounts;
+use crate::run_dir::{EVENTS, REJECTED};
 
 /// Files that only grow; a resume cuts them back to where they ended at the checkpoint.
-pub const GROWING: [&str; 4] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS];
-/// The TensorBoard event file.
-pub const EVENTS: &str = "tb/events.out.tfevents.0.sapo";
-
-/// Where a run stands, beside its weights and the optimizer's moments.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainerState {
-    /// Steps done, over the whole run.
-    pub step: u64,
-    /// Place in the list of the run's parts.
-    pub part: usize,
-    /// Steps done within that part.
-    pub step_in_part: u64,
-    /// Seconds that the run took so far.
-    pub wall_secs: f64,
-    /// Largest resident memory so far, child processes included, in bytes.
-    pub peak_rss_bytes: u64,
-    /// Largest gap between sampler and trainer log-probs so far.
-    pub logprob_gap_max: f64,
-    /// Steps of the optimizer since it began anew.
-    pub optimizer_steps: i32,
-    /// Demonstrations taken.
-    pub cursor: Cursor,
-    /// Queries taken of each task in this part.
-    pub supply: BTreeMap<Task, usize>,
-    /// Failed rewards of the last steps of this part.
-    #[serde(default)]
-    pub failures: Window,
-    /// Counts over all curations so far.
-    pub curation: CurationCounts,
-    /// Evaluations so far.
-    pub evaluations: Vec<Evaluation>,
-    /// Their folders in `eval/`.
-    pub evaluated: Vec<String>,
-    /// What is known of the judge.
-    pub judge: Option<JudgeRecord>,
-}
+pub const GROWING: [&str; 5] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS, REJECTED];
 
 /// What a checkpoint holds, with hashes, and how long the growing files were.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

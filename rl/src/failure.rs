@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 
-use sapo_datasets::Query;
-use sapo_rewards::{FailureKind, OnFailure, Score};
+use sapo_rewards::{FailureKind, OnFailure};
 use serde::{Deserialize, Serialize};
 
-use crate::asking::Answered;
 use crate::config::RlConfig;
-use crate::scoring::Rubrics;
+use crate::sample::{ScoredGroup, ScoredRollout};
 
 /// Failed scores, and all, of the last steps of a phase; part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +47,8 @@ pub struct Failures {
 
 impl Failures {
     /// Counts those of a batch.
-    pub fn of(batch: &[Answered]) -> Self {
-        let scores = || batch.iter().flat_map(|one| &one.answers);
+    pub fn of(batch: &[ScoredGroup]) -> Self {
+        let scores = || batch.iter().flat_map(|group| &group.rollouts);
         Self { failed: scores().filter(|answer| answer.score.total.is_none()).count(), all: scores().count() }
     }
 }
@@ -61,47 +59,47 @@ impl Failures {
 /// run stops as soon as the window can no longer come in below it, and a single early failure stops nothing. It also stops
 /// when every reward of a step failed, when a rubric says `on_failure = "stop"`, and when a reward says that asking again
 /// is useless.
-pub fn refusal(batch: &[Answered], config: &RlConfig, rubrics: &Rubrics, window: &Window) -> Option<String> {
-    let failed: Vec<(&Query, &Score)> = batch
+pub fn refusal(batch: &[ScoredGroup], config: &RlConfig, window: &Window) -> Option<String> {
+    let failed: Vec<(&ScoredGroup, &ScoredRollout)> = batch
         .iter()
-        .flat_map(|one| one.answers.iter().map(move |answer| (&one.query, &answer.score)))
-        .filter(|(_, score)| score.total.is_none())
+        .flat_map(|group| group.rollouts.iter().map(move |rollout| (group, rollout)))
+        .filter(|(_, rollout)| rollout.score.total.is_none())
         .collect();
-    let Failures { failed: count, all } = Failures::of(batch);
-    let kind_of = |score: &Score| score.failure().map(|(_, kind, _)| kind);
-    let useless = failed.iter().find(|(_, score)| kind_of(score) == Some(FailureKind::Unavailable));
-    let stopping = failed.iter().find(|(query, _)| rubrics.of(query).on_failure() == OnFailure::Stop);
-    let first = useless.or(stopping).or(failed.first())?;
-    let length = window_length(config);
-    let (in_window, seen) = window.with(count, all, length);
-    let limit = config.max_failed_share * (length * all) as f64;
-    let reason = if useless.is_some() {
-        format!("a reward cannot be had ({count} of {all} rewards of this step failed)")
-    } else if stopping.is_some() {
-        format!("{count} of {all} rewards of this step failed, and their rubric says on_failure = \"stop\"")
-    } else if count == all {
-        format!("all {all} rewards of this step failed")
-    } else if in_window as f64 > limit {
-        format!(
-            "{in_window} of the last {seen} rewards failed: more than max_failed_share = {} of a window of {length} steps",
-            config.max_failed_share
-        )
-    } else {
-        return None;
-    };
-    let (part, kind, message) = first.1.failure().unwrap_or(("correct", FailureKind::Empty, "no part applies"));
+    let kind_of = |rollout: &ScoredRollout| rollout.score.failure().map(|(_, kind, _)| kind);
+    let useless = failed.iter().find(|(_, rollout)| kind_of(rollout) == Some(FailureKind::Unavailable));
+    let stopping = failed.iter().find(|(group, _)| group.rubric.on_failure() == OnFailure::Stop);
+    let (group, rollout) = *useless.or(stopping).or(failed.first())?;
+    let reason = reason(Failures::of(batch), config, window, useless.is_some(), stopping.is_some())?;
+    let (part, kind, message) = rollout.score.failure().unwrap_or(("correct", FailureKind::Empty, "no part applies"));
     let kind = serde_json::to_value(kind).unwrap_or_default();
     Some(format!(
         "{reason}; on query `{}`: {part}: {message} ({}). The step is not learned from, and is done again when the run \
          goes on",
-        first.0.id,
+        group.prompt.query.id,
         kind.as_str().unwrap_or_default()
     ))
 }
 
-/// Steps of the window; a phase that is shorter has a shorter one.
-pub fn window_length(config: &RlConfig) -> usize {
-    config.failure_window_steps.min(usize::try_from(config.steps).unwrap_or(usize::MAX)).max(1)
+/// Why so many failures stop a run, if they do.
+fn reason(failures: Failures, config: &RlConfig, window: &Window, useless: bool, stopping: bool) -> Option<String> {
+    let Failures { failed, all } = failures;
+    let length = config.failure_window();
+    let (in_window, seen) = window.with(failed, all, length);
+    let limit = config.max_failed_share * (length * all) as f64;
+    if useless {
+        Some(format!("a reward is unavailable ({failed} of {all} rewards of this step failed)"))
+    } else if stopping {
+        Some(format!("{failed} of {all} rewards of this step failed, and their rubric says on_failure = \"stop\""))
+    } else if failed == all {
+        Some(format!("all {all} rewards of this step failed"))
+    } else if in_window as f64 > limit {
+        Some(format!(
+            "{in_window} of the last {seen} rewards failed: more than max_failed_share = {} of a window of {length} steps",
+            config.max_failed_share
+        ))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use burn::tensor::Device;
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, Part, Policy, WeightFormat};
 
-use crate::config::{Config, PhaseConfig, fault};
+use crate::config::Config;
+use crate::config::fault::fault;
 use crate::error::Result;
 use crate::run_dir::RunDir;
 
@@ -65,7 +66,7 @@ fn model_folder(name: &str) -> Option<PathBuf> {
 
 fn check_phases(config: &Config, policy: &Policy) -> Result<()> {
     for name in &config.run.phases {
-        if let PhaseConfig::Sft(phase) = &config.phases[name]
+        if let Some(phase) = config.phases[name].as_sft()
             && phase.router_aux_loss_coef.is_some()
             && policy.config.text.moe.is_none()
         {

@@ -1,0 +1,73 @@
+//! Laws of every algorithm: its derivative is that of its value, it is the plain policy gradient on policy, and a
+//! sequence's objective does not depend on any other.
+
+use proptest::prelude::*;
+
+use super::{Aggregation, Algorithm, Grpo, Sapo, Sequence};
+
+fn all() -> Vec<Box<dyn Algorithm>> {
+    vec![Box::new(Sapo::default()), Box::new(Grpo::default())]
+}
+
+fn sum(algorithm: &dyn Algorithm, now: &[f32], old: &[f32], advantage: f64) -> f64 {
+    algorithm.objective(&Sequence { log_probs: now, old_log_probs: old, advantage }).values.iter().sum()
+}
+
+proptest! {
+    #[test]
+    fn derivatives_are_those_of_the_values(
+        tokens in prop::collection::vec((-4.0_f32..0.0, -0.4_f32..0.4), 1..8),
+        advantage in prop_oneof![-3.0_f64..-0.1, 0.1_f64..3.0],
+    ) {
+        // Steps that single precision holds exactly, so that the finite difference has no rounding of its own.
+        let step = 1.0 / 1024.0;
+        let grid = |x: f32| (x * 1024.0).round() / 1024.0;
+        let old: Vec<f32> = tokens.iter().map(|(old, _)| grid(*old)).collect();
+        let now: Vec<f32> = tokens.iter().map(|(old, by)| grid(*old) + grid(*by)).collect();
+        for algorithm in all() {
+            let objective = algorithm.objective(&Sequence { log_probs: &now, old_log_probs: &old, advantage });
+            for at in 0..now.len() {
+                let (mut up, mut down) = (now.clone(), now.clone());
+                up[at] += step;
+                down[at] -= step;
+                let (up, down) = (sum(&*algorithm, &up, &old, advantage), sum(&*algorithm, &down, &old, advantage));
+                // At a clip's corner the slopes on both sides differ.
+                let ratio = f64::from(now[at] - old[at]).exp();
+                if [0.8, 1.2].iter().all(|corner| (ratio - corner).abs() > 0.01) {
+                    let slope = (up - down) / (2.0 * f64::from(step));
+                    prop_assert!((slope - objective.derivatives[at]).abs() < 1e-4, "{algorithm:?} {slope} {objective:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn on_policy_all_are_the_plain_policy_gradient(
+        old in prop::collection::vec(-4.0_f32..0.0, 1..8),
+        advantage in -3.0_f64..3.0,
+    ) {
+        for algorithm in all() {
+            let objective = algorithm.objective(&Sequence { log_probs: &old, old_log_probs: &old, advantage });
+            for derivative in objective.derivatives {
+                prop_assert!((derivative - advantage).abs() < 1e-12, "{algorithm:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_gate_never_closes_and_never_exceeds_one(log_ratio in -30.0_f64..6.0, advantage in -3.0_f64..3.0) {
+        let gate = Sapo::default().gate(log_ratio.exp(), advantage);
+        prop_assert!(gate > 0.0 && gate <= 1.0);
+    }
+
+    #[test]
+    fn weights_of_all_tokens_add_up(lengths in prop::collection::vec(1_usize..20, 1..8)) {
+        let tokens: usize = lengths.iter().sum();
+        let total = |aggregation: Aggregation| -> f64 {
+            lengths.iter().map(|length| aggregation.weight(*length, lengths.len(), tokens) * *length as f64).sum()
+        };
+        prop_assert!((total(Aggregation::Sequence) - 1.0).abs() < 1e-12);
+        prop_assert!((total(Aggregation::Token) - 1.0).abs() < 1e-12);
+        prop_assert!((total(Aggregation::Fixed(10)) - tokens as f64 / (10.0 * lengths.len() as f64)).abs() < 1e-12);
+    }
+}

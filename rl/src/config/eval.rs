@@ -1,0 +1,106 @@
+//! `[eval.NAME]`: a set of queries that the policy is evaluated on, when, and what its evaluations are compared with.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::data::SourceUse;
+use super::fault::{ConfigError, fault, must, nearest};
+use super::{Config, PhaseConfig};
+
+/// A set of held-out queries. Neither they nor the samples depend on `run.seed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Names of sources, each with a row for every task in it. Generated sources without `@split` give test queries.
+    pub data: Vec<String>,
+    /// Those of them whose tasks get a row each, but are no part of `all`: what is judged or provoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unaveraged: Vec<String>,
+    /// Queries of each source at most; without it, all that a file has, and 200 of a generated task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries_per_source: Option<usize>,
+    /// Samples of each query at temperature 1; one greedy answer comes on top.
+    #[serde(default = "samples")]
+    pub samples: usize,
+    /// Token limit of an answer.
+    pub max_new_tokens: usize,
+    /// The rubric.
+    pub rubric: String,
+    /// Seed of generated queries and of samples.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// The phases after which it takes place; without it, after every phase that changes the policy. It takes place
+    /// before the first phase as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
+    /// Steps between two evaluations within a phase; 0 is never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub every: u64,
+    /// Pairs of evaluations to compare, earlier and later, by the phase that they come after (`init` for the first).
+    /// Without it each is compared with the one before, and the last with the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compare: Vec<[String; 2]>,
+}
+
+fn samples() -> usize {
+    4
+}
+
+fn seed() -> u64 {
+    7
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// The name of the evaluation before training.
+pub const INIT: &str = "init";
+/// Queries of a generated source where nothing is said.
+pub const GENERATED_QUERIES: usize = 200;
+
+impl EvalConfig {
+    /// The sources as they are used here.
+    pub fn uses(&self) -> Vec<SourceUse> {
+        self.data.iter().map(|name| SourceUse::of(name)).collect()
+    }
+
+    /// Whether it takes place after a phase.
+    pub fn is_after(&self, name: &str, phase: &PhaseConfig) -> bool {
+        match &self.after {
+            Some(after) => after.iter().any(|one| one == name),
+            None => phase.kind().trains(),
+        }
+    }
+
+    pub(super) fn check(&self, name: &str, config: &Config) -> Result<(), ConfigError> {
+        let place = format!("eval.{name}");
+        config.named_rubric(&format!("{place}.rubric"), &self.rubric)?;
+        config.check_uses(&place, &self.uses(), Some(&self.rubric))?;
+        let counts = [("samples", self.samples), ("max_new_tokens", self.max_new_tokens)];
+        let queries = self.queries_per_source.map(|queries| ("queries_per_source", queries));
+        for (key, count) in counts.into_iter().chain(queries) {
+            must(count > 0, format!("{place}.{key}"), "must be at least 1")?;
+        }
+        for source in &self.unaveraged {
+            if !self.data.contains(source) {
+                let guess = nearest(source, self.data.iter().map(String::as_str));
+                return Err(fault(format!("{place}.unaveraged"), format!("`{source}` is not in `data`{guess}")));
+            }
+        }
+        must(
+            self.unaveraged.len() < self.data.len(),
+            format!("{place}.unaveraged"),
+            "names all sources, so that `all` would be the mean of none",
+        )?;
+        let known = || config.phases.keys().map(String::as_str);
+        let named = self.after.iter().flatten().chain(self.compare.iter().flatten());
+        for phase in named.filter(|phase| phase.as_str() != INIT) {
+            if !known().any(|other| other == phase) {
+                let guess = nearest(phase, known());
+                return Err(fault(&place, format!("`{phase}` is not a phase{guess}")));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! The configuration of a run: TOML files merged left to right, then `key=value` overrides; closed, checked, saved.
+
+mod data;
+pub(crate) mod device;
+mod eval;
+pub(crate) mod fault;
+mod merge;
+mod optimizer;
+mod phase;
+mod policy;
+mod renamed;
+mod run;
+pub mod schema;
+mod upgrade;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use sapo_datasets::SourceConfig;
+use sapo_rewards::{Endpoints, RewardConfig, RubricConfig, registry};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use self::data::SourceUse;
+pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
+pub use self::fault::ConfigError;
+use self::fault::{fault, nearest};
+pub use self::phase::{CurateConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, Work};
+pub use self::policy::PolicyConfig;
+pub use self::run::{RewardCheckConfig, RunConfig};
+
+/// Everything that a run is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The run as a whole.
+    pub run: RunConfig,
+    /// The policy.
+    pub policy: PolicyConfig,
+    /// Where queries come from, by name.
+    #[serde(default)]
+    pub data: BTreeMap<String, SourceConfig>,
+    /// Rewards with options, by name; kinds that need no options are there under their own names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, RewardConfig>,
+    /// How answers are scored, by name.
+    #[serde(default)]
+    pub rubrics: BTreeMap<String, RubricConfig>,
+    /// Sections of the run, by name; `run.phases` orders them.
+    pub phases: BTreeMap<String, PhaseConfig>,
+    /// Evaluations on held-out queries, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub eval: BTreeMap<String, EvalConfig>,
+}
+
+impl Config {
+    /// Composes files and overrides.
+    ///
+    /// # Errors
+    /// Names the file, override or key, and the nearest known name.
+    pub fn compose(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
+        let mut merged = Table::new();
+        for file in files {
+            merge::merge(&mut merged, merge::read(file)?);
+        }
+        for text in overrides {
+            let (path, value) = merge::override_of(text)?;
+            merge::set(&mut merged, &path, value).map_err(|reason| fault(text, reason))?;
+        }
+        merge::anchor(&mut merged, Path::new(""));
+        renamed::refuse(&merged)?;
+        let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+        let config: Self = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+            let key = error.path().to_string();
+            let place = if key == "." { place } else { format!("{place}: {key}") };
+            fault(place, with_nearest(&error.into_inner().to_string()))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What must hold of a configuration beyond its form; each part has its own check beside it.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.run.check()?;
+        self.policy.check(self.run.dtype)?;
+        self.check_rubrics()?;
+        self.check_sources()?;
+        for name in &self.run.reward_check.skip {
+            self.named_rubric("run.reward_check.skip", name)?;
+        }
+        for (index, name) in self.run.phases.iter().enumerate() {
+            let phase = self.phases.get(name).ok_or_else(|| {
+                let guess = nearest(name, self.phases.keys().map(String::as_str));
+                fault("run.phases", format!("names `{name}`, but there is no [phases.{name}]{guess}"))
+            })?;
+            if self.run.phases[..index].contains(name) || name == INIT {
+                return Err(fault("run.phases", format!("`{name}` comes twice, or is `{INIT}`; give it another name")));
+            }
+            phase.kind().check(&format!("phases.{name}"), self)?;
+        }
+        self.eval.iter().try_for_each(|(name, eval)| eval.check(name, self))
+    }
+
+    fn named_rubric(&self, place: &str, name: &str) -> Result<(), ConfigError> {
+        if self.rubrics.contains_key(name) {
+            return Ok(());
+        }
+        let guess = nearest(name, self.rubrics.keys().map(String::as_str));
+        Err(fault(place, format!("names the rubric `{name}`, but there is no [rubrics.{name}]{guess}")))
+    }
+
+    /// Builds every reward and rubric once, without asking anybody anything.
+    fn check_rubrics(&self) -> Result<(), ConfigError> {
+        let served = registry::served_judges(&self.rewards);
+        let nowhere = served.into_iter().map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned())).collect();
+        let rewards = sapo_rewards::Registry::build(&self.rewards, &Endpoints(nowhere));
+        let rewards = rewards.map_err(|error| fault("rewards", error.to_string()))?;
+        for (name, rubric) in &self.rubrics {
+            sapo_rewards::Rubric::new(rubric, &rewards)
+                .map_err(|error| fault(format!("rubrics.{name}"), error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// A source that names a rubric which nobody defines is a fault even where no phase uses it.
+    fn check_sources(&self) -> Result<(), ConfigError> {
+        for (name, source) in &self.data {
+            if let Some(rubric) = &source.rubric {
+                self.named_rubric(&format!("data.{name}.rubric"), rubric)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the rubrics that phases in order and evaluations use.
+    pub fn used_rubrics(&self) -> BTreeSet<&str> {
+        let mut used = BTreeSet::new();
+        for phase in self.run.phases.iter().map(|name| self.phases[name].kind()) {
+            let Some(rubric) = phase.rubric() else { continue };
+            used.extend(phase.data().iter().map(|source| self.rubric_of(source, rubric)));
+        }
+        for eval in self.eval.values() {
+            let of_source = |name: &String| self.data.get(name).and_then(|source| source.rubric.as_deref());
+            used.extend(eval.data.iter().map(|name| of_source(name).unwrap_or(&eval.rubric)));
+        }
+        used
+    }
+
+    /// The judges among the rewards of a rubric.
+    pub fn judges_of(&self, rubric: &str) -> Vec<&str> {
+        let is_judge = |name: &&str| matches!(self.rewards.get(*name), Some(RewardConfig::Judge(_)));
+        self.rubrics.get(rubric).map_or(Vec::new(), |rubric| rubric.rewards().into_iter().filter(is_judge).collect())
+    }
+
+    /// The run's folder.
+    pub fn run_path(&self) -> PathBuf {
+        self.run.dir.join(&self.run.name)
+    }
+
+    /// The resolved configuration as TOML; composing it again gives the same configuration.
+    ///
+    /// # Errors
+    /// When a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|error| fault("config", error.to_string()))
+    }
+}
+
+/// Adds the nearest known name to serde's message about an unknown field.
+fn with_nearest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.contains("unknown field") || message.contains("unknown variant"), quoted.next()) {
+        (true, Some(name)) => format!("{}{}", message.trim_end(), nearest(name, quoted)),
+        _ => message.trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configs() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs")
+    }
+
+    #[test]
+    fn every_shipped_config_loads_and_its_resolved_form_is_the_same() {
+        let mut seen = 0;
+        for entry in std::fs::read_dir(configs()).unwrap() {
+            let config = Config::compose(&[entry.unwrap().path()], &[]).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, config.to_toml().unwrap()).unwrap();
+            assert_eq!(Config::compose(&[file], &[]).unwrap(), config);
+            seen += 1;
+        }
+        assert!(seen >= 2);
+    }
+
+    fn error(text: &str) -> String {
+        Config::compose(&[configs().join("smoke.toml")], &[text.to_owned()]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn faults_name_the_place_and_the_remedy() {
+        assert!(error("run.sead=3").contains("did you mean `seed`"), "{}", error("run.sead=3"));
+        assert!(error("run.seed=high").contains("seed"));
+        assert!(error("phases.reasoning.rubric=reasonin").contains("did you mean `reasoning`"));
+        assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
+        assert!(error(r#"eval.tasks=["arith"]"#).contains("an evaluation has a name now"));
+        assert!(error("eval.heldout.unaveraged=[\"arth\"]").contains("did you mean `arith`"));
+        assert!(error("phases.reasoning.tasks=[\"arith\"]").contains("phases.reasoning.tasks: is now"));
+        assert!(error("phases.reasoning.data=[{ use = \"diggits\" }]").contains("did you mean `digits`"));
+        assert!(error("phases.reasoning.optimizer.lr=1000.0").contains("phases.reasoning.optimizer.lr"));
+        assert!(error("policy.too_long=drop").contains("drop_pictures"), "{}", error("policy.too_long=drop"));
+        assert!(error("nonsense").contains("key=value"));
+        let unknown = error(r#"policy.freeze=["vison"]"#);
+        assert!(unknown.contains("freeze") && unknown.contains("did you mean `vision`"), "{unknown}");
+        let lora = |rest: &str| error(&format!("policy.lora={{ rank = 2, alpha = 4{rest} }}"));
+        assert!(lora("").contains("targets"), "{}", lora(""));
+        assert!(lora(", targets = []").contains("policy.lora: `targets` is empty"), "{}", lora(", targets = []"));
+        assert!(lora(r#", targets = "(""#).contains("not a regular expression"));
+        assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
+        assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
+        assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));
+        assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));
+        let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
+        assert!(missing.to_string().contains("no-such.toml"));
+    }
+
+    #[test]
+    fn overrides_are_toml_or_plain_strings() {
+        let overrides = ["policy.model=./x y".to_owned(), "phases.reasoning.steps=20".to_owned()];
+        let config = Config::compose(&[configs().join("smoke.toml")], &overrides).unwrap();
+        assert_eq!(config.policy.model, "./x y");
+        assert!(matches!(&config.phases["reasoning"], PhaseConfig::Rl(rl) if rl.steps == 20));
+    }
+}

@@ -1,0 +1,225 @@
+//! A run at work: what is open while it goes on. Opening, judging and ending have files of their own beside it.
+
+pub mod checkpoint;
+mod end;
+mod judging;
+mod open;
+pub mod record;
+pub mod resume;
+pub mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sapo_policies::Model;
+use sapo_policies::processor::Processor;
+use sapo_rollouts::{Engine, LocalEngine};
+
+use self::record::Recorder;
+use self::state::TrainerState;
+use crate::collective::Alone;
+use crate::config::Config;
+use crate::data;
+use crate::error::{Result, RunError};
+use crate::eval::{EvalSampling, EvalSet, evaluate};
+use crate::memory;
+use crate::metrics::Metrics;
+use crate::optimizer::AdamW;
+use crate::parts::Part;
+use crate::progress::Progress;
+use crate::sample::Generator;
+use crate::score::judge::Counts;
+use crate::score::{Rewards, judge};
+
+pub use self::open::{Opened, Start};
+
+/// A run that is going on.
+pub struct Run<'a> {
+    /// Where it stands.
+    pub state: TrainerState,
+    /// What it was told.
+    pub config: &'a Config,
+    /// What it trains.
+    pub model: Model,
+    /// What turns messages into input, for threads that prepare data.
+    pub processor: Arc<Processor>,
+    /// How it trains.
+    pub optimizer: AdamW,
+    /// What samples.
+    pub engine: LocalEngine,
+    /// What scores.
+    pub rewards: Rewards,
+    /// What writes.
+    pub recorder: Recorder<'a>,
+    /// The other processes of the run: none.
+    pub collective: Alone,
+    /// Who is told how it goes.
+    pub progress: &'a dyn Progress,
+    parts: Vec<Part>,
+    started: Instant,
+    wall_secs_before: f64,
+    saved_at: u64,
+    /// What the judges had done when their records were last brought up to date.
+    judged: Counts,
+}
+
+impl Run<'_> {
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        self.recorder.path()
+    }
+
+    /// The part at hand; `None` when all are done.
+    pub fn part(&self) -> Option<Part> {
+        self.parts.get(self.state.part).cloned()
+    }
+
+    /// Goes on to the next part.
+    pub fn next_part(&mut self) {
+        self.state.part += 1;
+        self.state.step_in_part = 0;
+        self.state.data = None;
+    }
+
+    /// Says something, and keeps it in the run's log.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn say(&self, text: &str) -> Result<()> {
+        self.recorder.say(text)
+    }
+
+    /// What samples and scores with the policy as it is now.
+    pub fn generator(&self) -> Generator<'_> {
+        Generator {
+            policy: &self.model.policy,
+            processor: &self.model.processor,
+            engine: &self.engine,
+            rewards: &self.rewards,
+        }
+    }
+
+    /// Tells the engine of so many updates that the policy has gone through since the last time.
+    ///
+    /// # Errors
+    /// When the engine does not take the weights.
+    pub fn publish(&mut self, updates: usize) -> Result<()> {
+        self.state.policy_version += updates as u64;
+        let published = self.engine.publish(&self.model.policy, self.state.policy_version);
+        published.map_err(|error| RunError::Stopped(error.to_string()))
+    }
+
+    /// Writes a step of a phase down; `note` are a few live numbers.
+    ///
+    /// # Errors
+    /// When the step cannot be recorded.
+    pub fn record(&mut self, phase: &str, metrics: &Metrics, started: Instant, note: &str) -> Result<()> {
+        self.recorder.step(self.state.step, phase, metrics, started.elapsed().as_secs_f64())?;
+        self.state.step += 1;
+        self.state.step_in_part += 1;
+        self.progress.done(self.state.step_in_part, note);
+        self.evaluate_within(phase)
+    }
+
+    /// The evaluations that take place every so many steps of a phase.
+    fn evaluate_within(&mut self, phase: &str) -> Result<()> {
+        let config = self.config;
+        let step = self.state.step_in_part;
+        let due = config.eval.iter().filter(|(_, eval)| eval.every > 0 && step.is_multiple_of(eval.every));
+        for name in due.map(|(name, _)| name) {
+            self.evaluate(name, &format!("{phase}@{step}"))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates the policy on a set of held-out queries.
+    ///
+    /// # Errors
+    /// When no query can be used or the record cannot be written.
+    pub fn evaluate(&mut self, name: &str, after: &str) -> Result<()> {
+        let config = self.config;
+        let eval = &config.eval[name];
+        let rubrics = self.rewards.of_eval(config, eval)?;
+        let used: Vec<&str> = rubrics.iter().flat_map(|rubric| config.judges_of(rubric.name())).collect();
+        self.measure_judges(&format!("eval.{name}"), &used)?;
+        let datasets = data::open_eval(config, eval)?;
+        let queries: u64 = datasets.iter().filter_map(sapo_datasets::Dataset::len).sum();
+        self.progress.begin(&format!("evaluation ({after})"), queries * eval.samples as u64, 0);
+        let sampling = EvalSampling {
+            samples: eval.samples,
+            max_new_tokens: eval.max_new_tokens,
+            seed: eval.seed,
+            decode_rows: config.run.decode_rows,
+        };
+        let set = EvalSet { datasets: &datasets, rubrics: &rubrics, unaveraged: &eval.unaveraged };
+        let progress = self.progress;
+        let told = &mut |ended: usize| progress.done(ended as u64, "rollouts");
+        let mut evaluation = evaluate(self.generator(), &set, sampling, after, told)?;
+        self.rewards.ensure_running()?;
+        name.clone_into(&mut evaluation.set);
+        let folder = self.recorder.evaluation(self.state.step, &mut evaluation)?;
+        if let Some(all) = evaluation.rows.last() {
+            self.say(&format!(
+                "{name}: pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}, cut by the token limit {:.3}",
+                all.pass_at_1, all.ci95[0], all.ci95[1], all.greedy, all.truncated
+            ))?;
+        }
+        self.state.evaluations.push(evaluation);
+        self.state.evaluated.push(folder);
+        self.say_notes()
+    }
+
+    /// Passes on what the judges have to tell.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn say_notes(&self) -> Result<()> {
+        self.rewards.take_notes().iter().try_for_each(|note| self.say(note))
+    }
+
+    /// Whether so many steps have passed since the last checkpoint that another is due.
+    pub fn checkpoint_is_due(&self) -> bool {
+        self.state.step >= self.saved_at + self.config.run.checkpoint_every
+    }
+
+    /// Whether anything was done since the last checkpoint.
+    pub fn is_ahead(&self) -> bool {
+        self.saved_at < self.state.step
+    }
+
+    /// Saves all that the run needs to go on from here.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.note_judges();
+        self.state.wall_secs = self.wall_secs();
+        self.state.peak_rss_bytes = self.peak_rss_bytes();
+        self.state.optimizer_steps = self.optimizer.steps;
+        let keep = self.config.run.keep_checkpoints;
+        checkpoint::write(self.recorder.dir(), &self.model, &self.optimizer, &self.state, keep)?;
+        self.saved_at = self.state.step;
+        Ok(())
+    }
+
+    fn wall_secs(&self) -> f64 {
+        self.wall_secs_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn peak_rss_bytes(&self) -> u64 {
+        let own = memory::peak_rss_bytes(std::process::id()) + self.rewards.peak_rss_bytes();
+        self.state.peak_rss_bytes.max(own)
+    }
+
+    /// Adds to the records of the judges what they did since the last time.
+    fn note_judges(&mut self) {
+        let now = judge::counts(&self.rewards);
+        for (name, record) in &mut self.state.judges {
+            if let Some(counts) = now.get(name) {
+                record.add_since(counts, self.judged.get(name));
+            }
+        }
+        self.judged = now;
+    }
+}

@@ -1,0 +1,134 @@
+//! How a run begins: anew, or from its last checkpoint.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::checkpoint::Checkpoint;
+use super::record::Recorder;
+use super::state::TrainerState;
+use super::{Run, resume};
+use crate::collective::Alone;
+use crate::config::Config;
+use crate::error::Result;
+use crate::optimizer::AdamW;
+use crate::parts::{Part, parts};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::sample::local_engine;
+use crate::score::Rewards;
+use crate::summary::Summary;
+use crate::{checking, data, device, model_setup};
+
+/// How a run is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Anew; an existing run directory is refused.
+    New,
+    /// From the last checkpoint; anew when there is none; a finished run gives its summary again.
+    Resume,
+}
+
+/// What opening a run has found.
+pub enum Opened<'a> {
+    /// A run to go on with.
+    Running(Box<Run<'a>>),
+    /// One that has finished.
+    Finished(Box<Summary>),
+}
+
+impl<'a> Run<'a> {
+    /// Opens the run that the configuration names. What is cheap to refuse is refused before judges and models are loaded,
+    /// and before there is a folder.
+    ///
+    /// # Errors
+    /// When the model, the data, a judge or the run directory cannot be used.
+    pub fn open(config: &'a Config, start: Start, progress: &'a dyn Progress) -> Result<Opened<'a>> {
+        let path = config.run_path();
+        let found = start == Start::Resume && path.exists();
+        if found {
+            resume::is_run(&path)?;
+            resume::same_config(config, &path)?;
+            if let Some(summary) = resume::finished(&path) {
+                progress.say(&format!("{} is finished; its summary follows", path.display()));
+                return Ok(Opened::Finished(Box::new(summary)));
+            }
+        } else {
+            RunDir::refuse_existing(&path)?;
+        }
+        data::check_all(config)?;
+        let rewards = Rewards::open(config)?;
+        checking::before_run(config, &rewards, progress)?;
+        let checkpoint = if found { resume::newest(&path, progress)? } else { None };
+        let device = device::open(&config.run.device)?;
+        let mut model = model_setup::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
+        model.limit_prompts(config.policy.prompt_limit());
+        let dir = match found {
+            true => RunDir::open(&path, config.run.disk_wait_secs, progress),
+            false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,
+        };
+        rewards.remember_in(&path);
+        let mut run = Run {
+            state: TrainerState::default(),
+            config,
+            processor: Arc::clone(&model.processor),
+            engine: local_engine(&model, config.run.decode_rows),
+            model,
+            optimizer: AdamW::default(),
+            rewards,
+            recorder: Recorder::new(dir, progress),
+            collective: Alone,
+            progress,
+            parts: parts(config),
+            started: Instant::now(),
+            wall_secs_before: 0.0,
+            saved_at: 0,
+            judged: Default::default(),
+        };
+        match checkpoint {
+            Some(checkpoint) => run.restore(checkpoint)?,
+            None => run.begin()?,
+        }
+        for line in run.rewards.prepared().to_vec() {
+            run.say(&line)?;
+        }
+        run.set_status("running")?;
+        Ok(Opened::Running(Box::new(run)))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        // What a run that never saved left behind, when it is begun again by a resume.
+        Checkpoint::none().roll_back(self.path(), &[], &[])?;
+        self.recorder.begin(&self.config.to_toml()?)?;
+        model_setup::keep_base(self.recorder.dir(), &self.model)?;
+        let plan = Plan::of(self.config, &self.model)?;
+        for line in plan.lines() {
+            self.say(&line)?;
+        }
+        self.recorder.dir().write_json("plan.json", &plan)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let done = self.parts.iter().take(checkpoint.state.part);
+        let curated: Vec<String> = done
+            .filter_map(|part| match part {
+                Part::Phase(name) => self.config.phases[name].as_curate().map(|_| format!("{name}.jsonl")),
+                Part::Evaluate { .. } => None,
+            })
+            .collect();
+        checkpoint.roll_back(self.path(), &checkpoint.state.evaluated, &curated)?;
+        self.optimizer = checkpoint.optimizer(&self.model.policy)?;
+        self.recorder.catch_up()?;
+        self.wall_secs_before = checkpoint.state.wall_secs;
+        self.saved_at = checkpoint.state.step;
+        let place = checkpoint.path.display().to_string();
+        self.state = checkpoint.state;
+        self.publish(0)?;
+        for (name, record) in &self.state.judges {
+            if let Some(judge) = self.rewards.judges().get(name) {
+                judge.carry(record.calls, record.prompt_tokens, record.reply_tokens);
+            }
+        }
+        self.say(&format!("going on from {place} (step {})", self.state.step))
+    }
+}

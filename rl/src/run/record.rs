@@ -1,0 +1,245 @@
+//! The recorder: the one writer of a run's files.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use sapo_datasets::{Picture, Query};
+use sapo_rollouts::Turn;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::data::Rejected;
+use crate::error::Result;
+use crate::eval::Evaluation;
+use crate::ledger::{self, Ledger, LedgerEntry};
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+use crate::run_dir::{EVENTS, REJECTED, RunDir, read_lines};
+use crate::sample::{ScoredGroup, ScoredRollout};
+use crate::tensorboard;
+
+/// Writes what a run leaves behind.
+pub struct Recorder<'a> {
+    dir: RunDir<'a>,
+    ledger: Ledger,
+    logged: BTreeSet<String>,
+    rejected: BTreeSet<(String, u64)>,
+    lines: Vec<Value>,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder of a new run's folder.
+    pub fn new(dir: RunDir<'a>, progress: &'a dyn Progress) -> Self {
+        let (ledger, logged, rejected, lines) = Default::default();
+        Self { dir, ledger, logged, rejected, lines, progress }
+    }
+
+    /// Reads what the run has written so far, so that nothing is written twice.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn catch_up(&mut self) -> Result<()> {
+        let path = self.dir.path();
+        self.lines = read_lines(&path.join("metrics.jsonl"))?;
+        let queries = read_lines(&path.join("queries.jsonl"))?;
+        self.logged = queries.iter().filter_map(|line| line["id"].as_str().map(str::to_owned)).collect();
+        let rejected = read_lines(&path.join(REJECTED))?;
+        let row = |line: &Value| Some((line["source"].as_str()?.to_owned(), line["index"].as_u64()?));
+        self.rejected = rejected.iter().filter_map(row).collect();
+        self.ledger = Ledger::open(path)?;
+        Ok(())
+    }
+
+    /// The run's folder.
+    pub fn dir(&self) -> &RunDir<'a> {
+        &self.dir
+    }
+
+    /// The run's folder as a path.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The lines of the metrics so far.
+    pub fn lines(&self) -> &[Value] {
+        &self.lines
+    }
+
+    /// From now on a full disk is not waited for.
+    pub fn do_not_wait(&mut self) {
+        self.dir = RunDir::open(self.dir.path(), 0, self.progress);
+    }
+
+    /// Says something, and keeps it in the run's log.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn say(&self, text: &str) -> Result<()> {
+        self.progress.say(text);
+        self.log(text)
+    }
+
+    /// Keeps something in the run's log.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn log(&self, text: &str) -> Result<()> {
+        self.dir.append_bytes("log.txt", format!("{} {text}\n", jiff::Timestamp::now()).as_bytes())
+    }
+
+    /// Begins the files that have a beginning.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn begin(&self, config: &str) -> Result<()> {
+        self.dir.write("config.toml", config.as_bytes())?;
+        self.dir.append_bytes(EVENTS, &tensorboard::header(now_secs()))
+    }
+
+    /// Writes the metrics of a step.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn step(&mut self, step: u64, phase: &str, metrics: &Metrics, secs: f64) -> Result<()> {
+        let line = metrics.line(step, phase, secs);
+        self.dir.append("metrics.jsonl", std::slice::from_ref(&line))?;
+        self.dir.append_bytes(EVENTS, &tensorboard::events(&line, now_secs()))?;
+        self.lines.push(line);
+        for name in metrics.not_finite() {
+            self.say(&format!("warning: {name} is not a finite number at step {step}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rollouts of a step, with their queries and scores; `advantages` are those of every group, `None` where it
+    /// is not trained on.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn rollouts(
+        &mut self,
+        file: &str,
+        step: u64,
+        groups: &[ScoredGroup],
+        advantages: &[Option<Vec<Option<f64>>>],
+    ) -> Result<()> {
+        let mut lines = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            for (at, rollout) in group.rollouts.iter().enumerate() {
+                let advantage = advantages.get(index).and_then(|group| group.as_ref()?.get(at).copied()?);
+                lines.push(rollout_line(group, rollout, advantage));
+            }
+        }
+        self.dir.append(file, &lines)?;
+        self.scores(Some(file), step, groups)?;
+        self.queries(groups.iter().map(|group| &group.prompt.query))
+    }
+
+    /// Writes the scores of some groups into the ledger; `file` holds the responses with their evidence, if one does.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn scores(&mut self, file: Option<&str>, step: u64, groups: &[ScoredGroup]) -> Result<()> {
+        let entry =
+            |(group, rollout): (&ScoredGroup, &ScoredRollout)| LedgerEntry::of(&group.prompt.query, rollout, false);
+        let scored = groups.iter().flat_map(|group| group.rollouts.iter().map(move |rollout| (group, rollout)));
+        let entries: Vec<LedgerEntry> = scored.map(entry).collect();
+        self.dir.append(ledger::FILE, &self.ledger.lines(step, file, &entries))
+    }
+
+    /// Writes an evaluation into a folder of its own, whose name is returned, and lets go of its samples.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn evaluation(&mut self, step: u64, evaluation: &mut Evaluation) -> Result<String> {
+        let folder = format!("{}-{step:06}", evaluation.set);
+        let samples = format!("eval/{folder}/samples.jsonl");
+        self.dir.append(&samples, &std::mem::take(&mut evaluation.samples))?;
+        let entries = std::mem::take(&mut evaluation.entries);
+        self.dir.append(ledger::FILE, &self.ledger.lines(step, Some(&samples), &entries))?;
+        self.dir.write_json(&format!("eval/{folder}/results.json"), &evaluation.results(step))?;
+        self.rejected(&std::mem::take(&mut evaluation.rejected))?;
+        let queries = std::mem::take(&mut evaluation.queries);
+        self.queries(queries.iter())?;
+        Ok(folder)
+    }
+
+    /// Lists rows that could not be used, each once.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn rejected(&mut self, rows: &[Rejected]) -> Result<()> {
+        for row in rows {
+            if self.rejected.insert((row.source.clone(), row.index)) {
+                self.dir.append(REJECTED, &[json!(row)])?;
+                self.say(&format!("a row is left out: data.{} row {}: {}", row.source, row.index + 1, row.reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes lines of a curation.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn curation(&self, name: &str, records: &[impl Serialize]) -> Result<()> {
+        let lines: Vec<Value> = records.iter().filter_map(|record| serde_json::to_value(record).ok()).collect();
+        self.dir.append(&curation_file(name), &lines)
+    }
+
+    /// Writes each query, and each picture, once.
+    fn queries<'q>(&mut self, queries: impl Iterator<Item = &'q Arc<Query>>) -> Result<()> {
+        let mut lines = Vec::new();
+        for query in queries {
+            if !self.logged.insert(query.id.clone()) {
+                continue;
+            }
+            for picture in &query.images {
+                let name = format!("images/{}.{}", picture.sha256(), picture.extension());
+                if !self.dir.path().join(&name).exists() {
+                    self.dir.write(&name, picture.bytes())?;
+                }
+            }
+            let hashes: Vec<String> = query.images.iter().map(|picture| picture.sha256().to_owned()).collect();
+            lines.push(sapo_datasets::source::query_line(query, &hashes));
+        }
+        self.dir.append("queries.jsonl", &lines)
+    }
+}
+
+/// The file of a curation's record, in the run's folder.
+pub fn curation_file(name: &str) -> String {
+    format!("curation/{name}.jsonl")
+}
+
+/// Seconds since 1970, for records that carry a time; no number of a run depends on it.
+fn now_secs() -> f64 {
+    jiff::Timestamp::now().as_duration().as_secs_f64()
+}
+
+/// The line of a rollout: its tokens are the record, its texts a view of them.
+fn rollout_line(group: &ScoredGroup, scored: &ScoredRollout, advantage: Option<f64>) -> Value {
+    let (query, rollout) = (&group.prompt.query, &scored.rollout);
+    let turn = |(turn, text): (&Turn, &sapo_datasets::Turn)| json!({"role": text.role, "text": text.text, "sampled": turn.is_sampled(), "tokens": turn.ids().len()});
+    json!({
+        "v": 2,
+        "query_id": query.id,
+        "task": query.task,
+        "sample": rollout.sample,
+        "seed": rollout.seed,
+        "policy_version": rollout.policy_version,
+        "turns": rollout.turns.iter().zip(&scored.transcript.turns).map(turn).collect::<Vec<_>>(),
+        "tokens": rollout.ids().collect::<Vec<u32>>(),
+        "log_probs": rollout.log_probs(),
+        "token_limit": scored.transcript.token_limit,
+        "thinking_open": scored.transcript.thinking_open,
+        "stop": rollout.stop,
+        "images": query.images.iter().map(Picture::sha256).collect::<Vec<_>>(),
+        "rubric": group.rubric.name(),
+        "score": scored.score,
+        "advantage": advantage,
+        "in_loss": advantage.is_some(),
+    })
+}

@@ -1,0 +1,45 @@
+//! Where a run stands, beside its weights and the optimizer's moments.
+
+use std::collections::BTreeMap;
+
+use sapo_datasets::MixtureState;
+use serde::{Deserialize, Serialize};
+
+use crate::eval::Evaluation;
+use crate::failure::Window;
+use crate::score::judge::JudgeRecord;
+use crate::summary::CurationCounts;
+
+/// Where a run stands. What can be made again from the configuration is not kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerState {
+    /// Steps done, over the whole run.
+    pub step: u64,
+    /// Place in the list of the run's parts.
+    pub part: usize,
+    /// Steps done within that part.
+    pub step_in_part: u64,
+    /// Seconds that the run took so far.
+    pub wall_secs: f64,
+    /// Largest resident memory so far, child processes included, in bytes.
+    pub peak_rss_bytes: u64,
+    /// Largest gap between sampler and trainer log-probs so far.
+    pub logprob_gap_max: f64,
+    /// Updates of the policy so far.
+    pub policy_version: u64,
+    /// Steps of the optimizer since it began anew.
+    pub optimizer_steps: i32,
+    /// Where the data of this part stand.
+    pub data: Option<MixtureState>,
+    /// Failed rewards of the last steps of this part.
+    pub failures: Window,
+    /// Counts over all curations so far.
+    pub curation: CurationCounts,
+    /// Evaluations so far.
+    pub evaluations: Vec<Evaluation>,
+    /// Their folders in `eval/`.
+    pub evaluated: Vec<String>,
+    /// What is known of the judges, by name.
+    pub judges: BTreeMap<String, JudgeRecord>,
+}

@@ -1,0 +1,179 @@
+//! Prompts to scored groups: the engine samples, and every rollout is scored as soon as it ends, while others are still
+//! being sampled.
+
+use std::sync::Arc;
+
+use sapo_datasets::Transcript;
+use sapo_policies::processor::Processor;
+use sapo_policies::{Model, Policy};
+use sapo_rewards::{RewardCall, Score, Scored, ledger};
+use sapo_rollouts::{Engine, Event, LocalEngine, Request, Rollout, Sampling, seed_of, transcript};
+
+use crate::data::Prompt;
+use crate::error::{Result, RunError};
+use crate::score::{Pending, ReadyRubric, Rewards};
+
+/// A rollout with its score.
+#[derive(Clone, Debug)]
+pub struct ScoredRollout {
+    /// The token record.
+    pub rollout: Rollout,
+    /// What was said, as rewards saw it.
+    pub transcript: Transcript,
+    /// The score.
+    pub score: Score,
+    /// Which reward gave what, and how long it took.
+    pub calls: Vec<RewardCall>,
+    /// Digest of what was scored.
+    pub input: String,
+}
+
+impl ScoredRollout {
+    /// Whether there is reasoning before the answer.
+    pub fn reasoned(&self) -> bool {
+        !self.transcript.reasoning().trim().is_empty()
+    }
+
+    /// What the policy said, all its turns joined.
+    pub fn text(&self) -> String {
+        self.transcript.turns.iter().map(|turn| turn.text.as_str()).collect()
+    }
+}
+
+/// The rollouts of one query, in the order of their samples.
+#[derive(Clone)]
+pub struct ScoredGroup {
+    /// What was asked.
+    pub prompt: Prompt,
+    /// What it was scored by.
+    pub rubric: ReadyRubric,
+    /// What came back.
+    pub rollouts: Vec<ScoredRollout>,
+}
+
+impl ScoredGroup {
+    /// The samples that passed, and those that were scored.
+    pub fn passed(&self) -> (usize, usize) {
+        let verdicts = self.rollouts.iter().filter_map(|rollout| rollout.score.passed);
+        verdicts.fold((0, 0), |(passed, scored), verdict| (passed + usize::from(verdict), scored + 1))
+    }
+}
+
+/// A request that the engine could not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRequest {
+    /// The query.
+    pub query_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where samples are taken, which their seeds depend on, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct SeedScope<'a> {
+    /// The run's or the evaluation's seed.
+    pub seed: u64,
+    /// The phase and step, or the evaluation.
+    pub place: &'a str,
+    /// Samples of each query.
+    pub samples: usize,
+}
+
+/// What samples and scores.
+#[derive(Clone, Copy)]
+pub struct Generator<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// What turns tokens into text.
+    pub processor: &'a Processor,
+    /// What samples.
+    pub engine: &'a dyn Engine,
+    /// What scores.
+    pub rewards: &'a Rewards,
+}
+
+/// The engine that samples with a policy on this machine; the one place where it is made.
+pub fn local_engine(model: &Model, decode_rows: usize) -> LocalEngine {
+    LocalEngine::new(model.processor.stop_ids(), decode_rows)
+}
+
+/// A rollout whose score is on its way.
+struct Open {
+    rollout: Rollout,
+    transcript: Transcript,
+    score: Pending,
+}
+
+impl Generator<'_> {
+    /// Samples answers to prompts and scores them; `rubrics` are those of the sources that prompts come from, and `ended` is
+    /// told how many rollouts have ended.
+    ///
+    /// # Errors
+    /// When the engine fails as a whole, or a reward died.
+    pub fn sample_and_score(
+        &self,
+        prompts: Vec<Prompt>,
+        sampling: &Sampling,
+        scope: SeedScope<'_>,
+        rubrics: &[ReadyRubric],
+        ended: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<ScoredGroup>, Vec<FailedRequest>)> {
+        let requests: Vec<Request> = prompts.iter().map(|prompt| request(prompt, sampling, scope)).collect();
+        let rubrics: Vec<ReadyRubric> =
+            prompts.iter().map(|prompt| self.rubric_of(prompt, rubrics)).collect::<Result<_>>()?;
+        let mut open: Vec<Vec<Open>> = prompts.iter().map(|_| Vec::new()).collect();
+        let mut failed: Vec<Option<String>> = prompts.iter().map(|_| None).collect();
+        let mut done = 0;
+        let sampled = self.engine.sample(self.policy, &requests, &mut |event| match event {
+            Event::Token { .. } => {}
+            Event::Failed { request, reason } => failed[request] = Some(reason),
+            Event::Ended { request, rollout } => {
+                let query = &prompts[request].query;
+                let transcript = transcript(self.processor, &query.id, &rollout, sampling.max_new_tokens);
+                let score = self.rewards.start(&rubrics[request], Arc::clone(query), transcript.clone());
+                open[request].push(Open { rollout, transcript, score });
+                done += 1;
+                ended(done);
+            }
+        });
+        sampled.map_err(|error| RunError::Stopped(error.to_string()))?;
+        let mut groups = Vec::with_capacity(prompts.len());
+        let mut lost = Vec::new();
+        for (((prompt, rubric), rollouts), failed) in prompts.into_iter().zip(rubrics).zip(open).zip(failed) {
+            match failed {
+                Some(reason) => lost.push(FailedRequest { query_id: prompt.query.id.clone(), reason }),
+                None => groups.push(self.close(prompt, rubric, rollouts)?),
+            }
+        }
+        Ok((groups, lost))
+    }
+
+    /// The rubric that a row asks for, else that of its source.
+    fn rubric_of(&self, prompt: &Prompt, rubrics: &[ReadyRubric]) -> Result<ReadyRubric> {
+        match &prompt.query.rubric {
+            Some(name) => self.rewards.rubric(name),
+            None => Ok(rubrics[prompt.part].clone()),
+        }
+    }
+
+    /// Waits for the scores of a group.
+    fn close(&self, prompt: Prompt, rubric: ReadyRubric, mut open: Vec<Open>) -> Result<ScoredGroup> {
+        open.sort_by_key(|one| one.rollout.sample);
+        let mut rollouts = Vec::with_capacity(open.len());
+        for Open { rollout, transcript, score } in open {
+            let Scored { score, calls } = self.rewards.finish(score)?;
+            let input = ledger::input_digest(&prompt.query, &transcript);
+            rollouts.push(ScoredRollout { rollout, transcript, score, calls, input });
+        }
+        Ok(ScoredGroup { prompt, rubric, rollouts })
+    }
+}
+
+fn request(prompt: &Prompt, sampling: &Sampling, scope: SeedScope<'_>) -> Request {
+    let id = &prompt.query.id;
+    let seeds = (0..scope.samples).map(|sample| seed_of(scope.seed, scope.place, id, sample)).collect();
+    Request { query_id: id.clone(), prompt: prompt.input.clone(), seeds, sampling: sampling.clone() }
+}
+
+#[cfg(test)]
+mod tests;
