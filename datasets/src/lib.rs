@@ -38,4 +38,4 @@ pub use split::Split;
 pub use synthetic::{Language, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};
 pub use video::Video;
-pub use write::{write_atomically, write_new};
+pub use write::{sync_folder, write_atomically, write_new};

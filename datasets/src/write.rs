@@ -42,8 +42,11 @@ fn filled(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Re
     Ok(aside)
 }
 
-/// The rename itself is on the disk only when the folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Syncs the folder that holds `path`: a rename in it is on the disk only then.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
 }
 

@@ -71,6 +71,31 @@ pub fn check_all(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Encodes the first row of every source that can be read, as training will: a processor that cannot take the pictures is
+/// told before there is a run directory.
+///
+/// # Errors
+/// When no row among the first of a source can be encoded.
+pub fn try_encoding(config: &Config, processor: &Processor) -> Result<()> {
+    for used in config.run.phases.iter().flat_map(|name| config.phases[name].kind().data()) {
+        let dataset = open(config, used, 0)?;
+        let mut last = None;
+        for index in 0..dataset.len().unwrap_or(LOOKED_AT as u64).min(LOOKED_AT as u64) {
+            match prompt(processor, &dataset, 0, index) {
+                Ok(_) => {
+                    last = None;
+                    break;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        if let Some(error) = last {
+            return Err(RunError::User(format!("data.{}: no row can be used; the last: {error}", used.name)));
+        }
+    }
+    Ok(())
+}
+
 /// A row that could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {

@@ -159,6 +159,7 @@ fn a_corrupt_checkpoint_names_the_file() {
 #[test]
 fn a_plugin_scores_the_rollouts_of_a_run() {
     if Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "python3 is needed in CI");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");

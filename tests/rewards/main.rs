@@ -96,6 +96,7 @@ fn the_check_finds_nothing_where_rewards_are_right_and_names_the_rows_where_not(
 #[test]
 fn a_reward_of_ones_own_is_checked_with_a_file_alone() {
     if Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "python3 is needed in CI");
         return;
     }
     let dir = folder();

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<()> {
         return Err(RunError::User(format!("{} exists already; name another folder", out.display())));
     }
     let folder = adapter_folder(&arguments.adapter).ok_or_else(|| {
-        RunError::User(format!("{} holds no adapter_config.json, so it is no adapter", arguments.adapter.display()))
+        RunError::User(format!("{} holds no adapter_config.json, so it is not an adapter", arguments.adapter.display()))
     })?;
     let device = device::open("cpu")?;
     let mut model = match &arguments.model {

@@ -77,14 +77,18 @@ fn configuration(arguments: &TrainArguments) -> Result<Config> {
     if !given.iter().any(|argument| !argument.contains('=')) {
         let saved = path.join("config.toml");
         if !saved.is_file() {
-            return Err(RunError::User(format!("{} holds no config.toml, so it is no run directory", path.display())));
+            return Err(RunError::User(format!(
+                "{} holds no config.toml, so it is not a run directory",
+                path.display()
+            )));
         }
         given.insert(0, saved.display().to_string());
     }
     let mut config = compose(&given)?;
     let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().and_then(|name| name.to_str()));
     config.run.dir = dir.to_owned();
-    config.run.name = name.ok_or_else(|| RunError::User(format!("{} is no run directory", path.display())))?.to_owned();
+    config.run.name =
+        name.ok_or_else(|| RunError::User(format!("{} is not a run directory", path.display())))?.to_owned();
     Ok(config)
 }
 

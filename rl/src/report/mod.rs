@@ -16,11 +16,12 @@ mod warnings;
 pub mod words;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use model::Report;
+
+use sapo_datasets::write_atomically;
 
 use self::model::{EvalSet, GainRow, SampledQuery};
 use self::read::RunFiles;
@@ -81,18 +82,9 @@ pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
     twin.push(b'\n');
     let path = run_dir.join("report.html");
     for (path, bytes) in [(run_dir.join("report.json"), twin.as_slice()), (path.clone(), page.as_bytes())] {
-        write_aside(&path, bytes).map_err(|source| ReportError::Write { path, source })?;
+        write_atomically(&path, |file| file.write_all(bytes)).map_err(|source| ReportError::Write { path, source })?;
     }
     Ok(path)
-}
-
-/// A reader of the old page never sees half of the new one.
-fn write_aside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let aside = path.with_extension("aside");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)
 }
 
 /// The page of a report, as one HTML document that needs no other file and no network.

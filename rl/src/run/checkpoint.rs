@@ -69,6 +69,8 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
         std::fs::rename(&folder, &old).map_err(io)?;
     }
     std::fs::rename(&aside, &folder).map_err(io)?;
+    // A rename is kept only when its folder is.
+    sapo_datasets::sync_folder(&folder).map_err(io)?;
     remove(&old)?;
     let all = folders(dir.path());
     for outdated in &all[..all.len().saturating_sub(keep)] {

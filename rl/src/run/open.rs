@@ -63,6 +63,7 @@ impl<'a> Run<'a> {
         let device = device::open(&config.run.device)?;
         let mut model = model_setup::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
         model.limit_prompts(config.policy.prompt_limit());
+        data::try_encoding(config, &model.processor)?;
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,

@@ -18,7 +18,10 @@ pub(crate) fn is_run(path: &Path) -> Result<()> {
     if empty || path.join("config.toml").is_file() {
         return Ok(());
     }
-    Err(RunError::User(format!("{} holds no config.toml, so it is no run directory; name another run", path.display())))
+    Err(RunError::User(format!(
+        "{} holds no config.toml, so it is not a run directory; name another run",
+        path.display()
+    )))
 }
 
 /// The summary of a run that says it has finished.
