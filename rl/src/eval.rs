@@ -359,6 +359,14 @@ impl Evaluation {
             "unaveraged": self.unaveraged(), "tasks": self.rows})
     }
 
+    /// The same evaluation under another name: nothing has changed since.
+    pub fn under(&self, after: &str) -> Self {
+        let mut again = self.clone();
+        after.clone_into(&mut again.after);
+        again.rows.iter_mut().for_each(|row| after.clone_into(&mut row.after));
+        again
+    }
+
     /// The tasks that are no part of `all`.
     fn unaveraged(&self) -> Vec<&String> {
         self.records.iter().filter(|(_, record)| !record.counted).map(|(task, _)| task).collect()

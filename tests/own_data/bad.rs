@@ -110,3 +110,29 @@ fn the_same_run_on_the_same_rows_is_the_same() {
         assert_eq!(one[key], other[key], "{key}");
     }
 }
+
+/// Evaluations within a phase, each in a folder of its own, and never two of the same policy.
+#[test]
+fn evaluations_take_place_within_a_phase() {
+    let folder = workplace();
+    let place = folder.path();
+    std::fs::write(place.join("rows.jsonl"), rows(20).join("\n")).expect("a file");
+    std::fs::write(place.join("bad.toml"), config("rows.jsonl")).expect("a file");
+    let more = ["eval.heldout.every=2", "phases.cold_start.steps=4", "phases.rl.steps=0"];
+    said(&sapo(place, &[&["train", "bad.toml"], &more[..]].concat()), 0);
+    let mut folders: Vec<String> = std::fs::read_dir(place.join("runs/bad/eval"))
+        .expect("evaluations")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    folders.sort();
+    assert_eq!(folders, ["heldout-000000", "heldout-000002", "heldout-000004"]);
+    for name in &folders {
+        // Two queries, each sampled once and answered greedily once.
+        assert_eq!(lines(&place.join(format!("runs/bad/eval/{name}/samples.jsonl"))).len(), 4, "{name}");
+    }
+    let summary = std::fs::read(place.join("runs/bad/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_slice(&summary).expect("JSON");
+    let all = summary["evals"].as_array().expect("rows").iter().filter(|row| row["task"] == "all");
+    let names: Vec<&str> = all.filter_map(|row| row["after"].as_str()).collect();
+    assert_eq!(names, ["init", "cold_start@2", "cold_start", "rl"]);
+}

@@ -16,7 +16,7 @@ use sapo_policies::Model;
 use sapo_policies::processor::Processor;
 use sapo_rollouts::{Engine, LocalEngine};
 
-use self::record::Recorder;
+use self::record::{Recorder, evaluation_folder};
 use self::state::TrainerState;
 use crate::collective::Alone;
 use crate::config::Config;
@@ -126,7 +126,14 @@ impl Run<'_> {
     fn evaluate_within(&mut self, phase: &str) -> Result<()> {
         let config = self.config;
         let step = self.state.step_in_part;
-        let due = config.eval.iter().filter(|(_, eval)| eval.every > 0 && step.is_multiple_of(eval.every));
+        let own = &config.phases[phase];
+        // What takes place after the phase anyway is not done twice.
+        let ends = step >= own.kind().work().steps;
+        let due = config
+            .eval
+            .iter()
+            .filter(|(_, eval)| eval.every > 0 && step.is_multiple_of(eval.every))
+            .filter(|(_, eval)| !(ends && eval.is_after(phase, own)));
         for name in due.map(|(name, _)| name) {
             self.evaluate(name, &format!("{phase}@{step}"))?;
         }
@@ -140,6 +147,14 @@ impl Run<'_> {
     pub fn evaluate(&mut self, name: &str, after: &str) -> Result<()> {
         let config = self.config;
         let eval = &config.eval[name];
+        // At the same step the policy is the same, and so are its answers.
+        let folder = evaluation_folder(name, self.state.step);
+        if let Some(at) = self.state.evaluated.iter().position(|known| *known == folder) {
+            let again = self.state.evaluations[at].under(after);
+            self.state.evaluations.push(again);
+            self.state.evaluated.push(folder);
+            return self.say(&format!("{name}: nothing has changed since its evaluation at this step"));
+        }
         let rubrics = self.rewards.of_eval(config, eval)?;
         let used: Vec<&str> = rubrics.iter().flat_map(|rubric| config.judges_of(rubric.name())).collect();
         self.measure_judges(&format!("eval.{name}"), &used)?;

@@ -154,7 +154,7 @@ impl<'a> Recorder<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn evaluation(&mut self, step: u64, evaluation: &mut Evaluation) -> Result<String> {
-        let folder = format!("{}-{step:06}", evaluation.set);
+        let folder = evaluation_folder(&evaluation.set, step);
         let samples = format!("eval/{folder}/samples.jsonl");
         self.dir.append(&samples, &std::mem::take(&mut evaluation.samples))?;
         let entries = std::mem::take(&mut evaluation.entries);
@@ -207,6 +207,11 @@ impl<'a> Recorder<'a> {
         }
         self.dir.append("queries.jsonl", &lines)
     }
+}
+
+/// The folder of an evaluation's record, in `eval/`.
+pub fn evaluation_folder(set: &str, step: u64) -> String {
+    format!("{set}-{step:06}")
 }
 
 /// The file of a curation's record, in the run's folder.
