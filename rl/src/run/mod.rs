@@ -18,7 +18,7 @@ use sapo_rollouts::{Engine, LocalEngine};
 
 use self::record::{Recorder, evaluation_folder};
 use self::state::TrainerState;
-use crate::collective::Alone;
+use crate::collective::{Alone, Collective};
 use crate::config::Config;
 use crate::data;
 use crate::error::{Result, RunError};
@@ -115,7 +115,8 @@ impl Run<'_> {
     /// # Errors
     /// When the step cannot be recorded.
     pub fn record(&mut self, phase: &str, metrics: &Metrics, started: Instant, note: &str) -> Result<()> {
-        self.recorder.step(self.state.step, phase, metrics, started.elapsed().as_secs_f64())?;
+        let metrics = self.collective.reduce(metrics.clone());
+        self.recorder.step(self.state.step, phase, &metrics, started.elapsed().as_secs_f64())?;
         self.state.step += 1;
         self.state.step_in_part += 1;
         self.progress.done(self.state.step_in_part, note);
