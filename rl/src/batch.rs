@@ -23,9 +23,23 @@ pub struct TrainedGroup {
     pub advantages: Vec<Option<f64>>,
 }
 
-/// Advantages of every group, and which groups are trained on.
+/// Advantages of a group, `None` where the score failed. Where the rubric normalises, what it makes of the group's scores
+/// takes the place of their totals.
 ///
-/// Where the rubric normalises, what it makes of the group's scores takes the place of their totals.
+/// # Errors
+/// Why the group is not trained on.
+pub fn advantages(group: &ScoredGroup, config: &RlConfig, scope: SeedScope<'_>) -> Result<Vec<Option<f64>>, Dropped> {
+    let scores: Vec<_> = group.rollouts.iter().map(|rollout| &rollout.score).collect();
+    let mut rewards = group_rewards(&scores, group.rubric.normalise());
+    if config.shuffle_rewards {
+        let seed = seed_of(scope.seed, scope.place, &group.prompt.query.id, usize::MAX);
+        rewards.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    }
+    let verdicts: Vec<bool> = group.rollouts.iter().filter_map(|rollout| rollout.score.passed).collect();
+    advantages_of_group(&rewards, &verdicts, config.algorithm.advantage_norm(), config.filter.live)
+}
+
+/// Advantages of every group, and which groups are trained on.
 pub fn select(
     batch: &[ScoredGroup],
     config: &RlConfig,
@@ -35,14 +49,7 @@ pub fn select(
     let mut trained = Vec::new();
     let mut dropped = [0, 0];
     for (index, group) in batch.iter().enumerate() {
-        let scores: Vec<_> = group.rollouts.iter().map(|rollout| &rollout.score).collect();
-        let mut rewards = group_rewards(&scores, group.rubric.normalise());
-        if config.shuffle_rewards {
-            let seed = seed_of(scope.seed, scope.place, &group.prompt.query.id, usize::MAX);
-            rewards.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        }
-        let verdicts: Vec<bool> = group.rollouts.iter().filter_map(|rollout| rollout.score.passed).collect();
-        match advantages_of_group(&rewards, &verdicts, config.algorithm.advantage_norm(), config.filter.live) {
+        match advantages(group, config, scope) {
             Err(Dropped::NoSignal) => dropped[0] += 1,
             Err(Dropped::TooEasy) => dropped[1] += 1,
             Ok(advantages) => trained.push(TrainedGroup { index, advantages }),

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sapo_datasets::{Dataset, Query, StopReason};
-use sapo_policies::processor::Processor;
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::data::{Prompt, Rejected, prompt};
+use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::ledger::LedgerEntry;
-use crate::sample::{FailedRequest, Generator, ScoredGroup, ScoredRollout, SeedScope};
+use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -166,17 +165,21 @@ pub fn evaluate(
     // Prompts hold pixels, so that only those which are decoded together are in memory.
     let chunk = (decode_rows / samples.max(1)).max(1) as u64;
     for (part, dataset) in set.datasets.iter().enumerate() {
-        let length = dataset.len().unwrap_or(0);
+        let (length, mut used) = (dataset.len().unwrap_or(0), 0);
         for start in (0..length).step_by(chunk as usize) {
-            let prompts = evaluation.prompts(generator.processor, dataset, part, start..(start + chunk).min(length))?;
+            let rows = start..(start + chunk).min(length);
+            let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
+            used += prompts.len();
+            evaluation.rejected.extend(rejected);
             prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
             let before = evaluation.queries.len() * samples;
             let ended = &mut |ended: usize| progress(before + ended);
             let (sampled, lost) = generator.sample_and_score(prompts.clone(), &random, scope, set.rubrics, ended)?;
             let (greedy, _) = generator.sample_and_score(prompts, &greedy, greedy_scope, set.rubrics, &mut |_| {})?;
-            evaluation.reject(dataset.name(), lost);
+            evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));
             evaluation.add(set, dataset.name(), &sampled, &greedy);
         }
+        evaluation.refuse_unusable(dataset.name(), used)?;
     }
     evaluation.close();
     Ok(evaluation)
@@ -217,39 +220,14 @@ impl Evaluation {
         }
     }
 
-    /// Reads the rows of a source; those that cannot be used are listed and counted.
-    fn prompts(
-        &mut self,
-        processor: &Processor,
-        dataset: &Dataset,
-        part: usize,
-        rows: std::ops::Range<u64>,
-    ) -> Result<Vec<Prompt>> {
-        let mut prompts = Vec::new();
-        for index in rows {
-            match prompt(processor, dataset, part, index) {
-                Ok(prompt) => prompts.push(prompt),
-                Err(error) => {
-                    self.rejected.push(Rejected { source: dataset.name().to_owned(), index, reason: error.to_string() })
-                }
+    /// A source of which no row could be used is a fault, not an empty row of the table.
+    fn refuse_unusable(&self, source: &str, used: usize) -> Result<()> {
+        match self.rejected.last() {
+            Some(last) if used == 0 => {
+                Err(RunError::User(format!("{source}: no row can be used; the last: {}", last.reason)))
             }
+            _ => Ok(()),
         }
-        match (prompts.is_empty(), self.rejected.last()) {
-            (true, Some(last)) => {
-                let reason = format!("{}: no row can be used; the last: {}", dataset.name(), last.reason);
-                Err(RunError::User(reason))
-            }
-            _ => Ok(prompts),
-        }
-    }
-
-    fn reject(&mut self, source: &str, lost: Vec<FailedRequest>) {
-        let row = |lost: FailedRequest| Rejected {
-            source: source.to_owned(),
-            index: 0,
-            reason: format!("query `{}`: {}", lost.query_id, lost.reason),
-        };
-        self.rejected.extend(lost.into_iter().map(row));
     }
 
     fn add(&mut self, set: &EvalSet<'_>, source: &str, sampled: &[ScoredGroup], greedy: &[ScoredGroup]) {

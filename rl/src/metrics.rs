@@ -36,6 +36,8 @@ pub mod names {
     pub const NO_SIGNAL: &str = "train/groups/no_signal";
     /// Groups above the pass-rate limit.
     pub const TOO_EASY: &str = "train/groups/too_easy";
+    /// Groups that were sampled to take the place of others without signal or above the limit (`filter.refill`).
+    pub const REFILLED: &str = "train/groups/refilled";
     /// Groups that were trained on.
     pub const TRAINED: &str = "train/groups/trained";
     /// Mean number of sampled tokens.
@@ -50,6 +52,8 @@ pub mod names {
     pub const FAILED_REQUESTS: &str = "rollout/failed_requests";
     /// Rows that could not be used so far in this phase; `data/rejected.jsonl` lists them.
     pub const REJECTED_ROWS: &str = "data/rejected";
+    /// Queries that were not drawn because of their last pass rate (`filter.revisit_steps`, `filter.curriculum`).
+    pub const PASSED_OVER: &str = "data/passed_over";
     /// Seconds that a step waited for its data.
     pub const DATA_SECS: &str = "time/data_secs";
     /// Mean entropy of the sampled distributions, in nats.
@@ -199,13 +203,6 @@ impl Metrics {
         let (sum, squares) = (weights.iter().sum(), weights.iter().map(|weight| weight * weight).sum());
         if !weights.is_empty() {
             self.put(name, Statistic::Effective { sum, squares, count: weights.len() as f64 });
-        }
-    }
-
-    /// Adds another part's metrics.
-    pub fn merge(&mut self, other: &Self) {
-        for (name, statistic) in &other.statistics {
-            self.put(name.as_str(), statistic.clone());
         }
     }
 

@@ -9,7 +9,7 @@ use sapo_policies::{Model, Policy};
 use sapo_rewards::{RewardCall, Score, Scored, ledger};
 use sapo_rollouts::{Engine, Event, LocalEngine, Request, Rollout, Sampling, seed_of, transcript};
 
-use crate::data::Prompt;
+use crate::data::{Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::score::{Pending, ReadyRubric, Rewards};
 
@@ -64,8 +64,18 @@ impl ScoredGroup {
 pub struct FailedRequest {
     /// The query.
     pub query_id: String,
+    /// Its number in its source.
+    pub index: u64,
     /// Why.
     pub reason: String,
+}
+
+impl FailedRequest {
+    /// The query as a row of its source that could not be used.
+    pub fn of(self, source: &str) -> Rejected {
+        let reason = format!("query `{}`: {}", self.query_id, self.reason);
+        Rejected { source: source.to_owned(), index: self.index, reason }
+    }
 }
 
 /// Where samples are taken, which their seeds depend on, and how.
@@ -141,7 +151,10 @@ impl Generator<'_> {
         let mut lost = Vec::new();
         for (((prompt, rubric), rollouts), failed) in prompts.into_iter().zip(rubrics).zip(open).zip(failed) {
             match failed {
-                Some(reason) => lost.push(FailedRequest { query_id: prompt.query.id.clone(), reason }),
+                Some(reason) => {
+                    let query_id = prompt.query.id.clone();
+                    lost.push(FailedRequest { query_id, index: prompt.index, reason });
+                }
                 None => groups.push(self.close(prompt, rubric, rollouts)?),
             }
         }

@@ -28,6 +28,10 @@ pub struct SourceUse {
     /// In place of the source's `only`: columns with the value that they must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<BTreeMap<String, String>>,
+    /// In place of the phase's `pool`, in reinforcement learning: the curate phase whose kept queries of this source are
+    /// trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 fn one() -> f64 {
@@ -37,7 +41,7 @@ fn one() -> f64 {
 impl SourceUse {
     /// A source with share 1 and nothing else said.
     pub fn of(name: &str) -> Self {
-        Self { name: name.to_owned(), share: 1.0, rubric: None, hasty: None, only: None }
+        Self { name: name.to_owned(), share: 1.0, rubric: None, hasty: None, only: None, pool: None }
     }
 }
 
@@ -64,6 +68,12 @@ impl Config {
     pub fn rubric_of<'a>(&'a self, used: &'a SourceUse, rubric: &'a str) -> &'a str {
         let source = self.data.get(&used.name).and_then(|source| source.rubric.as_deref());
         used.rubric.as_deref().or(source).unwrap_or(rubric)
+    }
+
+    /// Only reinforcement learning trains on what a curation kept.
+    pub(super) fn refuse_pools(&self, place: &str, uses: &[SourceUse]) -> Result<(), ConfigError> {
+        let none = uses.iter().all(|used| used.pool.is_none());
+        must(none, format!("{place}.data"), "`pool` is for phases of reinforcement learning; leave it out")
     }
 
     /// What must hold of a list of sources and of the rubrics for them.

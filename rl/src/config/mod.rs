@@ -26,7 +26,9 @@ pub use self::data::SourceUse;
 pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
 use self::fault::{fault, nearest};
-pub use self::phase::{CurateConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, Work};
+pub use self::phase::{
+    CurateConfig, CurriculumConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, Work,
+};
 pub use self::policy::PolicyConfig;
 pub use self::run::{RewardCheckConfig, RunConfig};
 

@@ -7,9 +7,11 @@ use sapo_policies::Completion;
 
 use super::{Phase, Step, stretch};
 use crate::config::SftConfig;
-use crate::data::{self, Loader, Prompts};
+use crate::data;
 use crate::error::{Result, RunError};
+use crate::loader::{self, Loader, Prompts};
 use crate::metrics::{Metrics, names};
+use crate::pass_rates::PassedOver;
 use crate::run::Run;
 use crate::update::{Passes, Scored, TrainGroup, apply, gradients};
 
@@ -96,10 +98,13 @@ impl Phase for Sft {
         if run.state.step_in_part < self.config.steps {
             let started = Instant::now();
             let batch = self.loader.next_batch()?;
+            if run.state.step_in_part + 1 < self.config.steps {
+                self.loader.prepare(PassedOver::new());
+            }
             run.recorder.rejected(&batch.rejected)?;
             let mut metrics = Metrics::default();
             metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
-            data::count(&self.loader, &batch, &mut metrics);
+            loader::count(&self.loader, &batch, &mut metrics);
             self.update(run, &batch, &mut metrics)?;
             run.publish(1)?;
             run.state.data = Some(batch.state);

@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
         } else {
             RunDir::refuse_existing(&path)?;
         }
-        data::check_all(config)?;
+        let notes = data::check_all(config)?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
         let checkpoint = if found { resume::newest(&path, progress)? } else { None };
@@ -90,8 +90,8 @@ impl<'a> Run<'a> {
             Some(checkpoint) => run.restore(checkpoint)?,
             None => run.begin()?,
         }
-        for line in run.rewards.prepared().to_vec() {
-            run.say(&line)?;
+        for line in notes.iter().chain(run.rewards.prepared()) {
+            run.say(line)?;
         }
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))

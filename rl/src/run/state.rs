@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::eval::Evaluation;
 use crate::failure::Window;
+use crate::pass_rates::PassRates;
 use crate::score::judge::JudgeRecord;
 use crate::summary::CurationCounts;
 
@@ -34,6 +35,9 @@ pub struct TrainerState {
     pub data: Option<MixtureState>,
     /// Failed rewards of the last steps of this part.
     pub failures: Window,
+    /// Pass rates of the queries of this part.
+    #[serde(default)]
+    pub pass_rates: PassRates,
     /// Counts over all curations so far.
     pub curation: CurationCounts,
     /// Evaluations so far.

@@ -57,6 +57,7 @@ impl PhaseKind for CurateConfig {
 
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, Some(&self.rubric))?;
+        config.refuse_pools(place, &self.data)?;
         must(self.queries_per_source != Some(0), format!("{place}.queries_per_source"), "must be at least 1")?;
         for used in self.data.iter().filter(|_| self.queries_per_source.is_none()) {
             let generated = config.source(used, place)?.source.starts_with("synthetic:");

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::curate::CurateConfig;
-pub use self::rl::{FilterConfig, RlConfig};
+pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
 pub use self::sft::SftConfig;
 use super::Config;
 use super::data::SourceUse;

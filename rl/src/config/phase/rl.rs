@@ -15,7 +15,7 @@ use crate::optimizer::OptimizerConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RlConfig {
-    /// The curate phase whose kept queries are trained on, of the sources that both use; all queries without it.
+    /// The curate phase whose kept queries are trained on; a source may name another. All queries without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Sources of queries, and the share of each: fixed counts in every batch, by largest remainder.
@@ -51,19 +51,49 @@ pub struct RlConfig {
     pub optimizer: OptimizerConfig,
 }
 
-/// Which groups are not trained on, beside those without signal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which groups are not trained on, beside those without signal; what takes their place; which queries are not drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterConfig {
     /// Drops groups that pass more than 90 % of the time.
     pub live: bool,
+    /// How often, in one step, groups that were dropped are replaced by as many of the same source. Each time asks at most
+    /// one further batch; what is still missing then is left out. 0 leaves them out at once.
+    pub refill: usize,
+    /// A query whose last group passed more than 90 % of the time is not drawn again for so many steps. Without it, it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revisit_steps: Option<u64>,
+    /// Easy queries first. It needs pass rates, so it works on a `pool`, and on queries that come again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumConfig>,
 }
 
 impl Default for FilterConfig {
     fn default() -> Self {
-        Self { live: true }
+        Self { live: true, refill: 0, revisit_steps: None, curriculum: None }
     }
 }
+
+/// Easy queries first: those below a pass rate are not drawn, and that pass rate sinks to 0 in a straight line.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CurriculumConfig {
+    /// The least pass rate in the first step.
+    pub least_pass_rate: f64,
+    /// The steps after which all queries are drawn.
+    pub steps: u64,
+}
+
+impl CurriculumConfig {
+    /// The least pass rate in a step of the phase.
+    pub fn least_at(&self, step: u64) -> f64 {
+        let rest = self.steps.saturating_sub(step) as f64;
+        if self.steps == 0 { 0.0 } else { self.least_pass_rate * rest / self.steps as f64 }
+    }
+}
+
+/// How often a step may be refilled at most.
+const MOST_REFILLS: usize = 16;
 
 fn max_failed_share() -> f64 {
     0.05
@@ -106,21 +136,38 @@ impl RlConfig {
         )
     }
 
-    fn check_pool(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
-        let Some(pool) = &self.pool else { return Ok(()) };
+    /// The curate phase whose kept queries of a source are trained on.
+    pub fn pool_of<'a>(&'a self, used: &'a SourceUse) -> Option<&'a str> {
+        used.pool.as_deref().or(self.pool.as_deref())
+    }
+
+    fn check_pools(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         let own = |name: &String| config.phases.get(name).is_some_and(|phase| phase.as_rl() == Some(self));
-        let before = config.run.phases.iter().take_while(|name| !own(name));
-        let named = before.into_iter().any(|name| name == pool);
-        let curation = config.phases.get(pool).and_then(|phase| phase.as_curate()).filter(|_| named);
-        let key = format!("{place}.pool");
-        let Some(curation) = curation else {
-            return Err(fault(key, "must name a curate phase that runs before this one"));
-        };
-        let lost = self.data.iter().find(|used| curation.data.iter().all(|other| other.name != used.name));
-        match lost {
-            Some(used) => Err(fault(key, format!("`{pool}` does not curate the source `{}`; add it there", used.name))),
-            None => Ok(()),
+        let before: Vec<&String> = config.run.phases.iter().take_while(|name| !own(name)).collect();
+        for used in &self.data {
+            let Some(pool) = self.pool_of(used) else { continue };
+            let key = if used.pool.is_some() { format!("{place}.data") } else { format!("{place}.pool") };
+            let curation = config.phases.get(pool).and_then(|phase| phase.as_curate());
+            let Some(curation) = curation.filter(|_| before.iter().any(|name| *name == pool)) else {
+                return Err(fault(key, format!("`{pool}` is not a curate phase that runs before this one")));
+            };
+            if curation.data.iter().all(|other| other.name != used.name) {
+                let reason = format!("`{pool}` does not curate the source `{}`; add it there", used.name);
+                return Err(fault(key, reason));
+            }
         }
+        Ok(())
+    }
+
+    fn check_filter(&self, place: &str) -> Result<(), ConfigError> {
+        must(self.filter.refill <= MOST_REFILLS, format!("{place}.filter.refill"), "must be between 0 and 16")?;
+        let some = self.filter.revisit_steps != Some(0);
+        must(some, format!("{place}.filter.revisit_steps"), "must be at least 1; leave it out to retire nothing")?;
+        let Some(curriculum) = self.filter.curriculum else { return Ok(()) };
+        let place = format!("{place}.filter.curriculum");
+        let share = (0.0..=1.0).contains(&curriculum.least_pass_rate);
+        must(share, format!("{place}.least_pass_rate"), "must be between 0 and 1")?;
+        must(curriculum.steps > 0, format!("{place}.steps"), "must be at least 1")
     }
 }
 
@@ -154,7 +201,8 @@ impl PhaseKind for RlConfig {
         config.check_uses(place, &self.data, Some(&self.rubric))?;
         self.check_counts(place)?;
         self.algorithm.fault().map_or(Ok(()), |reason| Err(fault(format!("{place}.algorithm"), reason)))?;
-        self.check_pool(place, config)?;
+        self.check_pools(place, config)?;
+        self.check_filter(place)?;
         self.optimizer.check(&format!("{place}.optimizer"), self.steps)
     }
 }

@@ -50,6 +50,7 @@ impl PhaseKind for SftConfig {
 
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, None)?;
+        config.refuse_pools(place, &self.data)?;
         let room = self.batch_size >= self.data.len();
         must(room, format!("{place}.batch_size"), "must be at least the number of sources")?;
         must(

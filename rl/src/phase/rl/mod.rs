@@ -1,19 +1,21 @@
 //! One step of reinforcement learning: sample, score, advantage, loss, update, record.
 
-use std::collections::BTreeMap;
+mod sampling;
+
 use std::time::Instant;
 
-use sapo_datasets::MixturePart;
+use sapo_datasets::{Dataset, MixturePart};
 
 use super::{Phase, Step, curate, stretch};
 use crate::algorithm::Sequence;
 use crate::batch::{TrainedGroup, mini_batches, packed, select};
 use crate::collective::Collective;
-use crate::config::RlConfig;
+use crate::config::{RlConfig, SourceUse};
 use crate::curation::Curation;
-use crate::data::{self, Loader};
+use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
+use crate::loader::Loader;
 use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
 use crate::reward_metrics;
@@ -21,8 +23,8 @@ use crate::rollout_metrics;
 use crate::run::Run;
 use crate::run::record::curation_file;
 use crate::run_dir::read_lines;
-use crate::sample::{ScoredGroup, SeedScope};
-use crate::score::{ReadyRubric, judge};
+use crate::sample::ScoredGroup;
+use crate::score::ReadyRubric;
 use crate::update::{Passes, Scored, apply, gradients};
 
 /// Reinforcement learning at work.
@@ -48,10 +50,8 @@ impl Rl {
     pub(super) fn open(name: &str, config: &RlConfig, run: &mut Run<'_>) -> Result<Self> {
         let rubrics = run.rewards.of_uses(run.config, &config.data, &config.rubric)?;
         let judges: Vec<&str> = rubrics.iter().flat_map(|rubric| run.config.judges_of(rubric.name())).collect();
-        let parts = match &config.pool {
-            Some(pool) => kept(run, config, pool)?,
-            None => config.data.iter().map(|used| fresh(run, name, used)).collect::<Result<Vec<_>>>()?,
-        };
+        let sources = config.data.iter().map(|used| source(run, name, config, used)).collect::<Result<Vec<_>>>()?;
+        let (parts, known): (Vec<MixturePart>, Vec<Known>) = sources.into_iter().unzip();
         let state = run.state.data.as_ref();
         let loader = Loader::new(parts, config.prompts_per_step, false, run.config, &run.processor, state)?;
         run.measure_judges(name, &judges)?;
@@ -59,47 +59,36 @@ impl Rl {
             // Reinforcement learning starts with moments of its own: those of another loss mislead it.
             run.optimizer = AdamW::default();
             run.state.failures.clear();
+            run.state.pass_rates.clear();
+            for (used, known) in config.data.iter().zip(known) {
+                for (index, passed) in known.into_iter().enumerate() {
+                    run.state.pass_rates.remember(&used.name, index as u64, passed, 0);
+                }
+            }
             run.measure_precision(config, false)?;
         }
         run.progress.begin(name, config.steps, run.state.step_in_part);
         let judges = judges.into_iter().map(str::to_owned).collect();
-        Ok(Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges })
+        let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges };
+        rl.prepare(run, run.state.step_in_part);
+        Ok(rl)
     }
 
-    /// The next batch, sampled and scored.
-    fn sample(&mut self, run: &mut Run<'_>, place: &str, metrics: &mut Metrics) -> Result<Vec<ScoredGroup>> {
-        let started = Instant::now();
-        let batch = self.loader.next_batch()?;
-        run.recorder.rejected(&batch.rejected)?;
-        metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
-        data::count(&self.loader, &batch, metrics);
-        run.state.data = Some(batch.state);
-        let started = Instant::now();
-        let samples = self.config.rollouts_per_prompt;
-        let scope = SeedScope { seed: run.config.run.seed, place, samples };
-        let all = batch.prompts.len() * samples;
-        let judged = judge::counts(&run.rewards);
-        let (progress, mut sampled_secs) = (run.progress, 0.0);
-        let ended = &mut |ended: usize| {
-            sampled_secs = started.elapsed().as_secs_f64();
-            progress.rollouts(ended, all);
-        };
-        let (groups, lost) =
-            run.generator().sample_and_score(batch.prompts, &self.config.sampling, scope, &self.rubrics, ended)?;
-        for lost in &lost {
-            run.say(&format!("query `{}` is left out: {}", lost.query_id, lost.reason))?;
+    /// Begins to make the batch of a step, if there is such a step.
+    fn prepare(&mut self, run: &Run<'_>, step: u64) {
+        if step < self.config.steps {
+            let passed_over = self.passed_over(run, step);
+            self.loader.prepare(passed_over);
         }
-        if !lost.is_empty() {
-            metrics.sum(names::FAILED_REQUESTS, lost.len() as f64);
+    }
+
+    /// Keeps in mind how often each query passed.
+    fn remember(&self, run: &mut Run<'_>, batch: &[ScoredGroup]) {
+        let known_at = run.state.step_in_part + 1;
+        for group in batch.iter().filter(|group| self.loader.has_end(group.prompt.part)) {
+            let source = &self.loader.sources()[group.prompt.part];
+            run.state.pass_rates.remember(source, group.prompt.index, group.passed(), known_at);
         }
-        let judges: Vec<&str> = self.judges.iter().map(String::as_str).collect();
-        judge::record(&judged, &judge::counts(&run.rewards), &judges, metrics);
-        metrics.set(names::ROLLOUT_SECS, sampled_secs);
-        metrics.set(names::REWARD_SECS, started.elapsed().as_secs_f64() - sampled_secs);
-        let tokens: usize =
-            groups.iter().flat_map(|group| &group.rollouts).map(|rollout| rollout.rollout.sampled()).sum();
-        metrics.set(names::ROLLOUT_SPEED, tokens as f64 / sampled_secs);
-        Ok(groups)
     }
 
     /// The optimizer steps of a batch, one for each mini-batch.
@@ -208,8 +197,9 @@ impl Phase for Rl {
             (None, Some(reason)) => return self.refuse(run, &file, &batch, &reason),
             (None, None) => {}
         }
-        let scope = SeedScope { seed: run.config.run.seed, place: &place, samples: self.config.rollouts_per_prompt };
-        let trained = select(&batch, &self.config, scope, &mut metrics);
+        self.remember(run, &batch);
+        self.prepare(run, run.state.step_in_part + 1);
+        let trained = select(&batch, &self.config, self.scope(run, &place), &mut metrics);
         rollout_metrics::record(&batch, &mut metrics);
         reward_metrics::record(&batch, &mut metrics);
         self.update(run, &batch, &trained, &mut metrics)?;
@@ -227,39 +217,40 @@ fn trained_tokens(batch: &[ScoredGroup], group: &TrainedGroup) -> usize {
     rollouts.filter(|(_, advantage)| advantage.is_some()).map(|(rollout, _)| rollout.rollout.sampled()).sum()
 }
 
-/// A source of fresh queries.
-fn fresh(run: &Run<'_>, name: &str, used: &crate::config::SourceUse) -> Result<MixturePart> {
-    let dataset = data::open(run.config, used, stretch(run, name))?;
-    Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
+/// Samples that passed and that were scored, of each query that a curation kept.
+type Known = Vec<(usize, usize)>;
+
+/// A source of the phase: all its queries, or those that a curation kept, with what is known of them.
+fn source(run: &Run<'_>, name: &str, config: &RlConfig, used: &SourceUse) -> Result<(MixturePart, Known)> {
+    let (dataset, known) = match config.pool_of(used) {
+        Some(pool) => kept(run, used, pool)?,
+        None => (data::open(run.config, used, stretch(run, name))?, Known::new()),
+    };
+    Ok((MixturePart { name: used.name.clone(), dataset, share: used.share }, known))
 }
 
-/// The queries that a curation kept, source by source.
-fn kept(run: &Run<'_>, config: &RlConfig, pool: &str) -> Result<Vec<MixturePart>> {
+/// The queries of a source that a curation kept.
+fn kept(run: &Run<'_>, used: &SourceUse, pool: &str) -> Result<(Dataset, Known)> {
     let Some(curation) = run.config.phases.get(pool).and_then(|phase| phase.as_curate()) else {
         return Err(RunError::Internal(format!("`{pool}` is not a curate phase")));
     };
     let path = run.path().join(curation_file(pool));
-    let mut indices: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let (mut indices, mut known) = (Vec::new(), Known::new());
     for line in read_lines(&path)? {
         let record: Curation =
             serde_json::from_value(line).map_err(|error| RunError::User(format!("{}: {error}", path.display())))?;
-        if record.is_kept() {
-            indices.entry(record.source).or_default().push(record.index);
+        if record.is_kept() && record.source == used.name {
+            indices.push(record.index);
+            known.push((record.passed, record.scored));
         }
     }
     let datasets = curate::datasets(run, pool, curation)?;
-    let part = |used: &crate::config::SourceUse| {
-        let dataset = datasets.iter().find(|dataset| dataset.name() == used.name);
-        match (dataset, indices.get(&used.name)) {
-            (Some(dataset), Some(kept)) => {
-                Ok(MixturePart { name: used.name.clone(), dataset: dataset.picked(kept.clone()), share: used.share })
-            }
-            _ => Err(RunError::Stopped(format!(
-                "`{pool}` kept no query of the source `{}`: there is nothing to train on; take it out of `data`, or curate \
-                 harder or more queries",
-                used.name
-            ))),
-        }
-    };
-    config.data.iter().map(part).collect()
+    match datasets.iter().find(|dataset| dataset.name() == used.name) {
+        Some(dataset) if !indices.is_empty() => Ok((dataset.picked(indices), known)),
+        _ => Err(RunError::Stopped(format!(
+            "`{pool}` kept no query of the source `{}`: there is nothing to train on; take it out of `data`, or curate \
+             harder or more queries",
+            used.name
+        ))),
+    }
 }
