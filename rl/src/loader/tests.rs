@@ -29,8 +29,10 @@ fn row(layout: &str, question: &str, picture: &str, truth: &Value) -> Value {
         "verl" => json!({"data_source": "clocks", "prompt": [{"role": "user", "content": said}], "images": [picture],
             "ability": "clocks", "reward_model": {"ground_truth": truth}, "response": response}),
         "easyr1" => json!({"problem": said, "answer": truth, "images": [picture], "response": response}),
-        "trl" => json!({"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}],
-            "completion": [{"role": "assistant", "content": response}], "image": picture, "solution": truth}),
+        "trl" => {
+            json!({"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}],
+            "completion": [{"role": "assistant", "content": response}], "image": picture, "solution": truth})
+        }
         _ => json!({"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": response}],
             "images": [picture], "solution": truth}),
     }
