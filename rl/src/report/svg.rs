@@ -108,11 +108,14 @@ fn path(points: &[(u64, f64)], x: &Scale, y: &Scale, class: &str) -> String {
 
 /// Pass@1 of a task by stage: a dot with its 95 % interval, an open diamond for the greedy answer.
 pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
-    let (width, height, left, top, bottom) = (230.0, 176.0, 30.0, 24.0, 24.0);
+    let (width, left, top) = (230.0, 30.0, 24.0);
+    let gap = (width - left - 6.0) / stages.len().max(1) as f64;
+    // Names that are wider than the room between two dots stand in two lines, turn by turn.
+    let lines = 1 + usize::from(stages.iter().any(|stage| label(stage, gap).ends_with('\u{2026}')));
+    let (height, bottom) = if lines == 2 { (188.0, 36.0) } else { (176.0, 24.0) };
     let title = if task == "all" { "all tasks, equal weight" } else { task };
     let rows: Vec<Option<&TaskRow>> = stages.iter().map(|stage| stage.row(task)).collect();
     let y = Scale { low: 0.0, high: 1.0, from: height - bottom, to: top, log: false };
-    let gap = (width - left - 6.0) / stages.len().max(1) as f64;
     let x = |at: usize| left + gap * (at as f64 + 0.5);
     let spoken = stages.iter().zip(&rows);
     let said = |stage: &Stage, row: &TaskRow| format!("{} {} %", stage_title(&stage.after), percent(row.pass_at_1));
@@ -142,7 +145,9 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
     for (at, (row, stage)) in rows.iter().zip(stages).enumerate() {
         let labelled = (stages.len() - 1 - at).is_multiple_of(every);
         if labelled {
-            svg.push_str(&text(x(at), height - 8.0, "middle", &label(stage, gap * every as f64)));
+            let line = ((stages.len() - 1 - at) / every % lines) as f64;
+            let room = gap * (every * lines) as f64;
+            svg.push_str(&text(x(at), height - 8.0 - 12.0 * line, "middle", &label(stage, room)));
         }
         if let Some(row) = row {
             svg.push_str(&interval(row, x(at), &y, labelled));
