@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 /// Added to the standard deviation of a group.
 pub const EPS: f64 = 1e-6;
 
-/// What rewards are divided by after the mean is taken off.
+/// What is taken off rewards, and what they are divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum AdvantageNorm {
-    /// The standard deviation over the group, dividing by n.
+    /// The standard deviation over the group, dividing by n; the mean is taken off.
     Population,
-    /// The standard deviation over the group, dividing by n - 1.
+    /// The same, dividing by n - 1.
     Sample,
-    /// Nothing.
+    /// Nothing: the mean alone is taken off.
     None,
+    /// Nothing, and the mean of the group's other rollouts is taken off.
+    LeaveOneOut,
 }
 
 /// Advantages of a group: `(R - mean) / (std + eps)` over the scored rollouts. A failed reward (`None`) gets `None`.
@@ -33,6 +35,8 @@ pub fn advantages(rewards: &[Option<f64>], norm: AdvantageNorm, eps: f64) -> Opt
         AdvantageNorm::Population => (squares / count).sqrt() + eps,
         AdvantageNorm::Sample => (squares / (count - 1.0)).sqrt() + eps,
         AdvantageNorm::None => 1.0,
+        // R - mean of the others = (R - mean) n / (n - 1).
+        AdvantageNorm::LeaveOneOut => (count - 1.0) / count,
     };
     Some(rewards.iter().map(|reward| reward.map(|reward| (reward - mean) / divisor)).collect())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use sapo::advantage::{AdvantageNorm, advantages};
-use sapo::algorithm::{Algorithm, Grpo, Sapo, Sequence};
+use sapo::algorithm::{Algorithm, Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo, Sapo, Sequence};
 use sapo::optimizer::{AdamW, OptimizerConfig};
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -30,6 +30,7 @@ fn advantages_are_the_golden_ones() {
         ("population_std", AdvantageNorm::Population),
         ("sample_std", AdvantageNorm::Sample),
         ("mean_only", AdvantageNorm::None),
+        ("leave_one_out", AdvantageNorm::LeaveOneOut),
     ] {
         let golden = to_vec(&tensors, &format!("advantage.{name}"));
         for (group, golden) in rewards.chunks(5).zip(golden.chunks(5)) {
@@ -47,7 +48,12 @@ fn check(name: &str, algorithm: &dyn Algorithm) {
     let bytes = fixture("losses.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let get = |name: &str| to_vec(&tensors, name);
-    let (mask, advantages) = (get("mask"), get("advantage.population_std"));
+    let norm = match algorithm.advantage_norm() {
+        AdvantageNorm::None => "mean_only",
+        AdvantageNorm::LeaveOneOut => "leave_one_out",
+        AdvantageNorm::Population | AdvantageNorm::Sample => "population_std",
+    };
+    let (mask, advantages) = (get("mask"), get(&format!("advantage.{norm}")));
     let (now, old) = (get("log_probs"), get("old_log_probs"));
     let golden = get(&format!("{name}.grad"));
     let lengths: Vec<usize> = mask.chunks(WIDTH).map(|row| row.iter().sum::<f32>() as usize).collect();
@@ -83,6 +89,15 @@ fn a_closed_gate_changes_the_update_as_the_golden_says() {
 #[test]
 fn grpo_is_the_golden_one() {
     check("grpo", &Grpo::default());
+}
+
+#[test]
+fn the_others_are_the_golden_ones() {
+    check("dapo", &Dapo::default());
+    check("dr_grpo", &DrGrpo { divisor_tokens: WIDTH, clip_low: 0.2, clip_high: 0.2 });
+    check("gspo", &Gspo::default());
+    check("cispo", &Cispo::default());
+    check("rloo", &Rloo {});
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::clip::Clip;
 use super::{Aggregation, Algorithm, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};
@@ -28,9 +29,8 @@ impl Default for Grpo {
 }
 
 impl Grpo {
-    /// Whether the clip holds a token back: its ratio went further in the direction that its advantage asks for.
-    fn is_clipped(&self, ratio: f64, advantage: f64) -> bool {
-        if advantage > 0.0 { ratio > 1.0 + self.clip_high } else { ratio < 1.0 - self.clip_low }
+    fn clip(&self) -> Clip {
+        Clip { low: self.clip_low, high: self.clip_high }
     }
 }
 
@@ -44,31 +44,14 @@ impl Algorithm for Grpo {
     }
 
     fn objective(&self, sequence: &Sequence<'_>) -> Objective {
-        let advantage = sequence.advantage;
-        let of_token = |log_ratio: f64| {
-            let ratio = log_ratio.exp();
-            if self.is_clipped(ratio, advantage) {
-                (ratio.clamp(1.0 - self.clip_low, 1.0 + self.clip_high) * advantage, 0.0)
-            } else {
-                (ratio * advantage, ratio * advantage)
-            }
-        };
-        let (values, derivatives) = sequence.log_ratios().map(of_token).unzip();
-        Objective { values, derivatives }
+        self.clip().objective(sequence)
     }
 
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
-        let clipped = sequence.log_ratios().filter(|log| self.is_clipped(log.exp(), sequence.advantage)).count();
-        metrics.mean_of(names::RATIO_CLIPPED, clipped as f64, sequence.log_probs.len() as f64);
+        metrics.mean_of(names::RATIO_CLIPPED, self.clip().held(sequence) as f64, sequence.log_probs.len() as f64);
     }
 
     fn fault(&self) -> Option<String> {
-        let Self { clip_low, clip_high, .. } = *self;
-        let good = (0.0..1.0).contains(&clip_low) && clip_high >= 0.0 && clip_high.is_finite();
-        (!good).then(|| {
-            format!(
-                "clip_low is {clip_low} and clip_high {clip_high}; the first must be in 0..1, the second not negative"
-            )
-        })
+        self.clip().fault()
     }
 }

@@ -3,10 +3,26 @@
 
 use proptest::prelude::*;
 
-use super::{Aggregation, Algorithm, Grpo, Sapo, Sequence};
+use super::{Aggregation, Algorithm, Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo, Sapo, Sequence};
+
+/// Those whose derivative is that of their value. CISPO holds its weights constant: its law is its own.
+fn smooth() -> Vec<Box<dyn Algorithm>> {
+    let dr_grpo = DrGrpo { divisor_tokens: 9, clip_low: 0.2, clip_high: 0.2 };
+    // As wide as the others, so that both sides of the clip are met.
+    let gspo = Gspo { clip_low: 0.2, clip_high: 0.2, ..Gspo::default() };
+    let dapo = Dapo { clip_high: 0.2, ..Dapo::default() };
+    vec![
+        Box::new(Sapo::default()),
+        Box::new(Grpo::default()),
+        Box::new(dapo),
+        Box::new(dr_grpo),
+        Box::new(gspo),
+        Box::new(Rloo {}),
+    ]
+}
 
 fn all() -> Vec<Box<dyn Algorithm>> {
-    vec![Box::new(Sapo::default()), Box::new(Grpo::default())]
+    smooth().into_iter().chain([Box::new(Cispo::default()) as Box<dyn Algorithm>]).collect()
 }
 
 fn sum(algorithm: &dyn Algorithm, now: &[f32], old: &[f32], advantage: f64) -> f64 {
@@ -24,7 +40,8 @@ proptest! {
         let grid = |x: f32| (x * 1024.0).round() / 1024.0;
         let old: Vec<f32> = tokens.iter().map(|(old, _)| grid(*old)).collect();
         let now: Vec<f32> = tokens.iter().map(|(old, by)| grid(*old) + grid(*by)).collect();
-        for algorithm in all() {
+        let mean = now.iter().zip(&old).map(|(now, old)| f64::from(now - old)).sum::<f64>() / now.len() as f64;
+        for algorithm in smooth() {
             let objective = algorithm.objective(&Sequence { log_probs: &now, old_log_probs: &old, advantage });
             for at in 0..now.len() {
                 let (mut up, mut down) = (now.clone(), now.clone());
@@ -32,8 +49,8 @@ proptest! {
                 down[at] -= step;
                 let (up, down) = (sum(&*algorithm, &up, &old, advantage), sum(&*algorithm, &down, &old, advantage));
                 // At a clip's corner the slopes on both sides differ.
-                let ratio = f64::from(now[at] - old[at]).exp();
-                if [0.8, 1.2].iter().all(|corner| (ratio - corner).abs() > 0.01) {
+                let ratios = [f64::from(now[at] - old[at]).exp(), mean.exp()];
+                if [0.8, 1.2].iter().all(|corner| ratios.iter().all(|ratio| (ratio - corner).abs() > 0.01)) {
                     let slope = (up - down) / (2.0 * f64::from(step));
                     prop_assert!((slope - objective.derivatives[at]).abs() < 1e-4, "{algorithm:?} {slope} {objective:?}");
                 }
@@ -51,6 +68,33 @@ proptest! {
             for derivative in objective.derivatives {
                 prop_assert!((derivative - advantage).abs() < 1e-12, "{algorithm:?}");
             }
+        }
+    }
+
+    #[test]
+    fn cispo_learns_from_every_token_with_a_bounded_weight(
+        tokens in prop::collection::vec((-4.0_f32..0.0, -3.0_f32..3.0), 1..8),
+        advantage in -3.0_f64..3.0,
+    ) {
+        let old: Vec<f32> = tokens.iter().map(|(old, _)| *old).collect();
+        let now: Vec<f32> = tokens.iter().map(|(old, by)| old + by).collect();
+        let objective = Cispo::default().objective(&Sequence { log_probs: &now, old_log_probs: &old, advantage });
+        for ((derivative, now), old) in objective.derivatives.iter().zip(&now).zip(&old) {
+            let weight = (f64::from(*now) - f64::from(*old)).exp().min(1.2);
+            prop_assert!((derivative - weight * advantage).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn no_ratio_is_too_large_for_single_precision(
+        old in -90.0_f32..0.0,
+        now in -90.0_f32..0.0,
+        advantage in -3.0_f64..3.0,
+    ) {
+        for algorithm in all() {
+            let objective = algorithm.objective(&Sequence { log_probs: &[now], old_log_probs: &[old], advantage });
+            let numbers = objective.values.iter().chain(&objective.derivatives);
+            prop_assert!(numbers.copied().all(|number| (number as f32).is_finite()), "{algorithm:?} {objective:?}");
         }
     }
 

@@ -1,18 +1,37 @@
 //! What an RL algorithm is: options, advantages, an objective over a whole sequence, how sequences are put together, and
 //! metrics of its own; one file each. The trainer does not know which one runs.
 
+mod cispo;
+mod clip;
+mod dapo;
+mod dr_grpo;
 mod grpo;
+mod gspo;
 #[cfg(test)]
 mod laws;
+mod rloo;
 mod sapo;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::cispo::Cispo;
+pub use self::dapo::Dapo;
+pub use self::dr_grpo::DrGrpo;
 pub use self::grpo::Grpo;
+pub use self::gspo::Gspo;
+pub use self::rloo::Rloo;
 pub use self::sapo::Sapo;
 use crate::advantage::AdvantageNorm;
 use crate::metrics::Metrics;
+
+/// The largest log-ratio that is exponentiated: beyond it weights times ratios would be 0 times infinity.
+const MAX_LOG_RATIO: f64 = 20.0;
+
+/// The ratio with a bound on its logarithm, and whether it is within; beyond the bound it is constant, its derivative 0.
+fn bounded_ratio(log_ratio: f64) -> (f64, bool) {
+    (log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp(), log_ratio.abs() <= MAX_LOG_RATIO)
+}
 
 /// A sequence: the tokens that the policy sampled in one rollout.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +108,16 @@ pub enum AlgorithmConfig {
     Sapo(Sapo),
     /// Group Relative Policy Optimization with a hard clip.
     Grpo(Grpo),
+    /// GRPO with a wider clip upwards and the mean over all tokens.
+    Dapo(Dapo),
+    /// GRPO without the division by a group's spread and an answer's length.
+    DrGrpo(DrGrpo),
+    /// One clipped ratio for a whole sequence.
+    Gspo(Gspo),
+    /// Clipped importance weights, from which every token learns.
+    Cispo(Cispo),
+    /// REINFORCE with the mean of the other rollouts as baseline.
+    Rloo(Rloo),
 }
 
 impl std::ops::Deref for AlgorithmConfig {
@@ -98,6 +127,11 @@ impl std::ops::Deref for AlgorithmConfig {
         match self {
             Self::Sapo(algorithm) => algorithm,
             Self::Grpo(algorithm) => algorithm,
+            Self::Dapo(algorithm) => algorithm,
+            Self::DrGrpo(algorithm) => algorithm,
+            Self::Gspo(algorithm) => algorithm,
+            Self::Cispo(algorithm) => algorithm,
+            Self::Rloo(algorithm) => algorithm,
         }
     }
 }

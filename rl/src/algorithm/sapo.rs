@@ -7,12 +7,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Algorithm, Objective, Sequence};
+use super::{Aggregation, Algorithm, Objective, Sequence, bounded_ratio};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};
-
-/// The largest log-ratio that is exponentiated: beyond it `w * r` would be 0 times infinity.
-const MAX_LOG_RATIO: f64 = 20.0;
 
 /// Soft Adaptive Policy Optimization.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,11 +45,6 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The ratio with a bound on its logarithm; beyond the bound it is constant, and its derivative 0.
-fn bounded(log_ratio: f64) -> (f64, bool) {
-    (log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp(), log_ratio.abs() <= MAX_LOG_RATIO)
-}
-
 impl Algorithm for Sapo {
     fn advantage_norm(&self) -> AdvantageNorm {
         self.advantage_norm
@@ -65,7 +57,7 @@ impl Algorithm for Sapo {
     fn objective(&self, sequence: &Sequence<'_>) -> Objective {
         let (advantage, tau) = (sequence.advantage, self.tau(sequence.advantage));
         let of_token = |log_ratio: f64| {
-            let (ratio, within) = bounded(log_ratio);
+            let (ratio, within) = bounded_ratio(log_ratio);
             let value = 4.0 / tau * sigmoid(tau * (ratio - 1.0)) * advantage;
             let derivative = if within { self.gate(ratio, advantage) * ratio * advantage } else { 0.0 };
             (value, derivative)
@@ -76,7 +68,7 @@ impl Algorithm for Sapo {
 
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
         let sign = if sequence.advantage > 0.0 { names::GATE_POS } else { names::GATE_NEG };
-        let ratios: Vec<f64> = sequence.log_ratios().map(|log_ratio| bounded(log_ratio).0).collect();
+        let ratios: Vec<f64> = sequence.log_ratios().map(|log_ratio| bounded_ratio(log_ratio).0).collect();
         let gates: Vec<f64> = ratios.iter().map(|ratio| self.gate(*ratio, sequence.advantage)).collect();
         let weights: Vec<f64> = gates.iter().zip(&ratios).map(|(gate, ratio)| gate * ratio).collect();
         metrics.effective(names::EFFECTIVE_SAMPLES, &weights);

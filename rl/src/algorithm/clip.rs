@@ -1,0 +1,50 @@
+//! The clipped surrogate that several algorithms share: `min(r A, clip(r, 1 - low, 1 + high) A)`.
+
+use super::{Objective, Sequence, bounded_ratio};
+
+/// Bounds of a ratio around 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Clip {
+    /// The ratio is clipped at 1 minus this.
+    pub(super) low: f64,
+    /// The ratio is clipped at 1 plus this.
+    pub(super) high: f64,
+}
+
+impl Clip {
+    /// Whether the clip holds a ratio back: it went further in the direction that its advantage asks for.
+    pub(super) fn holds(self, ratio: f64, advantage: f64) -> bool {
+        if advantage > 0.0 { ratio > 1.0 + self.high } else { ratio < 1.0 - self.low }
+    }
+
+    /// The surrogate of a ratio, and its derivative with the logarithm of the ratio.
+    pub(super) fn surrogate(self, log_ratio: f64, advantage: f64) -> (f64, f64) {
+        let (ratio, within) = bounded_ratio(log_ratio);
+        if self.holds(ratio, advantage) {
+            (ratio.clamp(1.0 - self.low, 1.0 + self.high) * advantage, 0.0)
+        } else {
+            (ratio * advantage, if within { ratio * advantage } else { 0.0 })
+        }
+    }
+
+    /// The surrogate token by token.
+    pub(super) fn objective(self, sequence: &Sequence<'_>) -> Objective {
+        let of_token = |log_ratio| self.surrogate(log_ratio, sequence.advantage);
+        let (values, derivatives) = sequence.log_ratios().map(of_token).unzip();
+        Objective { values, derivatives }
+    }
+
+    /// How many tokens of a sequence the clip holds back.
+    pub(super) fn held(self, sequence: &Sequence<'_>) -> usize {
+        sequence.log_ratios().filter(|log| self.holds(bounded_ratio(*log).0, sequence.advantage)).count()
+    }
+
+    /// What is wrong with the bounds, if anything.
+    pub(super) fn fault(self) -> Option<String> {
+        let Self { low, high } = self;
+        let good = (0.0..1.0).contains(&low) && high >= 0.0 && high.is_finite();
+        (!good).then(|| {
+            format!("clip_low is {low} and clip_high {high}; the first must be in 0..1, the second not negative")
+        })
+    }
+}

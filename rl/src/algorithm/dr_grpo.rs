@@ -1,0 +1,59 @@
+//! Dr. GRPO (arXiv 2503.20783): GRPO without its two biases, the division by a group's spread and by an answer's length.
+//!
+//! `min(r A, clip(r, 1 - low, 1 + high) A)` with `A = R - mean`. The sum over each sequence divided by the same number of
+//! tokens for all, then the mean over sequences.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::clip::Clip;
+use super::{Aggregation, Algorithm, Objective, Sequence};
+use crate::advantage::AdvantageNorm;
+use crate::metrics::{Metrics, names};
+
+/// GRPO done right.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrGrpo {
+    /// The tokens that every sequence's sum is divided by: the limit of an answer, `sampling.max_new_tokens`.
+    pub divisor_tokens: usize,
+    /// The ratio is clipped at 1 minus this.
+    #[serde(default = "clip")]
+    pub clip_low: f64,
+    /// The ratio is clipped at 1 plus this.
+    #[serde(default = "clip")]
+    pub clip_high: f64,
+}
+
+fn clip() -> f64 {
+    0.2
+}
+
+impl DrGrpo {
+    fn clip(&self) -> Clip {
+        Clip { low: self.clip_low, high: self.clip_high }
+    }
+}
+
+impl Algorithm for DrGrpo {
+    fn advantage_norm(&self) -> AdvantageNorm {
+        AdvantageNorm::None
+    }
+
+    fn aggregation(&self) -> Aggregation {
+        Aggregation::Fixed(self.divisor_tokens)
+    }
+
+    fn objective(&self, sequence: &Sequence<'_>) -> Objective {
+        self.clip().objective(sequence)
+    }
+
+    fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
+        metrics.mean_of(names::RATIO_CLIPPED, self.clip().held(sequence) as f64, sequence.log_probs.len() as f64);
+    }
+
+    fn fault(&self) -> Option<String> {
+        let nothing = || "divisor_tokens must be at least 1: the token limit of an answer".to_owned();
+        self.clip().fault().or_else(|| (self.divisor_tokens == 0).then(nothing))
+    }
+}
