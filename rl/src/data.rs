@@ -61,30 +61,22 @@ pub fn check_all(config: &Config) -> Result<BTreeSet<String>> {
             if seen.insert(format!("{:?}", config.source(used, "data")?)) {
                 let dataset = open(config, used, 0)?;
                 dataset.check_head(LOOKED_AT)?;
-                notes.extend(unread(&dataset));
+                notes.extend(notes_of(&dataset));
             }
         }
     }
     for eval in config.eval.values() {
         for dataset in open_eval(config, eval)? {
             dataset.check_head(LOOKED_AT)?;
-            notes.extend(unread(&dataset));
+            notes.extend(notes_of(&dataset));
         }
     }
     Ok(notes)
 }
 
-/// Nothing is left out of sight: what is not read is told.
-fn unread(dataset: &Dataset) -> Option<String> {
-    let columns = dataset.unread_columns();
-    (!columns.is_empty()).then(|| {
-        format!(
-            "data.{}: not read: {} (times, dates, decimals and 16-bit floats); no reward and no template sees them. Write \
-             them as text or numbers if they are needed",
-            dataset.name(),
-            columns.join(", ")
-        )
-    })
+/// Nothing is left out of sight: what is not read of a source is told.
+fn notes_of(dataset: &Dataset) -> impl Iterator<Item = String> {
+    dataset.notes().into_iter().map(|note| format!("data.{}: {note}", dataset.name()))
 }
 
 /// Encodes the first row of every source that can be read, as training will: a processor that cannot take the pictures is

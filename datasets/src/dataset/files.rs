@@ -1,6 +1,6 @@
 //! Rows of files: several files are one space of indices, and each file has its own columns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -55,11 +55,15 @@ impl Files {
         self.shards.last().map_or(0, |shard| shard.start + shard.table.len())
     }
 
-    /// Columns that cannot be read, each once.
-    pub(super) fn unread_columns(&self) -> Vec<&str> {
-        let all = self.shards.iter().flat_map(|shard| shard.table.unread());
-        let names: BTreeSet<&str> = all.map(|(name, _)| name.as_str()).collect();
-        names.into_iter().collect()
+    /// What is worth saying of the files; of files that are alike, once.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for note in self.shards.iter().flat_map(|shard| shard.table.notes()) {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        notes
     }
 
     /// Whether some row may name its own task.

@@ -229,11 +229,11 @@ impl Dataset {
         }
     }
 
-    /// Columns of Parquet files that no reward sees, because their types (times, dates, decimals) are not read.
-    pub fn unread_columns(&self) -> Vec<&str> {
+    /// What is worth saying of its files: columns that are not read, row groups that are slow.
+    pub fn notes(&self) -> Vec<String> {
         match &self.opened.rows {
             Rows::Generated(_) => Vec::new(),
-            Rows::Files(files) => files.unread_columns(),
+            Rows::Files(files) => files.notes(),
         }
     }
 

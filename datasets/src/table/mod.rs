@@ -90,6 +90,14 @@ impl Table {
         }
     }
 
+    /// What is worth saying of the file.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Parquet(table) => table.notes(),
+            Self::Json(_) => Vec::new(),
+        }
+    }
+
     /// Says which columns hold pictures; other columns of bytes are not read at all.
     pub(crate) fn set_pictures(&mut self, pictures: &[String]) {
         match self {

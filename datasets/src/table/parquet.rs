@@ -14,6 +14,12 @@ use crate::error::{DatasetError, Result};
 
 /// A row group of at most this many bytes is decoded as a whole: text, small pictures.
 const SMALL_GROUP_BYTES: u64 = 4 << 20;
+/// A row of a group of more than this many bytes takes so long to find that it is told.
+const LARGE_GROUP_BYTES: u64 = 64 << 20;
+/// Rows of a group of more than this many bytes are not read: each would take all of it into memory.
+const MOST_GROUP_BYTES: u64 = 2 << 30;
+/// How to write files whose rows are found quickly.
+const SMALLER_GROUPS: &str = "write it with smaller row groups, such as row_group_size=100 of pandas and pyarrow";
 /// Decoded rows that are kept, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
 /// Rows that are read at once where a column is scanned.
@@ -108,7 +114,29 @@ impl ParquetTable {
             kept,
         };
         table.set_pictures(&[]);
+        refuse_huge_group(path, table.largest_group())?;
         Ok(table)
+    }
+
+    fn largest_group(&self) -> u64 {
+        self.groups.iter().map(|group| group.bytes).max().unwrap_or(0)
+    }
+
+    /// What is worth saying of the file: columns that are not read, row groups that are slow.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.unread.is_empty() {
+            let columns: Vec<String> = self.unread.iter().map(|(name, kind)| format!("`{name}` ({kind})")).collect();
+            notes.push(format!(
+                "no reward and no template sees {}: write what is needed as text or numbers",
+                columns.join(", ")
+            ));
+        }
+        let bytes = self.largest_group();
+        if bytes > LARGE_GROUP_BYTES {
+            notes.push(format!("each row that is drawn reads up to {} MiB: {SMALLER_GROUPS}", bytes >> 20));
+        }
+        notes
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -229,6 +257,17 @@ impl ParquetTable {
     }
 }
 
+fn refuse_huge_group(path: &Path, bytes: u64) -> Result<()> {
+    if bytes <= MOST_GROUP_BYTES {
+        return Ok(());
+    }
+    let mebibytes = bytes >> 20;
+    let reason = format!(
+        "a row group holds {mebibytes} MiB, and each of its rows would take all of that into memory; {SMALLER_GROUPS}"
+    );
+    Err(DatasetError::row(path.display().to_string(), reason))
+}
+
 /// Whether a column becomes JSON or pictures: text, bytes, numbers, flags, and lists and structs of these. Times,
 /// dates and decimals would need much more of polars.
 fn is_read(dtype: &ArrowDataType) -> bool {
@@ -244,4 +283,31 @@ fn is_read(dtype: &ArrowDataType) -> bool {
 
 fn broken(path: &Path, error: &PolarsError) -> DatasetError {
     DatasetError::row(path.display().to_string(), format!("cannot be read as Parquet: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_are_slow_are_told_and_those_that_fill_the_memory_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: usize| {
+            let path = folder.path().join(name);
+            let columns =
+                [Column::new("problem".into(), vec!["?"]), Column::new("x".into(), vec![vec![0_u8; bytes].as_slice()])];
+            let mut frame = DataFrame::new(1, columns.to_vec()).unwrap();
+            ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
+            ParquetTable::open(&path).unwrap().notes()
+        };
+        assert_eq!(write("small.parquet", 10), Vec::<String>::new());
+        let notes = write("large.parquet", 65 << 20);
+        assert!(notes.len() == 1 && notes[0].contains("up to 65 MiB"), "{notes:?}");
+        refuse_huge_group(Path::new("x.parquet"), MOST_GROUP_BYTES).unwrap();
+        let error = refuse_huge_group(Path::new("x.parquet"), 5 << 30).unwrap_err().to_string();
+        assert!(
+            error.contains("x.parquet") && error.contains("5120 MiB") && error.contains("row_group_size"),
+            "{error}"
+        );
+    }
 }

@@ -4,10 +4,12 @@ use super::answers::{choose, of_tasks, outcomes, passed, reasoned};
 use super::evaluations::EvaluationRecord;
 use super::model::{AnswerView, ConductRow, EvalSet, GainRow, ShareChange, TaskRow, TaskSamples};
 use crate::pairs::pairs;
-use crate::stats::{Estimate, PairedGain, paired_gain};
+use crate::stats::{Estimate, PairedGain, mean_interval, paired_gain};
 
-/// What is counted, and where a row says it.
-type Kind = (&'static str, fn(&TaskRow) -> Option<f64>);
+/// What is counted, and whether an answer is so.
+type Kind = (&'static str, fn(&AnswerView) -> Option<bool>);
+/// How the record calls an answer that the token limit has cut.
+const CUT: &str = "length";
 
 /// A set of queries as the report shows it; `written` holds the gains that the run's summary has.
 pub(super) fn compared(
@@ -28,7 +30,7 @@ pub(super) fn compared(
     }
     let sides = sides(&evaluations, pairs.first());
     let reasons = evaluations.iter().flat_map(|one| &one.stage.rows).any(|row| row.with_working > Some(0.0));
-    let (conduct, samples) = (conduct(sides), samples(sides));
+    let (conduct, samples) = (conduct(&evaluations), samples(sides));
     EvalSet {
         name: name.to_owned(),
         reasons: reasons || evaluations.iter().any(any_reasoning),
@@ -90,25 +92,24 @@ fn samples(sides: Sides<'_>) -> Vec<TaskSamples> {
     choose(before, (after.stage.after.as_str(), &after.answers), &order)
 }
 
-/// Language mixing, repetition and cut answers, before and after: of all tasks, and of each that is no part of that.
-fn conduct(sides: Sides<'_>) -> Vec<ConductRow> {
-    let Some((Some(before), after)) = sides else { return Vec::new() };
+/// Language mixing, repetition and cut answers at every evaluation: of all tasks, and of each that is no part of that.
+fn conduct(evaluations: &[EvaluationRecord]) -> Vec<ConductRow> {
     let kinds: [Kind; 3] = [
-        ("language mixing", |row| row.language_mixed),
-        ("repetition", |row| row.repetitive),
-        ("cut by the token limit", |row| row.truncated),
+        ("language mixing", |answer| answer.strays("language")),
+        ("repetition", |answer| answer.strays("repetition")),
+        ("cut by the token limit", |answer| Some(answer.stop == CUT)),
     ];
+    let Some(last) = evaluations.last() else { return Vec::new() };
     let mut rows = Vec::new();
-    for task in std::iter::once("all").chain(after.stage.unaveraged.iter().map(String::as_str)) {
-        for (what, share) in kinds {
-            let of = |record: &EvaluationRecord| record.stage.row(task).and_then(share);
-            if let Some((then, now)) = of(before).zip(of(after)) {
-                rows.push(ConductRow {
-                    task: task.to_owned(),
-                    what: what.to_owned(),
-                    before: (before.stage.after.clone(), then),
-                    after: (after.stage.after.clone(), now),
-                });
+    for task in std::iter::once("all").chain(last.stage.unaveraged.iter().map(String::as_str)) {
+        for (what, is_so) in kinds {
+            let share = |record: &EvaluationRecord| {
+                let said = outcomes(&of_tasks(&record.answers, task, &record.stage), false, is_so);
+                mean_interval(&said, record.seed).map(|share| (share.value, share.interval))
+            };
+            let shares: Vec<_> = evaluations.iter().map(share).collect();
+            if shares.iter().any(Option::is_some) {
+                rows.push(ConductRow { task: task.to_owned(), what: what.to_owned(), shares });
             }
         }
     }

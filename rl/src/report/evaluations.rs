@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::answers::{Answers, Queries, add, of_tasks, outcomes, passed};
-use super::model::{AnswerView, Stage, TaskRow};
+use super::answers::{Answers, add, of_tasks, outcomes, passed};
+use super::model::{Stage, TaskRow};
 use super::read::RunFiles;
 use super::saved::SavedConfig;
 use crate::stats::mean_interval;
@@ -85,16 +85,4 @@ fn complete(row: &mut TaskRow, stage: &Stage, answers: &Answers, seed: u64) {
     if row.ci95[0] >= row.ci95[1] {
         row.ci95 = interval(false).unwrap_or(row.ci95);
     }
-    row.language_mixed = row.language_mixed.or_else(|| share(&tasks, |answer| answer.strays("language")));
-    row.repetitive = row.repetitive.or_else(|| share(&tasks, |answer| answer.strays("repetition")));
-}
-
-/// Share of the sampled answers of which something is said that are so, each task with the same weight.
-fn share(tasks: &[(&String, &Queries)], is_so: impl Fn(&AnswerView) -> Option<bool>) -> Option<f64> {
-    let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
-    let of_task = |queries: &Queries| {
-        let said = queries.values().flatten().filter(|answer| !answer.greedy).filter_map(&is_so);
-        mean(said.map(|is_so| f64::from(u8::from(is_so))).collect())
-    };
-    mean(tasks.iter().filter_map(|(_, queries)| of_task(queries)).collect())
 }

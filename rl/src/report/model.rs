@@ -159,10 +159,6 @@ pub struct TaskRow {
     pub with_working: Option<f64>,
     /// Share of samples cut by the token limit.
     pub truncated: Option<f64>,
-    /// Share of samples that leave the prompt's language.
-    pub language_mixed: Option<f64>,
-    /// Share of samples that repeat themselves.
-    pub repetitive: Option<f64>,
     /// Mean tokens of a sample.
     pub mean_tokens: Option<f64>,
 }
@@ -289,17 +285,15 @@ pub struct CurationRow {
     pub undecided: usize,
 }
 
-/// How often answers stray, before and after.
+/// How often answers stray, evaluation by evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ConductRow {
     /// The task, or `all`.
     pub task: String,
     /// What is counted: `language mixing`, `repetition` or `cut by the token limit`.
     pub what: String,
-    /// The earlier stage and its share.
-    pub before: (String, f64),
-    /// The later stage and its share.
-    pub after: (String, f64),
+    /// By stage, the share of samples and its 95 % interval; `None` where nothing is known.
+    pub shares: Vec<Option<(f64, [f64; 2])>>,
 }
 
 /// Where the time of a phase went, in seconds.
