@@ -25,6 +25,10 @@ fn main() -> std::io::Result<()> {
     });
     let secs = started.elapsed().as_secs_f64();
     let megapixels = pixels.into_inner() as f64 / 1e6;
-    println!("{} files, {megapixels:.1} megapixels in {secs:.2} s: {:.1} files/s", files.len(), files.len() as f64 / secs);
+    println!(
+        "{} files, {megapixels:.1} megapixels in {secs:.2} s: {:.1} files/s",
+        files.len(),
+        files.len() as f64 / secs
+    );
     Ok(())
 }

@@ -51,7 +51,10 @@ fn a_table_a_file_and_an_exit_code() {
     let output = sapo(place.path(), &[&check[..], &["--json", "--max-bad-share", "0.6"]].concat(), 0);
     let found = object(&output);
     assert_eq!((found["rows"].as_u64(), found["good"].as_u64(), found["bad"].as_u64()), (Some(8), Some(4), Some(4)));
-    assert_eq!(found["sources"][1]["reasons"], json!({"unreadable": 1, "picture_missing": 1, "overlap": 1, "duplicate": 1}));
+    assert_eq!(
+        found["sources"][1]["reasons"],
+        json!({"unreadable": 1, "picture_missing": 1, "overlap": 1, "duplicate": 1})
+    );
     let message = said(&sapo(place.path(), &[&check[..], &["--rejected", "out/bad.jsonl"]].concat(), 2));
     assert!(message.contains("exists already"), "{message}");
 }
@@ -71,7 +74,11 @@ fn what_cannot_be_checked_is_told() {
         let message = said(&sapo(place.path(), &[&["data", "check"], arguments].concat(), 2));
         assert!(message.contains(words), "{arguments:?}: {message}");
     }
-    sapo(place.path(), &["data", "check", "train.jsonl", "synthetic:clock[0:40]", "count@test", "--reward", "truth"], 0);
+    sapo(
+        place.path(),
+        &["data", "check", "train.jsonl", "synthetic:clock[0:40]", "count@test", "--reward", "truth"],
+        0,
+    );
 }
 
 #[test]
@@ -91,7 +98,10 @@ fn sources_are_converted_and_read_back() {
     file(place.path(), "rows.jsonl", &lines);
     let convert = ["data", "convert", "rows.jsonl", "--out", "rows.parquet"];
     let message = said(&sapo(place.path(), &convert, 1));
-    assert!(message.contains("rows.jsonl row 7: not a JSON object") && message.contains("nothing is written"), "{message}");
+    assert!(
+        message.contains("rows.jsonl row 7: not a JSON object") && message.contains("nothing is written"),
+        "{message}"
+    );
     assert!(!place.path().join("rows.parquet").exists());
     let output = sapo(place.path(), &[&convert[..], &["--max-bad-share", "0.2", "--json"]].concat(), 0);
     let found = object(&output);

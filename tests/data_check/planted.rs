@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use image::imageops::{FilterType, resize};
-use sapo_datasets::synthetic::{Style, generate};
+use sapo_datasets::synthetic::query;
 use sapo_datasets::written::parquet;
 use sapo_datasets::{Example, Message, Part, Picture, Split, Task};
 
@@ -15,9 +15,8 @@ fn distinct(split: Split, each: usize) -> Vec<Example> {
     for task in Task::ALL {
         let mut own: Vec<Example> = Vec::new();
         for index in 0..20 * each as u64 {
-            let shown = generate(task, split, 5, index, Style::Careful);
             let said = |row: &Example| (row.query.messages.clone(), row.query.images.clone());
-            let row = Example { query: shown.query, response: None };
+            let row = Example { query: query(task, split, 5, index), response: None };
             if own.len() < each && own.iter().all(|other| said(other) != said(&row)) {
                 own.push(row);
             }
@@ -38,10 +37,8 @@ fn copied(row: &Example, number: usize) -> Example {
         Part::Text { text } => Part::text(format!("{}  ", text.replace("What", "what").trim_end_matches(['?', '.']))),
         other => other.clone(),
     };
-    let message = |message: &Message| Message {
-        role: message.role,
-        content: message.content.iter().map(reworded).collect(),
-    };
+    let message =
+        |message: &Message| Message { role: message.role, content: message.content.iter().map(reworded).collect() };
     copy.query.messages = copy.query.messages.iter().map(message).collect();
     let larger = |picture: &Picture| {
         let pixels = picture.decode().expect("a picture");

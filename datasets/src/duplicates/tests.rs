@@ -58,7 +58,9 @@ fn the_first_of_a_cluster_is_kept() {
     let found = repeats(&rows);
     let exact = Some(Repeat { of: 0, similarity: None });
     assert_eq!(found[..4], [None, None, exact, exact], "the same question with another truth is the same question");
-    assert!(found[4].is_some_and(|repeat| repeat.of == 0 && repeat.similarity.is_some_and(|s| (NEAR..1.0).contains(&s))));
+    assert!(
+        found[4].is_some_and(|repeat| repeat.of == 0 && repeat.similarity.is_some_and(|s| (NEAR..1.0).contains(&s)))
+    );
     assert_eq!(found[5], None, "a question that is only near, with another truth, is another one");
     assert_eq!(found[6], None, "another number");
     assert_eq!(found[7], Some(Repeat { of: 0, similarity: Some(1.0) }));

@@ -50,9 +50,11 @@ pub(super) fn read(text: &str) -> (Vec<u64>, Text) {
     kept.dedup();
     kept.truncate(KEPT);
     let stated = plain.split(|letter: char| !letter.is_numeric() && letter != '.' && !SIGNS.contains(letter));
-    let numbers = hash(stated.filter(|word| !word.trim_matches('.').is_empty()).flat_map(|word| {
-        word.trim_matches('.').chars().chain([' '])
-    }));
+    let numbers = hash(
+        stated
+            .filter(|word| !word.trim_matches('.').is_empty())
+            .flat_map(|word| word.trim_matches('.').chars().chain([' '])),
+    );
     (runs, Text { runs: kept.into(), numbers })
 }
 

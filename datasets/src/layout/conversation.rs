@@ -62,9 +62,7 @@ impl Conversation {
             }
         }
         match self.messages.is_empty() {
-            true => {
-                Err(DatasetError::row(place, "holds no message that could be answered").about(Fault::Question))
-            }
+            true => Err(DatasetError::row(place, "holds no message that could be answered").about(Fault::Question)),
             false => Ok(()),
         }
     }

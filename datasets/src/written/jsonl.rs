@@ -26,11 +26,7 @@ pub enum PictureStore {
 ///
 /// # Errors
 /// When the file exists already or cannot be written, or `rows` gives an error: there is no file then.
-pub fn write(
-    path: &Path,
-    rows: impl IntoIterator<Item = io::Result<Example>>,
-    pictures: PictureStore,
-) -> Result<()> {
+pub fn write(path: &Path, rows: impl IntoIterator<Item = io::Result<Example>>, pictures: PictureStore) -> Result<()> {
     write_file(path, |file| {
         let mut file = BufWriter::new(file);
         for row in rows {

@@ -43,8 +43,7 @@ pub fn write(path: &Path, rows: impl IntoIterator<Item = io::Result<Example>>) -
         // Pictures are compressed already.
         let writer = ParquetWriter::new(&mut *file).with_compression(ParquetCompression::Uncompressed);
         let schema = frame(&[]).map_err(io::Error::other)?.schema().clone();
-        let mut writer =
-            writer.with_key_value_metadata(Some(note)).batched(&schema).map_err(io::Error::other)?;
+        let mut writer = writer.with_key_value_metadata(Some(note)).batched(&schema).map_err(io::Error::other)?;
         let (mut group, mut bytes) = (Vec::new(), 0);
         let mut flush = |group: &mut Vec<Example>| {
             let frame = frame(group).map_err(io::Error::other)?;
@@ -93,9 +92,7 @@ fn features() -> Value {
         features.insert(name.to_owned(), text.clone());
     }
     features.insert("images".to_owned(), json!({"feature": {"_type": "Image"}, "_type": "List"}));
-    for name in
-        ["answer", "ground_truth", "messages", "rubric", "tools", "columns", VIDEOS_COLUMN, RESPONSE_COLUMN]
-    {
+    for name in ["answer", "ground_truth", "messages", "rubric", "tools", "columns", VIDEOS_COLUMN, RESPONSE_COLUMN] {
         features.insert(name.to_owned(), text.clone());
     }
     json!({"info": {"features": features}})

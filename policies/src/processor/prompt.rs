@@ -303,9 +303,11 @@ impl<'a> Shown<'a> {
             PolicyError::Input(reason) => PolicyError::input(format!("{what} {}: {reason}", index + 1)),
             other => other,
         };
-        let picture_tokens = sizes.pictures.iter().enumerate().map(|(index, size)| {
-            processor.images.tokens(*size).map_err(|error| numbered("picture", index, error))
-        });
+        let picture_tokens = sizes
+            .pictures
+            .iter()
+            .enumerate()
+            .map(|(index, size)| processor.images.tokens(*size).map_err(|error| numbered("picture", index, error)));
         let video_tokens = sizes
             .videos
             .iter()

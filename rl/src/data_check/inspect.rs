@@ -139,8 +139,8 @@ impl<'a> Inspector<'a> {
                     // Nothing but the limit has been added since.
                     Err(error) => row.found.push(Found::new(Reason::PromptTooLong, error.to_string())),
                     Ok(within) => {
-                        row.dropped_pictures = within
-                            .map_or(0, |within| within.dropped_pictures.len() + within.dropped_videos.len());
+                        row.dropped_pictures =
+                            within.map_or(0, |within| within.dropped_pictures.len() + within.dropped_videos.len());
                     }
                 }
             }

@@ -162,12 +162,7 @@ struct Uses<'a> {
 
 impl Uses<'_> {
     /// Adds a use; an evaluation has a seed and, perhaps, a number of queries.
-    fn add(
-        &mut self,
-        used: &SourceUse,
-        scored: Option<&str>,
-        evaluation: Option<(u64, Option<usize>)>,
-    ) -> Result<()> {
+    fn add(&mut self, used: &SourceUse, scored: Option<&str>, evaluation: Option<(u64, Option<usize>)>) -> Result<()> {
         let source = self.config.source(used, "data")?;
         // How responses are generated is not checked.
         let key = format!("{:?} {:?} {evaluation:?}", used.name, SourceConfig { hasty: 0.0, ..source.clone() });

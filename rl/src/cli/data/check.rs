@@ -139,9 +139,7 @@ fn targets(arguments: &CheckArguments, config: Option<&Config>, listed: &[String
             }
             of_config(config, arguments.rubric.as_deref())?
         }
-        _ => {
-            of_addresses(&named(listed)?, false, arguments.seed, rubric(arguments, config)?)?
-        }
+        _ => of_addresses(&named(listed)?, false, arguments.seed, rubric(arguments, config)?)?,
     };
     if !arguments.against.is_empty() {
         let against = named(&arguments.against)?;
