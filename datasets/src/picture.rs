@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use sha2::{Digest, Sha256};
 
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Fault, Result};
 
 /// The largest encoded picture that is accepted, in bytes.
 pub const MAX_ENCODED_BYTES: usize = 64 << 20;
@@ -33,7 +33,8 @@ impl Picture {
             return Err(DatasetError::picture(
                 place,
                 format!("{} bytes are more than the {MAX_ENCODED_BYTES} that are accepted", bytes.len()),
-            ));
+            )
+            .because(Fault::PictureTooLarge));
         }
         let format = image::guess_format(&bytes)
             .map_err(|_| DatasetError::picture(place, "not a PNG, JPEG or WebP picture".to_owned()))?;
@@ -69,10 +70,11 @@ impl Picture {
             return Err(DatasetError::picture(
                 place,
                 format!("{width} x {height} is more than {MAX_PIXELS} pixels; scale it down first"),
-            ));
+            )
+            .because(Fault::PictureTooLarge));
         }
         let decoded = reader().decode().map_err(|error| DatasetError::picture(place, error.to_string()))?;
-        Ok(opaque(&decoded))
+        Ok(opaque(decoded))
     }
 
     /// The encoded bytes, as they came.
@@ -119,11 +121,11 @@ impl PartialEq for Picture {
 impl Eq for Picture {}
 
 /// 8-bit RGB over white, as the reference image processor converts.
-fn opaque(picture: &DynamicImage) -> RgbImage {
+fn opaque(picture: DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {
-        return picture.to_rgb8();
+        return picture.into_rgb8();
     }
-    let pixels = picture.to_rgba8();
+    let pixels = picture.into_rgba8();
     let mix = |colour: u8, alpha: u8| {
         let (colour, alpha) = (u32::from(colour), u32::from(alpha));
         ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8

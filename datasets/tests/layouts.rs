@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use polars::prelude::*;
 use sapo_datasets::synthetic::{Task, query};
+use sapo_datasets::written::parquet as written;
 use sapo_datasets::{Dataset, Example, OpenContext, Part, Picture, Role, SourceConfig, Split};
 use serde_json::{Value, json};
 
@@ -195,6 +196,20 @@ fn all_layouts_give_the_same_queries() {
     assert_eq!(columns, ["data_source", "ability", "reward_model", "extra_info"], "rewards see them");
     assert_eq!(easyr1[2].query.id, "easyr1-3");
     assert!(easyr1[2].query.columns.is_empty());
+}
+
+#[test]
+fn every_layout_is_read_back_from_what_it_is_converted_to() {
+    let folder = tempfile::tempdir().expect("the test's own data is good");
+    let at = folder.path();
+    for (number, (name, examples)) in [columns(at), conversations(at)].concat().into_iter().enumerate() {
+        let path = at.join(format!("converted-{number}.parquet"));
+        written::write(&path, examples.iter().cloned().map(Ok)).expect("the test's own data is good");
+        let config = SourceConfig { source: path.display().to_string(), ..SourceConfig::default() };
+        let dataset = Dataset::open("other", &config, &OpenContext::default()).expect("the test's own data is good");
+        let read: Vec<Example> = dataset.iter().map(|row| row.expect("the row is good")).collect();
+        assert_eq!(read, examples, "{name}");
+    }
 }
 
 fn parquet(folder: &Path) -> std::path::PathBuf {

@@ -69,6 +69,24 @@ pub fn config_of(name: &str) -> Result<Config> {
     }
 }
 
+/// The processor of a preset, a checkpoint folder or an adapter's folder with its model; no weights are read.
+///
+/// # Errors
+/// As [`Model::open`], less those of weights.
+pub fn processor_of(name: &str) -> Result<Processor> {
+    if PRESETS.contains(&name) {
+        return Processor::from_files(embedded_files(), &config_of(name)?);
+    }
+    if let Some(adapter) = adapter_folder(Path::new(name)) {
+        return processor_of(&base_model(&adapter)?.display().to_string());
+    }
+    let folder = checkpoint_folder(name)?;
+    let config = Config::read(&folder)?;
+    let processor = Processor::from_dir(&folder, &config)?;
+    check_vocabulary(&config, processor.tokenizer())?;
+    Ok(processor)
+}
+
 impl Model {
     /// Opens a preset (`tiny` with random weights from `seed`, `judge` with its trained ones) or a checkpoint folder.
     ///

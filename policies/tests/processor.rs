@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use sapo_policies::Config;
 use sapo_policies::processor::{
-    ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, opaque, smart_resize,
+    ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, PromptLimit, Sizes, TooLong, Visuals, opaque,
+    smart_resize,
 };
 use serde_json::{Value, json};
 
@@ -174,6 +175,38 @@ proptest! {
             prop_assert_eq!(input.pixels.len(), input.patches() * 1536);
             prop_assert!(input.patches() * 256 <= images.max_pixels.max(1024));
             prop_assert_eq!(input.patches() % 4, 0);
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_as_long_as_it_is_measured(
+        sizes in proptest::collection::vec((1_usize..260, 1_usize..260), 0..4),
+        words in "[a-z ]{0,40}",
+        tokens in 8_usize..120,
+        rule in 0_u8..3,
+    ) {
+        let processor = processor("tiny-dense");
+        let limit = match rule {
+            0 => None,
+            1 => Some(PromptLimit { tokens, too_long: TooLong::Refuse }),
+            _ => Some(PromptLimit { tokens, too_long: TooLong::DropPictures }),
+        };
+        let mut content = vec![json!({"type": "image"}); sizes.len()];
+        content.push(json!({"type": "text", "text": words}));
+        let messages = user(Value::Array(content));
+        let pictures: Vec<image::RgbImage> =
+            sizes.iter().map(|(height, width)| image::RgbImage::new(*width as u32, *height as u32)).collect();
+        let sizes: Vec<[usize; 2]> = sizes.iter().map(|(height, width)| [*height, *width]).collect();
+        let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
+        let measured = processor.measure(&messages, Sizes { pictures: &sizes, videos: &[] }, &options, limit);
+        let visuals = Visuals { pictures: &pictures, videos: &[] };
+        match (measured, processor.encode_within(&messages, visuals, &options, limit)) {
+            (Ok(measured), Ok(encoded)) => {
+                prop_assert_eq!(measured.tokens, encoded.input.ids().len());
+                prop_assert_eq!(measured.dropped_pictures, encoded.dropped_pictures);
+            }
+            (Err(measured), Err(encoded)) => prop_assert_eq!(measured.to_string(), encoded.to_string()),
+            (measured, encoded) => prop_assert!(false, "{measured:?} and {:?}", encoded.map(|encoded| encoded.input.ids().len())),
         }
     }
 

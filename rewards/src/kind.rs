@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sapo_datasets::Query;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Result, RewardError};
 use crate::extract;
-use crate::reward::{Item, Reward, RewardSpec, Role, Rule};
+use crate::reward::{Item, Reward, RewardSpec, Role, Scoring, probe};
 use crate::score::{FailureKind, PartScore};
 
 /// Where servers are that a config names as `serve:NAME`: base URLs by name. The run starts those servers.
@@ -85,6 +86,15 @@ pub(crate) trait Verifier: Clone + DeserializeOwned + Send + Sync + 'static {
     /// What an item gets. What cannot be told is a failure, not 0.
     fn score(&self, item: &Item<'_>) -> PartScore;
 
+    /// Whether the ground truth of a query can be read, as [`Reward::check_truth`]: what [`Verifier::score`] says of it
+    /// beside some answer, unless the rule knows better.
+    ///
+    /// # Errors
+    /// Why no answer to this query can be scored.
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        probe(query, |item| self.score(item))
+    }
+
     /// A row and what it gets.
     fn example() -> Example;
 }
@@ -98,8 +108,7 @@ impl<V: Verifier> Kind for V {
             truth_is_answer: V::TRUTH_IS_ANSWER,
             ..RewardSpec::rule(name, V::VERSION)
         };
-        let options = self.clone();
-        Ok(Arc::new(Rule::new(spec, move |item: &Item<'_>| options.score(item))))
+        Ok(Arc::new(Verifying { spec, options: self.clone() }))
     }
 
     fn example() -> Example {
@@ -108,6 +117,26 @@ impl<V: Verifier> Kind for V {
 
     fn plain() -> Option<Self> {
         serde_json::from_value(Value::Object(Map::new())).ok()
+    }
+}
+
+/// A verifier as a reward.
+struct Verifying<V> {
+    spec: RewardSpec,
+    options: V,
+}
+
+impl<V: Verifier> Reward for Verifying<V> {
+    fn spec(&self) -> &RewardSpec {
+        &self.spec
+    }
+
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        self.options.check_truth(query)
+    }
+
+    fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
+        Box::pin(std::future::ready(items.iter().map(|item| self.options.score(item)).collect()))
     }
 }
 

@@ -81,6 +81,16 @@ pub trait Reward: Send + Sync {
         Ok(None)
     }
 
+    /// Whether it can read what `query` says is right: its ground truth, and the columns that it goes by. Nothing is
+    /// asked of anybody else. What says nothing here may still fail when it scores.
+    ///
+    /// # Errors
+    /// Why it cannot score any answer to this query.
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        _ = query;
+        Ok(())
+    }
+
     /// One part score for each item, in order. It must not panic; what cannot be told is a failure, not 0.
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a>;
 }
@@ -103,8 +113,21 @@ impl<F: Fn(&Item<'_>) -> PartScore + Send + Sync> Reward for Rule<F> {
         &self.spec
     }
 
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        probe(query, |item| (self.check)(item))
+    }
+
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
         Box::pin(std::future::ready(items.iter().map(|item| (self.check)(item)).collect()))
+    }
+}
+
+/// What a rule says of the ground truth when it is asked about some answer: rules read the truth first.
+pub(crate) fn probe(query: &Query, score: impl Fn(&Item<'_>) -> PartScore) -> std::result::Result<(), String> {
+    let transcript = Transcript::of_answer(&query.id, "0");
+    match score(&Item { query, transcript: &transcript }).outcome {
+        Outcome::Failed { kind: FailureKind::GroundTruth, message } => Err(message),
+        Outcome::Value(_) | Outcome::Skip(_) | Outcome::Failed { .. } => Ok(()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! From a query to the policy's input.
 
 use sapo_datasets::{Message, Part, Query};
-use sapo_policies::PolicyInput;
-use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Processor, Visuals};
+use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Measured, Processor, PromptLimit, Sizes, Visuals};
+use sapo_policies::{PolicyError, PolicyInput};
 use serde_json::{Value, json};
 
 use crate::error::{Result, RunError};
@@ -16,13 +16,42 @@ pub fn encode(processor: &Processor, query: &Query) -> Result<PolicyInput> {
 }
 
 fn input(processor: &Processor, query: &Query) -> Result<PolicyInput> {
-    let messages: Vec<ChatMessage> = query.messages.iter().map(chat_message).collect();
     let pictures =
         query.images.iter().map(sapo_datasets::Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
-    let videos = query.videos.iter().map(|video| Clip::open(video.path(), video.fps()));
-    let videos = videos.collect::<std::result::Result<Vec<_>, _>>()?;
-    let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-    Ok(processor.encode_with(&messages, Visuals { pictures: &pictures, videos: &videos }, &options)?)
+    let videos = clips(query)?;
+    Ok(processor.encode_with(&conversation(query), Visuals { pictures: &pictures, videos: &videos }, &answering())?)
+}
+
+/// How long the policy's input of a query is, its pictures known by their sizes `[height, width]`: the steps are those of
+/// [`encode`], but no pixel is looked at.
+///
+/// # Errors
+/// As [`encode`], less those of pixels and frames that cannot be read.
+pub fn measure(
+    processor: &Processor,
+    query: &Query,
+    pictures: &[[usize; 2]],
+    videos: &[Clip],
+    limit: Option<PromptLimit>,
+) -> std::result::Result<Measured, PolicyError> {
+    processor.measure(&conversation(query), Sizes { pictures, videos }, &answering(), limit)
+}
+
+/// The opened videos of a query.
+///
+/// # Errors
+/// When one is no video that can be read.
+pub fn clips(query: &Query) -> std::result::Result<Vec<Clip>, PolicyError> {
+    query.videos.iter().map(|video| Clip::open(video.path(), video.fps())).collect()
+}
+
+fn conversation(query: &Query) -> Vec<ChatMessage> {
+    query.messages.iter().map(chat_message).collect()
+}
+
+/// Prompts end where the answer begins.
+fn answering() -> ChatOptions {
+    ChatOptions { add_generation_prompt: true, tools: Vec::new() }
 }
 
 fn chat_message(message: &Message) -> ChatMessage {

@@ -9,6 +9,7 @@ pub mod collective;
 pub mod config;
 pub mod curation;
 pub mod data;
+pub mod data_check;
 pub mod device;
 pub mod encode;
 pub mod error;

@@ -80,12 +80,28 @@ fn a_bad_row_is_left_out_listed_and_counted_and_too_many_stop_the_run() {
     assert!(rejected[0]["reason"].as_str().is_some_and(|reason| reason.contains("none.png")), "{rejected:?}");
     let metrics = lines(&place.join("runs/bad/metrics.jsonl"));
     assert!(metrics.iter().any(|line| line["data/rejected"] == 1.0), "{metrics:?}");
+    // Those that the look before a run misses.
+    let looked_at: Vec<usize> = (0..256).map(|at| at * 600 / 256).collect();
+    let mut many = rows(600);
+    for (at, row) in many.iter_mut().enumerate().skip(8).filter(|(at, _)| !looked_at.contains(at)) {
+        *row = some_bad().replace("none.png", &format!("none-{at}.png"));
+    }
+    std::fs::write(place.join("rows.jsonl"), many.join("\n")).expect("a file");
+    let message = said(&sapo(place, &[&["train", "bad.toml", "run.name=worse"], &more[..]].concat()), 3);
+    assert!(message.contains("max_bad_rows_share") && message.contains("data.rows"), "{message}");
+}
+
+#[test]
+fn too_many_bad_rows_are_refused_before_there_is_a_run_directory() {
+    let folder = workplace();
+    let place = folder.path();
+    let mut some = rows(40);
     for row in &mut some[20..30] {
         *row = some_bad();
     }
     std::fs::write(place.join("rows.jsonl"), some.join("\n")).expect("a file");
-    let message = said(&sapo(place, &[&["train", "bad.toml", "run.name=worse"], &more[..]].concat()), 3);
-    assert!(message.contains("max_bad_rows_share") && message.contains("data.rows"), "{message}");
+    let words = ["data.rows: 10 of 40 rows", "max_bad_rows_share = 0.01", "row 21", "none.png", "sapo data check"];
+    refused(place, &config("rows.jsonl"), &words);
 }
 
 fn some_bad() -> String {

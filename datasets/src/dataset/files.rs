@@ -15,6 +15,14 @@ use crate::table::Table;
 /// The column by which the rows of one file are told apart into splits.
 const SPLIT_COLUMN: &str = "split";
 
+/// What is done where two rows share an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RepeatedIds {
+    Refused,
+    /// Whoever reads the rows tells of them.
+    Allowed,
+}
+
 /// Opened files.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -34,8 +42,8 @@ impl Files {
     /// Opens all files of a source, without reading their rows.
     ///
     /// # Errors
-    /// When one cannot be read or has no question, or two rows share an id.
-    pub(super) fn open(found: &Shards, columns: &Columns, rules: RowRules) -> Result<Self> {
+    /// When one cannot be read or has no question, or two rows share an id and that is refused.
+    pub(super) fn open(found: &Shards, columns: &Columns, rules: RowRules, ids: RepeatedIds) -> Result<Self> {
         let mut shards = Vec::with_capacity(found.files.len());
         let mut start = 0;
         for (path, stem) in found.files.iter().zip(stems(&found.files)) {
@@ -47,7 +55,9 @@ impl Files {
             start += length;
         }
         let files = Self { shards, rules };
-        files.refuse_repeated_ids()?;
+        if ids == RepeatedIds::Refused {
+            files.refuse_repeated_ids()?;
+        }
         Ok(files)
     }
 
@@ -75,6 +85,26 @@ impl Files {
     pub(super) fn get(&self, index: u64) -> Result<Example> {
         let (shard, row) = self.at(index);
         shard.layout.read(&self.rules, shard.table.row(row)?, row + 1)
+    }
+
+    /// Rows one after another, all below [`Files::len`].
+    pub(super) fn visit(&self, from: u64, count: u64, visit: &mut dyn FnMut(u64, Result<Example>)) {
+        let (mut index, end) = (from, from + count);
+        while index < end {
+            let (shard, row) = self.at(index);
+            let rows = (shard.table.len() - row).min(end - index);
+            shard.table.visit(row, rows, &mut |row, read| {
+                let example = read.and_then(|read| shard.layout.read(&self.rules, read, row + 1));
+                visit(shard.start + row, example);
+            });
+            index += rows;
+        }
+    }
+
+    /// File and row, as errors name them.
+    pub(super) fn place(&self, index: u64) -> String {
+        let (shard, row) = self.at(index);
+        shard.layout.place(row + 1)
     }
 
     /// File and row, as errors name them, with the column of the pictures.

@@ -17,7 +17,7 @@ use crate::layout::template::Template;
 use crate::split::Split;
 use crate::synthetic::Task;
 use address::{Address, Place};
-use files::Files;
+use files::{Files, RepeatedIds};
 use generated::Generated;
 use shards::Shards;
 
@@ -98,6 +98,18 @@ impl Dataset {
     /// When nothing lies there, the columns are of no known layout, a column, template or split is not there, or two
     /// rows share an id. The message names the place and the remedy.
     pub fn open(name: &str, config: &SourceConfig, context: &OpenContext) -> Result<Self> {
+        Self::open_with(name, config, context, RepeatedIds::Refused)
+    }
+
+    /// As [`Dataset::open`], where rows may share an id: for a check that names all that do.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], but for ids.
+    pub fn open_to_check(name: &str, config: &SourceConfig, context: &OpenContext) -> Result<Self> {
+        Self::open_with(name, config, context, RepeatedIds::Allowed)
+    }
+
+    fn open_with(name: &str, config: &SourceConfig, context: &OpenContext, ids: RepeatedIds) -> Result<Self> {
         let place = format!("data.{name}");
         let address = Address::parse(&config.source, &context.base)?;
         let prompt = config.prompt.as_ref().map(|text| Template::open(text, &context.base, &place)).transpose()?;
@@ -107,7 +119,7 @@ impl Dataset {
             Place::Task(task) => Self::of_task(*task, &address, config, context, rules)?,
             Place::Path(path) => {
                 let found = Shards::find(path, address.split.as_deref())?;
-                Self::of_files(&found, config, rules)?
+                Self::of_files(&found, config, rules, ids)?
             }
         };
         let sliced = dataset.slice(address.from, address.to)?;
@@ -146,13 +158,13 @@ impl Dataset {
         Ok(Self { opened: Arc::new(opened), view: View::Range { start: 0, end: None } })
     }
 
-    fn of_files(found: &Shards, config: &SourceConfig, rules: RowRules) -> Result<Self> {
+    fn of_files(found: &Shards, config: &SourceConfig, rules: RowRules, ids: RepeatedIds) -> Result<Self> {
         if config.hasty != 0.0 {
             let reason = "only generated tasks have demonstrations of two kinds; leave the key out";
             return Err(DatasetError::row(format!("data.{}, hasty", rules.name), reason));
         }
         let name = rules.name.clone();
-        let files = Files::open(found, &config.columns, rules)?;
+        let files = Files::open(found, &config.columns, rules, ids)?;
         let task = match (&config.task, files.names_tasks()) {
             (Some(task), _) => Some(task.clone()),
             (None, true) => None,
@@ -221,14 +233,6 @@ impl Dataset {
         }
     }
 
-    /// The first row that it shows and, if there is an end, the row after the last; none where rows were picked.
-    pub(crate) fn bounds(&self) -> (u64, Option<u64>) {
-        match &self.view {
-            View::Range { start, end } => (*start, *end),
-            View::Picked(rows) => (0, Some(rows.len() as u64)),
-        }
-    }
-
     /// What is worth saying of its files: columns that are not read, row groups that are slow.
     pub fn notes(&self) -> Vec<String> {
         match &self.opened.rows {
@@ -256,6 +260,30 @@ impl Dataset {
         match &self.opened.rows {
             Rows::Generated(task) => task.get(row),
             Rows::Files(files) => files.get(row),
+        }
+    }
+
+    /// Reads `count` rows from the one at `from` on, in order, and hands each over with its index: faster than
+    /// [`Dataset::get`] for each, since what lies together is read together. Past the end is an error of each row.
+    pub fn visit(&self, from: u64, count: u64, visit: &mut dyn FnMut(u64, Result<Example>)) {
+        let in_one_piece = |start: u64| {
+            let end = start.checked_add(from)?.checked_add(count)?;
+            (count > 0 && self.row(from).is_ok() && self.row(from + count - 1).is_ok()).then_some(end)
+        };
+        match (&self.opened.rows, &self.view) {
+            (Rows::Files(files), View::Range { start, .. }) if in_one_piece(*start).is_some() => {
+                files.visit(start + from, count, &mut |row, example| visit(row - start, example));
+            }
+            _ => (from..from.saturating_add(count)).for_each(|index| visit(index, self.get(index))),
+        }
+    }
+
+    /// Where the row at `index` stands, as errors name it: file and row counted from 1, or task and row.
+    pub fn place(&self, index: u64) -> String {
+        match (self.row(index), &self.opened.rows) {
+            (Ok(row), Rows::Files(files)) => files.place(row),
+            (Ok(row), Rows::Generated(task)) => format!("synthetic:{} row {row}", task.task),
+            (Err(_), _) => format!("{} row {index}", self.name()),
         }
     }
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::marks::marked_parts;
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Fault, Result};
 use crate::nearest::list;
 use crate::query::{Message, Part, Role};
 use crate::table::{RawPicture, raw_pictures};
@@ -62,7 +62,7 @@ impl Conversation {
             }
         }
         match self.messages.is_empty() {
-            true => Err(DatasetError::row(place, "holds no message that could be answered")),
+            true => Err(DatasetError::row(place, "holds no message that could be answered").about(Fault::Question)),
             false => Ok(()),
         }
     }
@@ -112,7 +112,8 @@ impl Conversation {
         // `bytes` beside `path` say the same.
         fields.shift_remove("path");
         let pictures = raw_pictures(found).map_err(|value| {
-            DatasetError::row(place, format!("has the picture {value}; a path or data URL is wanted"))
+            let reason = format!("has the picture {value}; a path or data URL is wanted");
+            DatasetError::row(place, reason).about(Fault::PictureDamaged)
         })?;
         self.numbers.extend(pictures.iter().map(|_| None));
         self.pictures.extend(pictures);

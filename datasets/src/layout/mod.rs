@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::columns::{Columns, Role, no_question};
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Fault, Result};
 use crate::picture::Picture;
 use crate::query::{Message, Part, Query, Role as Speaker};
 use crate::table::{Row, Table};
@@ -85,8 +85,9 @@ pub(crate) struct Layout {
     response: Vec<String>,
     task: Vec<String>,
     id: Vec<String>,
-    /// The kind of value that a column of JSON holds in the first row.
+    /// The kind of value that a column of JSON holds in the first row that can be read, and the number of that row.
     kinds: BTreeMap<String, &'static str>,
+    kinds_of_row: u64,
 }
 
 impl Layout {
@@ -116,12 +117,15 @@ impl Layout {
             task: of(Role::Task)?,
             id: of(Role::Id)?,
             kinds: BTreeMap::new(),
+            kinds_of_row: 1,
         };
         if layout.question.is_empty() {
             return Err(no_question(&place, present));
         }
-        if let Table::Json(_) = table {
-            layout.kinds = layout.kinds_of(&table.row(0)?.values);
+        if let Table::Json(json) = table {
+            let first = json.first_readable();
+            layout.kinds = layout.kinds_of(&table.row(first)?.values);
+            layout.kinds_of_row = first + 1;
         }
         Ok(layout)
     }
@@ -150,7 +154,12 @@ impl Layout {
     ///
     /// # Errors
     /// When it cannot be used, with file, row, column and remedy.
-    pub(crate) fn read(&self, rules: &RowRules, mut row: Row, number: u64) -> Result<Example> {
+    pub(crate) fn read(&self, rules: &RowRules, row: Row, number: u64) -> Result<Example> {
+        // What is not said to be about something else is about the columns.
+        self.query(rules, row, number).map_err(|error| error.about(Fault::Columns))
+    }
+
+    fn query(&self, rules: &RowRules, mut row: Row, number: u64) -> Result<Example> {
         let place = self.place(number);
         if self.is_own {
             own::open_json(&mut row.values, &place)?;
@@ -161,14 +170,15 @@ impl Layout {
         } else {
             self.check_kinds(&row.values, &place)?;
         }
+        let about = |fault: Fault| move |error: DatasetError| error.about(fault);
         let given = rules.prompt.is_some().then(|| row.values.clone());
         let (column, pictures) = self.pictures(&mut row, &place)?;
-        let videos = self.videos(&mut row.values, &place)?;
+        let videos = self.videos(&mut row.values, &place).map_err(about(Fault::Video))?;
         let ground_truth = pick(&mut row.values, &self.ground_truth, Role::GroundTruth, &place)?;
         let mut asked = self.question(&mut row.values, !pictures.is_empty(), &place)?;
         let response = self.response(&mut row.values, asked.response.take(), is_own, &place)?;
         let images = self.shown(&mut asked, column, pictures, &place)?;
-        rules.reword(&mut asked.messages, &given.unwrap_or_default(), &place)?;
+        rules.reword(&mut asked.messages, &given.unwrap_or_default(), &place).map_err(about(Fault::Template))?;
         place_unmarked(&mut asked.messages, &Part::Video, videos.len());
         place_unmarked(&mut asked.messages, &Part::Image, images.len());
         let query = Query {
@@ -182,7 +192,7 @@ impl Layout {
             tools: own::tools(&mut row.values, is_own, &place)?,
             columns: own::further(row.values, is_own),
         };
-        check_marks(&query, &place)?;
+        check_marks(&query, &place).map_err(about(Fault::Marks))?;
         Ok(Example { query, response })
     }
 
@@ -257,7 +267,8 @@ impl Layout {
         }
         let mut filled = filled.into_iter();
         let Some(Picked { column, value }) = filled.next() else {
-            return Err(DatasetError::row(place, format!("no question: column `{}` is empty", self.question[0])));
+            let reason = format!("no question: column `{}` is empty", self.question[0]);
+            return Err(DatasetError::row(place, reason).about(Fault::Question));
         };
         let asked = conversation::user_texts(&value);
         for other in filled {
@@ -268,10 +279,12 @@ impl Layout {
             }
         }
         let place = format!("{place}, column `{column}`");
-        let conversation = Conversation::read(value, has_pictures, &place)?;
+        let read = Conversation::read(value, has_pictures, &place);
+        let conversation = read.map_err(|error| error.about(Fault::Messages))?;
         let last = conversation.messages.last().map(|message| message.role);
         if last == Some(Speaker::System) {
-            return Err(DatasetError::row(place, "ends with a system message; there is nothing to answer"));
+            let reason = "ends with a system message; there is nothing to answer";
+            return Err(DatasetError::row(place, reason).about(Fault::Question));
         }
         Ok(conversation)
     }
@@ -284,11 +297,8 @@ impl Layout {
         is_own: bool,
         place: &str,
     ) -> Result<Option<String>> {
-        if is_own && let Some(kept) = own::response(values) {
-            return Ok(Some(kept));
-        }
         let Some(Picked { column, value }) = pick(values, &self.response, Role::Response, place)? else {
-            return Ok(spoken);
+            return Ok(is_own.then(|| own::response(values)).flatten().or(spoken));
         };
         let written = conversation::response(value, &format!("{place}, column `{column}`"))?;
         match spoken {
@@ -322,7 +332,7 @@ impl Layout {
             pictures::picture(raw, &self.path, &place)
         };
         let pictures = raw.into_iter().enumerate().map(read).collect::<Result<Vec<Picture>>>()?;
-        in_named_order(pictures, &asked.numbers, place)
+        in_named_order(pictures, &asked.numbers, place).map_err(|error| error.about(Fault::Marks))
     }
 
     /// Columns whose type must not change from row to row.
@@ -340,7 +350,8 @@ impl Layout {
         for (column, first) in &self.kinds {
             let here = look_up(values, column).and_then(kind_of);
             if let Some(here) = here.filter(|here| here != first) {
-                let reason = format!("column `{column}` is {here}, but {first} in row 1; write all rows alike");
+                let row = self.kinds_of_row;
+                let reason = format!("column `{column}` is {here}, but {first} in row {row}; write all rows alike");
                 return Err(DatasetError::row(place, reason));
             }
         }

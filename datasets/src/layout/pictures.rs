@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use crate::error::{DatasetError, Result};
-use crate::picture::Picture;
+use crate::error::{DatasetError, Fault, Result};
+use crate::picture::{MAX_ENCODED_BYTES, Picture};
 use crate::table::RawPicture;
 use crate::video::Video;
 
@@ -23,25 +23,43 @@ pub(super) fn picture(raw: RawPicture, file: &Path, place: &str) -> Result<Pictu
 }
 
 fn named_picture(text: &str, file: &Path, place: &str) -> Result<Picture> {
+    let damaged = |reason: &str| DatasetError::row(place, reason).because(Fault::PictureDamaged);
     if let Some(rest) = text.strip_prefix("data:") {
         let encoded = rest.split_once(";base64,").and_then(|(_, encoded)| decoded(encoded));
-        let bytes = encoded
-            .ok_or_else(|| DatasetError::row(place, "a data URL that is not base64 (data:image/png;base64,...)"))?;
+        let bytes = encoded.ok_or_else(|| damaged("a data URL that is not base64 (data:image/png;base64,...)"))?;
         return Picture::from_bytes(bytes, place);
     }
-    if ENCODED_STARTS.iter().any(|start| text.starts_with(start))
-        && let Some(bytes) = decoded(text)
-    {
+    let encoded = ENCODED_STARTS.iter().any(|start| text.starts_with(start));
+    if encoded && let Some(bytes) = decoded(text) {
         return Picture::from_bytes(bytes, place);
     }
     if text.starts_with("http://") || text.starts_with("https://") {
         let reason = format!("{text} is not fetched; download it first and name the file");
-        return Err(DatasetError::row(place, reason));
+        return Err(DatasetError::row(place, reason).because(Fault::PictureMissing));
     }
     let path = path_of(text, file);
-    let bytes = std::fs::read(&path)
-        .map_err(|error| DatasetError::row(place, format!("cannot read the picture {}: {error}", path.display())))?;
+    if encoded && !path.exists() {
+        return Err(damaged("begins as a picture in base64, and is none: it is cut, or holds other letters"));
+    }
+    let bytes = read(&path, place)?;
     Picture::from_bytes(bytes, &format!("{place}, {}", path.display()))
+}
+
+/// The bytes of a picture's file. What is no file, as a device, would never end.
+fn read(path: &Path, place: &str) -> Result<Vec<u8>> {
+    let unread = |reason: String| {
+        let reason = format!("cannot read the picture {}: {reason}", path.display());
+        DatasetError::row(place, reason).because(Fault::PictureMissing)
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| unread(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(unread("it is not a file".to_owned()));
+    }
+    if metadata.len() > MAX_ENCODED_BYTES as u64 {
+        let reason = format!("it has {} bytes, and at most {MAX_ENCODED_BYTES} are taken", metadata.len());
+        return Err(unread(reason).because(Fault::PictureTooLarge));
+    }
+    std::fs::read(path).map_err(|error| unread(error.to_string()))
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {

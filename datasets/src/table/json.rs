@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{RawPicture, Row, Visit};
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Fault, Result};
 
 /// How many rows are looked at to learn which columns there are.
 const HEAD_ROWS: u64 = 32;
@@ -28,6 +28,8 @@ pub(crate) struct JsonTable {
     form: Form,
     columns: Vec<String>,
     pictures: Vec<String>,
+    /// The first row that is an object.
+    first_readable: u64,
 }
 
 /// How rows follow each other.
@@ -43,7 +45,8 @@ impl JsonTable {
     /// One object a line; blank lines are passed over.
     ///
     /// # Errors
-    /// When the file cannot be read, or one of the first rows is no JSON object.
+    /// When the file cannot be read, or none of its first rows is a JSON object. A single one that is none is an error
+    /// only where it is asked for.
     pub(super) fn of_lines(path: &Path) -> Result<Self> {
         Self::open(path, Form::Lines)
     }
@@ -64,15 +67,30 @@ impl JsonTable {
             Form::List => list_offsets(reader, path)?,
         };
         let file = Mutex::new(open()?);
-        let mut table = Self { path: path.to_owned(), file, offsets, form, columns: Vec::new(), pictures: Vec::new() };
+        let (columns, pictures) = (Vec::new(), Vec::new());
+        let mut table = Self { path: path.to_owned(), file, offsets, form, columns, pictures, first_readable: 0 };
+        let (mut readable, mut first_error) = (None, None);
         for index in 0..table.len().min(HEAD_ROWS) {
-            for name in table.values(index)?.keys() {
-                if !table.columns.contains(name) {
-                    table.columns.push(name.clone());
+            match table.values(index) {
+                Ok(values) => {
+                    readable.get_or_insert(index);
+                    let new = values.into_iter().map(|(name, _)| name).filter(|name| !table.columns.contains(name));
+                    let new: Vec<String> = new.collect();
+                    table.columns.extend(new);
                 }
+                Err(error) => first_error = first_error.or(Some(error)),
             }
         }
+        match (readable, first_error) {
+            (None, Some(error)) => return Err(error),
+            (readable, _) => table.first_readable = readable.unwrap_or(0),
+        }
         Ok(table)
+    }
+
+    /// The first row that is an object; 0 where there is none.
+    pub(crate) fn first_readable(&self) -> u64 {
+        self.first_readable
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -93,7 +111,8 @@ impl JsonTable {
             if let Some(value) = row.values.shift_remove(column) {
                 let pictures = raw_pictures(value).map_err(|value| {
                     let wanted = "a path, base64, a data URL or {bytes, path} is wanted, or a list of them";
-                    DatasetError::row(self.place(index), format!("column `{column}` holds {value}; {wanted}"))
+                    let reason = format!("column `{column}` holds {value}; {wanted}");
+                    DatasetError::row(self.place(index), reason).about(Fault::PictureDamaged)
                 })?;
                 row.pictures.insert(column.clone(), pictures);
             }
@@ -281,9 +300,21 @@ mod tests {
     fn what_is_no_list_or_no_object_is_named() {
         let message = |name: &str, text: &str| table(name, text).unwrap_err().to_string();
         assert!(message("a.json", "{\"a\":1}").contains("not a list of rows"));
-        assert!(message("a.jsonl", "{\"a\":1}\n[1]").contains("row 2: not a JSON object"));
+        assert!(message("a.jsonl", "[1]\n[2]").contains("row 1: not a JSON object"));
         assert_eq!(table("a.json", "[]").unwrap().len(), 0);
         assert_eq!(table("a.jsonl", " \n").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_row_that_is_broken_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, b"{broken\n{\"a\":1}\n[1]\n{\"a\":\"\xff\"}\n{\"a\":NaN}\n{\"a\":2}").unwrap();
+        let table = JsonTable::of_lines(&path).unwrap();
+        assert_eq!((table.len(), table.first_readable(), table.columns()), (6, 1, &["a".to_owned()][..]));
+        let good: Vec<u64> = (0..6).filter(|index| table.row(*index).is_ok()).collect();
+        assert_eq!(good, [1, 5]);
+        assert!(table.row(2).unwrap_err().to_string().contains("row 3: not a JSON object"));
     }
 
     #[test]

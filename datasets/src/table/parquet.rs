@@ -9,8 +9,8 @@ use polars::prelude::*;
 use serde_json::{Map, Value};
 
 use super::cell::{cell, raw_pictures};
-use super::{RawPicture, Row, Visit};
-use crate::error::{DatasetError, Result};
+use super::{RawPicture, Row, Visit, VisitRow};
+use crate::error::{DatasetError, Fault, Result};
 
 /// A row group of at most this many bytes is decoded as a whole: text, small pictures.
 const SMALL_GROUP_BYTES: u64 = 4 << 20;
@@ -49,6 +49,13 @@ struct Group {
     rows: u64,
     /// Its bytes when unpacked.
     bytes: u64,
+}
+
+impl Group {
+    /// Rows of a large group that are read at once.
+    fn rows_ahead(&self) -> u64 {
+        (SMALL_GROUP_BYTES * self.rows / self.bytes.max(1)).max(1)
+    }
 }
 
 /// Decoded rows, the last used of them last.
@@ -158,7 +165,33 @@ impl ParquetTable {
     }
 
     pub(super) fn row(&self, index: u64) -> Result<Row> {
-        let block = self.block(index)?;
+        self.row_of(&self.block(index)?, index)
+    }
+
+    /// Rows one after another. Of a large row group, those that follow are decoded with the first, and not kept.
+    pub(super) fn visit(&self, from: u64, count: u64, visit: &mut VisitRow<'_>) {
+        let (mut index, end) = (from, from + count);
+        while index < end {
+            let block = self.block_from(index, end - index);
+            // A damaged page spoils what was read with it: row by row it is found where it is.
+            let block = block.or_else(|_| self.block_from(index, 1));
+            match block {
+                Err(error) => {
+                    visit(index, Err(error));
+                    index += 1;
+                }
+                Ok(block) => {
+                    let block_end = end.min(block.start + block.frame.height() as u64);
+                    for row in index..block_end {
+                        visit(row, self.row_of(&block, row));
+                    }
+                    index = block_end.max(index + 1);
+                }
+            }
+        }
+    }
+
+    fn row_of(&self, block: &Block, index: u64) -> Result<Row> {
         let at = (index - block.start) as usize;
         let place = || format!("{} row {}", self.path.display(), index + 1);
         let mut row = Row::default();
@@ -167,7 +200,8 @@ impl ParquetTable {
             let name = series.name().as_str();
             if self.pictures.iter().any(|pictures| pictures == name) {
                 let pictures: Vec<RawPicture> = raw_pictures(series, at)
-                    .map_err(|reason| DatasetError::row(place(), format!("column `{name}` holds {reason}")))?;
+                    .map_err(|reason| DatasetError::row(place(), format!("column `{name}` holds {reason}")))
+                    .map_err(|error| error.about(Fault::PictureDamaged))?;
                 row.pictures.insert(name.to_owned(), pictures);
             } else {
                 let value = cell(series, at)
@@ -210,8 +244,8 @@ impl ParquetTable {
             in_order
         };
         // Decoding is slow: it runs without the lock.
-        let group = self.groups[self.groups.partition_point(|group| group.start + group.rows <= index)];
-        let rows_ahead = (SMALL_GROUP_BYTES * group.rows / group.bytes.max(1)).max(1);
+        let group = self.group(index);
+        let rows_ahead = group.rows_ahead();
         let (start, rows) = match in_order {
             _ if group.bytes <= SMALL_GROUP_BYTES => (group.start, group.rows),
             true => (index, rows_ahead.min(group.start + group.rows - index)),
@@ -222,6 +256,20 @@ impl ParquetTable {
             self.keep(block.clone());
         }
         Ok(block)
+    }
+
+    /// Decoded rows of which `index` is the first, as many as fit and are wanted; all of a small row group.
+    fn block_from(&self, index: u64, wanted: u64) -> Result<Block> {
+        let group = self.group(index);
+        if group.bytes <= SMALL_GROUP_BYTES {
+            return self.block(index);
+        }
+        let rows = group.rows_ahead().min(group.start + group.rows - index).min(wanted);
+        Ok(Block { start: index, frame: Arc::new(self.read(index, rows, &self.wanted)?) })
+    }
+
+    fn group(&self, index: u64) -> Group {
+        self.groups[self.groups.partition_point(|group| group.start + group.rows <= index)]
     }
 
     fn keep(&self, block: Block) {

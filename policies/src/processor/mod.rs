@@ -18,7 +18,7 @@ pub use self::checkpoint::Processor;
 pub use self::clip::{Clip, decode};
 pub use self::image::{ImageProcessor, opaque, smart_resize};
 pub use self::limit::{PromptLimit, TooLong};
-pub use self::prompt::{Encoded, Visuals};
+pub use self::prompt::{Encoded, Measured, Sizes, Visuals};
 pub use self::resize::Kernel;
 pub use self::tokenizer::{Tokenizer, train_tokenizer};
 pub use self::video::{VideoInput, VideoProcessor, video_smart_resize};

@@ -21,6 +21,26 @@ pub struct Visuals<'a> {
     pub videos: &'a [Clip],
 }
 
+/// Pictures by their sizes `[height, width]` in pixels, and videos, each in the order in which the messages name them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes<'a> {
+    /// Sizes of pictures.
+    pub pictures: &'a [[usize; 2]],
+    /// Opened videos.
+    pub videos: &'a [Clip],
+}
+
+/// How long a prompt is, and what is left out of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Tokens, placeholders of pictures and videos counted.
+    pub tokens: usize,
+    /// Pictures that were left out, counted from 0.
+    pub dropped_pictures: Vec<usize>,
+    /// Videos that were left out, counted from 0.
+    pub dropped_videos: Vec<usize>,
+}
+
 /// A prompt, and what was left out of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
@@ -77,26 +97,59 @@ impl Processor {
         options: &ChatOptions,
         limit: Option<PromptLimit>,
     ) -> Result<Encoded> {
+        let size = |picture: &RgbImage| [picture.height() as usize, picture.width() as usize];
+        let sizes: Vec<[usize; 2]> = visuals.pictures.iter().map(size).collect();
+        let sizes = Sizes { pictures: &sizes, videos: visuals.videos };
+        let (text, shown) = self.fitted(messages, sizes, options, limit)?;
+        let mut input = self.input(&text, &shown, visuals.pictures)?;
+        let (dropped_pictures, dropped_videos) = shown.left_out();
+        input.dropped_pictures = dropped_pictures.len() + dropped_videos.len();
+        Ok(Encoded { input, dropped_pictures, dropped_videos })
+    }
+
+    /// How long the prompt is that [`Processor::encode_within`] makes of pictures of these sizes. It is found by the very
+    /// same steps, but no pixel is looked at.
+    ///
+    /// # Errors
+    /// As [`Processor::encode_within`], less those of pixels and frames that cannot be read.
+    pub fn measure(
+        &self,
+        messages: &[ChatMessage],
+        sizes: Sizes<'_>,
+        options: &ChatOptions,
+        limit: Option<PromptLimit>,
+    ) -> Result<Measured> {
+        let (text, shown) = self.fitted(messages, sizes, options, limit)?;
+        let (ids, _) = self.placed(&text, &shown)?;
+        let (dropped_pictures, dropped_videos) = shown.left_out();
+        Ok(Measured { tokens: self.length(&ids, &shown), dropped_pictures, dropped_videos })
+    }
+
+    /// The limit that was set by [`Processor::limit_prompts`].
+    pub fn prompt_limit(&self) -> Option<PromptLimit> {
+        self.limit
+    }
+
+    /// The text of a conversation and what is shown in it, within the limit.
+    fn fitted<'a>(
+        &self,
+        messages: &[ChatMessage],
+        sizes: Sizes<'a>,
+        options: &ChatOptions,
+        limit: Option<PromptLimit>,
+    ) -> Result<(String, Shown<'a>)> {
         self.refuse_special_tokens(messages, options)?;
-        let shown = Shown::of(self, visuals)?;
+        let mut shown = Shown::of(self, sizes)?;
         let Some(limit) = limit else {
-            let input = self.input(&self.template.render(messages, options)?, &shown)?;
-            return Ok(Encoded { input, dropped_pictures: Vec::new(), dropped_videos: Vec::new() });
+            return Ok((self.template.render(messages, options)?, shown));
         };
-        let (mut messages, mut shown) = (messages.to_vec(), shown);
+        let mut messages = messages.to_vec();
         loop {
             let text = self.template.render(&messages, options)?;
             let (ids, _) = self.placed(&text, &shown)?;
             let tokens = self.length(&ids, &shown);
             if tokens <= limit.tokens {
-                let mut input = self.input(&text, &shown)?;
-                let left_out = |all: usize, kept: &[usize]| -> Vec<usize> {
-                    (0..all).filter(|index| !kept.contains(index)).collect()
-                };
-                let dropped_pictures = left_out(visuals.pictures.len(), &shown.pictures);
-                let dropped_videos = left_out(visuals.videos.len(), &shown.videos);
-                input.dropped_pictures = dropped_pictures.len() + dropped_videos.len();
-                return Ok(Encoded { input, dropped_pictures, dropped_videos });
+                return Ok((text, shown));
             }
             let too_long = |remedy: &str| {
                 let most = limit.tokens;
@@ -148,10 +201,10 @@ impl Processor {
         ids.len() - placeholders + expanded
     }
 
-    fn input(&self, text: &str, shown: &Shown<'_>) -> Result<PolicyInput> {
+    fn input(&self, text: &str, shown: &Shown<'_>, pixels: &[RgbImage]) -> Result<PolicyInput> {
         let (ids, order) = self.placed(text, shown)?;
-        let mut pictures = shown.pictures.iter().map(|index| self.images.process(&shown.visuals.pictures[*index]));
-        let mut videos = shown.videos.iter().map(|index| self.videos.process(&shown.visuals.videos[*index]));
+        let mut pictures = shown.pictures.iter().map(|index| self.images.process(&pixels[*index]));
+        let mut videos = shown.videos.iter().map(|index| self.videos.process(&shown.sizes.videos[*index]));
         let mut order = order.into_iter();
         let merge = self.images.merge_size;
         let mut input = PolicyInput::of_text(Vec::with_capacity(self.length(&ids, shown)));
@@ -232,7 +285,7 @@ fn joined(value: &Value) -> String {
 
 /// Pictures and videos that are in the prompt, with what they take of it.
 struct Shown<'a> {
-    visuals: Visuals<'a>,
+    sizes: Sizes<'a>,
     /// Indices of the pictures and the videos that are kept, in order.
     pictures: Vec<usize>,
     videos: Vec<usize>,
@@ -244,17 +297,18 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(processor: &Processor, visuals: Visuals<'a>) -> Result<Self> {
+    fn of(processor: &Processor, sizes: Sizes<'a>) -> Result<Self> {
         let videos = &processor.videos;
         let numbered = |what: &str, index: usize, error: PolicyError| match error {
             PolicyError::Input(reason) => PolicyError::input(format!("{what} {}: {reason}", index + 1)),
             other => other,
         };
-        let picture_tokens = visuals.pictures.iter().enumerate().map(|(index, picture)| {
-            let size = [picture.height() as usize, picture.width() as usize];
-            processor.images.tokens(size).map_err(|error| numbered("picture", index, error))
-        });
-        let video_tokens = visuals
+        let picture_tokens = sizes
+            .pictures
+            .iter()
+            .enumerate()
+            .map(|(index, size)| processor.images.tokens(*size).map_err(|error| numbered("picture", index, error)));
+        let video_tokens = sizes
             .videos
             .iter()
             .enumerate()
@@ -264,13 +318,19 @@ impl<'a> Shown<'a> {
             videos.timestamps(&videos.sample(clip.len(), fps), fps)
         };
         Ok(Self {
-            visuals,
-            pictures: (0..visuals.pictures.len()).collect(),
-            videos: (0..visuals.videos.len()).collect(),
+            sizes,
+            pictures: (0..sizes.pictures.len()).collect(),
+            videos: (0..sizes.videos.len()).collect(),
             picture_tokens: picture_tokens.collect::<Result<_>>()?,
             video_tokens: video_tokens.collect::<Result<_>>()?,
-            stamps: visuals.videos.iter().map(stamps).collect(),
+            stamps: sizes.videos.iter().map(stamps).collect(),
         })
+    }
+
+    /// The pictures and the videos that were left out, counted from 0.
+    fn left_out(&self) -> (Vec<usize>, Vec<usize>) {
+        let but = |all: usize, kept: &[usize]| (0..all).filter(|index| !kept.contains(index)).collect();
+        (but(self.sizes.pictures.len(), &self.pictures), but(self.sizes.videos.len(), &self.videos))
     }
 
     /// Takes the first part that shows something out of the messages; gives the tokens of its placeholders.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use sapo_datasets::hex;
+use sapo_datasets::{Query, hex};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -150,15 +150,20 @@ impl Code {
         Ok((Mutex::new(sender), format!("`{}` runs programs in the sandbox `{level}`", self.spec.name)))
     }
 
+    /// The tests of a query.
+    fn task(&self, query: &Query) -> std::result::Result<Task, String> {
+        let truth = query.ground_truth.as_ref();
+        let task = Task::read(truth.ok_or_else(|| format!("the query `{}` has no ground truth", query.id))?)?;
+        match task.entry_point.is_some() && self.config.language != PYTHON {
+            true => Err(format!("entry_point is for python alone, not for {}", self.config.language)),
+            false => Ok(task),
+        }
+    }
+
     /// The program of an item and its tests, or the score when there is nothing to run.
     fn read(&self, item: &Item<'_>) -> std::result::Result<(String, Task), PartScore> {
         let fault = |reason: String| PartScore::failed(FailureKind::GroundTruth, reason);
-        let truth = item.query.ground_truth.as_ref();
-        let truth = truth.ok_or_else(|| fault(format!("the query `{}` has no ground truth", item.query.id)))?;
-        let task = Task::read(truth).map_err(fault)?;
-        if task.entry_point.is_some() && self.config.language != PYTHON {
-            return Err(fault(format!("entry_point is for python alone, not for {}", self.config.language)));
-        }
+        let task = self.task(item.query).map_err(fault)?;
         let wrong = |why: &str| PartScore::verdict(false, why);
         let answer = extract::answer(item.transcript).ok_or_else(|| wrong("the thinking is not closed"))?;
         if answer.len() > extract::LONGEST_BYTES {
@@ -191,6 +196,10 @@ impl Reward for Code {
 
     fn prepare(&self) -> std::result::Result<Option<String>, String> {
         self.started.get_or_init(|| self.start()).as_ref().map(|(_, told)| Some(told.clone())).map_err(Clone::clone)
+    }
+
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        self.task(query).map(drop)
     }
 
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use sapo_datasets::Query;
+use sapo_datasets::{Dataset, OpenContext, Query, SourceConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,13 +33,15 @@ impl CalibrationConfig {
     /// When the data cannot be read, or an item has no label.
     pub fn pairs(&self) -> Result<Vec<LabelledPair>> {
         let fault = |error: String| RewardError::Judge(format!("calibration.data = \"{}\": {error}", self.data));
-        let source = sapo_datasets::open(&self.data, self.seed).map_err(|error| fault(error.to_string()))?;
+        let source = SourceConfig { source: self.data.clone(), ..SourceConfig::default() };
+        let context = OpenContext { seed: self.seed, ..OpenContext::default() };
+        let source = Dataset::open("calibration", &source, &context).map_err(|error| fault(error.to_string()))?;
         if source.len().is_none() {
             return Err(fault("is unlimited; say how many items by a slice such as [0:400]".to_owned()));
         }
         let mut pairs = Vec::new();
-        for query in source.iter() {
-            let query = query.map_err(|error| fault(error.to_string()))?;
+        for example in source.iter() {
+            let query = example.map_err(|error| fault(error.to_string()))?.query;
             if self.only.iter().all(|(column, wanted)| query.columns.get(column).is_some_and(|value| value == wanted)) {
                 pairs.push(LabelledPair::of(&query).map_err(fault)?);
             }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
-use sapo_datasets::Picture;
+use sapo_datasets::{Picture, Query};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -192,14 +192,11 @@ impl Judge {
     }
 
     async fn one(&self, item: &Item<'_>) -> PartScore {
-        let reference = match self.reference(item) {
+        let reference = match self.reference(item.query) {
             Ok(reference) => reference,
             Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
         };
         let pictures: &[Picture] = if self.config.shows_pictures() { &item.query.images } else { &[] };
-        if self.config.shows_pictures() && pictures.is_empty() {
-            return PartScore::failed(FailureKind::GroundTruth, "the judge needs a picture, and the query has none");
-        }
         let Some(answer) = extract::answer(item.transcript) else {
             return PartScore::verdict(false, "not asked: the thinking is not closed");
         };
@@ -211,13 +208,16 @@ impl Judge {
     }
 
     /// What the answer is compared with; empty where criteria are asked of queries without a ground truth.
-    fn reference(&self, item: &Item<'_>) -> std::result::Result<String, String> {
+    fn reference(&self, query: &Query) -> std::result::Result<String, String> {
+        if self.config.shows_pictures() && query.images.is_empty() {
+            return Err("the judge needs a picture, and the query has none".to_owned());
+        }
         if let Some(column) = &self.config.against {
-            let text = item.query.columns.get(column).and_then(Value::as_str);
-            let missing = || format!("the query `{}` has no text in its column `{column}`", item.query.id);
+            let text = query.columns.get(column).and_then(Value::as_str);
+            let missing = || format!("the query `{}` has no text in its column `{column}`", query.id);
             return text.map(str::to_owned).ok_or_else(missing);
         }
-        match item.query.ground_truth.as_ref().map(accepted) {
+        match query.ground_truth.as_ref().map(accepted) {
             Some(Ok(texts)) if self.prompt.kind() == Kind::Pairwise => Ok(texts.into_iter().next().unwrap_or_default()),
             Some(Ok(texts)) => Ok(texts.join(" or ")),
             None | Some(Err(_)) if self.prompt.kind() == Kind::Criteria => Ok(String::new()),
@@ -246,6 +246,10 @@ fn final_part(answer: &str) -> &str {
 impl Reward for Judge {
     fn spec(&self) -> &RewardSpec {
         &self.spec
+    }
+
+    fn check_truth(&self, query: &Query) -> std::result::Result<(), String> {
+        self.reference(query).map(drop)
     }
 
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {

@@ -96,6 +96,17 @@ impl Rubric {
         self.parts.iter().map(|part| &part.id).chain(gates)
     }
 
+    /// Whether every reward, those of gates too, can read what a query says is right.
+    ///
+    /// # Errors
+    /// The first that cannot, and why.
+    pub fn check_truth(&self, query: &Query) -> Result<(), String> {
+        let gates = self.gates.iter().filter_map(|gate| Some((&gate.config.reward, &gate.reward.as_ref()?.0)));
+        let rewards = self.parts.iter().map(|part| (&part.name, &part.reward)).chain(gates);
+        let mut faults = rewards.filter_map(|(name, reward)| Some((name, reward.check_truth(query).err()?)));
+        faults.next().map_or(Ok(()), |(name, fault)| Err(format!("`{name}`: {fault}")))
+    }
+
     /// Scores one transcript at once, for rubrics of rule rewards: one that has to wait for others gives a failed score
     /// that says so.
     pub fn score_by_rules(&self, query: &Query, transcript: &Transcript) -> Score {

@@ -1,12 +1,13 @@
 //! Exact: the whole answer against the ground truth. Nothing is extracted: what else is said makes it wrong.
 
+use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::grounding::{GroundingTask, Truth, iou, place};
 use crate::kind::{Example, Verifier, answered};
-use crate::reward::Item;
+use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
 use crate::text::normalised;
 
@@ -23,6 +24,13 @@ impl Verifier for Exact {
             Ok((right, evidence)) => PartScore::verdict(right, evidence).extracted(answer.trim()),
             Err(fault) => PartScore::failed(FailureKind::GroundTruth, fault),
         })
+    }
+
+    fn check_truth(&self, query: &Query) -> Result<(), String> {
+        match &query.ground_truth {
+            Some(Value::String(text)) if text.trim().is_empty() => Err("the ground truth is a blank text".to_owned()),
+            _ => probe(query, |item| self.score(item)),
+        }
     }
 
     fn example() -> Example {

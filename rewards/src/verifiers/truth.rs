@@ -1,5 +1,6 @@
 //! The verifier that a query's data asks for: by its column `reward_kind`, else by the form of its ground truth.
 
+use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use super::instructions::{self, Scoring};
 use super::number::{self, Tolerance};
 use super::{clock, counting, description, logic, math, multiple_choice, text, verdict};
 use crate::kind::{Example, Verifier, answered};
-use crate::reward::Item;
+use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
 
 /// The verifier that the column `reward_kind` names, else the one for the ground truth's form.
@@ -22,6 +23,14 @@ impl Verifier for Truth {
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         score(item)
+    }
+
+    fn check_truth(&self, query: &Query) -> Result<(), String> {
+        match query.columns.get("reward_kind").and_then(Value::as_str) {
+            Some("math") => math::check_truth(query),
+            Some("logic") => logic::check_truth(query),
+            _ => probe(query, score),
+        }
     }
 
     fn example() -> Example {

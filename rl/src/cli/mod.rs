@@ -112,7 +112,7 @@ enum Command {
     /// Shows, checks and measures rewards, and scores stored rollouts again.
     #[command(subcommand)]
     Reward(reward::RewardCommand),
-    /// Makes data and what is made from data.
+    /// Makes, shows, checks and converts data.
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Shows what a configuration comes to.
@@ -156,7 +156,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Convert(arguments) => convert::run(&arguments)?,
         Command::Bench(command) => bench::run(&command)?,
         Command::Reward(command) => return Ok(unless(reward::run(command)?, 1)),
-        Command::Data(command) => data::run(command)?,
+        Command::Data(command) => return Ok(unless(data::run(command)?, 1)),
         Command::Config(command) => config::run(command)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use crate::run_dir::RunDir;
 use crate::sample::local_engine;
 use crate::score::Rewards;
 use crate::summary::Summary;
-use crate::{checking, data, device, model_setup};
+use crate::{checking, data, data_check, device, model_setup};
 
 /// How a run is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl<'a> Run<'a> {
         let mut model = model_setup::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
         model.limit_prompts(config.policy.prompt_limit());
         data::try_encoding(config, &model.processor)?;
+        data_check::refuse_bad_rows(config, &model.processor, progress)?;
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,

@@ -203,7 +203,7 @@ impl<'a> Recorder<'a> {
                 }
             }
             let hashes: Vec<String> = query.images.iter().map(|picture| picture.sha256().to_owned()).collect();
-            lines.push(sapo_datasets::source::query_line(query, &hashes));
+            lines.push(sapo_datasets::written::query_line(query, &hashes));
         }
         self.dir.append("queries.jsonl", &lines)
     }

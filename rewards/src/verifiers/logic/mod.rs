@@ -11,13 +11,14 @@ mod ranking;
 
 use std::collections::BTreeMap;
 
+use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::extract::{self, LastJson, capped, last_answer_tag, last_box, last_json, plain, unwrapped};
 use crate::kind::{Example, Verifier};
-use crate::reward::Item;
+use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
 use crate::text::shortened;
 use constraint::Assignment;
@@ -96,6 +97,21 @@ fn assignment(puzzle: &Value, answer: &str) -> Checked {
     })
 }
 
+/// Whether the puzzle of a query can be checked: some answer that names a value for every variable is tried.
+pub(crate) fn check_truth(query: &Query) -> Result<(), String> {
+    let truth = query.ground_truth.as_ref();
+    let puzzle = query.columns.get("puzzle").or_else(|| truth.filter(|truth| truth.is_object()));
+    match puzzle.and_then(|puzzle| puzzle.get("variables")).and_then(Value::as_object) {
+        Some(variables) => {
+            let first = |domain: &Value| domain.get(0).cloned().unwrap_or_default();
+            let answer: Map<String, Value> =
+                variables.iter().map(|(name, domain)| (name.clone(), first(domain))).collect();
+            puzzle.map_or(Ok(()), |puzzle| assignment(puzzle, &Value::Object(answer).to_string()).map(drop))
+        }
+        None => probe(query, score),
+    }
+}
+
 fn key(name: &str) -> String {
     name.trim().to_lowercase()
 }
@@ -162,6 +178,10 @@ impl Verifier for Logic {
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         score(item)
+    }
+
+    fn check_truth(&self, query: &Query) -> Result<(), String> {
+        check_truth(query)
     }
 
     fn example() -> Example {

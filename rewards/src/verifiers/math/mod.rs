@@ -38,11 +38,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Example, Verifier, answered};
-use crate::reward::Item;
+use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
 use choice::Choice;
@@ -63,9 +64,30 @@ impl Verifier for Math {
         answered(item, score)
     }
 
+    fn check_truth(&self, query: &Query) -> Result<(), String> {
+        check_truth(query)
+    }
+
     fn example() -> Example {
         Example::new("\\frac{1}{2}", "So we get \\boxed{0.5}.", 1.0)
     }
+}
+
+/// Whether the ground truth is a text, and each of its answers is a choice, prose, or something that can be read: else no
+/// answer but the very same text would ever be right.
+pub(crate) fn check_truth(query: &Query) -> Result<(), String> {
+    probe(query, |item| answered(item, score))?;
+    for gold in query.ground_truth.as_ref().map_or(Ok(Vec::new()), accepted)? {
+        let reading = Reading::new(&gold);
+        let value = |letter_units| reading.value(letter_units, &mut Session::new());
+        if reading.choice.is_none()
+            && !reading.is_prose()
+            && let Err(reason) = value(true).or_else(|_| value(false))
+        {
+            return Err(format!("the ground truth `{}` cannot be read: {reason}", shortened(&gold)));
+        }
+    }
+    Ok(())
 }
 
 /// Longer answers are not read, in bytes.

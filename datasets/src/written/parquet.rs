@@ -1,4 +1,5 @@
-//! Writes Parquet in the Hugging Face layout: `images` as a list of `{bytes, path}`, the rest as text columns.
+//! Writes Parquet in the Hugging Face layout: `images` as a list of `{bytes, path}`, the rest as text columns. Rows are
+//! written as they come, in row groups of bounded size.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,6 +9,7 @@ use polars::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{RESPONSE_COLUMN, write_file};
+use crate::dataset::Example;
 use crate::error::Result;
 use crate::layout::marks::{marked_parts, marked_text};
 use crate::picture::Picture;
@@ -20,22 +22,48 @@ const OWN_TYPES_KEY: &[u8; 12] = b"ARROW:schema";
 /// A key of the same length that no reader knows.
 const UNKNOWN_KEY: &[u8; 12] = b"polars:types";
 
-/// Writes queries so that `datasets` of Hugging Face shows their pictures, and opening the file gives them back
-/// unchanged.
+/// Rows of a row group at most.
+const GROUP_ROWS: usize = 1000;
+/// Bytes of the pictures of a row group, from which on no further row comes in.
+const GROUP_BYTES: usize = 32 << 20;
+/// The column with the videos.
+const VIDEOS_COLUMN: &str = "videos";
+
+/// Writes rows so that `datasets` of Hugging Face shows their pictures, and opening the file gives them back
+/// unchanged. A row group is held in memory, no more.
 ///
-/// `prompt` and `answer` are for people; `ground_truth`, `columns`, `tools` and (for conversations) `messages` are
-/// JSON. Responses to imitate, if there are any, have a column of their own.
+/// `prompt` and `answer` are for people; `ground_truth`, `columns`, `tools`, `videos` and (for conversations) `messages`
+/// are JSON.
 ///
 /// # Errors
-/// When the file exists already, or cannot be written.
-pub fn write(path: &Path, queries: &[Query]) -> Result<()> {
+/// When the file exists already or cannot be written, or `rows` gives an error: there is no file then.
+pub fn write(path: &Path, rows: impl IntoIterator<Item = io::Result<Example>>) -> Result<()> {
     write_file(path, |file| {
-        let mut frame = frame(queries).map_err(io::Error::other)?;
-        let features = features(&further_columns(queries));
-        let note = KeyValueMetadata::from_static(vec![("huggingface".to_owned(), features.to_string())]);
+        let note = KeyValueMetadata::from_static(vec![("huggingface".to_owned(), features().to_string())]);
         // Pictures are compressed already.
         let writer = ParquetWriter::new(&mut *file).with_compression(ParquetCompression::Uncompressed);
-        writer.with_key_value_metadata(Some(note)).finish(&mut frame).map_err(io::Error::other)?;
+        let schema = frame(&[]).map_err(io::Error::other)?.schema().clone();
+        let mut writer = writer.with_key_value_metadata(Some(note)).batched(&schema).map_err(io::Error::other)?;
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        let mut flush = |group: &mut Vec<Example>| {
+            let frame = frame(group).map_err(io::Error::other)?;
+            group.clear();
+            writer.write_batch(&frame).map_err(io::Error::other)
+        };
+        for row in rows {
+            let row = row?;
+            bytes += row.query.images.iter().map(|picture| picture.bytes().len()).sum::<usize>();
+            group.push(row);
+            if group.len() == GROUP_ROWS || bytes >= GROUP_BYTES {
+                flush(&mut group)?;
+                bytes = 0;
+            }
+        }
+        if !group.is_empty() {
+            flush(&mut group)?;
+        }
+        writer.finish().map_err(io::Error::other)?;
+        drop(writer);
         hide_own_types(file)
     })
 }
@@ -57,71 +85,49 @@ fn hide_own_types(file: &mut File) -> std::io::Result<()> {
 }
 
 /// What the key `huggingface` of the file says, so that pictures are recognised.
-fn features(further: &[&str]) -> Value {
+fn features() -> Value {
     let text = json!({"dtype": "string", "_type": "Value"});
     let mut features = Map::new();
     for name in ["id", "task", "prompt"] {
         features.insert(name.to_owned(), text.clone());
     }
     features.insert("images".to_owned(), json!({"feature": {"_type": "Image"}, "_type": "List"}));
-    for name in ["answer", "ground_truth", "messages", "rubric", "tools", "columns"] {
+    for name in ["answer", "ground_truth", "messages", "rubric", "tools", "columns", VIDEOS_COLUMN, RESPONSE_COLUMN] {
         features.insert(name.to_owned(), text.clone());
     }
-    features.extend(further.iter().map(|name| ((*name).to_owned(), text.clone())));
     json!({"info": {"features": features}})
 }
 
-/// The columns that only some files have, in order.
-fn further_columns(queries: &[Query]) -> Vec<&'static str> {
-    let videos = queries.iter().any(|query| !query.videos.is_empty()).then_some("videos");
-    let responses = queries.iter().any(|query| response(query).is_some()).then_some(RESPONSE_COLUMN);
-    videos.into_iter().chain(responses).collect()
-}
-
-fn frame(queries: &[Query]) -> PolarsResult<DataFrame> {
+fn frame(rows: &[Example]) -> PolarsResult<DataFrame> {
     let texts = |name: &str, of: &dyn Fn(&Query) -> Option<String>| {
-        Column::new(name.into(), queries.iter().map(of).collect::<Vec<Option<String>>>())
+        Column::new(name.into(), rows.iter().map(|row| of(&row.query)).collect::<Vec<Option<String>>>())
     };
     let truth = |query: &Query| query.ground_truth.as_ref().map(ToString::to_string);
     let answer = |query: &Query| match &query.ground_truth {
         Some(Value::String(text)) => Some(text.clone()),
         other => other.as_ref().map(ToString::to_string),
     };
-    let mut columns = vec![
+    let responses: Vec<Option<&str>> = rows.iter().map(|row| row.response.as_deref()).collect();
+    let columns = vec![
         texts("id", &|query| Some(query.id.clone())),
         texts("task", &|query| Some(query.task.clone())),
         texts("prompt", &|query| Some(prompt_text(&query.messages))),
-        images(queries)?,
+        images(rows)?,
         texts("answer", &answer),
         texts("ground_truth", &truth),
         texts("messages", &|query| needs_messages(query).then(|| json!(query.messages).to_string())),
         texts("rubric", &|query| query.rubric.clone()),
         texts("tools", &|query| (!query.tools.is_empty()).then(|| json!(query.tools).to_string())),
-        texts("columns", &|query| Some(Value::Object(further(query)).to_string())),
+        texts("columns", &|query| Some(json!(query.columns).to_string())),
+        texts(VIDEOS_COLUMN, &|query| (!query.videos.is_empty()).then(|| videos(query).to_string())),
+        Column::new(RESPONSE_COLUMN.into(), responses),
     ];
-    for name in further_columns(queries) {
-        columns.push(match name {
-            RESPONSE_COLUMN => texts(name, &|query| response(query).map(str::to_owned)),
-            _ => texts(name, &|query| (!query.videos.is_empty()).then(|| videos(query).to_string())),
-        });
-    }
-    DataFrame::new(queries.len(), columns)
+    DataFrame::new(rows.len(), columns)
 }
 
 /// The videos of a query, as a list.
 fn videos(query: &Query) -> Value {
     query.videos.iter().map(Video::to_json).collect()
-}
-
-/// The response to imitate, if the query has one.
-fn response(query: &Query) -> Option<&str> {
-    query.columns.get(RESPONSE_COLUMN).and_then(Value::as_str)
-}
-
-/// The columns that have none of their own in the file.
-fn further(query: &Query) -> Map<String, Value> {
-    let own = |name: &str| name == RESPONSE_COLUMN && response(query).is_some();
-    query.columns.iter().filter(|(name, _)| !own(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The text of a conversation with `<image>` marks.
@@ -135,12 +141,12 @@ fn needs_messages(query: &Query) -> bool {
     query.messages != rebuilt
 }
 
-fn images(queries: &[Query]) -> PolarsResult<Column> {
+fn images(rows: &[Example]) -> PolarsResult<Column> {
     let dtype = DataType::Struct(vec![
         Field::new("bytes".into(), DataType::Binary),
         Field::new("path".into(), DataType::String),
     ]);
-    let rows = queries.iter().map(|query| {
+    let rows = rows.iter().map(|Example { query, .. }| {
         let bytes: Vec<&[u8]> = query.images.iter().map(Picture::bytes).collect();
         let paths: Vec<String> =
             query.images.iter().map(|picture| format!("{}.{}", picture.sha256(), picture.extension())).collect();

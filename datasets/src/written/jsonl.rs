@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::write_file;
+use super::{RESPONSE_COLUMN, write_file};
+use crate::dataset::Example;
 use crate::error::Result;
 use crate::layout::pictures::data_url;
 use crate::query::Query;
@@ -21,19 +22,24 @@ pub enum PictureStore {
     Inside,
 }
 
-/// Writes a query file, aside first and then under its name.
+/// Writes a query file as its rows come, aside first and then under its name.
 ///
 /// # Errors
-/// When the file exists already, or cannot be written.
-pub fn write(path: &Path, queries: &[Query], pictures: PictureStore) -> Result<()> {
+/// When the file exists already or cannot be written, or `rows` gives an error: there is no file then.
+pub fn write(path: &Path, rows: impl IntoIterator<Item = io::Result<Example>>, pictures: PictureStore) -> Result<()> {
     write_file(path, |file| {
         let mut file = BufWriter::new(file);
-        for query in queries {
+        for row in rows {
+            let Example { query, response } = row?;
             let images = match pictures {
                 PictureStore::Inside => query.images.iter().map(data_url).collect(),
-                PictureStore::Beside => store_beside(path, query)?,
+                PictureStore::Beside => store_beside(path, &query)?,
             };
-            writeln!(file, "{}", query_line(query, &images))?;
+            let mut line = query_line(&query, &images);
+            if let Some(response) = response {
+                line[RESPONSE_COLUMN] = response.into();
+            }
+            writeln!(file, "{line}")?;
         }
         file.flush()
     })

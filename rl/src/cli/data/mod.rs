@@ -1,0 +1,138 @@
+//! `sapo data`: makes data, shows it, checks it, converts it, and makes what is made from data.
+
+mod check;
+mod convert;
+mod make;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use sapo_datasets::synthetic;
+use sapo_datasets::{Style, Task};
+use sapo_policies::processor::train_tokenizer;
+
+use super::printer::print_text;
+use crate::error::{Result, RunError};
+
+/// What to do with data.
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Writes queries of a generated task to a Parquet file in the Hugging Face layout, or to a JSONL file with its
+    /// pictures in `images/` beside it.
+    ///
+    /// Examples:
+    ///
+    /// sapo data make clock --out clock.parquet --split test --count 200
+    ///
+    /// sapo data make count --out data/count.jsonl --count 5000 --responses careful
+    Make(make::MakeArguments),
+    /// Prints queries: id, question, ground truth, response if there is one, and the sizes of their pictures.
+    ///
+    /// Examples:
+    ///
+    /// sapo data show clock --count 24 --sheet clocks.png
+    ///
+    /// sapo data show geometry.parquet@test[100:110] --json
+    Show(show::ShowArguments),
+    /// Puts every row through what training does with it, and names what cannot be used: damaged rows and pictures,
+    /// placeholders without pictures, ground truths that their rewards cannot read, what is too long, repeated ids,
+    /// duplicates, and what train and evaluation sets share.
+    ///
+    /// Prints a table of reasons whose counts add up. Ends with 1 when a source has more bad rows than --max-bad-share.
+    /// docs/data-check.md explains every reason and its remedy.
+    ///
+    /// Examples:
+    ///
+    /// sapo data check train.parquet --against test.parquet --rejected bad.jsonl
+    ///
+    /// sapo data check my.toml
+    ///
+    /// sapo data check 'shards/*.parquet' --model ./Qwen3-VL-2B-Instruct --reward math --max-prompt-tokens 4096
+    Check(check::CheckArguments),
+    /// Writes the rows of any source as Parquet in the Hugging Face layout, row group by row group.
+    ///
+    /// Rows that cannot be used are left out and listed; above --max-bad-share nothing is written, and it ends with 1.
+    ///
+    /// Examples:
+    ///
+    /// sapo data convert train.jsonl --out train.parquet
+    ///
+    /// sapo data convert --source-config my.toml --name geometry --out geometry.parquet
+    Convert(convert::ConvertArguments),
+    /// Trains the byte-level BPE tokenizer of the small presets on the generated tasks' text.
+    ///
+    /// Example: sapo data tokenizer --out tokenizer.json
+    Tokenizer {
+        /// The `tokenizer.json` to write.
+        #[arg(long)]
+        out: PathBuf,
+        /// Size of the vocabulary, special tokens included.
+        #[arg(long, default_value_t = 768)]
+        vocabulary: usize,
+        /// Demonstrations of each task to read.
+        #[arg(long, default_value_t = 4000)]
+        examples: u64,
+    },
+}
+
+/// Runs the command; false when too many rows are bad.
+pub(crate) fn run(command: DataCommand) -> Result<bool> {
+    match command {
+        DataCommand::Make(arguments) => make::run(&arguments)?,
+        DataCommand::Show(arguments) => show::run(&arguments)?,
+        DataCommand::Check(arguments) => return check::run(&arguments),
+        DataCommand::Convert(arguments) => return convert::run(&arguments),
+        DataCommand::Tokenizer { out, vocabulary, examples } => make_tokenizer(&out, vocabulary, examples)?,
+    }
+    Ok(true)
+}
+
+fn refuse_existing(option: &str, path: &Path) -> Result<()> {
+    if path.exists() {
+        let path = path.display();
+        return Err(RunError::User(format!("{option} {path} exists already; choose another name, or move it away")));
+    }
+    Ok(())
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))
+}
+
+/// A share of rows, as an option.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share from 0 to 1 is wanted".to_owned())
+}
+
+/// The address of a source: a task's name is short for `synthetic:NAME`.
+fn address(text: &str) -> Result<String> {
+    let name = text.split(['@', '[']).next().unwrap_or(text);
+    let task = Task::parse(name);
+    if task.is_ok() {
+        return Ok(format!("synthetic:{text}"));
+    }
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match task {
+        Err(error) if plain && !Path::new(name).exists() && !Path::new(text).exists() => {
+            Err(RunError::User(format!("`{text}` is neither a file nor a task: {error}")))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn make_tokenizer(out: &Path, vocabulary: usize, examples: u64) -> Result<()> {
+    let texts = Task::ALL.into_iter().flat_map(move |task| {
+        (0..examples).flat_map(move |index| {
+            let style = if index % 4 == 0 { Style::Hasty } else { Style::Careful };
+            let shown = synthetic::demonstration(task, 0, index, style);
+            [shown.query.question(), shown.response]
+        })
+    });
+    let texts: Vec<String> = texts.collect();
+    let bytes = train_tokenizer(texts.into_iter(), vocabulary)?;
+    std::fs::write(out, bytes).map_err(|source| RunError::io(out, source))?;
+    print_text(&format!("{}\n", out.display()))
+}
