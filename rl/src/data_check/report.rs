@@ -54,8 +54,8 @@ pub struct SourceReport {
     pub all: BTreeMap<Reason, u64>,
     /// Good rows that lose pictures to the limit of prompts.
     pub rows_with_dropped_pictures: u64,
-    /// Columns of types that are not read.
-    pub unread_columns: Vec<String>,
+    /// What is worth saying of its files: columns that are not read, row groups that are slow.
+    pub notes: Vec<String>,
     /// Rows that were compared with some of the rows they met only.
     pub capped: usize,
     prompt_tokens: Tokens,
@@ -70,7 +70,7 @@ impl SourceReport {
             address: target.address.clone(),
             is_evaluation: target.is_evaluation,
             compared: !target.may_repeat(),
-            unread_columns: target.dataset.unread_columns().into_iter().map(str::to_owned).collect(),
+            notes: target.dataset.notes(),
             ..Self::default()
         }
     }
@@ -125,7 +125,7 @@ impl SourceReport {
             "prompt_tokens": self.prompt_tokens.object(),
             "response_tokens": self.response_tokens.object(),
             "rows_with_dropped_pictures": self.rows_with_dropped_pictures,
-            "unread_columns": self.unread_columns,
+            "notes": self.notes,
             "compared": self.compared,
             "not_compared_with_all": self.capped,
         })
@@ -151,9 +151,7 @@ impl SourceReport {
             let rows = self.rows_with_dropped_pictures;
             lines.push(format!("  {rows} good rows lose pictures to policy.max_prompt_tokens"));
         }
-        if !self.unread_columns.is_empty() {
-            lines.push(format!("  columns that are not read: {}", self.unread_columns.join(", ")));
-        }
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
         if !self.compared {
             lines.push("  generated rows are not searched for duplicates".to_owned());
         }
