@@ -26,7 +26,9 @@ pub use self::data::SourceUse;
 pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
 use self::fault::{fault, nearest};
-pub use self::phase::{CurateConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, Work};
+pub use self::phase::{
+    AnsweredBy, CurateConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, WithoutPictures, Work,
+};
 pub use self::policy::PolicyConfig;
 pub use self::run::{RewardCheckConfig, RunConfig};
 
@@ -137,6 +139,7 @@ impl Config {
     pub fn used_rubrics(&self) -> BTreeSet<&str> {
         let mut used = BTreeSet::new();
         for phase in self.run.phases.iter().map(|name| self.phases[name].kind()) {
+            used.extend(phase.further_rubrics());
             let Some(rubric) = phase.rubric() else { continue };
             used.extend(phase.data().iter().map(|source| self.rubric_of(source, rubric)));
         }
