@@ -24,6 +24,7 @@ pub mod parts;
 pub mod phase;
 pub mod plan;
 pub mod progress;
+pub mod records;
 pub mod report;
 pub mod report_error;
 pub mod rescoring;

@@ -2,7 +2,7 @@
 //!
 //! What models would have answered is drawn: a query that is too easy passes with 0.99, one that is solved without its picture
 //! does so with 0.95, all others pass with 0.05 to 0.75 and are, without their pictures, guessed: with 1 in 4 where there are
-//! four choices, with 1 in 500 where the answer is free. The rules see the queries themselves.
+//! four choices, with 1 in 1,000 where the answer is free. The rules see the queries themselves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,12 +19,12 @@ use super::{lines, object, strings};
 const KINDS: [(&str, usize); 6] =
     [("blind", 60), ("unverifiable", 40), ("easy", 40), ("duplicate", 40), ("overlap", 20), ("good", 200)];
 
-/// A query of a kind, from a generated task with pictures; every third offers four choices.
+/// A query of a kind, from a generated task with pictures; every fifth offers four choices.
 fn query(kind: &str, number: usize, split: Split, index: u64) -> Query {
-    let task = [Task::Count, Task::Clock, Task::Digits, Task::Logic][number % 4];
+    let task = [Task::Count, Task::Clock, Task::Digits, Task::Locate][number % 4];
     let mut query = synthetic::query(task, split, 11, index);
     query.id = format!("{kind}-{number}");
-    if number.is_multiple_of(3) && !query.images.is_empty() {
+    if number.is_multiple_of(5) {
         let truth = query.ground_truth.take().map(|truth| truth.to_string()).unwrap_or_default();
         let options = json!({"A": "none of them", "B": truth, "C": "both", "D": "one"});
         query.columns.remove("reward_kind");
@@ -47,7 +47,9 @@ fn spoil(query: &mut Query, number: usize) {
             query.columns.insert("reward_kind".to_owned(), json!("clock"));
             query.ground_truth = Some(json!("soon after lunch"));
         }
-        2 => query.ground_truth = Some(json!("The picture tells of a summer day at the sea with many people ".repeat(3))),
+        2 => {
+            query.ground_truth = Some(json!("The picture tells of a summer day at the sea with many people ".repeat(3)))
+        }
         3 => ask(query, "What is the sum of 3 and 4? And what is their product?"),
         _ => ask(query, "As shown in the figure, the circle has the radius 3. What is the marked length?"),
     }
@@ -62,7 +64,10 @@ fn plant(dir: &Path) -> BTreeMap<String, &'static str> {
             index += 1;
             let mut query = match kind {
                 // The same content as one that is good, and as one of the test set.
-                "duplicate" => Query { id: format!("duplicate-{number}"), ..query("good", number, Split::Train, 5000 + number as u64) },
+                "duplicate" => Query {
+                    id: format!("duplicate-{number}"),
+                    ..query("good", number, Split::Train, 5000 + number as u64)
+                },
                 "overlap" => query("overlap", number, Split::Test, number as u64),
                 "good" => query("good", number, Split::Train, 5000 + number as u64),
                 _ => query(kind, number, Split::Train, index),
@@ -71,8 +76,11 @@ fn plant(dir: &Path) -> BTreeMap<String, &'static str> {
                 spoil(&mut query, number);
             }
             kinds.insert(query.id.clone(), kind);
-            record.push_str(&answered(&query, kind, &mut rng).to_string());
-            record.push('\n');
+            let answered = answered(&query, kind, &mut rng).to_string();
+            if query.id != "overlap-0" {
+                record.push_str(&answered);
+                record.push('\n');
+            }
             queries.push(query);
         }
     }
@@ -93,9 +101,10 @@ fn answered(query: &Query, kind: &str, rng: &mut ChaCha8Rng) -> Value {
     let blind = match (kind, has_choices) {
         ("blind", _) => 0.95,
         (_, true) => 0.25,
-        (_, false) => 0.002,
+        (_, false) => 0.001,
     };
-    let mut draw = |rate: f64, count: usize| (0..count).map(|_| u8::from(rng.random::<f64>() < rate)).collect::<Vec<u8>>();
+    let mut draw =
+        |rate: f64, count: usize| (0..count).map(|_| u8::from(rng.random::<f64>() < rate)).collect::<Vec<u8>>();
     let (outcomes, blind) = (draw(seen, 16), draw(blind, if has_choices { 8 } else { 4 }));
     let passed = |outcomes: &[u8]| outcomes.iter().filter(|passed| **passed == 1).count();
     let without = json!({"outcomes": blind, "passed": passed(&blind), "scored": blind.len()});
@@ -125,6 +134,7 @@ sampling = { max_new_tokens = 40 }
 rubric = "right"
 by = { record = "answers.jsonl" }
 without_pictures = { by = { record = "answers.jsonl" } }
+query_filters = [{ rubric = "right" }]
 query_rules = ["no_ground_truth", "unreadable_ground_truth", "free_generation", "several_questions", "missing_picture"]
 "#;
 
@@ -144,13 +154,16 @@ fn what_was_planted_is_found_and_the_rest_is_kept() {
     let summary = &said["curations"][0];
     assert_eq!((&summary["queries"], &summary["bad_rows"]), (&json!(400), &json!(1)), "{summary}");
 
-    let mut found: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    let (mut found, mut wrongly): (BTreeMap<&str, BTreeMap<String, usize>>, Vec<Value>) = Default::default();
     for record in lines(&runs.join("planted/curation/curate.jsonl")) {
         let decision = record["decision"].as_str().expect("a decision").to_owned();
         let Some(kind) = kinds.get(record["query_id"].as_str().expect("an id")) else {
             assert_eq!(decision, "unusable", "{record}");
             continue;
         };
+        if *kind == "good" && decision != "kept" {
+            wrongly.push(record["reason"].clone());
+        }
         *found.entry(*kind).or_default().entry(decision).or_default() += 1;
     }
     let count = |kind: &str, decision: &str| found[kind].get(decision).copied().unwrap_or(0);
@@ -159,14 +172,16 @@ fn what_was_planted_is_found_and_the_rest_is_kept() {
         ("unverifiable", "dropped_by_filter", 40),
         ("easy", "dropped_too_easy", 40),
     ] {
-        assert!(100 * count(kind, decision) >= 95 * all, "{kind}: {found:?}");
+        assert!(100 * count(kind, decision) >= 95 * all, "{kind}: {found:?} {wrongly:?}");
     }
     // Duplicates and what overlaps are found by `sapo data check`: here they are as good as any.
-    let kept: usize = ["good", "duplicate", "overlap"].iter().map(|kind| count(kind, "kept")).sum();
-    assert!(100 * (260 - kept) <= 2 * 260, "{found:?}");
+    let rest = ["good", "duplicate", "overlap"];
+    let kept: usize = rest.iter().map(|kind| count(kind, "kept") + count(kind, "undecided")).sum();
+    assert_eq!(count("overlap", "undecided"), 1, "nobody has answered it: {found:?}");
+    assert!(100 * (260 - kept) <= 2 * 260, "{found:?} {wrongly:?}");
     // What is kept is a source: all of it is read again.
     let kept = runs.join("planted/curation/curate.parquet");
     let shown = object(&[strings(["data", "show", "--json", "--count", "400"]), vec![path(&kept)]].concat());
-    let kept: usize = found.values().map(|decisions| decisions.get("kept").copied().unwrap_or(0)).sum();
+    let kept: usize = found.keys().map(|kind| count(kind, "kept") + count(kind, "undecided")).sum();
     assert_eq!(shown["queries"].as_array().map(Vec::len), Some(kept), "{found:?}");
 }

@@ -148,7 +148,10 @@ impl Judge {
             }
             Kind::Query => {
                 let said = NO_YES[usize::from(yes(verdicts[0][0]))];
-                Judged { value: f64::from(u8::from(yes(verdicts[0][0]))), said: format!("{said} by {}", self.prompt.version()) }
+                Judged {
+                    value: f64::from(u8::from(yes(verdicts[0][0]))),
+                    said: format!("{said} by {}", self.prompt.version()),
+                }
             }
             Kind::Criteria => {
                 let all: f64 = criteria.iter().map(|criterion| criterion.weight).sum();

@@ -69,6 +69,7 @@ pub(crate) fn run(arguments: &CurateArguments) -> Result<bool> {
 /// whole run, so that both see the same queries.
 fn only_curate(config: &mut Config) -> Result<()> {
     config.eval.clear();
+    config.policy.export = None;
     let phases = std::mem::take(&mut config.run.phases);
     for (place, name) in phases.iter().enumerate() {
         if let Some(PhaseConfig::Curate(phase)) = config.phases.get_mut(name) {

@@ -233,6 +233,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_of_the_version_before_has_saved_is_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let text = std::fs::read_to_string(configs().join("smoke.toml")).unwrap();
+        let old = text.replace("samples = 4\n", "samples = 4\ndrop_never_solved = true\n");
+        std::fs::write(&file, old).unwrap();
+        let refused = Config::compose(std::slice::from_ref(&file), &[]).unwrap_err().to_string();
+        assert!(
+            refused.contains("phases.curate.drop_never_solved: is now `drop = { never_solved = true }`"),
+            "{refused}"
+        );
+        std::fs::write(folder.path().join("run.json"), "{}").unwrap();
+        let config = Config::compose(&[file], &[]).unwrap();
+        assert!(config.phases["curate"].as_curate().unwrap().drop.never_solved);
+    }
+
+    #[test]
+    fn records_of_earlier_runs_are_looked_for_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let beside = |name: &str| folder.path().join(name);
+        for name in ["answers.jsonl", "flagship.jsonl"] {
+            std::fs::write(beside(name), "").unwrap();
+        }
+        let more = "[phases.curate]\nby = { record = \"answers.jsonl\" }\ndrop = { stronger = \"flagship.jsonl\" }\n\
+                    without_pictures = { by = { model = \"tiny\" } }\n";
+        std::fs::write(beside("more.toml"), more).unwrap();
+        let config = Config::compose(&[configs().join("smoke.toml"), beside("more.toml")], &[]).unwrap();
+        let curate = config.phases["curate"].as_curate().unwrap();
+        assert_eq!(curate.records().collect::<Vec<_>>(), [beside("answers.jsonl"), beside("flagship.jsonl")]);
+        let blind = curate.without_pictures.as_ref().unwrap();
+        assert_eq!((&blind.by, blind.samples), (&AnsweredBy::Model("tiny".into()), 4));
+    }
+
+    #[test]
     fn overrides_are_toml_or_plain_strings() {
         let overrides = ["policy.model=./x y".to_owned(), "phases.reasoning.steps=20".to_owned()];
         let config = Config::compose(&[configs().join("smoke.toml")], &overrides).unwrap();

@@ -9,14 +9,7 @@ mod summary;
 mod tests;
 mod without_pictures;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Result, RunError};
 
 pub use self::query_rules::QueryRule;
 pub use self::responses::{PartLimit, Response, guessed};
@@ -160,48 +153,4 @@ impl Curation {
 pub fn tally(outcomes: &[Option<u8>]) -> (usize, usize) {
     let passed = outcomes.iter().filter(|outcome| **outcome == Some(1)).count();
     (passed, outcomes.iter().flatten().count())
-}
-
-/// Hands over the records of a curation's file in order, one at a time; none where there is no file.
-///
-/// # Errors
-/// When the file cannot be read, a line is no record, or what `take` gives.
-pub fn each_record(path: &Path, take: &mut dyn FnMut(Curation) -> Result<()>) -> Result<()> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(RunError::io(path, error)),
-    };
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|error| RunError::io(path, error))?;
-        let record = serde_json::from_str(&line).map_err(|error| {
-            RunError::User(format!("{} line {}: not the record of a curation: {error}", path.display(), index + 1))
-        })?;
-        take(record)?;
-    }
-    Ok(())
-}
-
-/// The record of an earlier curation, by query.
-pub type Records = BTreeMap<String, Curation>;
-
-/// Reads the record of an earlier curation, by query; rows that could not be used are left out.
-///
-/// # Errors
-/// When there is no such file, a line is no record, or a query comes twice.
-pub fn read_records(path: &Path) -> Result<Records> {
-    if !path.is_file() {
-        let reason = "there is no such record; give the curation/NAME.jsonl of a run";
-        return Err(RunError::User(format!("{}: {reason}", path.display())));
-    }
-    let mut records = Records::new();
-    each_record(path, &mut |record| {
-        let id = record.query_id.clone();
-        if record.decision != Decision::Unusable && records.insert(id.clone(), record).is_some() {
-            let reason = format!("the query `{id}` comes twice; give the record of one curation");
-            return Err(RunError::User(format!("{}: {reason}", path.display())));
-        }
-        Ok(())
-    })?;
-    Ok(records)
 }

@@ -62,7 +62,8 @@ fn free_generation(query: &Query) -> Option<String> {
         letters > 1 && word.chars().all(|letter| letter.is_alphabetic() || ".,;:!?'\"()-".contains(letter))
     };
     let words = text.split_whitespace().filter(is_word).count();
-    let letters = text.chars().filter(|letter| matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}')).count();
+    let letters =
+        text.chars().filter(|letter| matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}')).count();
     (words > LONGEST_ANSWER_WORDS || letters > LONGEST_ANSWER_LETTERS)
         .then(|| format!("the ground truth is a text of {} words", words.max(letters)))
 }
@@ -186,7 +187,9 @@ mod tests {
         ] {
             assert!(found(question).is_some(), "{question}");
         }
-        for question in ["Which figure has four sides?", "What is a picture?", "Draw the graph of y = x.", "What is 3 + 4?"] {
+        for question in
+            ["Which figure has four sides?", "What is a picture?", "Draw the graph of y = x.", "What is 3 + 4?"]
+        {
             assert_eq!(found(question), None, "{question}");
         }
         let mut seen = query("How many dogs are in the picture?", json!(1));

@@ -123,7 +123,11 @@ mod tests {
     fn a_guess_is_short_or_says_so() {
         let said = |text: &str| guessed(&Transcript::of_answer("q", text), 40, 32);
         assert!(guessed(&Transcript::of_answer("q", "7"), 0, 32).unwrap().contains("0 tokens"));
-        for text in ["<think>I'll guess seven.</think>7", "<think>hard. my best guess is 7</think>7", "<think>我猜是七</think>7"] {
+        for text in [
+            "<think>I'll guess seven.</think>7",
+            "<think>hard. my best guess is 7</think>7",
+            "<think>我猜是七</think>7",
+        ] {
             assert!(said(text).unwrap().contains("it says"), "{text}");
         }
         for text in ["<think>Guessing games aside: 3 + 4 = 7</think>7", "<think>3 + 4 = 7</think>my guess is 7"] {

@@ -79,7 +79,10 @@ mod tests {
             let sum: f64 = chances.iter().sum();
             let mean: f64 = chances.iter().enumerate().map(|(more, chance)| more as f64 * chance).sum();
             let wanted = left as f64 * (passed as f64 + 0.5) / (scored as f64 + 1.0);
-            assert!((sum - 1.0).abs() < 1e-12 && (mean - wanted).abs() < 1e-9, "{passed} {scored} {left}: {sum} {mean}");
+            assert!(
+                (sum - 1.0).abs() < 1e-12 && (mean - wanted).abs() < 1e-9,
+                "{passed} {scored} {left}: {sum} {mean}"
+            );
         }
     }
 

@@ -49,7 +49,8 @@ pub struct CurationSummary {
     pub samples_without_pictures: usize,
     /// Responses that are kept, and those that were looked at.
     pub responses: (usize, usize),
-    /// Queries by number of passes: (kept or undecided, dropped); those whose samples all were taken or settled.
+    /// Queries that were sampled by number of passes: (kept or undecided, dropped). Where samples ended early, or could not be
+    /// scored, the number is that of all samples at the same rate.
     pub histogram: Vec<(usize, usize)>,
 }
 
@@ -64,7 +65,8 @@ pub struct Tally {
     predicted: usize,
     samples_without_pictures: usize,
     responses: (usize, usize),
-    histogram: Vec<(usize, usize)>,
+    /// Kept and dropped queries by (passed, scored).
+    passes: BTreeMap<(usize, usize), (usize, usize)>,
 }
 
 impl Tally {
@@ -83,10 +85,7 @@ impl Tally {
         self.responses.1 += record.responses.len();
         if !record.outcomes.is_empty() {
             self.sampled += 1;
-            if self.histogram.len() <= record.passed {
-                self.histogram.resize(record.passed + 1, (0, 0));
-            }
-            let bin = &mut self.histogram[record.passed];
+            let bin = self.passes.entry((record.passed, record.scored)).or_default();
             *bin = (bin.0 + usize::from(record.is_kept()), bin.1 + usize::from(!record.is_kept()));
         }
     }
@@ -101,6 +100,17 @@ impl Tally {
         self.decisions.values().sum::<usize>() - self.count(Decision::Unusable)
     }
 
+    fn histogram(&self, samples: usize) -> Vec<(usize, usize)> {
+        let samples = self.passes.keys().map(|(_, scored)| *scored).max().unwrap_or(0).max(samples);
+        let mut bins = vec![(0, 0); if self.passes.is_empty() { 0 } else { samples + 1 }];
+        for ((passed, scored), (kept, dropped)) in &self.passes {
+            // Rounded down: what is not above the limit does not come to stand above it.
+            let bin = &mut bins[passed * samples / (*scored).max(1)];
+            *bin = (bin.0 + kept, bin.1 + dropped);
+        }
+        bins
+    }
+
     /// The summary of a phase with `samples` for each query; `by` says who answered.
     pub fn summary(&self, phase: &str, by: &str, samples: usize) -> CurationSummary {
         let queries = self.queries();
@@ -109,13 +119,11 @@ impl Tally {
             let ci95 = wilson(count, queries).unwrap_or([0.0, 1.0]);
             Share { decision, queries: count, share: count as f64 / queries.max(1) as f64, ci95 }
         };
-        let shown = |decision: &Decision| *decision != Decision::Unusable && (self.count(*decision) > 0 || *decision == Decision::Kept);
+        let shown = |decision: &Decision| {
+            *decision != Decision::Unusable && (self.count(*decision) > 0 || *decision == Decision::Kept)
+        };
         let mut reasons: Vec<(String, usize)> = self.reasons.clone().into_iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let mut histogram = self.histogram.clone();
-        if !histogram.is_empty() {
-            histogram.resize(histogram.len().max(samples + 1), (0, 0));
-        }
         CurationSummary {
             v: 1,
             phase: phase.to_owned(),
@@ -130,7 +138,7 @@ impl Tally {
             predicted: self.predicted,
             samples_without_pictures: self.samples_without_pictures,
             responses: self.responses,
-            histogram,
+            histogram: self.histogram(samples),
         }
     }
 }

@@ -132,7 +132,9 @@ mod tests {
     fn pictures_leave_no_trace_in_the_question() {
         let query = synthetic::query(Task::Count, Split::Train, 1, 3);
         let blind = without_pictures(&query).unwrap();
-        assert!(blind.images.is_empty() && blind.messages.iter().all(|message| !message.content.contains(&Part::Image)));
+        assert!(
+            blind.images.is_empty() && blind.messages.iter().all(|message| !message.content.contains(&Part::Image))
+        );
         assert_eq!(blind.question().trim(), query.question().trim());
         assert_eq!(blind.ground_truth, query.ground_truth);
         assert_eq!(without_pictures(&blind), None);

@@ -19,10 +19,11 @@ pub fn picture(summary: &CurationSummary) -> String {
     let list = CHART_TOP + chart + 22.0;
     let rows = summary.decisions.len() + usize::from(summary.bad_rows > 0);
     let height = list + LINE * rows as f64 + 8.0;
+    let sampled: usize = summary.histogram.iter().map(|(kept, dropped)| kept + dropped).sum();
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\
          <style>{STYLE}</style><rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\
-         <text class=\"title\" x=\"12\" y=\"20\">{}: {} queries by number of passes</text>",
+         <text class=\"title\" x=\"12\" y=\"20\">{}: {} queries, {sampled} of them sampled</text>",
         escape(&summary.phase),
         summary.queries
     );
@@ -31,8 +32,9 @@ pub fn picture(summary: &CurationSummary) -> String {
     let bars = histogram(&summary.histogram);
     let place = format!("<svg x=\"0\" y=\"{CHART_TOP}\" width=\"{width}\" height=\"{chart}\" ");
     svg.push_str(&bars.replacen("<svg ", &place, 1));
-    let axis = "passes; blue bars are kept or undecided, hatched ones dropped";
-    svg.push_str(&text(width / 2.0, CHART_TOP + chart + 6.0, "middle", axis));
+    let all = summary.histogram.len().saturating_sub(1);
+    let axis = format!("passes of {all} samples; blue bars are kept or undecided, hatched ones dropped");
+    svg.push_str(&text(width / 2.0, CHART_TOP + chart + 6.0, "middle", &axis));
     for (at, share) in summary.decisions.iter().enumerate() {
         let y = list + LINE * (at as f64 + 1.0) - 4.0;
         let figures = format!("{} %  {}", percent(share.share), interval(share.ci95));
@@ -57,7 +59,9 @@ mod tests {
     #[test]
     fn every_count_stands_in_the_picture() {
         let mut tally = Tally::default();
-        for (decision, passed, times) in [(Decision::Kept, 1, 41), (Decision::DroppedTooEasy, 4, 7), (Decision::Unusable, 0, 3)] {
+        for (decision, passed, times) in
+            [(Decision::Kept, 1, 41), (Decision::DroppedTooEasy, 4, 7), (Decision::Unusable, 0, 3)]
+        {
             for _ in 0..times {
                 let mut record = Curation { decision, ..Curation::default() };
                 if decision != Decision::Unusable {
@@ -67,7 +71,14 @@ mod tests {
             }
         }
         let svg = picture(&tally.summary("a <phase>", "the policy", 4));
-        for words in ["a &lt;phase&gt;: 48 queries", ">41</text>", ">7</text>", ">3</text>", "85.4 %  [", "too easy"] {
+        for words in [
+            "a &lt;phase&gt;: 48 queries, 48 of them sampled",
+            ">41</text>",
+            ">7</text>",
+            ">3</text>",
+            "85.4 %  [",
+            "too easy",
+        ] {
             assert!(svg.contains(words), "{words}: {svg}");
         }
         assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());

@@ -81,6 +81,9 @@ pub(super) fn curation(files: &mut RunFiles) -> Vec<CurationFacts> {
         });
         let mut tasks: Vec<CurationRow> = rows.into_iter().map(|(task, row)| CurationRow { task, ..row }).collect();
         tasks.sort_by_key(|row| row.task != "all");
+        // Where samples ended early, the summary has them in the right place.
+        let summary = files.json(&format!("curation/{phase}.json"), None).unwrap_or_default();
+        let histogram = serde_json::from_value(summary["histogram"].clone()).unwrap_or(histogram);
         if !tasks.is_empty() {
             all.push(CurationFacts { phase: phase.to_owned(), tasks, histogram });
         }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::record::curation_file;
 use crate::config::{AnsweredBy, Config};
-use crate::curation::{Curation, read_records};
+use crate::curation::Curation;
 use crate::error::{Result, RunError};
 use crate::ledger;
+use crate::records::read_records;
 
 /// What is kept of curations that were under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,30 +138,31 @@ mod tests {
         let records = [record(0, 2), record(1, 0), record(2, 2)];
         let whole = records.concat();
         let phases = ["curate".to_owned()];
-        for end in 0..=whole.len() {
-            for ledger_end in before.len()..=ledger.len() {
-                let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("curation/curate.jsonl");
-                std::fs::create_dir(path.parent().unwrap()).unwrap();
-                std::fs::write(&path, &whole[..end]).unwrap();
-                std::fs::write(folder.path().join(ledger::FILE), &ledger[..ledger_end]).unwrap();
-                let kept = keep(folder.path(), &phases, before.len() as u64).unwrap();
-                let text = std::fs::read_to_string(&path).unwrap();
-                let first = ledger_end - before.len() >= 2 * score.len();
-                let third = ledger_end == ledger.len();
-                let mut wanted = String::new();
-                for (record, has_scores) in records.iter().zip([first, first, first && third]) {
-                    if !has_scores || wanted.len() + record.len() > end {
-                        break;
-                    }
-                    wanted.push_str(record);
+        let any_end = (0..=whole.len()).map(|end| (end, ledger.len()));
+        let any_ledger = (before.len()..=ledger.len()).map(|ledger_end| (whole.len(), ledger_end));
+        let torn = (before.len()..=ledger.len()).map(|ledger_end| (whole.len() / 2, ledger_end));
+        for (end, ledger_end) in any_end.chain(any_ledger).chain(torn) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("curation/curate.jsonl");
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &whole[..end]).unwrap();
+            std::fs::write(folder.path().join(ledger::FILE), &ledger[..ledger_end]).unwrap();
+            let kept = keep(folder.path(), &phases, before.len() as u64).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let first = ledger_end - before.len() >= 2 * score.len();
+            let third = ledger_end == ledger.len();
+            let mut wanted = String::new();
+            for (record, has_scores) in records.iter().zip([first, first, first && third]) {
+                if !has_scores || wanted.len() + record.len() > end {
+                    break;
                 }
-                assert_eq!(text, wanted, "{end} {ledger_end}");
-                let scores = [0, 2, 2, 4][text.lines().count()];
-                let length = [0, 2 * score.len(), 4 * score.len() + reward.len()][scores / 2];
-                assert_eq!(kept.ledger, (before.len() + length) as u64, "{end} {ledger_end}");
-                assert_eq!(keep(folder.path(), &phases, before.len() as u64).unwrap(), kept);
+                wanted.push_str(record);
             }
+            assert_eq!(text, wanted, "{end} {ledger_end}");
+            let scores = [0, 2, 2, 4][text.lines().count()];
+            let length = [0, 2 * score.len(), 4 * score.len() + reward.len()][scores / 2];
+            assert_eq!(kept.ledger, (before.len() + length) as u64, "{end} {ledger_end}");
+            assert_eq!(keep(folder.path(), &phases, before.len() as u64).unwrap(), kept);
         }
     }
 

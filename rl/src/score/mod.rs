@@ -41,6 +41,11 @@ impl ReadyRubric {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Whether it asks judges, plugins or programs.
+    pub fn asks_others(&self) -> bool {
+        self.asks_others
+    }
 }
 
 /// Rewards that are ready, with the servers of the judges that the run itself serves.

@@ -258,7 +258,11 @@ async fn a_question_is_judged_by_itself_whatever_was_answered() {
     let answers = ["", "a secret answer", "<think>never closed"];
     assert_eq!(values(&scores(&judge, &red_star(), &answers).await), [Some(1.0); 3]);
     let none = Query { ground_truth: None, ..red_star() };
-    assert_eq!(values(&scores(&judge, &none, &answers[..1]).await), [Some(0.0)], "without a truth it is asked all the same");
+    assert_eq!(
+        values(&scores(&judge, &none, &answers[..1]).await),
+        [Some(0.0)],
+        "without a truth it is asked all the same"
+    );
     let place = Query { ground_truth: Some(json!({"bbox_2d": [1, 2, 3, 4]})), ..red_star() };
     assert_eq!(values(&scores(&judge, &place, &[""]).await), [Some(1.0)], "a truth that is no text is one");
     assert_eq!(stub.requests(), 3, "what was answered makes no other question");

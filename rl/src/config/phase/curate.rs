@@ -121,7 +121,6 @@ fn half() -> f64 {
     0.5
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -141,7 +140,8 @@ impl CurateConfig {
     pub fn records(&self) -> impl Iterator<Item = &Path> {
         let blind = self.without_pictures.as_ref().map(|blind| &blind.by);
         let by = [Some(&self.by), blind].into_iter().flatten();
-        let records = by.filter_map(|by: &AnsweredBy| if let AnsweredBy::Record(path) = by { Some(path) } else { None });
+        let records =
+            by.filter_map(|by: &AnsweredBy| if let AnsweredBy::Record(path) = by { Some(path) } else { None });
         records.chain(&self.drop.stronger).map(PathBuf::as_path)
     }
 
@@ -181,7 +181,8 @@ impl CurateConfig {
             let bound = limit.at_least.is_some() || limit.at_most.is_some();
             must(bound, &key, &format!("`{}` has neither `at_least` nor `at_most`", limit.part))?;
             let known = parts_of(rubric);
-            let reason = format!("the rubric `{}` has no part `{}`; it has {}", self.rubric, limit.part, known.join(", "));
+            let reason =
+                format!("the rubric `{}` has no part `{}`; it has {}", self.rubric, limit.part, known.join(", "));
             must(known.contains(&limit.part.as_str()), &key, &reason)?;
         }
         let sampled = self.keep_responses == 0 || (self.samples > 0 && !matches!(self.by, AnsweredBy::Record(_)));
@@ -225,7 +226,7 @@ impl PhaseKind for CurateConfig {
         Work {
             steps: 1,
             prompts_per_step: self.data.len() * self.queries_per_source.unwrap_or(0),
-            rollouts_per_prompt: self.samples,
+            rollouts_per_prompt: if matches!(self.by, AnsweredBy::Record(_)) { 0 } else { self.samples },
             max_new_tokens: self.sampling.max_new_tokens,
         }
     }

@@ -8,9 +8,9 @@ use sapo_policies::{Model, PolicyInput};
 use sapo_rollouts::{LocalEngine, Request, Sampling, seed_of};
 
 use crate::config::AnsweredBy;
-use crate::curation::{Records, read_records};
 use crate::data::Prompt;
 use crate::error::Result;
+use crate::records::{Records, read_records};
 use crate::run::Run;
 use crate::sample::{Generator, ScoredGroup, local_engine};
 use crate::score::ReadyRubric;
@@ -64,12 +64,9 @@ impl Answers {
     pub(super) fn generator<'a>(&'a self, run: &'a Run<'_>) -> Option<Generator<'a>> {
         match self {
             Self::Policy => Some(run.generator()),
-            Self::Model(model, engine) => Some(Generator {
-                policy: &model.policy,
-                processor: &model.processor,
-                engine,
-                rewards: &run.rewards,
-            }),
+            Self::Model(model, engine) => {
+                Some(Generator { policy: &model.policy, processor: &model.processor, engine, rewards: &run.rewards })
+            }
             Self::Record(_) => None,
         }
     }

@@ -4,8 +4,9 @@ use sapo_datasets::Query;
 use sapo_datasets::source::{RESPONSE_COLUMN, parquet};
 
 use super::Curate;
-use crate::curation::{Curation, Decision, Tally, each_record};
+use crate::curation::{Curation, Decision, Tally};
 use crate::error::{Result, RunError};
+use crate::records::each_record;
 use crate::report;
 use crate::run::Run;
 use crate::run::record::{CURATION, curation_file};
@@ -60,7 +61,8 @@ impl Curate {
         if self.config.keep_responses == 0 {
             return Ok(vec![with(example.response.as_deref(), record.query_id.clone())]);
         }
-        let sampled = record.responses.iter().filter_map(|response| Some((response.sample?, response.text.as_deref()?)));
+        let sampled =
+            record.responses.iter().filter_map(|response| Some((response.sample?, response.text.as_deref()?)));
         let id = |sample: usize| match self.config.keep_responses {
             1 => record.query_id.clone(),
             _ => format!("{}-sample-{sample}", record.query_id),

@@ -12,10 +12,11 @@ use sapo_datasets::Dataset;
 use self::answers::Answers;
 use super::{Phase, Step, stretch};
 use crate::config::CurateConfig;
-use crate::curation::{Curation, Decision, Records, each_record, read_records};
+use crate::curation::{Curation, Decision};
 use crate::data::{self, Prompt, Rejected};
 use crate::error::Result;
 use crate::ledger::LedgerEntry;
+use crate::records::{Records, each_record, read_records};
 use crate::run::Run;
 use crate::run::record::curation_file;
 use crate::score::ReadyRubric;
@@ -32,7 +33,8 @@ pub(super) struct Curate {
     /// The rubrics of the filters on queries.
     filters: Vec<ReadyRubric>,
     by: Answers,
-    blind_by: Answers,
+    /// Who answers without pictures, where that is another.
+    blind_by: Option<Answers>,
     stronger: Records,
     /// The next row of each source.
     next: Vec<u64>,
@@ -81,7 +83,7 @@ impl Curate {
         let used = rubrics.iter().chain(&filters);
         let judges: Vec<&str> = used.flat_map(|rubric| run.config.judges_of(rubric.name())).collect();
         run.measure_judges(name, &judges)?;
-        let blind = config.without_pictures.as_ref().map(|blind| &blind.by);
+        let blind = config.without_pictures.as_ref().map(|blind| &blind.by).filter(|by| **by != config.by);
         let stronger = config.drop.stronger.as_deref().map(read_records).transpose()?.unwrap_or_default();
         let datasets = datasets(run, name, config)?;
         let mut phase = Self {
@@ -92,7 +94,7 @@ impl Curate {
             rubrics,
             filters,
             by: Answers::open(&config.by, run)?,
-            blind_by: blind.map_or(Ok(Answers::Policy), |by| Answers::open(by, run))?,
+            blind_by: blind.map(|by| Answers::open(by, run)).transpose()?,
             stronger,
             done: 0,
             kept: 0,
@@ -131,7 +133,7 @@ impl Curate {
             (_, Some(sequential)) => sequential.round.min(self.config.samples),
             (_, None) => self.config.samples,
         };
-        let together = if sampled == 0 { UNSAMPLED_ROWS } else { (decode_rows / sampled).max(1) } as u64;
+        let together = decode_rows.checked_div(sampled).map_or(UNSAMPLED_ROWS, |rows| rows.max(1)) as u64;
         let from = self.next[part];
         Some((part, from..((from / together + 1) * together).min(self.rows_of(part))))
     }

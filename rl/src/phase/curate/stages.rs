@@ -79,10 +79,12 @@ impl Curate {
             .filter_map(|(at, case)| Some((at, case.prompt.as_ref()?)))
             .map(|(at, prompt)| {
                 let rubric = run.rewards.of_row(prompt, &self.rubrics)?;
-                Ok((at, run.rewards.start(&rubric, Arc::clone(&prompt.query), truth_as_answer(&prompt.query))))
+                // A judge reads anything, and is not asked for nothing.
+                let start = || run.rewards.start(&rubric, Arc::clone(&prompt.query), truth_as_answer(&prompt.query));
+                Ok((at, (!rubric.asks_others()).then(start)))
             })
             .collect::<Result<_>>()?;
-        for (at, score) in pending {
+        for (at, score) in pending.into_iter().filter_map(|(at, score)| Some((at, score?))) {
             let Scored { score, .. } = run.rewards.finish(score)?;
             if let Some((part, FailureKind::GroundTruth, message)) = score.failure() {
                 let reason = format!("unreadable_ground_truth: {part}: {message}");
@@ -166,14 +168,15 @@ impl Curate {
     /// Queries with pictures, asked without them.
     pub(super) fn by_blind_answers(&self, run: &Run<'_>, cases: &mut [Case]) -> Result<()> {
         let Some(config) = &self.config.without_pictures else { return Ok(()) };
-        let generator = self.blind_by.generator(run);
+        let by = self.blind_by.as_ref().unwrap_or(&self.by);
+        let generator = by.generator(run);
         let place = format!("{}:{BLIND}", self.name);
         let (mut wanted, mut asked) = (Vec::new(), Vec::new());
         for (at, case) in cases.iter_mut().enumerate().filter(|(_, case)| case.is_open()) {
             let Some(prompt) = &case.prompt else { continue };
             let Some(blind) = without_pictures(&prompt.query) else { continue };
             let choices = choices_of(&prompt.query, config.choices);
-            match (&self.blind_by, &generator) {
+            match (by, &generator) {
                 (Answers::Record(known), _) => {
                     let known = known.get(&prompt.query.id).and_then(|record| record.without_pictures.as_ref());
                     let blind = known.map(|known| Blind::of(known.outcomes.clone(), choices)).unwrap_or_default();
@@ -308,9 +311,7 @@ impl Curate {
             record.decision = decide(passed, scored, record.outcomes.len(), &self.config.drop);
         }
         record.reason = match record.decision {
-            Decision::DroppedTooEasy | Decision::DroppedNeverSolved => {
-                Some(format!("pass rate: {passed} of {scored}"))
-            }
+            Decision::DroppedTooEasy | Decision::DroppedNeverSolved => Some(format!("pass rate: {passed} of {scored}")),
             Decision::Undecided => Some(format!("scores: {scored} of {} samples have one", record.outcomes.len())),
             _ => None,
         };
