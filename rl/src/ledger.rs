@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use sapo_datasets::Query;
-use sapo_rewards::ledger::{Origin, line};
-use sapo_rewards::{RewardCall, Score};
+use sapo_datasets::{Query, Transcript};
+use sapo_rewards::ledger::{Origin, input_digest, line};
+use sapo_rewards::{RewardCall, Score, Scored};
 use serde_json::Value;
 
 use crate::error::{Result, RunError};
@@ -22,6 +22,8 @@ pub struct LedgerEntry {
     query_id: String,
     sample: usize,
     greedy: bool,
+    /// What was scored, where it is not an answer to the query as it stands.
+    scored: Option<&'static str>,
     input: String,
     score: Score,
     calls: Vec<RewardCall>,
@@ -34,11 +36,36 @@ impl LedgerEntry {
             query_id: query.id.clone(),
             sample: scored.rollout.sample,
             greedy,
+            scored: None,
             input: scored.input.clone(),
             score: scored.score.clone(),
             calls: scored.calls.clone(),
         }
     }
+
+    /// The entry of something else than a rollout: `scored` says what, and `number` which of them.
+    pub fn of_other(query: &Query, transcript: &Transcript, scored: (&'static str, usize), by: &Scored) -> Self {
+        Self {
+            query_id: query.id.clone(),
+            sample: scored.1,
+            greedy: false,
+            scored: Some(scored.0),
+            input: input_digest(query, transcript),
+            score: by.score.clone(),
+            calls: by.calls.clone(),
+        }
+    }
+
+    /// The same entry with the word for what was scored.
+    #[must_use]
+    pub fn scored(self, scored: &'static str) -> Self {
+        Self { scored: Some(scored), ..self }
+    }
+}
+
+/// Whether a line describes a reward, and not a score.
+pub(crate) fn is_reward(line: &str) -> bool {
+    line.starts_with("{\"v\":1,\"reward\":")
 }
 
 /// Which rewards have their line already.
@@ -63,7 +90,7 @@ impl Ledger {
         for text in BufReader::new(file).lines() {
             let text = text.map_err(|error| RunError::io(&path, error))?;
             // Lines of scores are many, and need not be parsed.
-            if text.starts_with("{\"v\":1,\"reward\":") {
+            if is_reward(&text) {
                 let line: Value = serde_json::from_str(&text).unwrap_or_default();
                 known.extend(line["reward"].as_str().map(str::to_owned));
             }
@@ -85,6 +112,9 @@ impl Ledger {
             let mut line = line(origin, &entry.score, &entry.calls);
             if entry.greedy {
                 line["greedy"] = true.into();
+            }
+            if let Some(scored) = entry.scored {
+                line["scored"] = scored.into();
             }
             lines.push(line);
         }

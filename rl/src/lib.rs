@@ -27,6 +27,7 @@ pub mod pass_rates;
 pub mod phase;
 pub mod plan;
 pub mod progress;
+pub mod records;
 pub mod report;
 pub mod report_error;
 pub mod rescoring;

@@ -128,9 +128,24 @@ impl Generator<'_> {
         rubrics: &[ReadyRubric],
         ended: &mut dyn FnMut(usize),
     ) -> Result<(Vec<ScoredGroup>, Vec<FailedRequest>)> {
-        let requests: Vec<Request> = prompts.iter().map(|prompt| request(prompt, sampling, scope)).collect();
+        let requests = prompts.iter().map(|prompt| request(prompt, sampling, scope)).collect();
+        self.answer_and_score(prompts, requests, rubrics, ended)
+    }
+
+    /// As [`Generator::sample_and_score`], with a request for each prompt: what is answered is the request's own input, and
+    /// it is scored as an answer to the prompt's query.
+    ///
+    /// # Errors
+    /// When the engine fails as a whole, or a reward died.
+    pub fn answer_and_score(
+        &self,
+        prompts: Vec<Prompt>,
+        requests: Vec<Request>,
+        rubrics: &[ReadyRubric],
+        ended: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<ScoredGroup>, Vec<FailedRequest>)> {
         let rubrics: Vec<ReadyRubric> =
-            prompts.iter().map(|prompt| self.rubric_of(prompt, rubrics)).collect::<Result<_>>()?;
+            prompts.iter().map(|prompt| self.rewards.of_row(prompt, rubrics)).collect::<Result<_>>()?;
         let mut open: Vec<Vec<Open>> = prompts.iter().map(|_| Vec::new()).collect();
         let mut failed: Vec<Option<String>> = prompts.iter().map(|_| None).collect();
         let mut done = 0;
@@ -139,7 +154,8 @@ impl Generator<'_> {
             Event::Failed { request, reason } => failed[request] = Some(reason),
             Event::Ended { request, rollout } => {
                 let query = &prompts[request].query;
-                let transcript = transcript(self.processor, &query.id, &rollout, sampling.max_new_tokens);
+                let limit = requests[request].sampling.max_new_tokens;
+                let transcript = transcript(self.processor, &query.id, &rollout, limit);
                 let score = self.rewards.start(&rubrics[request], Arc::clone(query), transcript.clone());
                 open[request].push(Open { rollout, transcript, score });
                 done += 1;
@@ -159,14 +175,6 @@ impl Generator<'_> {
             }
         }
         Ok((groups, lost))
-    }
-
-    /// The rubric that a row asks for, else that of its source.
-    fn rubric_of(&self, prompt: &Prompt, rubrics: &[ReadyRubric]) -> Result<ReadyRubric> {
-        match &prompt.query.rubric {
-            Some(name) => self.rewards.rubric(name),
-            None => Ok(rubrics[prompt.part].clone()),
-        }
     }
 
     /// Waits for the scores of a group.

@@ -171,6 +171,16 @@ pub fn wilson(passed: usize, trials: usize) -> Option<[f64; 2]> {
     Some([(centre - half).clamp(0.0, share), (centre + half).clamp(share, 1.0)])
 }
 
+/// The chance of at least `passed` passes in `trials` independent ones that each pass with chance `rate`, summed exactly
+/// from the smaller end.
+pub fn binomial_tail(passed: usize, trials: usize, rate: f64) -> f64 {
+    let chance = |passed: usize| {
+        let ways = (0..passed).map(|at| (trials - at) as f64 / (passed - at) as f64).product::<f64>();
+        ways * rate.powi(passed as i32) * (1.0 - rate).powi((trials - passed) as i32)
+    };
+    (passed..=trials).rev().map(chance).sum::<f64>().min(1.0)
+}
+
 impl QueryOutcomes {
     /// Share of the scored samples that pass; `None` when none is scored.
     pub fn rate(&self) -> Option<f64> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::EvalConfig;
-use crate::curation::{Curation, Decision};
+use crate::curation::{Decision, Tally};
 use crate::eval::{EvalRow, Evaluation, Gain};
 use crate::pairs::pairs;
 use crate::score::judge::JudgeRecord;
@@ -44,8 +44,8 @@ pub struct RunEnd {
     pub metrics_sha256: String,
 }
 
-/// Counts of a curation. They add up: `queries = kept + dropped_too_easy + dropped_never_solved`, and kept includes
-/// undecided.
+/// Counts of a curation. They add up: `queries` are those that are kept and all that were dropped, kept includes
+/// undecided, and bad rows are no queries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurationCounts {
     /// All queries.
@@ -58,6 +58,18 @@ pub struct CurationCounts {
     pub dropped_never_solved: usize,
     /// Kept because too few samples could be scored.
     pub undecided: usize,
+    /// Dropped by a rule or filter on the query itself.
+    #[serde(default)]
+    pub dropped_by_filter: usize,
+    /// Dropped because they are solved without their pictures.
+    #[serde(default)]
+    pub dropped_without_pictures: usize,
+    /// Dropped because no response is fit to be imitated.
+    #[serde(default)]
+    pub dropped_responses: usize,
+    /// Rows that could not be used.
+    #[serde(default)]
+    pub bad_rows: usize,
 }
 
 /// What the judge did in a run.
@@ -125,17 +137,18 @@ impl JudgeFacts {
 }
 
 impl CurationCounts {
-    /// Adds the records of a curation.
-    pub fn add(&mut self, records: &[Curation]) {
-        for record in records {
-            self.queries += 1;
-            match record.decision {
-                Decision::DroppedTooEasy => self.dropped_too_easy += 1,
-                Decision::DroppedNeverSolved => self.dropped_never_solved += 1,
-                Decision::Kept | Decision::Undecided => self.kept += 1,
-            }
-            self.undecided += usize::from(record.decision == Decision::Undecided);
-        }
+    /// Adds what a curation came to.
+    pub fn add(&mut self, tally: &Tally) {
+        let count = |decision| tally.count(decision);
+        self.queries += tally.queries();
+        self.kept += count(Decision::Kept) + count(Decision::Undecided);
+        self.undecided += count(Decision::Undecided);
+        self.dropped_too_easy += count(Decision::DroppedTooEasy);
+        self.dropped_never_solved += count(Decision::DroppedNeverSolved);
+        self.dropped_by_filter += count(Decision::DroppedByFilter);
+        self.dropped_without_pictures += count(Decision::DroppedWithoutPictures);
+        self.dropped_responses += count(Decision::DroppedResponses);
+        self.bad_rows += count(Decision::Unusable);
     }
 }
 
@@ -144,27 +157,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn record(decision: Decision) -> Curation {
-        Curation {
-            query_id: "q".to_owned(),
-            task: "arith".to_owned(),
-            source: "arith".to_owned(),
-            index: 0,
-            outcomes: Vec::new(),
-            passed: 0,
-            scored: 0,
-            decision,
-        }
-    }
+    use crate::curation::Curation;
 
     #[test]
     fn counts_add_up() {
-        use Decision::{DroppedNeverSolved, DroppedTooEasy, Kept, Undecided};
+        let mut tally = Tally::default();
+        for (at, decision) in Decision::ALL.into_iter().enumerate() {
+            (0..=at).for_each(|_| tally.add(&Curation { decision, ..Curation::default() }));
+        }
         let mut counts = CurationCounts::default();
-        counts.add(&[Kept, Kept, Undecided, DroppedTooEasy, DroppedNeverSolved, DroppedTooEasy].map(record));
-        assert_eq!(counts.queries, counts.kept + counts.dropped_too_easy + counts.dropped_never_solved);
-        assert_eq!((counts.kept, counts.undecided, counts.dropped_too_easy), (3, 1, 2));
+        counts.add(&tally);
+        assert_eq!((counts.queries, counts.kept, counts.undecided, counts.bad_rows), (28, 8, 7, 8));
+        let dropped = counts.dropped_too_easy + counts.dropped_never_solved + counts.dropped_by_filter;
+        assert_eq!(counts.queries - counts.kept, dropped + counts.dropped_without_pictures + counts.dropped_responses);
     }
 
     #[test]

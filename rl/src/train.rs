@@ -46,7 +46,8 @@ fn follow(run: &mut Run<'_>, stop: &AtomicBool) -> Result<Ended> {
     while let Some(part) = run.part() {
         let mut phase = phase::open(&part, run)?;
         loop {
-            let last = phase.step(run)? == Step::Last;
+            let step = phase.step(run)?;
+            let last = step == Step::Last;
             if last {
                 run.next_part();
             }
@@ -54,7 +55,8 @@ fn follow(run: &mut Run<'_>, stop: &AtomicBool) -> Result<Ended> {
             if stopping {
                 run.say("asked to stop: saving")?;
             }
-            if last || stopping || run.checkpoint_is_due() {
+            let due = last || stopping || run.checkpoint_is_due();
+            if due && step != Step::Recorded && !run.only_curates() {
                 run.checkpoint()?;
             }
             if stopping {

@@ -23,7 +23,8 @@ pub struct JudgeConfig {
     /// The name that the server gives itself in replies, where it is another than `model`; `*` takes any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
-    /// The prompt: `reference-v1`, `criteria-v1`, `pairwise-v1`, or `same-v1` for the small judge.
+    /// The prompt: `reference-v1`, `criteria-v1`, `pairwise-v1`, or `same-v1` for the small judge; of questions themselves,
+    /// `verifiable-v1` or `clear-v1`.
     pub prompt: String,
     /// What `criteria-v1` asks, each answered yes or no by itself: `{ name, text, weight = 1, needs_image = false }`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

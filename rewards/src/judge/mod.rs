@@ -1,5 +1,5 @@
 //! Judges: a model behind an OpenAI-compatible endpoint says whether an answer states the same as the reference, whether
-//! criteria hold of it, or whether it is better than another.
+//! criteria hold of it, whether it is better than another, or whether a question is one that can be verified.
 
 mod cache;
 pub mod calibrate;
@@ -197,11 +197,15 @@ impl Judge {
             Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
         };
         let pictures: &[Picture] = if self.config.shows_pictures() { &item.query.images } else { &[] };
-        let Some(answer) = extract::answer(item.transcript) else {
-            return PartScore::verdict(false, "not asked: the thinking is not closed");
+        let answer = match self.prompt.kind() {
+            Kind::Query => "",
+            _ => match extract::answer(item.transcript) {
+                Some(answer) => final_part(answer).trim(),
+                None => return PartScore::verdict(false, "not asked: the thinking is not closed"),
+            },
         };
         let question = item.query.question();
-        let case = Case { question: &question, reference: &reference, answer: final_part(answer).trim(), pictures };
+        let case = Case { question: &question, reference: &reference, answer, pictures };
         let score = self.judge(&case, true).await;
         self.compare_with_rule(item, &score);
         score
@@ -216,6 +220,12 @@ impl Judge {
             let text = query.columns.get(column).and_then(Value::as_str);
             let missing = || format!("the query `{}` has no text in its column `{column}`", query.id);
             return text.map(str::to_owned).ok_or_else(missing);
+        }
+        if self.prompt.kind() == Kind::Query {
+            // A truth that is no text, such as a box, is shown as it stands; without one the judge sees that there is none.
+            let truth = query.ground_truth.as_ref().filter(|truth| !truth.is_null());
+            let text = |truth: &Value| accepted(truth).map_or_else(|_| truth.to_string(), |texts| texts.join(" or "));
+            return Ok(truth.map(text).unwrap_or_default());
         }
         match query.ground_truth.as_ref().map(accepted) {
             Some(Ok(texts)) if self.prompt.kind() == Kind::Pairwise => Ok(texts.into_iter().next().unwrap_or_default()),

@@ -62,7 +62,11 @@ impl Judge {
     /// The score of a case; with it, now and then, comes a canary that is no part of it.
     pub(super) async fn judge(&self, case: &Case<'_>, canaries: bool) -> PartScore {
         let longest = self.config.longest_answer_chars;
-        if let Some(reason) = prefilter::refused(case.answer, case.question, case.reference, longest) {
+        let refused = match self.prompt.kind() {
+            Kind::Query => None,
+            _ => prefilter::refused(case.answer, case.question, case.reference, longest),
+        };
+        if let Some(reason) = refused {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return PartScore::verdict(false, format!("not asked: {reason}")).extracted(shortened(case.answer));
         }
@@ -99,7 +103,7 @@ impl Judge {
         let parts =
             PromptParts { question: case.question, reference: case.reference, answer: case.answer, criteria: "" };
         match self.prompt.kind() {
-            Kind::Reference => {
+            Kind::Reference | Kind::Query => {
                 vec![Message { text: self.prompt.render(&parts, seed), form: Arc::new(Form::one(NO_YES)) }]
             }
             Kind::Criteria => {
@@ -141,6 +145,13 @@ impl Judge {
                 let same = yes(verdicts[0][0]);
                 let said = format!("{}: same as `{}`?", NO_YES[usize::from(same)], shortened(case.reference));
                 Judged { value: f64::from(u8::from(same)), said }
+            }
+            Kind::Query => {
+                let said = NO_YES[usize::from(yes(verdicts[0][0]))];
+                Judged {
+                    value: f64::from(u8::from(yes(verdicts[0][0]))),
+                    said: format!("{said} by {}", self.prompt.version()),
+                }
             }
             Kind::Criteria => {
                 let all: f64 = criteria.iter().map(|criterion| criterion.weight).sum();

@@ -6,6 +6,7 @@ mod address;
 mod bench;
 mod config;
 mod convert;
+mod curate;
 mod data;
 mod eval;
 mod init;
@@ -41,6 +42,19 @@ enum Command {
     ///
     /// Example: sapo train configs/quickstart.toml run.seed=2 run.name=second
     Train(train::TrainArguments),
+    /// Curates: filters queries and responses, asks each query several times, and keeps what is worth training on.
+    ///
+    /// Does the phases with kind = "curate" of a configuration, and nothing else of it, in a run directory. What is kept is
+    /// written as curation/NAME.parquet, a source like any other; curation/NAME.jsonl is the record, a line for each query
+    /// with every outcome, interval, decision and reason. Stopped or killed anywhere, it goes on with --resume behind the
+    /// last recorded query. docs/curation.md has every option.
+    ///
+    /// Examples:
+    ///
+    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart/checkpoints/step-000260
+    ///
+    /// sapo curate mine.toml 'phases.curate.by={ record = "runs/curated/curation/curate.jsonl" }' run.name=again --json
+    Curate(curate::CurateArguments),
     /// Looks at your data and writes a commented configuration that trains on them.
     ///
     /// Example: sapo init --data geo3k/train.parquet --model ./Qwen3-VL-2B-Instruct --reward mine.py:compute_score
@@ -144,6 +158,7 @@ pub fn main(kinds: Kinds) -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let unless = |good: bool, code: u8| if good { ExitCode::SUCCESS } else { ExitCode::from(code) };
     match command {
+        Command::Curate(arguments) => return Ok(unless(curate::run(&arguments)?, 130)),
         Command::Train(arguments) => return Ok(unless(train::run(&arguments)?, 130)),
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Merge(arguments) => merge::run(&arguments)?,

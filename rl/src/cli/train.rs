@@ -30,7 +30,7 @@ pub(crate) struct TrainArguments {
 
 /// Runs the command; false when the run was interrupted.
 pub(crate) fn run(arguments: &TrainArguments) -> Result<bool> {
-    let config = configuration(arguments)?;
+    let config = configuration(&arguments.config, arguments.resume.as_ref())?;
     let start = if arguments.resume.is_some() { Start::Resume } else { Start::New };
     let printer = Printer::new();
     let stop = interruptible()?;
@@ -71,9 +71,9 @@ fn show(summary: &Summary) {
 }
 
 /// The configuration that is asked for; with `--resume=PATH`, that run's own, or one that lies in its folder.
-fn configuration(arguments: &TrainArguments) -> Result<Config> {
-    let Some(Some(path)) = &arguments.resume else { return compose(&arguments.config) };
-    let mut given = arguments.config.clone();
+pub(super) fn configuration(config: &[String], resume: Option<&Option<PathBuf>>) -> Result<Config> {
+    let Some(Some(path)) = resume else { return compose(config) };
+    let mut given = config.to_vec();
     if !given.iter().any(|argument| !argument.contains('=')) {
         let saved = path.join("config.toml");
         if !saved.is_file() {
@@ -93,7 +93,7 @@ fn configuration(arguments: &TrainArguments) -> Result<Config> {
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
-fn interruptible() -> Result<Arc<AtomicBool>> {
+pub(super) fn interruptible() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let shutdown = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));

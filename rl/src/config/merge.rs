@@ -26,6 +26,15 @@ pub(super) fn read(file: &Path) -> Result<Table, ConfigError> {
 /// Keys that hold paths: the table, then the keys of each of its entries.
 const PATHS: [(&str, &[&str]); 2] = [("data", &["source", "prompt"]), ("rewards", &["python"])];
 
+/// Keys of a phase that hold a path: records of earlier runs, and models, which without a separator are presets.
+const PHASE_PATHS: [&[&str]; 5] = [
+    &["by", "record"],
+    &["by", "model"],
+    &["drop", "stronger"],
+    &["without_pictures", "by", "record"],
+    &["without_pictures", "by", "model"],
+];
+
 /// Makes paths whole, so that a configuration that is saved elsewhere means the same. A path is looked for beside its file
 /// first, then where the command runs; what lies in neither place is left as it stands.
 pub(super) fn anchor(table: &mut Table, folder: &Path) {
@@ -36,6 +45,17 @@ pub(super) fn anchor(table: &mut Table, folder: &Path) {
                 if let Some(Value::String(text)) = entry.get_mut(*key) {
                     anchored(text, folder);
                 }
+            }
+        }
+    }
+    let phases = table.get_mut("phases").and_then(Value::as_table_mut).into_iter().flatten();
+    for (_, phase) in phases {
+        for path in PHASE_PATHS {
+            let place = path.iter().try_fold(&mut *phase, |place, key| place.get_mut(*key));
+            if let Some(Value::String(text)) = place
+                && (path.ends_with(&["record"]) || text.contains('/') || path.ends_with(&["stronger"]))
+            {
+                anchored(text, folder);
             }
         }
     }

@@ -27,7 +27,8 @@ pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
 use self::fault::{fault, nearest};
 pub use self::phase::{
-    CurateConfig, CurriculumConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig, Work,
+    AnsweredBy, CurateConfig, CurriculumConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig,
+    WithoutPictures, Work,
 };
 pub use self::policy::PolicyConfig;
 pub use self::run::{RewardCheckConfig, RunConfig};
@@ -139,6 +140,7 @@ impl Config {
     pub fn used_rubrics(&self) -> BTreeSet<&str> {
         let mut used = BTreeSet::new();
         for phase in self.run.phases.iter().map(|name| self.phases[name].kind()) {
+            used.extend(phase.further_rubrics());
             let Some(rubric) = phase.rubric() else { continue };
             used.extend(phase.data().iter().map(|source| self.rubric_of(source, rubric)));
         }
@@ -229,6 +231,40 @@ mod tests {
         assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
         assert!(missing.to_string().contains("no-such.toml"));
+    }
+
+    #[test]
+    fn what_a_run_of_the_version_before_has_saved_is_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let text = std::fs::read_to_string(configs().join("smoke.toml")).unwrap();
+        let old = text.replace("samples = 4\n", "samples = 4\ndrop_never_solved = true\n");
+        std::fs::write(&file, old).unwrap();
+        let refused = Config::compose(std::slice::from_ref(&file), &[]).unwrap_err().to_string();
+        assert!(
+            refused.contains("phases.curate.drop_never_solved: is now `drop = { never_solved = true }`"),
+            "{refused}"
+        );
+        std::fs::write(folder.path().join("run.json"), "{}").unwrap();
+        let config = Config::compose(&[file], &[]).unwrap();
+        assert!(config.phases["curate"].as_curate().unwrap().drop.never_solved);
+    }
+
+    #[test]
+    fn records_of_earlier_runs_are_looked_for_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let beside = |name: &str| folder.path().join(name);
+        for name in ["answers.jsonl", "flagship.jsonl"] {
+            std::fs::write(beside(name), "").unwrap();
+        }
+        let more = "[phases.curate]\nby = { record = \"answers.jsonl\" }\ndrop = { stronger = \"flagship.jsonl\" }\n\
+                    without_pictures = { by = { model = \"tiny\" } }\n";
+        std::fs::write(beside("more.toml"), more).unwrap();
+        let config = Config::compose(&[configs().join("smoke.toml"), beside("more.toml")], &[]).unwrap();
+        let curate = config.phases["curate"].as_curate().unwrap();
+        assert_eq!(curate.records().collect::<Vec<_>>(), [beside("answers.jsonl"), beside("flagship.jsonl")]);
+        let blind = curate.without_pictures.as_ref().unwrap();
+        assert_eq!((&blind.by, blind.samples), (&AnsweredBy::Model("tiny".into()), 4));
     }
 
     #[test]

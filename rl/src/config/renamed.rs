@@ -40,7 +40,7 @@ pub(super) fn refuse(table: &Table) -> Result<(), ConfigError> {
     Ok(())
 }
 
-const PHASE: [(&str, &str); 8] = [
+const PHASE: [(&str, &str); 9] = [
     ("tasks", "is now `data = [{ use = \"NAME\", share = 1 }]` with [data.NAME] source = \"synthetic:TASK\""),
     ("prompts_per_task", "is now `prompts_per_step`: all queries of a step, dealt out by the shares in `data`"),
     ("queries_per_task", "is now `queries_per_source`"),
@@ -51,5 +51,6 @@ const PHASE: [(&str, &str); 8] = [
         "hasty",
         "is now an option of a generated source: [data.NAME] hasty = 0.5, or data = [{ use = \"NAME\", hasty = 0.5 }]",
     ),
+    ("drop_never_solved", "is now `drop = { never_solved = true }`"),
     ("eval_after", "is now said by the evaluation: [eval.NAME] after = [\"PHASE\", ...]"),
 ];

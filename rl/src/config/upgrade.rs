@@ -46,6 +46,9 @@ fn names(value: Option<Value>) -> Vec<String> {
 /// Gives the tasks that the phase uses.
 fn upgrade_phase(phase: &mut Table) -> Vec<String> {
     let hasty = phase.remove("hasty");
+    if let Some(never) = phase.remove("drop_never_solved") {
+        phase.insert("drop".to_owned(), Value::Table(Table::from_iter([("never_solved".to_owned(), never)])));
+    }
     if let Some(Value::Array(entries)) = phase.get_mut("data") {
         let mut tasks = Vec::new();
         for entry in entries.iter_mut().filter_map(Value::as_table_mut) {

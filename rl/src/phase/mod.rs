@@ -15,6 +15,8 @@ use crate::run::Run;
 pub enum Step {
     /// There is more to do.
     More,
+    /// There is more to do, and a resume goes on from here without a checkpoint.
+    Recorded,
     /// That was all.
     Last,
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod compare;
+mod curation;
 mod curves;
 mod evaluations;
 pub mod figures;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use curation::picture as curation_picture;
 pub use model::Report;
 
 use sapo_datasets::write_atomically;

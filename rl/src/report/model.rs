@@ -263,12 +263,12 @@ pub struct CurationFacts {
     pub phase: String,
     /// The counts of each task, then of `all`.
     pub tasks: Vec<CurationRow>,
-    /// Queries by number of passes: (kept or undecided, dropped).
+    /// Queries that were sampled by number of passes: (kept or undecided, dropped).
     pub histogram: Vec<(usize, usize)>,
 }
 
-/// Counts of a curation; they add up: `queries = kept + dropped_too_easy + dropped_never_solved`, kept includes
-/// undecided.
+/// Counts of a curation; they add up: `queries = kept + dropped_too_easy + dropped_never_solved + dropped_otherwise`, kept
+/// includes undecided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CurationRow {
     /// The task, or `all`.
@@ -281,6 +281,8 @@ pub struct CurationRow {
     pub dropped_too_easy: usize,
     /// Never passed.
     pub dropped_never_solved: usize,
+    /// Dropped by filters, since they are solved without their pictures, or since no response is fit to be imitated.
+    pub dropped_otherwise: usize,
     /// Kept, since too few samples could be scored.
     pub undecided: usize,
 }

@@ -51,7 +51,7 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         unaveraged => report.sets.iter().flat_map(|set| &set.stages).any(|stage| !stage.unaveraged.is_empty()),
         sets => report.sets.iter().map(set).collect::<Vec<Value>>(),
         charts => charts.collect::<Vec<Value>>(),
-        histograms => report.curation.iter().map(|facts| safe(svg::histogram(facts))).collect::<Vec<Value>>(),
+        histograms => report.curation.iter().map(|facts| safe(svg::histogram(&facts.histogram))).collect::<Vec<Value>>(),
         longest => report.time.iter().map(|phase| phase.total_secs).fold(0.0, f64::max),
         timed => report.time.iter().map(|phase| phase.total_secs).sum::<f64>(),
     })

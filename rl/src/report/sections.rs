@@ -53,17 +53,24 @@ pub(super) fn curation(files: &mut RunFiles) -> Vec<CurationFacts> {
         files.lines(&format!("curation/{entry}"), None, |line| {
             let task = line["task"].as_str().unwrap_or("?");
             let decision = line["decision"].as_str().unwrap_or_default();
+            if decision == "unusable" {
+                return;
+            }
             for task in [task, "all"] {
                 let row = rows.entry(task.to_owned()).or_default();
                 row.queries += 1;
                 match decision {
                     "dropped_too_easy" => row.dropped_too_easy += 1,
                     "dropped_never_solved" => row.dropped_never_solved += 1,
+                    other if other.starts_with("dropped") => row.dropped_otherwise += 1,
                     _ => row.kept += 1,
                 }
                 row.undecided += usize::from(decision == "undecided");
             }
             let samples = line["outcomes"].as_array().map_or(0, Vec::len);
+            if samples == 0 {
+                return;
+            }
             let passed = line["passed"].as_u64().unwrap_or(0) as usize;
             if histogram.len() <= samples.max(passed) {
                 histogram.resize(samples.max(passed) + 1, (0, 0));
@@ -74,6 +81,9 @@ pub(super) fn curation(files: &mut RunFiles) -> Vec<CurationFacts> {
         });
         let mut tasks: Vec<CurationRow> = rows.into_iter().map(|(task, row)| CurationRow { task, ..row }).collect();
         tasks.sort_by_key(|row| row.task != "all");
+        // Where samples ended early, the summary has them in the right place.
+        let summary = files.json(&format!("curation/{phase}.json"), None).unwrap_or_default();
+        let histogram = serde_json::from_value(summary["histogram"].clone()).unwrap_or(histogram);
         if !tasks.is_empty() {
             all.push(CurationFacts { phase: phase.to_owned(), tasks, histogram });
         }

@@ -1,7 +1,7 @@
 //! Inline pictures of numbers: lines over steps, intervals by stage, a histogram of passes. Colours come from the page.
 
 use super::figures::{interval as bracketed, percent, rounded};
-use super::model::{CurationFacts, Curve, Stage, TaskRow};
+use super::model::{Curve, Stage, TaskRow};
 use super::words::stage_title;
 
 const WIDTH: f64 = 340.0;
@@ -10,6 +10,8 @@ const LEFT: f64 = 42.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 26.0;
+/// Width and height of a histogram.
+pub(super) const HISTOGRAM: [f64; 2] = [470.0, 220.0];
 
 /// A linear or logarithmic scale from values to one side of a chart.
 #[derive(Clone, Copy)]
@@ -206,12 +208,12 @@ fn interval(row: &TaskRow, x: f64, y: &Scale, numbered: bool) -> String {
 }
 
 /// Queries by number of passes; what was dropped is hatched.
-pub(super) fn histogram(facts: &CurationFacts) -> String {
-    let (width, height) = (470.0, 220.0);
-    let most = facts.histogram.iter().map(|(kept, dropped)| kept + dropped).max().unwrap_or(0).max(1);
+pub(super) fn histogram(bins: &[(usize, usize)]) -> String {
+    let [width, height] = HISTOGRAM;
+    let most = bins.iter().map(|(kept, dropped)| kept + dropped).max().unwrap_or(0).max(1);
     let (ticks, _, high) = linear_ticks(0.0, most as f64);
     let y = Scale { low: 0.0, high, from: height - BOTTOM, to: TOP, log: false };
-    let gap = (width - LEFT - RIGHT) / facts.histogram.len() as f64;
+    let gap = (width - LEFT - RIGHT) / bins.len() as f64;
     // Where bars stand close, only every few of them have their numbers.
     let every = (18.0 / gap).ceil() as usize;
     let mut svg = format!(
@@ -227,7 +229,7 @@ pub(super) fn histogram(facts: &CurationFacts) -> String {
         ));
         svg.push_str(&text(LEFT - 6.0, at + 3.5, "end", &number(tick)));
     }
-    for (passes, (kept, dropped)) in facts.histogram.iter().enumerate() {
+    for (passes, (kept, dropped)) in bins.iter().enumerate() {
         let (left, wide) = (LEFT + gap * passes as f64 + gap * 0.12, gap * 0.76);
         let (base, middle, top) = (y.at(0.0), y.at(*kept as f64), y.at((kept + dropped) as f64));
         let mut bar = |class: &str, from: f64, to: f64| {
@@ -299,12 +301,12 @@ fn number(value: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn text(x: f64, y: f64, anchor: &str, words: &str) -> String {
+pub(super) fn text(x: f64, y: f64, anchor: &str, words: &str) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(words))
 }
 
 /// Text that cannot end its element or attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 

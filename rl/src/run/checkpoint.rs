@@ -12,6 +12,7 @@ use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::record::CURATION;
 use super::state::TrainerState;
 use crate::error::{Result, RunError};
 use crate::ledger;
@@ -144,14 +145,25 @@ impl Checkpoint {
         Ok(AdamW { steps: self.state.optimizer_steps, moments })
     }
 
-    /// Takes everything that the run recorded after this checkpoint out of its files and puts it into `aside/`.
+    /// How long a growing file was, in bytes.
+    pub fn length(&self, name: &str) -> u64 {
+        self.lengths.get(name).copied().unwrap_or(0)
+    }
+
+    /// From now on a growing file is cut at this length.
+    pub fn keep_up_to(&mut self, name: &str, length: u64) {
+        self.lengths.insert(name.to_owned(), length);
+    }
+
+    /// Takes everything that the run recorded after this checkpoint out of its files and puts it into `aside/`, but for the
+    /// evaluations with these folders and the curations of these phases.
     ///
     /// # Errors
     /// When a file cannot be moved or cut, or is shorter than it was.
     pub fn roll_back(&self, run: &Path, evaluated: &[String], curated: &[String]) -> Result<()> {
         let aside = run.join("aside").join(format!("before-resume-{}", count(&run.join("aside"))));
         for name in GROWING {
-            cut(run, name, self.lengths.get(name).copied().unwrap_or(0), &aside)?;
+            cut(run, name, self.length(name), &aside)?;
         }
         let later = |folder: &str, keep: &dyn Fn(&str) -> bool| -> Result<()> {
             for name in entries(&run.join(folder)).iter().filter(|name| !keep(name)) {
@@ -161,7 +173,8 @@ impl Checkpoint {
         };
         later("rollouts", &|name| step_of(name).is_some_and(|step| step < self.state.step))?;
         later("eval", &|name| evaluated.iter().any(|kept| kept == name))?;
-        later("curation", &|name| curated.iter().any(|kept| kept == name))?;
+        let phase = |name: &str| name.rsplit_once('.').map_or(String::new(), |(phase, _)| phase.to_owned());
+        later(CURATION, &|name| curated.contains(&phase(name)))?;
         later("checkpoints", &|name| step_of(name).is_some_and(|step| step <= self.state.step))
     }
 }

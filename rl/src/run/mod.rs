@@ -5,6 +5,7 @@ mod end;
 mod judging;
 mod open;
 pub mod record;
+mod recorded;
 pub mod resume;
 pub mod state;
 
@@ -73,6 +74,17 @@ impl Run<'_> {
     /// The part at hand; `None` when all are done.
     pub fn part(&self) -> Option<Part> {
         self.parts.get(self.state.part).cloned()
+    }
+
+    /// Whether the run does nothing but curate: its records are all that it needs to go on.
+    pub fn only_curates(&self) -> bool {
+        self.parts.iter().all(|part| self.curates(part).is_some())
+    }
+
+    /// The name of a part that curates.
+    fn curates<'p>(&self, part: &'p Part) -> Option<&'p str> {
+        let Part::Phase(name) = part else { return None };
+        self.config.phases[name].as_curate().map(|_| name.as_str())
     }
 
     /// Goes on to the next part.

@@ -6,19 +6,19 @@ use std::time::Instant;
 use super::checkpoint::Checkpoint;
 use super::record::Recorder;
 use super::state::TrainerState;
-use super::{Run, resume};
+use super::{Run, recorded, resume};
 use crate::collective::Alone;
 use crate::config::Config;
 use crate::error::Result;
 use crate::optimizer::AdamW;
-use crate::parts::{Part, parts};
+use crate::parts::parts;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::sample::local_engine;
 use crate::score::Rewards;
 use crate::summary::Summary;
-use crate::{checking, data, data_check, device, model_setup};
+use crate::{checking, data, data_check, device, ledger, model_setup};
 
 /// How a run is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl<'a> Run<'a> {
             RunDir::refuse_existing(&path)?;
         }
         let notes = data::check_all(config)?;
+        recorded::check_inputs(config)?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
         let checkpoint = if found { resume::newest(&path, progress)? } else { None };
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self) -> Result<()> {
         // What a run that never saved left behind, when it is begun again by a resume.
-        Checkpoint::none().roll_back(self.path(), &[], &[])?;
+        self.roll_back(&mut Checkpoint::none())?;
         self.recorder.begin(&self.config.to_toml()?)?;
         model_setup::keep_base(self.recorder.dir(), &self.model)?;
         let plan = Plan::of(self.config, &self.model)?;
@@ -110,17 +111,21 @@ impl<'a> Run<'a> {
         self.recorder.dir().write_json("plan.json", &plan)
     }
 
-    fn restore(&mut self, checkpoint: Checkpoint) -> Result<()> {
-        let done = self.parts.iter().take(checkpoint.state.part);
-        let curated: Vec<String> = done
-            .filter_map(|part| match part {
-                Part::Phase(name) => self.config.phases[name].as_curate().map(|_| format!("{name}.jsonl")),
-                Part::Evaluate { .. } => None,
-            })
-            .collect();
+    /// Takes away what came after a checkpoint, but for the record of a curation that was under way.
+    fn roll_back(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
+        let (done, to_do) = self.parts.split_at(checkpoint.state.part.min(self.parts.len()));
+        let done = done.iter().filter_map(|part| self.curates(part)).map(str::to_owned);
+        let under_way: Vec<String> = to_do.iter().map_while(|part| self.curates(part)).map(str::to_owned).collect();
+        let recorded = recorded::keep(self.path(), &under_way, checkpoint.length(ledger::FILE))?;
+        let curated: Vec<String> = done.chain(recorded.phases).collect();
+        checkpoint.keep_up_to(ledger::FILE, recorded.ledger);
         checkpoint.roll_back(self.path(), &checkpoint.state.evaluated, &curated)?;
+        self.recorder.catch_up()
+    }
+
+    fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        self.roll_back(&mut checkpoint)?;
         self.optimizer = checkpoint.optimizer(&self.model.policy)?;
-        self.recorder.catch_up()?;
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;
         let place = checkpoint.path.display().to_string();

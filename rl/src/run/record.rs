@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use sapo_datasets::{Picture, Query};
 use sapo_rollouts::Turn;
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::curation::Curation;
 use crate::data::Rejected;
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::eval::Evaluation;
 use crate::ledger::{self, Ledger, LedgerEntry};
 use crate::metrics::Metrics;
@@ -18,6 +18,9 @@ use crate::progress::Progress;
 use crate::run_dir::{EVENTS, REJECTED, RunDir, read_lines};
 use crate::sample::{ScoredGroup, ScoredRollout};
 use crate::tensorboard;
+
+/// The folder of curations, in a run's: the record of each, what it kept, its summary and its picture.
+pub const CURATION: &str = "curation";
 
 /// Writes what a run leaves behind.
 pub struct Recorder<'a> {
@@ -180,13 +183,17 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Writes lines of a curation.
+    /// Writes the record of a query that a curation has looked at, with its scores before it: a resume goes on behind the
+    /// last record, and takes away scores that have none.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn curation(&self, name: &str, records: &[impl Serialize]) -> Result<()> {
-        let lines: Vec<Value> = records.iter().filter_map(|record| serde_json::to_value(record).ok()).collect();
-        self.dir.append(&curation_file(name), &lines)
+    pub fn curation(&mut self, name: &str, step: u64, record: &Curation, entries: &[LedgerEntry]) -> Result<()> {
+        if !entries.is_empty() {
+            self.dir.append(ledger::FILE, &self.ledger.lines(step, None, entries))?;
+        }
+        let line = serde_json::to_value(record).map_err(|error| RunError::Internal(error.to_string()))?;
+        self.dir.append(&curation_file(name), &[line])
     }
 
     /// Writes each query, and each picture, once.
@@ -216,7 +223,7 @@ pub fn evaluation_folder(set: &str, step: u64) -> String {
 
 /// The file of a curation's record, in the run's folder.
 pub fn curation_file(name: &str) -> String {
-    format!("curation/{name}.jsonl")
+    format!("{CURATION}/{name}.jsonl")
 }
 
 /// Seconds since 1970, for records that carry a time; no number of a run depends on it.

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use self::served::Served;
 use crate::config::{Config, EvalConfig, SourceUse};
+use crate::data::Prompt;
 use crate::error::{Result, RunError};
 
 /// A score that is on its way.
@@ -39,6 +40,11 @@ impl ReadyRubric {
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it asks judges, plugins or programs.
+    pub fn asks_others(&self) -> bool {
+        self.asks_others
     }
 }
 
@@ -139,6 +145,17 @@ impl Rewards {
     /// As [`Rewards::rubric`].
     pub fn of_uses(&self, config: &Config, uses: &[SourceUse], rubric: &str) -> Result<Vec<ReadyRubric>> {
         uses.iter().map(|used| self.rubric(config.rubric_of(used, rubric))).collect()
+    }
+
+    /// The rubric that a row asks for, else that of its source.
+    ///
+    /// # Errors
+    /// As [`Rewards::rubric`].
+    pub fn of_row(&self, prompt: &Prompt, rubrics: &[ReadyRubric]) -> Result<ReadyRubric> {
+        match &prompt.query.rubric {
+            Some(name) => self.rubric(name),
+            None => Ok(rubrics[prompt.part].clone()),
+        }
     }
 
     /// The rubric of every source of an evaluation, in its order.

@@ -219,8 +219,21 @@ async fn every_kind_of_prompt_has_canaries_that_a_good_judge_passes() {
         });
         json!({"verdict": if first { "A" } else { "B" }}).to_string()
     }
-    for (prompt, say) in [("reference-v1", good as fn(&str) -> String), ("criteria-v1", good), ("pairwise-v1", better)]
-    {
+    fn of_question(prompt: &str) -> String {
+        let version = if prompt.contains("-reference>") { "verifiable-v1" } else { "clear-v1" };
+        let question = fenced(prompt, "question");
+        let reference = if version == "clear-v1" { "" } else { fenced(prompt, "reference") };
+        let mut rows = canary::rows(Kind::Query, version).iter();
+        let right = rows.any(|row| row.right && row.question == question && row.reference == reference);
+        json!({"verdict": if right { "yes" } else { "no" }}).to_string()
+    }
+    for (prompt, say) in [
+        ("reference-v1", good as fn(&str) -> String),
+        ("criteria-v1", good),
+        ("pairwise-v1", better),
+        ("verifiable-v1", of_question),
+        ("clear-v1", of_question),
+    ] {
         let stub = Stub::start(vec![Act::By(say)]).await;
         let list = if prompt == "criteria-v1" { vec![criterion("right", 1.0)] } else { Vec::new() };
         let config = JudgeConfig { prompt: prompt.to_owned(), criteria: list, canary_share: 1.0, ..config(&stub.url) };
@@ -232,6 +245,28 @@ async fn every_kind_of_prompt_has_canaries_that_a_good_judge_passes() {
         assert_eq!(counts.canary_failures, 0, "{prompt}: {:?}", judge.stopped());
         assert!(counts.canaries >= 8, "{prompt}");
     }
+}
+
+#[tokio::test]
+async fn a_question_is_judged_by_itself_whatever_was_answered() {
+    fn has_reference(prompt: &str) -> String {
+        assert!(!prompt.contains("a secret answer") && !prompt.contains("-answer>"), "{prompt}");
+        json!({"verdict": if fenced(prompt, "reference").is_empty() { "no" } else { "yes" }}).to_string()
+    }
+    let stub = Stub::start(vec![Act::By(has_reference)]).await;
+    let judge = judge(&JudgeConfig { prompt: "verifiable-v1".to_owned(), ..config(&stub.url) });
+    let answers = ["", "a secret answer", "<think>never closed"];
+    assert_eq!(values(&scores(&judge, &red_star(), &answers).await), [Some(1.0); 3]);
+    let none = Query { ground_truth: None, ..red_star() };
+    assert_eq!(
+        values(&scores(&judge, &none, &answers[..1]).await),
+        [Some(0.0)],
+        "without a truth it is asked all the same"
+    );
+    let place = Query { ground_truth: Some(json!({"bbox_2d": [1, 2, 3, 4]})), ..red_star() };
+    assert_eq!(values(&scores(&judge, &place, &[""]).await), [Some(1.0)], "a truth that is no text is one");
+    assert_eq!(stub.requests(), 3, "what was answered makes no other question");
+    assert_eq!(judge.counts().refused, 0);
 }
 
 #[tokio::test]

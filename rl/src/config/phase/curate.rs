@@ -1,5 +1,8 @@
-//! `kind = "curate"`: sampling of queries to drop those that the policy already passes.
+//! `kind = "curate"`: queries are filtered, asked, recorded, and dropped by rules.
 
+use std::path::{Path, PathBuf};
+
+use sapo_rewards::RubricConfig;
 use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{PhaseKind, Work};
 use crate::config::Config;
 use crate::config::data::SourceUse;
-use crate::config::fault::{ConfigError, must};
+use crate::config::fault::{ConfigError, fault, must};
+use crate::curation::{DropRule, PartLimit, QueryRule, Sequential};
 
-/// Curation by pass rate.
+/// Curation: what is worth training on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CurateConfig {
@@ -18,15 +22,183 @@ pub struct CurateConfig {
     /// Queries of each source at most; without it all that a file has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queries_per_source: Option<usize>,
-    /// Samples of each query.
+    /// Samples of each query; 0 asks nothing, and no pass rate is known.
+    #[serde(default = "sixteen")]
     pub samples: usize,
     /// Sampling.
     pub sampling: Sampling,
     /// The rubric that decides what passes.
     pub rubric: String,
-    /// Whether queries that never passed are dropped too.
+    /// Who answers: `"policy"`, `{ model = "DIR" }` for another checkpoint, or `{ record = "FILE.jsonl" }` for the record of
+    /// an earlier run, whose outcomes are taken over by query; what is not in it is undecided.
     #[serde(default)]
-    pub drop_never_solved: bool,
+    pub by: AnsweredBy,
+    /// Which queries are dropped by their pass rate.
+    #[serde(default)]
+    pub drop: DropRule,
+    /// Stops sampling a query early; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
+    /// Rules on a query itself: `no_ground_truth`, `unreadable_ground_truth`, `free_generation`, `several_questions`,
+    /// `missing_picture`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query_rules: Vec<QueryRule>,
+    /// Rubrics that score a query itself: a judge with the prompt `verifiable-v1` or `clear-v1`, or a rule, which is shown the
+    /// ground truth as the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query_filters: Vec<QueryFilter>,
+    /// Asks queries with pictures again without them, and drops what is solved all the same; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_pictures: Option<WithoutPictures>,
+    /// What a response must be like to be imitated: the response of the data, or sampled ones with `keep_responses`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_filters: Vec<PartLimit>,
+    /// A right response with fewer tokens of reasoning than this, or with words that say so, is a guess and dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guess_below: Option<usize>,
+    /// Sampled responses of a query that are kept as demonstrations, at most; 0 keeps none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_responses: usize,
+    /// The stretch of a generated source that queries are drawn from; the phase's place in `run.phases` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<u64>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// The policy of the run, as it is then.
+    #[default]
+    Policy,
+    /// The model of a preset, checkpoint or folder.
+    Model(PathBuf),
+    /// The record of an earlier run.
+    Record(PathBuf),
+}
+
+/// A rubric that scores a query itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryFilter {
+    /// The rubric; its `correct` part counts.
+    pub rubric: String,
+    /// The least value that keeps a query.
+    #[serde(default = "half")]
+    pub at_least: f64,
+}
+
+/// How queries are asked without their pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WithoutPictures {
+    /// Samples where the answer is free, any of which solves it. Among choices twice as many are taken, among two choices
+    /// four times as many, and it is solved from that count on that a guesser reaches in at most 3 %.
+    pub samples: usize,
+    /// Divides the logits; 0 takes the likeliest token.
+    pub temperature: f64,
+    /// The answer is cut after this many tokens; those of `sampling` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+    /// Who answers, as in `by`.
+    pub by: AnsweredBy,
+    /// How many answers there are to choose from, where a query has no column `choices`; free without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<usize>,
+}
+
+impl Default for WithoutPictures {
+    fn default() -> Self {
+        Self { samples: 4, temperature: 0.7, max_new_tokens: None, by: AnsweredBy::Policy, choices: None }
+    }
+}
+
+fn sixteen() -> usize {
+    16
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl std::fmt::Display for AnsweredBy {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy => write!(to, "the policy"),
+            Self::Model(model) => write!(to, "the model {}", model.display()),
+            Self::Record(record) => write!(to, "the record {}", record.display()),
+        }
+    }
+}
+
+impl CurateConfig {
+    /// The records of earlier runs that it reads.
+    pub fn records(&self) -> impl Iterator<Item = &Path> {
+        let blind = self.without_pictures.as_ref().map(|blind| &blind.by);
+        let by = [Some(&self.by), blind].into_iter().flatten();
+        let records =
+            by.filter_map(|by: &AnsweredBy| if let AnsweredBy::Record(path) = by { Some(path) } else { None });
+        records.chain(&self.drop.stronger).map(PathBuf::as_path)
+    }
+
+    /// Whether responses are looked at.
+    pub fn filters_responses(&self) -> bool {
+        !self.response_filters.is_empty() || self.guess_below.is_some() || self.keep_responses > 0
+    }
+
+    fn check_numbers(&self, place: &str) -> Result<(), ConfigError> {
+        must(self.queries_per_source != Some(0), format!("{place}.queries_per_source"), "must be at least 1")?;
+        must(self.sampling.max_new_tokens > 0, format!("{place}.sampling.max_new_tokens"), "must be at least 1")?;
+        let share = |value: f64| (0.0..=1.0).contains(&value);
+        must(share(self.drop.above), format!("{place}.drop.above"), "must be between 0 and 1")?;
+        if let Some(sequential) = &self.sequential {
+            let key = format!("{place}.sequential");
+            must((0.0..0.5).contains(&sequential.error), &key, "`error` must be at least 0 and below 0.5")?;
+            must(sequential.round > 0, &key, "`round` must be at least 1")?;
+            let record = matches!(self.by, AnsweredBy::Record(_));
+            must(!record, &key, "what is recorded is not sampled; leave one of `sequential` and `by` out")?;
+        }
+        for filter in &self.query_filters {
+            must(filter.at_least.is_finite(), format!("{place}.query_filters"), "`at_least` must be a number")?;
+        }
+        if let Some(blind) = &self.without_pictures {
+            let key = format!("{place}.without_pictures");
+            must(blind.samples > 0, &key, "`samples` must be at least 1")?;
+            must(blind.max_new_tokens != Some(0), &key, "`max_new_tokens` must be at least 1")?;
+            must(blind.temperature >= 0.0 && blind.temperature.is_finite(), &key, "`temperature` must be 0 or more")?;
+            must(blind.choices.is_none_or(|choices| choices > 1), &key, "`choices` must be at least 2")?;
+        }
+        Ok(())
+    }
+
+    fn check_responses(&self, place: &str, rubric: &RubricConfig) -> Result<(), ConfigError> {
+        let key = format!("{place}.response_filters");
+        for limit in &self.response_filters {
+            let bound = limit.at_least.is_some() || limit.at_most.is_some();
+            must(bound, &key, &format!("`{}` has neither `at_least` nor `at_most`", limit.part))?;
+            let known = parts_of(rubric);
+            let reason =
+                format!("the rubric `{}` has no part `{}`; it has {}", self.rubric, limit.part, known.join(", "));
+            must(known.contains(&limit.part.as_str()), &key, &reason)?;
+        }
+        let sampled = self.keep_responses == 0 || (self.samples > 0 && !matches!(self.by, AnsweredBy::Record(_)));
+        must(sampled, format!("{place}.keep_responses"), "keeps what is sampled, and nothing is: raise `samples`")
+    }
+}
+
+/// The names of a rubric's parts.
+fn parts_of(rubric: &RubricConfig) -> Vec<&str> {
+    let named = rubric.parts.iter().chain(&rubric.penalties).map(|part| part.reward.as_str());
+    let short = [
+        ("language", rubric.language_penalty > 0.0),
+        ("repetition", rubric.repetition_penalty > 0.0),
+        ("overlong", rubric.overlong.is_some()),
+    ];
+    ["correct"].into_iter().chain(named).chain(short.into_iter().filter(|short| short.1).map(|short| short.0)).collect()
 }
 
 impl PhaseKind for CurateConfig {
@@ -46,11 +218,15 @@ impl PhaseKind for CurateConfig {
         Some(&self.rubric)
     }
 
+    fn further_rubrics(&self) -> Vec<&str> {
+        self.query_filters.iter().map(|filter| filter.rubric.as_str()).collect()
+    }
+
     fn work(&self) -> Work {
         Work {
             steps: 1,
             prompts_per_step: self.data.len() * self.queries_per_source.unwrap_or(0),
-            rollouts_per_prompt: self.samples,
+            rollouts_per_prompt: if matches!(self.by, AnsweredBy::Record(_)) { 0 } else { self.samples },
             max_new_tokens: self.sampling.max_new_tokens,
         }
     }
@@ -58,12 +234,20 @@ impl PhaseKind for CurateConfig {
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, Some(&self.rubric))?;
         config.refuse_pools(place, &self.data)?;
-        must(self.queries_per_source != Some(0), format!("{place}.queries_per_source"), "must be at least 1")?;
         for used in self.data.iter().filter(|_| self.queries_per_source.is_none()) {
             let generated = config.source(used, place)?.source.starts_with("synthetic:");
             must(!generated, format!("{place}.queries_per_source"), "is needed: a generated source has no end")?;
         }
-        let sampled = self.samples > 0 && self.sampling.max_new_tokens > 0;
-        must(sampled, place, "`samples` and `sampling.max_new_tokens` must be at least 1")
+        for filter in &self.query_filters {
+            config.named_rubric(&format!("{place}.query_filters"), &filter.rubric)?;
+        }
+        self.check_numbers(place)?;
+        let rubric = config.rubrics.get(&self.rubric).ok_or_else(|| fault(place, "names no rubric"))?;
+        self.check_responses(place, rubric)?;
+        let asks = self.samples > 0
+            || self.without_pictures.is_some()
+            || !(self.query_filters.is_empty() && self.query_rules.is_empty())
+            || self.filters_responses();
+        must(asks, format!("{place}.samples"), "is 0, and nothing else is filtered by")
     }
 }

@@ -7,7 +7,7 @@ mod sft;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::curate::CurateConfig;
+pub use self::curate::{AnsweredBy, CurateConfig, WithoutPictures};
 pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
 pub use self::sft::SftConfig;
 use super::Config;
@@ -20,7 +20,7 @@ use super::fault::ConfigError;
 pub enum PhaseConfig {
     /// Supervised learning from demonstrations.
     Sft(SftConfig),
-    /// Sampling of queries to drop those that the policy already passes.
+    /// Queries are filtered, asked, recorded, and dropped by rules.
     Curate(CurateConfig),
     /// Reinforcement learning.
     Rl(RlConfig),
@@ -36,6 +36,10 @@ pub trait PhaseKind {
     fn data(&self) -> &[SourceUse];
     /// The rubric of queries for which nothing else is said; `None` where nothing is scored.
     fn rubric(&self) -> Option<&str>;
+    /// Rubrics that it uses beside those of its queries.
+    fn further_rubrics(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// How much it does.
     fn work(&self) -> Work;
     /// What must hold of it beyond its form; `place` is its key.
