@@ -4,7 +4,6 @@
 
 pub mod columns;
 pub mod config;
-pub mod corpus;
 mod cursor;
 pub mod dataset;
 pub mod error;
@@ -24,7 +23,6 @@ mod write;
 
 pub use columns::Columns;
 pub use config::SourceConfig;
-pub use corpus::Corpus;
 pub use cursor::CursorState;
 pub use dataset::{Dataset, Example, OpenContext};
 pub use error::{DatasetError, Result};
@@ -35,7 +33,7 @@ pub use query::{Demonstration, Message, Part, Query, Role};
 pub use sheet::contact_sheet;
 pub use source::{OpenOptions, Source, open, open_with};
 pub use split::Split;
-pub use synthetic::{Language, Style, Task};
+pub use synthetic::{Difficulty, Language, Stream, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};
 pub use video::Video;
 pub use write::{sync_folder, write_atomically, write_new};

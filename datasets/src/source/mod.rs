@@ -17,8 +17,7 @@ use crate::dataset::{Dataset, OpenContext};
 use crate::error::{DatasetError, Result};
 pub use crate::layout::RESPONSE_COLUMN;
 use crate::query::{Demonstration, Query};
-use crate::split::Split;
-use crate::synthetic::{self, Style, Task};
+use crate::synthetic::{Stream, Style, Task};
 use crate::write::write_new;
 
 /// How a source is opened.
@@ -43,7 +42,7 @@ pub struct Source {
 
 #[derive(Clone, Debug)]
 enum Rows {
-    Generated { task: Task, split: Split, seed: u64 },
+    Generated(Stream),
     Listed(Arc<[Query]>),
 }
 
@@ -63,13 +62,8 @@ pub fn open_with(spec: &str, options: &OpenOptions) -> Result<Source> {
     let config = SourceConfig { source: spec.to_owned(), columns: options.columns.clone(), ..SourceConfig::default() };
     let context = OpenContext { seed: options.seed, ..OpenContext::default() };
     let dataset = Dataset::open(&stem(spec), &config, &context)?;
-    if let Some((task, split)) = dataset.generated() {
-        let source = Source {
-            name: spec.to_owned(),
-            rows: Rows::Generated { task, split, seed: options.seed },
-            start: 0,
-            end: None,
-        };
+    if let Some(stream) = dataset.generated() {
+        let source = Source { name: spec.to_owned(), rows: Rows::Generated(stream), start: 0, end: None };
         let (from, to) = dataset.bounds();
         return source.slice(Some(from), to);
     }
@@ -107,9 +101,9 @@ fn write_file(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Re
 
 impl Source {
     /// An unlimited source of a generated task.
-    pub fn of_task(task: Task, split: Split, seed: u64) -> Self {
-        let name = format!("synthetic:{task}@{split}");
-        Self { name, rows: Rows::Generated { task, split, seed }, start: 0, end: None }
+    pub fn of_stream(stream: Stream) -> Self {
+        let name = format!("synthetic:{}@{}", stream.task, stream.split);
+        Self { name, rows: Rows::Generated(stream), start: 0, end: None }
     }
 
     /// A source of given queries, such as those that curation kept.
@@ -125,7 +119,7 @@ impl Source {
     /// The generated task behind it, if there is one.
     pub fn task(&self) -> Option<Task> {
         match self.rows {
-            Rows::Generated { task, .. } => Some(task),
+            Rows::Generated(stream) => Some(stream.task),
             Rows::Listed(_) => None,
         }
     }
@@ -133,7 +127,7 @@ impl Source {
     /// How many queries there are; `None` is unlimited.
     pub fn len(&self) -> Option<usize> {
         let end = match &self.rows {
-            Rows::Generated { .. } => self.end,
+            Rows::Generated(_) => self.end,
             Rows::Listed(queries) => Some(self.end.unwrap_or(queries.len() as u64)),
         };
         end.map(|end| (end - self.start) as usize)
@@ -151,7 +145,7 @@ impl Source {
     pub fn get(&self, index: u64) -> Result<Query> {
         let row = self.row(index)?;
         Ok(match &self.rows {
-            Rows::Generated { task, split, seed } => synthetic::query(*task, *split, *seed, row),
+            Rows::Generated(stream) => stream.query(row),
             Rows::Listed(queries) => queries[row as usize].clone(),
         })
     }
@@ -163,7 +157,7 @@ impl Source {
     pub fn demonstration(&self, index: u64, style: Style) -> Result<Demonstration> {
         let row = self.row(index)?;
         match &self.rows {
-            Rows::Generated { task, split, seed } => Ok(synthetic::generate(*task, *split, *seed, row, style)),
+            Rows::Generated(stream) => Ok(stream.demonstration(row, style)),
             Rows::Listed(queries) => {
                 let query = queries[row as usize].clone();
                 let response = query.columns.get(RESPONSE_COLUMN).and_then(|value| value.as_str()).map(str::to_owned);
@@ -206,7 +200,7 @@ impl Source {
     /// Decodes every picture of a listed source and gives what is wrong, each with the query's id. Opening a file
     /// looks only at a picture's first bytes, so a truncated or oversized one shows up here, or when it is used.
     pub fn check_pictures(&self) -> Vec<DatasetError> {
-        if matches!(self.rows, Rows::Generated { .. }) {
+        if matches!(self.rows, Rows::Generated(_)) {
             return Vec::new();
         }
         let check = |query: Query| {
@@ -231,6 +225,8 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::split::Split;
+    use crate::synthetic;
 
     #[test]
     fn generated_sources_are_unlimited_until_sliced() {
@@ -273,7 +269,7 @@ mod tests {
 
     #[test]
     fn demonstrations_come_from_tasks_and_from_a_column() {
-        let task = Source::of_task(Task::Count, Split::Train, 1);
+        let task = Source::of_stream(Stream::new(Task::Count, Split::Train, 1));
         let shown = task.demonstration(4, Style::Careful).unwrap();
         assert_eq!(shown, synthetic::demonstration(Task::Count, 1, 4, Style::Careful));
         let mut query = shown.query;

@@ -1,18 +1,22 @@
-//! Reading a clock: a red thick hour hand that moves with the minutes, a blue thinner and longer minute hand.
+//! Reading a clock, in steps of a quarter, five minutes or one: a red thick hour hand that moves with the minutes, a blue thinner and longer minute hand.
 
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
 use super::canvas::Canvas;
 use super::figure::Colour;
-use super::{Dice, Draft, Frame, Language, Painting, background};
+use super::{Dice, Difficulty, Draft, Frame, Language, Painting, background};
 
 const INK: [u8; 3] = [70, 70, 70];
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let (hour, position) = (dice.random_range(1..=12_u32), dice.random_range(0..12_u32));
-    let minute = position * 5;
-    let (time, mark) = (format!("{hour}:{minute:02}"), if position == 0 { 12 } else { position });
+    let hour = dice.random_range(1..=12_u32);
+    let minute = match frame.difficulty {
+        Difficulty::Easy => dice.random_range(0..4_u32) * 15,
+        Difficulty::Medium => dice.random_range(0..12_u32) * 5,
+        Difficulty::Hard => dice.random_range(0..60_u32),
+    };
+    let (time, mark) = (format!("{hour}:{minute:02}"), mark(minute));
     Draft {
         content: format!("clock:{time}"),
         prompt: frame.language.choose("What time is it?", "现在几点？").to_owned(),
@@ -27,6 +31,12 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
         columns: Map::new(),
         painting: Some(painting(hour, minute)),
     }
+}
+
+/// The last mark that the long hand has passed, and the minutes since: `9`, `12+3`.
+fn mark(minute: u32) -> String {
+    let mark = if minute < 5 { 12 } else { minute / 5 };
+    if minute.is_multiple_of(5) { mark.to_string() } else { format!("{mark}+{}", minute % 5) }
 }
 
 fn painting(hour: u32, minute: u32) -> Painting {
@@ -85,6 +95,11 @@ mod tests {
         let (red, blue) = (centroid(&picture, 0), centroid(&picture, 2));
         assert!(blue.0 > 38.0 && (blue.1 - 32.0).abs() < 3.0, "a quarter past points right: {blue:?}");
         assert!(red.0 < 28.0 && red.1 < 32.0, "past nine points left and a little up: {red:?}");
+    }
+
+    #[test]
+    fn minutes_are_read_from_the_mark_before() {
+        assert_eq!([0, 3, 5, 59].map(mark), ["12", "12+3", "1", "11+4"]);
     }
 
     #[test]

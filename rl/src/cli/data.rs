@@ -7,7 +7,9 @@ use crate::progress::Progress;
 use clap::Subcommand;
 use sapo_datasets::source::{RESPONSE_COLUMN, jsonl, parquet};
 use sapo_datasets::synthetic;
-use sapo_datasets::{DatasetError, Example, Query, Source, Split, Style, Task, Video, contact_sheet};
+use sapo_datasets::{
+    DatasetError, Difficulty, Example, Query, Source, SourceConfig, Split, Stream, Style, Task, Video, contact_sheet,
+};
 use sapo_policies::processor::train_tokenizer;
 use serde_json::{Value, json};
 
@@ -28,8 +30,11 @@ pub(crate) enum DataCommand {
     /// sapo data make clock --out clock.parquet --split test --count 200
     ///
     /// sapo data make count --out data/count.jsonl --count 5000 --responses careful
+    ///
+    /// sapo data make maze --out mazes.parquet --difficulty hard
+    #[command(after_help = list_of_tasks())]
     Make {
-        /// The task: arith, count, clock, digits, locate, logic, describe, provoke or judge.
+        /// The task, one of the list below.
         #[arg(value_parser = Task::parse)]
         task: Task,
         /// The new file, FILE.parquet or FILE.jsonl.
@@ -38,6 +43,9 @@ pub(crate) enum DataCommand {
         /// train, validation or test; no question is in two of them.
         #[arg(long, default_value = "train", value_parser = Split::parse)]
         split: Split,
+        /// easy, medium or hard.
+        #[arg(long, value_name = "LEVEL", default_value_t, value_parser = Difficulty::parse)]
+        difficulty: Difficulty,
         /// How many queries.
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         count: u64,
@@ -55,10 +63,14 @@ pub(crate) enum DataCommand {
     /// sapo data show clock --count 24 --sheet clocks.png
     ///
     /// sapo data show geometry.parquet@test[100:110] --json
+    #[command(after_help = list_of_tasks())]
     Show {
         /// A generated task (clock, clock@test), FILE.jsonl, FILE.parquet or a folder, with an optional @split and
         /// [from:to].
         source: String,
+        /// Of a generated task: easy, medium or hard. Default: medium.
+        #[arg(long, value_name = "LEVEL", value_parser = Difficulty::parse)]
+        difficulty: Option<Difficulty>,
         /// How many at most.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100_000))]
         count: u64,
@@ -75,7 +87,7 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Trains the byte-level BPE tokenizer of the small presets on the generated tasks' text.
+    /// Trains the byte-level BPE tokenizer of the small presets on the text of the quickstart's generated tasks.
     ///
     /// Example: sapo data tokenizer --out tokenizer.json
     Tokenizer {
@@ -94,11 +106,11 @@ pub(crate) enum DataCommand {
 /// Runs the command.
 pub(crate) fn run(command: DataCommand) -> Result<()> {
     match command {
-        DataCommand::Make { task, out, split, count, seed, responses } => {
-            make(&Source::of_task(task, split, seed), &out, count, responses)
+        DataCommand::Make { task, out, split, difficulty, count, seed, responses } => {
+            make(&Source::of_stream(Stream { task, split, seed, difficulty }), &out, count, responses)
         }
-        DataCommand::Show { source, count, seed, sheet, pictures, json } => {
-            let shown = Shown::open(&source, count, seed)?;
+        DataCommand::Show { source, difficulty, count, seed, sheet, pictures, json } => {
+            let shown = Shown::open(&source, difficulty, count, seed)?;
             if let Some(file) = &sheet {
                 write_sheet(&shown, file)?;
             }
@@ -112,6 +124,12 @@ pub(crate) fn run(command: DataCommand) -> Result<()> {
         }
         DataCommand::Tokenizer { out, vocabulary, examples } => make_tokenizer(&out, vocabulary, examples),
     }
+}
+
+/// The generated tasks with a line each.
+fn list_of_tasks() -> String {
+    let lines = Task::ALL.iter().map(|task| format!("  {:<10}{}\n", task.name(), task.about()));
+    format!("Tasks:\n{}", lines.collect::<String>())
 }
 
 fn style(name: &str) -> std::result::Result<Style, String> {
@@ -180,8 +198,9 @@ struct ShownRow {
 }
 
 impl Shown {
-    fn open(text: &str, count: u64, seed: u64) -> Result<Self> {
-        let dataset = address::open(&address(text)?, seed, Split::Train)?;
+    fn open(text: &str, difficulty: Option<Difficulty>, count: u64, seed: u64) -> Result<Self> {
+        let config = SourceConfig { source: address(text)?, difficulty, ..SourceConfig::default() };
+        let dataset = address::open_config(&config, seed, Split::Train)?;
         let count = dataset.len().map_or(count, |length| count.min(length));
         let mut rows = Vec::new();
         for index in 0..count {
@@ -287,7 +306,7 @@ fn write_pictures(shown: &Shown, folder: &Path) -> Result<()> {
 }
 
 fn make_tokenizer(out: &Path, vocabulary: usize, examples: u64) -> Result<()> {
-    let texts = Task::ALL.into_iter().flat_map(move |task| {
+    let texts = Task::OF_TOKENIZER.into_iter().flat_map(move |task| {
         (0..examples).flat_map(move |index| {
             let style = if index % 4 == 0 { Style::Hasty } else { Style::Careful };
             let shown = synthetic::demonstration(task, 0, index, style);
