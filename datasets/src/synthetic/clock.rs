@@ -29,7 +29,7 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
         answer: time,
         facts: json!({"hour": hour, "minute": minute}),
         columns: Map::new(),
-        painting: Some(painting(hour, minute)),
+        painting: Some(painting(hour, minute, frame.difficulty)),
     }
 }
 
@@ -39,22 +39,30 @@ fn mark(minute: u32) -> String {
     if minute.is_multiple_of(5) { mark.to_string() } else { format!("{mark}+{}", minute % 5) }
 }
 
-fn painting(hour: u32, minute: u32) -> Painting {
+/// Single minutes need a larger face, with a mark for each.
+fn painting(hour: u32, minute: u32, difficulty: Difficulty) -> Painting {
     Box::new(move |dice| {
-        let mut canvas = Canvas::new(64, 64, background(dice));
-        let centre = (dice.random_range(31.0..33.0), dice.random_range(31.0..33.0));
+        let (scale, marks): (f32, u32) = difficulty.choose((1.0, 12), (1.0, 12), (2.0, 60));
+        let mut canvas = Canvas::new(64 * scale as u32, 64 * scale as u32, background(dice));
+        let centre = (dice.random_range(31.0..33.0_f32) * scale, dice.random_range(31.0..33.0_f32) * scale);
         let toward = |turn: f32, reach: f32| {
             let angle = turn * std::f32::consts::TAU;
-            (centre.0 + reach * angle.sin(), centre.1 - reach * angle.cos())
+            (centre.0 + reach * scale * angle.sin(), centre.1 - reach * scale * angle.cos())
         };
-        canvas.ring(centre, 29.0, 1.5, INK);
-        for tick in 0..12 {
-            let turn = tick as f32 / 12.0;
-            canvas.line(toward(turn, 27.0), toward(turn, 29.0), 1.5, INK);
+        canvas.ring(centre, 29.0 * scale, 1.5 * scale, INK);
+        for tick in 0..marks {
+            let turn = tick as f32 / marks as f32;
+            let (from, thickness) = if marks == 60 && tick % 5 == 0 { (25.0, 3.0) } else { (27.0, 1.5) };
+            canvas.line(toward(turn, from), toward(turn, 29.0), thickness, INK);
         }
         let hour_turn = (hour * 60 + minute) as f32 / 720.0;
-        canvas.line(centre, toward(hour_turn, dice.random_range(13.0..16.0)), 5.0, Colour::Red.rgb());
-        canvas.line(centre, toward(minute as f32 / 60.0, dice.random_range(23.0..26.0)), 2.5, Colour::Blue.rgb());
+        canvas.line(centre, toward(hour_turn, dice.random_range(13.0..16.0)), 5.0 * scale, Colour::Red.rgb());
+        canvas.line(
+            centre,
+            toward(minute as f32 / 60.0, dice.random_range(23.0..26.0)),
+            2.5 * scale,
+            Colour::Blue.rgb(),
+        );
         canvas
     })
 }
@@ -91,7 +99,7 @@ mod tests {
 
     #[test]
     fn hands_point_where_they_should() {
-        let picture = painting(9, 15)(&mut Dice::from_seed([1; 32])).into_rgb();
+        let picture = painting(9, 15, Difficulty::Medium)(&mut Dice::from_seed([1; 32])).into_rgb();
         let (red, blue) = (centroid(&picture, 0), centroid(&picture, 2));
         assert!(blue.0 > 38.0 && (blue.1 - 32.0).abs() < 3.0, "a quarter past points right: {blue:?}");
         assert!(red.0 < 28.0 && red.1 < 32.0, "past nine points left and a little up: {red:?}");

@@ -111,7 +111,7 @@ impl Scene {
         for finger in 0..self.parts {
             let share = finger as f32 / (self.parts - 1) as f32;
             let turn = (share - 0.5) * 0.42;
-            canvas.line(toward(palm, turn, 14.0), toward(palm, turn, 46.0), 6.5, SKIN);
+            canvas.line(toward(palm, turn, 14.0), toward(palm, turn, 40.0), 6.5, SKIN);
         }
         canvas.disc(palm, 17.0, SKIN);
         canvas.rect((palm.0 - 9.0, palm.1 + 10.0), (18.0, 12.0), self.colour.rgb());
@@ -251,7 +251,7 @@ mod tests {
             assert_eq!(runs(&picture, (0..96).map(|x| (x as f32, 70.0)), red), parts as usize);
             let picture = scene(Thing::Hand, parts).painting()(&mut dice).into_rgb();
             let skin = |pixel: &image::Rgb<u8>| pixel[0] > 200 && (150..200).contains(&pixel[1]);
-            let over = (0..400).map(|step| toward((48.0, 64.0), (step as f32 / 400.0 - 0.5) * 0.56, 44.0));
+            let over = (0..400).map(|step| toward((48.0, 64.0), (step as f32 / 400.0 - 0.5) * 0.56, 38.0));
             assert_eq!(runs(&picture, over, skin), parts as usize, "fingers");
         }
     }

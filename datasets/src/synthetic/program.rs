@@ -137,8 +137,31 @@ struct Function {
 impl Function {
     fn any(difficulty: Difficulty, dice: &mut Dice) -> Self {
         let kinds: &[bool] = difficulty.choose(&[true], &[true, false], &[true, false, true, false]);
-        let stages = kinds.iter().map(|filters| if *filters { Stage::filter(dice) } else { Stage::change(dice) });
-        Self { stages: stages.collect(), end: pick(dice, &End::ALL) }
+        loop {
+            let mut stage = |filters: &bool| if *filters { Stage::filter(dice) } else { Stage::change(dice) };
+            let stages = kinds.iter().map(&mut stage).collect();
+            let function = Self { stages, end: pick(dice, &End::ALL) };
+            if function.is_told_by_its_tests() {
+                return function;
+            }
+        }
+    }
+
+    /// Whether the tests find out a function that leaves a step out or ends in another way, or gives always the same.
+    fn is_told_by_its_tests(&self) -> bool {
+        let lists = self.lists();
+        let results = |function: &Self| lists.iter().map(|list| function.call(list)).collect::<Vec<_>>();
+        let right = results(self);
+        let without = (0..self.stages.len()).map(|place| {
+            let mut stages = self.stages.clone();
+            stages.remove(place);
+            Self { stages, end: self.end }
+        });
+        let ended = End::ALL.into_iter().filter(|end| *end != self.end);
+        let ended = ended.map(|end| Self { stages: self.stages.clone(), end });
+        let found = without.chain(ended).all(|wrong| results(&wrong) != right);
+        let different = right.iter().enumerate().filter(|(at, result)| !right[..*at].contains(result)).count();
+        found && different >= 4
     }
 
     fn call(&self, numbers: &[i64]) -> Value {
@@ -166,13 +189,14 @@ impl Function {
 
     /// Lists that only the question decides, so that the same question always has the same tests. The list without
     /// numbers is one of them.
-    fn tests(&self) -> Vec<Value> {
+    fn lists(&self) -> Vec<Vec<i64>> {
         let mut dice = seeded(&self.python());
-        let mut lists = vec![Vec::new()];
-        for length in [1, 6, 9, 12] {
-            lists.push((0..length).map(|_| dice.random_range(-20..=40)).collect::<Vec<i64>>());
-        }
-        lists.into_iter().map(|list| json!({"args": [list], "expected": self.call(&list)})).collect()
+        let lengths = [0, 5, 8, 12, 16];
+        lengths.map(|length| (0..length).map(|_| dice.random_range(-20..=40)).collect()).to_vec()
+    }
+
+    fn tests(&self) -> Vec<Value> {
+        self.lists().iter().map(|list| json!({"args": [list], "expected": self.call(list)})).collect()
     }
 }
 
@@ -228,6 +252,16 @@ mod tests {
         let ends = End::ALL.map(|end| end.apply(Vec::new()));
         assert_eq!(ends, [json!(0), json!(0), json!(0), json!([]), json!([]), json!(0)]);
         assert_eq!(End::Spread.apply(vec![4, -2, 9]), json!(11));
+    }
+
+    #[test]
+    fn functions_that_their_tests_cannot_tell_apart_are_not_asked_for() {
+        assert!(function().is_told_by_its_tests());
+        // What is above 5 is above 2, and nothing below 1 is left.
+        let vain = Function { stages: vec![Stage::Above(5), Stage::Above(2)], end: End::Sum };
+        assert!(!vain.is_told_by_its_tests());
+        let nothing = Function { stages: vec![Stage::Above(5), Stage::Below(1)], end: End::Reversed };
+        assert!(!nothing.is_told_by_its_tests());
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Scene {
         match (asked, language) {
             (Asked::Figure, Language::English) => format!("What is {place}?"),
             (Asked::Figure, Language::Chinese) => format!("{place}是什么？"),
-            (Asked::Colour, Language::English) => format!("What colour has the figure {place}?"),
+            (Asked::Colour, Language::English) => format!("What colour is the figure {place}?"),
             (Asked::Colour, Language::Chinese) => format!("{place}图形是什么颜色？"),
             (Asked::Side, Language::English) => {
                 format!("Where is the {last} from the {first}: left, right, above or below?")

@@ -181,13 +181,13 @@ impl Words {
         match self.language {
             Language::English => {
                 let lists: Vec<String> =
-                    self.lists[1..].iter().map(|list| format!("one of {}", list.join(", "))).collect();
+                    self.lists[1..].iter().map(|list| format!("a different one of {}", list.join(", "))).collect();
                 format!("{} stand in a row. Each has {}.", self.lists[0].join(", "), lists.join(" and "))
             }
             Language::Chinese => {
                 let lists: Vec<String> =
-                    self.lists[1..].iter().map(|list| format!("{}之一", list.join("、"))).collect();
-                format!("{}站成一排。每人有{}。", self.lists[0].join("、"), lists.join("和"))
+                    self.lists[1..].iter().map(|list| format!("{}中不同的一种", list.join("、"))).collect();
+                format!("{}站成一排。每人有{}。", self.lists[0].join("、"), lists.join("，也有"))
             }
         }
     }
@@ -301,7 +301,7 @@ mod tests {
     fn golden_sentences() {
         let lists = vec![vec!["Ann", "Bob", "Cid"], vec!["cat", "dog", "fish"]];
         let words = Words { language: Language::English, lists };
-        assert_eq!(words.introduction(), "Ann, Bob, Cid stand in a row. Each has one of cat, dog, fish.");
+        assert_eq!(words.introduction(), "Ann, Bob, Cid stand in a row. Each has a different one of cat, dog, fish.");
         assert_eq!(words.sentence(Clue::Before((1, 0), (0, 1))), "Whoever has the cat is directly left of Bob.");
         assert_eq!(words.sentence(Clue::At((0, 2), 1)), "Cid is second from the left.");
         assert_eq!(words.row(&[[2, 0, 1, 0], [0, 2, 1, 0], [0; 4]]), "1 Bob cat,2 Cid fish,3 Ann dog");
