@@ -1,14 +1,11 @@
-//! What a task hands over: a question before it is accepted, and the dice that it is drawn with.
+//! What a task hands over: a question before it is accepted.
 
-use rand::RngExt;
-use rand::rngs::ChaCha8Rng;
 use serde_json::{Map, Value};
 
 use super::canvas::Canvas;
+use super::dice::Dice;
 use super::words::{Difficulty, Language};
 
-/// The generator behind every draw: named, so that a new release of a library cannot change the data.
-pub(super) type Dice = ChaCha8Rng;
 /// Draws the picture of a question; it runs only once the question is accepted for its split.
 pub(super) type Painting = Box<dyn FnOnce(&mut Dice) -> Canvas>;
 
@@ -38,23 +35,4 @@ pub(super) struct Draft {
     /// Further columns.
     pub(super) columns: Map<String, Value>,
     pub(super) painting: Option<Painting>,
-}
-
-/// One of `items`, which are not empty.
-pub(super) fn pick<T: Copy>(dice: &mut Dice, items: &[T]) -> T {
-    items[dice.random_range(0..items.len())]
-}
-
-/// `items` in random order.
-pub(super) fn shuffled<T: Copy>(dice: &mut Dice, items: &[T]) -> Vec<T> {
-    let mut items = items.to_vec();
-    for last in (1..items.len()).rev() {
-        items.swap(last, dice.random_range(0..=last));
-    }
-    items
-}
-
-/// A mid grey, near which the policy's normalised pixels are 0.
-pub(super) fn background(dice: &mut Dice) -> u8 {
-    dice.random_range(118..=138)
 }

@@ -9,6 +9,7 @@ mod chart;
 mod clock;
 mod count;
 mod describe;
+mod dice;
 mod digits;
 mod draft;
 mod figure;
@@ -43,7 +44,8 @@ use crate::nearest::nearest;
 use crate::query::{Demonstration, Query};
 use crate::split::Split;
 use canvas::Canvas;
-use draft::{Dice, Draft, Frame, Painting, background, pick, shuffled};
+use dice::{Dice, background, pick, shuffled};
+use draft::{Draft, Frame, Painting};
 
 macro_rules! tasks {
     ($($variant:ident = $module:ident: $about:literal,)*) => {

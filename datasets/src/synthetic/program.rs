@@ -3,7 +3,7 @@
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
-use super::stream::seeded;
+use super::dice::seeded;
 use super::{Dice, Difficulty, Draft, Frame, Language, pick};
 
 /// What is done to a list, one step after the other.

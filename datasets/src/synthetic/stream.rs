@@ -1,11 +1,11 @@
 //! The questions of a task as a stream: unlimited, seeded, of one split and one difficulty.
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::Task;
-use super::draft::{Dice, Draft, Frame};
+use super::dice::{Dice, seeded};
+use super::draft::{Draft, Frame};
 use super::words::{Difficulty, Language, Style};
 use crate::picture::Picture;
 use crate::query::{Demonstration, Message, Part, Query, Role};
@@ -120,12 +120,4 @@ impl Stream {
     fn dice(&self, index: u64) -> Dice {
         seeded(&format!("{}/{}/{}/{index}", self.seed, self.named(), self.split))
     }
-}
-
-/// Dice that fall alike for the same text.
-pub(super) fn seeded(text: &str) -> Dice {
-    let digest = Sha256::digest(text.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(&digest);
-    Dice::from_seed(bytes)
 }
