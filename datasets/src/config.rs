@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Columns;
+use crate::synthetic::Difficulty;
 
 /// A named source of queries, for training and evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +39,9 @@ pub struct SourceConfig {
     /// they are written. Default: all rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub only: BTreeMap<String, String>,
+    /// How hard the questions are: `easy`, `medium` or `hard`; of generated tasks only. Default: medium.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difficulty: Option<Difficulty>,
     /// Share of the demonstrations that answer at once, without working, between 0 and 1; of generated tasks only.
     /// Default: 0.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -54,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_table_is_read_and_written_back() {
-        let text = r#"{"source":"a.parquet@test","columns":{"question":"q"},"hasty":0.5}"#;
+        let text = r#"{"source":"a.parquet@test","columns":{"question":"q"},"difficulty":"hard","hasty":0.5}"#;
         let config: SourceConfig = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&config).unwrap(), text);
         assert!(serde_json::from_str::<SourceConfig>(r#"{"source":"a","promt":"x"}"#).is_err());

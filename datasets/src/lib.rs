@@ -4,7 +4,6 @@
 
 pub mod columns;
 pub mod config;
-pub mod corpus;
 mod cursor;
 pub mod dataset;
 pub mod duplicates;
@@ -25,7 +24,6 @@ pub mod written;
 
 pub use columns::Columns;
 pub use config::SourceConfig;
-pub use corpus::Corpus;
 pub use cursor::CursorState;
 pub use dataset::{Dataset, Example, OpenContext};
 pub use error::{DatasetError, Fault, Result};
@@ -35,7 +33,7 @@ pub use picture::{Picture, hex};
 pub use query::{Demonstration, Message, Part, Query, Role};
 pub use sheet::contact_sheet;
 pub use split::Split;
-pub use synthetic::{Language, Style, Task};
+pub use synthetic::{Difficulty, Language, Stream, Style, Task};
 pub use transcript::{StopReason, ToolCall, Transcript, Turn};
 pub use video::Video;
 pub use write::{sync_folder, write_atomically, write_new};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use sapo_datasets::synthetic::{Task, query};
-use sapo_datasets::{Columns, Dataset, OpenContext, Result, SourceConfig, Split};
+use sapo_datasets::{Columns, Dataset, Difficulty, OpenContext, Result, SourceConfig, Split};
 use serde_json::{Value, json};
 
 fn write(folder: &Path, rows: &[Value]) -> SourceConfig {
@@ -196,7 +196,9 @@ fn files_that_are_none_are_refused() {
     assert!(at("data.csv", "a,b").contains("is not a data set"));
     assert!(at("broken.jsonl", "{\"problem\": \"a\"}\n{").contains("row 2: not a JSON object"));
     let config = write(folder.path(), &[json!({"problem": "a"})]);
-    assert!(message_of(&SourceConfig { hasty: 0.5, ..config }).contains("only generated tasks"));
+    assert!(message_of(&SourceConfig { hasty: 0.5, ..config.clone() }).contains("only generated tasks"));
+    let hard = SourceConfig { difficulty: Some(Difficulty::Hard), ..config };
+    assert!(message_of(&hard).contains("difficulty") && message_of(&hard).contains("only generated tasks"));
 }
 
 #[test]

@@ -319,6 +319,33 @@ fn data_is_made_once_and_shown() {
 }
 
 #[test]
+fn a_generated_task_is_made_as_hard_as_asked() {
+    let dir = folder();
+    let mazes = path(&dir, "mazes.parquet");
+    succeeded(&["data", "make", "maze", "--out", &mazes, "--count", "2", "--difficulty", "hard"]);
+    let read = object(&["data", "show", &mazes, "--json"]);
+    let made = object(&["data", "show", "maze", "--count", "2", "--difficulty", "hard", "--json"]);
+    for key in ["id", "question", "ground_truth", "pictures"] {
+        assert_eq!(read["queries"][1][key], made["queries"][1][key], "{key}");
+    }
+    assert_eq!(made["queries"][0]["id"], "maze-hard-train-1-0");
+    refused(&["data", "show", "maze", "--difficulty", "hrad"], &["did you mean `hard`?"]);
+    refused(&["data", "show", &mazes, "--difficulty", "hard"], &["difficulty", "only generated tasks"]);
+    let help = succeeded(&["data", "make", "--help"]);
+    assert!(Task::ALL.iter().all(|task| help.contains(task.about())), "{help}");
+}
+
+/// The tokenizer of the small presets is what the command makes, however many tasks there are by now.
+#[test]
+fn the_tokenizer_that_is_shipped_can_be_made_again() {
+    let dir = folder();
+    let made = path(&dir, "tokenizer.json");
+    succeeded(&["data", "tokenizer", "--out", &made]);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/presets/tiny/tokenizer.json");
+    assert!(std::fs::read(made).expect("made") == std::fs::read(shipped).expect("shipped"), "another tokenizer");
+}
+
+#[test]
 fn data_that_makes_no_sense_is_refused() {
     let dir = folder();
     let out = path(&dir, "x.jsonl");

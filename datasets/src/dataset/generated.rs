@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{DatasetError, Result};
 use crate::layout::{Example, RowRules, text_of};
-use crate::split::Split;
-use crate::synthetic::{self, Style, Task};
+use crate::synthetic::{Stream, Style};
 
 /// How many questions are looked at for one that is as `only` wants it.
 const STRETCH: u64 = 10_000;
@@ -16,9 +15,7 @@ const STRETCH: u64 = 10_000;
 /// A generated task with what a config says about it.
 #[derive(Debug)]
 pub(super) struct Generated {
-    pub(super) task: Task,
-    pub(super) split: Split,
-    pub(super) seed: u64,
+    pub(super) stream: Stream,
     pub(super) hasty: f64,
     pub(super) rules: RowRules,
     pub(super) only: BTreeMap<String, String>,
@@ -32,9 +29,9 @@ impl Generated {
     pub(super) fn get(&self, index: u64) -> Result<Example> {
         let row = if self.only.is_empty() || self.is_limited { index } else { self.first_fitting(index)? };
         let style = if self.is_hasty(row) { Style::Hasty } else { Style::Careful };
-        let shown = synthetic::generate(self.task, self.split, self.seed, row, style);
+        let shown = self.stream.demonstration(row, style);
         let mut query = shown.query;
-        let place = format!("synthetic:{} row {row}", self.task);
+        let place = format!("synthetic:{} row {row}", self.stream.task);
         self.rules.reword(&mut query.messages, &query.columns, &place)?;
         if let Some(task) = &self.rules.task {
             query.task.clone_from(task);
@@ -54,18 +51,21 @@ impl Generated {
 
     pub(super) fn nothing_fits(&self) -> DatasetError {
         let wanted: Vec<String> = self.only.iter().map(|(column, value)| format!("{column} = {value}")).collect();
-        let reason =
-            format!("no question is as `only` wants it ({}); see `sapo data show {}`", wanted.join(", "), self.task);
-        DatasetError::row(format!("synthetic:{}", self.task), reason)
+        let reason = format!(
+            "no question is as `only` wants it ({}); see `sapo data show {}`",
+            wanted.join(", "),
+            self.stream.task
+        );
+        DatasetError::row(format!("synthetic:{}", self.stream.task), reason)
     }
 
     fn fits(&self, row: u64) -> bool {
-        is_wanted(&synthetic::columns(self.task, self.split, self.seed, row), &self.only)
+        is_wanted(&self.stream.columns(row), &self.only)
     }
 
     /// A share of the rows, told apart by a hash, so that it does not matter in which order they are read.
     fn is_hasty(&self, row: u64) -> bool {
-        let digest = Sha256::digest(format!("hasty/{}/{row}", self.seed).as_bytes());
+        let digest = Sha256::digest(format!("hasty/{}/{row}", self.stream.seed).as_bytes());
         let number = digest.iter().take(4).fold(0_u32, |value, &byte| value << 8 | u32::from(byte));
         f64::from(number) < self.hasty * 2.0_f64.powi(32)
     }

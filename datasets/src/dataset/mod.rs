@@ -15,7 +15,7 @@ use crate::error::{DatasetError, Result};
 use crate::layout::RowRules;
 use crate::layout::template::Template;
 use crate::split::Split;
-use crate::synthetic::Task;
+use crate::synthetic::{Stream, Task};
 use address::{Address, Place};
 use files::{Files, RepeatedIds};
 use generated::Generated;
@@ -146,9 +146,7 @@ impl Dataset {
             task: Some(rules.task.clone().unwrap_or_else(|| task.name().to_owned())),
             rubric: config.rubric.clone(),
             rows: Rows::Generated(Generated {
-                task,
-                split,
-                seed: context.seed,
+                stream: Stream { task, split, seed: context.seed, difficulty: config.difficulty.unwrap_or_default() },
                 hasty: config.hasty,
                 rules,
                 only: config.only.clone(),
@@ -159,9 +157,12 @@ impl Dataset {
     }
 
     fn of_files(found: &Shards, config: &SourceConfig, rules: RowRules, ids: RepeatedIds) -> Result<Self> {
+        let mistake = |key: &str, reason: &str| DatasetError::row(format!("data.{}, {key}", rules.name), reason);
         if config.hasty != 0.0 {
-            let reason = "only generated tasks have demonstrations of two kinds; leave the key out";
-            return Err(DatasetError::row(format!("data.{}, hasty", rules.name), reason));
+            return Err(mistake("hasty", "only generated tasks have demonstrations of two kinds; leave the key out"));
+        }
+        if config.difficulty.is_some() {
+            return Err(mistake("difficulty", "only generated tasks have difficulties; leave the key out"));
         }
         let name = rules.name.clone();
         let files = Files::open(found, &config.columns, rules, ids)?;
@@ -225,10 +226,10 @@ impl Dataset {
         self.opened.rubric.as_deref()
     }
 
-    /// The generated task behind it and its split, if it is not files.
-    pub fn generated(&self) -> Option<(Task, Split)> {
+    /// The questions of the generated task behind it, if it is not files.
+    pub fn generated(&self) -> Option<Stream> {
         match &self.opened.rows {
-            Rows::Generated(task) => Some((task.task, task.split)),
+            Rows::Generated(task) => Some(task.stream),
             Rows::Files(_) => None,
         }
     }
@@ -282,7 +283,7 @@ impl Dataset {
     pub fn place(&self, index: u64) -> String {
         match (self.row(index), &self.opened.rows) {
             (Ok(row), Rows::Files(files)) => files.place(row),
-            (Ok(row), Rows::Generated(task)) => format!("synthetic:{} row {row}", task.task),
+            (Ok(row), Rows::Generated(task)) => format!("synthetic:{} row {row}", task.stream.task),
             (Err(_), _) => format!("{} row {index}", self.name()),
         }
     }

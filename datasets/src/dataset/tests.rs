@@ -1,7 +1,7 @@
 //! Tests of generated data sets and of views; files are tested in `tests/`.
 
 use super::*;
-use crate::synthetic::{self, Style};
+use crate::synthetic::{self, Difficulty, Style};
 
 fn open(source: &str) -> Result<Dataset> {
     let config = SourceConfig { source: source.to_owned(), ..SourceConfig::default() };
@@ -53,6 +53,23 @@ fn a_share_answers_at_once() {
     let count = (0..1000).filter(|&index| is_hasty(index)).count();
     assert!((250..350).contains(&count), "{count}");
     assert!(open_config(&SourceConfig { hasty: 1.5, ..config }).unwrap_err().to_string().contains("between 0 and 1"));
+}
+
+#[test]
+fn difficulties_share_no_id_and_the_usual_one_is_not_named() {
+    let open_at = |difficulty| {
+        open_config(&SourceConfig { source: "synthetic:clock".to_owned(), difficulty, ..SourceConfig::default() })
+            .unwrap()
+    };
+    let usual = open_at(None);
+    assert_eq!(ids(&usual, 1), ["clock-train-3-0"]);
+    assert_eq!(usual.get(0).unwrap(), open_at(Some(Difficulty::Medium)).get(0).unwrap());
+    assert!(!usual.get(0).unwrap().query.columns.contains_key("difficulty"));
+    let hard = open_at(Some(Difficulty::Hard));
+    assert_eq!(ids(&hard, 2), ["clock-hard-train-3-0", "clock-hard-train-3-1"]);
+    let query = hard.get(0).unwrap().query;
+    assert_eq!((query.task.as_str(), &query.columns["difficulty"]), ("clock", &serde_json::json!("hard")));
+    assert_ne!(query.columns["content"], usual.get(0).unwrap().query.columns["content"]);
 }
 
 #[test]

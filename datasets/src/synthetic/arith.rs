@@ -1,9 +1,9 @@
-//! Arithmetic: two numbers below 100, added or subtracted, worked units first.
+//! Arithmetic: two numbers of one, two or three digits, added or subtracted, worked units first.
 
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
-use super::{Dice, Draft, Frame, Language};
+use super::{Dice, Difficulty, Draft, Frame, Language};
 
 /// A sum or a difference.
 pub(super) struct Sum {
@@ -13,8 +13,9 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    pub(super) fn any(dice: &mut Dice) -> Self {
-        let (a, b) = (dice.random_range(1..100), dice.random_range(1..100));
+    pub(super) fn any(difficulty: Difficulty, dice: &mut Dice) -> Self {
+        let range = difficulty.choose(1..10, 1..100, 100..1000);
+        let (a, b) = (dice.random_range(range.clone()), dice.random_range(range));
         let plus = dice.random();
         // Differences are never negative.
         if plus || a >= b { Self { a, b, plus } } else { Self { a: b, b: a, plus } }
@@ -28,19 +29,27 @@ impl Sum {
         if self.plus { self.a + self.b } else { self.a - self.b }
     }
 
-    /// Units with carry or borrow first, then tens: `7+8=15,4+3+1=8`, `12-8=4,5-3-1=1`.
+    /// Units first, then tens and hundreds with what was carried or borrowed: `7+8=15,4+3+1=8`, `12-8=4,5-3-1=1`.
     fn working(&self) -> String {
-        let (units, tens) = ((self.a % 10, self.b % 10), (self.a / 10, self.b / 10));
-        if self.plus {
-            let sum = units.0 + units.1;
-            let carry = sum / 10;
-            format!("{}+{}={sum},{}+{}+{carry}={}", units.0, units.1, tens.0, tens.1, tens.0 + tens.1 + carry)
-        } else {
-            let borrow = u32::from(units.0 < units.1);
-            let from = units.0 + 10 * borrow;
-            let rest = tens.0 - tens.1 - borrow;
-            format!("{from}-{}={},{}-{}-{borrow}={rest}", units.1, from - units.1, tens.0, tens.1)
-        }
+        let places = if self.a.max(self.b) < 100 { 2 } else { 3 };
+        let mut carried = 0;
+        let told = (0..places).map(|place| {
+            let digit = |number: u32| number / 10_u32.pow(place) % 10;
+            let (one, other) = (digit(self.a), digit(self.b));
+            let shown = if place == 0 { String::new() } else { format!("{}{carried}", self.sign()) };
+            if self.plus {
+                let sum = one + other + carried;
+                carried = sum / 10;
+                format!("{one}+{other}{shown}={sum}")
+            } else {
+                let borrowed = u32::from(one < other + carried);
+                let from = one + 10 * borrowed;
+                let rest = from - other - carried;
+                carried = borrowed;
+                format!("{from}-{other}{shown}={rest}")
+            }
+        });
+        told.collect::<Vec<_>>().join(",")
     }
 
     /// A sum and its mirror image are one question.
@@ -67,7 +76,7 @@ impl Sum {
 }
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let sum = Sum::any(dice);
+    let sum = Sum::any(frame.difficulty, dice);
     let text = format!("{}{}{}", sum.a, sum.sign(), sum.b);
     let prompt = match frame.language {
         Language::English => format!("What is {text}?"),
@@ -100,6 +109,8 @@ mod tests {
         assert_eq!(line(5, 2, true), "5+2=7,0+0+0=0");
         assert_eq!(line(52, 38, false), "12-8=4,5-3-1=1");
         assert_eq!(line(58, 32, false), "8-2=6,5-3-0=2");
+        assert_eq!(line(968, 587, true), "8+7=15,6+8+1=15,9+5+1=15");
+        assert_eq!(line(503, 148, false), "13-8=5,10-4-1=5,5-1-1=3");
     }
 
     /// Reads a worked line back: every equation holds, and the results give the answer.
@@ -122,12 +133,14 @@ mod tests {
             }
             results.push(value);
         }
-        results[1] * 10 + results[0] % 10 == i64::from(answer)
+        let last = results.pop().unwrap();
+        let below = results.iter().rev().fold(0, |value, result| value * 10 + result % 10);
+        last * 10_i64.pow(results.len() as u32) + below == i64::from(answer)
     }
 
     proptest! {
         #[test]
-        fn every_worked_line_is_true(a in 0_u32..100, b in 0_u32..100, plus: bool) {
+        fn every_worked_line_is_true(a in 0_u32..1000, b in 0_u32..1000, plus: bool) {
             let sum = if plus || a >= b { Sum { a, b, plus } } else { Sum { a: b, b: a, plus } };
             prop_assert!(holds(&sum.working(), sum.answer()), "{} for {}", sum.working(), sum.answer());
         }

@@ -1,4 +1,4 @@
-//! A small canvas: antialiased shapes, lines and digits, drawn by signed distance.
+//! A small canvas: antialiased shapes, lines and digits, drawn by signed distance; letters are in `glyphs`.
 
 use image::RgbImage;
 
@@ -46,6 +46,27 @@ impl Canvas {
         self.fill(least, most, rgb, |point| (length(minus(point, centre)) - radius).abs() - thickness / 2.0);
     }
 
+    /// A filled rectangle, `wide` and `high` pixels.
+    pub(super) fn rect(&mut self, corner: Point, (wide, high): (f32, f32), rgb: [u8; 3]) {
+        let centre = (corner.0 + wide / 2.0, corner.1 + high / 2.0);
+        self.fill(corner, (corner.0 + wide, corner.1 + high), rgb, |point| {
+            let offset = minus(point, centre);
+            (offset.0.abs() - wide / 2.0).max(offset.1.abs() - high / 2.0)
+        });
+    }
+
+    /// A filled circle.
+    pub(super) fn disc(&mut self, centre: Point, radius: f32, rgb: [u8; 3]) {
+        let corner = (centre.0 - radius, centre.1 - radius);
+        self.figure(Shape::Circle, corner, radius * 2.0, rgb);
+    }
+
+    /// A filled polygon.
+    pub(super) fn polygon(&mut self, corners: &[Point], rgb: [u8; 3]) {
+        let (least, most) = bounds(corners.iter());
+        self.fill(least, most, rgb, |point| polygon_distance(corners, point));
+    }
+
     /// A digit in a stroke font, `height` pixels high with its stroke, 0.58 of that wide.
     pub(super) fn digit(&mut self, digit: u8, corner: Point, height: f32, rgb: [u8; 3]) {
         let thickness = (height * 0.13).max(1.2);
@@ -62,10 +83,9 @@ impl Canvas {
         RgbImage::from_raw(self.width, self.height, bytes).expect("three bytes a pixel")
     }
 
-    fn strokes(&mut self, strokes: &[Vec<Point>], thickness: f32, rgb: [u8; 3]) {
-        let points = || strokes.iter().flatten();
-        let least = points().fold((f32::MAX, f32::MAX), |low, point| (low.0.min(point.0), low.1.min(point.1)));
-        let most = points().fold((f32::MIN, f32::MIN), |high, point| (high.0.max(point.0), high.1.max(point.1)));
+    /// Lines through points with round ends, `thickness` pixels wide.
+    pub(super) fn strokes(&mut self, strokes: &[Vec<Point>], thickness: f32, rgb: [u8; 3]) {
+        let (least, most) = bounds(strokes.iter().flatten());
         let margin = thickness / 2.0;
         self.fill((least.0 - margin, least.1 - margin), (most.0 + margin, most.1 + margin), rgb, |point| {
             let segments = strokes.iter().flat_map(|stroke| stroke.windows(2));
@@ -92,6 +112,13 @@ impl Canvas {
 
 /// Width of a digit over its height.
 pub(super) const DIGIT_ASPECT: f32 = 0.58;
+
+/// The least and the greatest coordinates.
+fn bounds<'p>(points: impl Iterator<Item = &'p Point>) -> (Point, Point) {
+    points.fold(((f32::MAX, f32::MAX), (f32::MIN, f32::MIN)), |(least, most), point| {
+        ((least.0.min(point.0), least.1.min(point.1)), (most.0.max(point.0), most.1.max(point.1)))
+    })
+}
 
 fn minus(a: Point, b: Point) -> Point {
     (a.0 - b.0, a.1 - b.1)

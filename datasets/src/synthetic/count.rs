@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::canvas::Canvas;
 use super::figure::{Colour, Figure, Shape};
-use super::{Dice, Draft, Frame, Language, Painting, background, pick, shuffled};
+use super::{Dice, Difficulty, Draft, Frame, Language, Painting, background, pick, shuffled};
 
 /// Cells in a row and in a column.
 const CELLS: usize = 4;
@@ -48,10 +48,11 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn any(dice: &mut Dice) -> Self {
+    pub(super) fn any(difficulty: Difficulty, dice: &mut Dice) -> Self {
         let asked =
             if dice.random() { Asked::Colour(pick(dice, &Colour::ALL)) } else { Asked::Shape(pick(dice, &Shape::ALL)) };
-        let (wanted, others) = (dice.random_range(0..=6), dice.random_range(1..=4));
+        let (wanted, others) = difficulty.choose((0..=3, 1..=2), (0..=6, 1..=4), (3..=9, 4..=7));
+        let (wanted, others) = (dice.random_range(wanted), dice.random_range(others));
         let places = shuffled(dice, &(0..CELLS * CELLS).collect::<Vec<_>>());
         let mut cells = [None; CELLS * CELLS];
         for (rank, &place) in places.iter().take(wanted + others).enumerate() {
@@ -117,7 +118,7 @@ impl Scene {
 }
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let scene = Scene::any(dice);
+    let scene = Scene::any(frame.difficulty, dice);
     let words = scene.asked.words(frame.language);
     let prompt = match frame.language {
         Language::English => format!("How many {words}?"),
@@ -160,8 +161,8 @@ mod tests {
     #[test]
     fn figures_stay_in_their_quadrant() {
         let mut dice = Dice::from_seed([7; 32]);
-        for _ in 0..50 {
-            let scene = Scene::any(&mut dice);
+        for turn in 0..50 {
+            let scene = Scene::any(Difficulty::ALL[turn % 3], &mut dice);
             let picture = (scene.painting())(&mut dice).into_rgb();
             let level = picture.get_pixel(32, 0)[0];
             assert!((118..=138).contains(&level));

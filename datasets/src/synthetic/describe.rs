@@ -1,11 +1,11 @@
-//! Describing a picture: one or two kinds of figures, one per 32 px cell, in one canonical phrase.
+//! Describing a picture: one to three kinds of figures, one per 32 px cell, in one canonical phrase.
 
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
 use super::canvas::Canvas;
 use super::figure::{Colour, Figure, Shape};
-use super::{Dice, Draft, Frame, Language, Painting, background, shuffled};
+use super::{Dice, Difficulty, Draft, Frame, Language, Painting, background, shuffled};
 
 /// Cells in a row and in a column.
 const CELLS: usize = 3;
@@ -17,9 +17,13 @@ pub(super) type Part = (usize, Figure);
 const ENGLISH_COUNTS: [&str; 3] = ["one", "two", "three"];
 const CHINESE_COUNTS: [&str; 3] = ["一个", "两个", "三个"];
 
-/// One or two kinds of figures, in the canonical order: more first, then by colour, then by shape.
-pub(super) fn any_parts(dice: &mut Dice) -> Vec<Part> {
-    let kinds = dice.random_range(1..=2);
+/// One or two kinds of figures (one if easy, two or three if hard), in the canonical order: more first, then by colour, then by shape.
+pub(super) fn any_parts(difficulty: Difficulty, dice: &mut Dice) -> Vec<Part> {
+    let kinds = match difficulty {
+        Difficulty::Easy => 1,
+        Difficulty::Medium => dice.random_range(1..=2),
+        Difficulty::Hard => dice.random_range(2..=3),
+    };
     let mut parts: Vec<Part> = Vec::new();
     while parts.len() < kinds {
         let figure = Figure::any(dice);
@@ -69,7 +73,7 @@ fn parse(text: &str) -> Option<(Language, Vec<Part>)> {
 }
 
 /// The part that is written exactly so: there are only 36.
-fn parse_part(text: &str, language: Language) -> Option<Part> {
+pub(super) fn parse_part(text: &str, language: Language) -> Option<Part> {
     let figures = Colour::ALL.into_iter().flat_map(|colour| Shape::ALL.map(|shape| Figure { colour, shape }));
     figures
         .flat_map(|figure| (1..=3).map(move |count| (count, figure)))
@@ -83,8 +87,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn any(dice: &mut Dice) -> Self {
-        let parts = any_parts(dice);
+    pub(super) fn any(difficulty: Difficulty, dice: &mut Dice) -> Self {
+        let parts = any_parts(difficulty, dice);
         let places = shuffled(dice, &(0..CELLS * CELLS).collect::<Vec<_>>());
         let figures = parts.iter().flat_map(|&(count, figure)| std::iter::repeat_n(figure, count));
         let mut cells: Vec<(usize, Figure)> = places.into_iter().zip(figures).collect();
@@ -130,7 +134,7 @@ impl Scene {
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     let prompt = frame.language.choose("Describe the picture.", "描述这张图。");
-    Scene::any(dice).draft(frame.language, prompt.to_owned())
+    Scene::any(frame.difficulty, dice).draft(frame.language, prompt.to_owned())
 }
 
 /// Counts the figures that were drawn and compares with the phrase, which must be in the language of the question.
@@ -190,8 +194,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn phrases_are_read_back(seed: [u8; 32], chinese: bool) {
-            let parts = any_parts(&mut Dice::from_seed(seed));
+        fn phrases_are_read_back(seed: [u8; 32], chinese: bool, hard: usize) {
+            let parts = any_parts(Difficulty::ALL[hard % 3], &mut Dice::from_seed(seed));
             let language = if chinese { Language::Chinese } else { Language::English };
             prop_assert_eq!(parse(&phrase(&parts, language)), Some((language, parts)));
         }

@@ -1,4 +1,4 @@
-//! Reading three digits, one per 32 px cell.
+//! Reading two, three or five digits, one per 32 px cell.
 
 use rand::RngExt;
 use serde_json::{Map, Value, json};
@@ -9,14 +9,16 @@ use super::{Dice, Draft, Frame, Painting, background};
 const CELL_PIXELS: f32 = 32.0;
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let digits: [u8; 3] = std::array::from_fn(|_| dice.random_range(0..10));
-    let text = digits.map(|digit| digit.to_string()).concat();
+    let count = frame.difficulty.choose(2, 3, 5);
+    let digits: Vec<u8> = (0..count).map(|_| dice.random_range(0..10)).collect();
+    let shown: Vec<String> = digits.iter().map(u8::to_string).collect();
+    let text = shown.concat();
     Draft {
         content: format!("digits:{text}"),
         prompt: frame.language.choose("Read the digits.", "读出数字。").to_owned(),
         reward_kind: "text",
         ground_truth: text.clone().into(),
-        working: digits.map(|digit| digit.to_string()).join(","),
+        working: shown.join(","),
         answer: text,
         facts: json!({"digits": digits}),
         columns: Map::new(),
@@ -24,9 +26,9 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     }
 }
 
-fn painting(digits: [u8; 3]) -> Painting {
+fn painting(digits: Vec<u8>) -> Painting {
     Box::new(move |dice| {
-        let mut canvas = Canvas::new(96, 32, background(dice));
+        let mut canvas = Canvas::new(CELL_PIXELS as u32 * digits.len() as u32, 32, background(dice));
         for (cell, &digit) in digits.iter().enumerate() {
             let height: f32 = dice.random_range(23.0..27.0);
             let mut centred = |size: f32| (CELL_PIXELS - size) / 2.0 + dice.random_range(-2.0..2.0);
@@ -52,7 +54,7 @@ mod tests {
     #[test]
     fn each_digit_stays_in_its_cell() {
         for seed in 0..20 {
-            let picture = painting([8, 0, 4])(&mut Dice::from_seed([seed; 32])).into_rgb();
+            let picture = painting(vec![8, 0, 4])(&mut Dice::from_seed([seed; 32])).into_rgb();
             for row in 0..32 {
                 for column in [0, 31, 32, 63, 64, 95] {
                     assert!(picture.get_pixel(column, row)[0] > 100);

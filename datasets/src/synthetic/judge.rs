@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::describe::{Part, any_parts, joint, part_words, same_description};
 use super::figure::{Colour, Shape};
-use super::{Dice, Draft, Frame, Language, logic, pick, shuffled};
+use super::{Dice, Difficulty, Draft, Frame, Language, logic, pick, shuffled};
 
 /// The prompt that a judge reads. Rewards render the same text.
 pub fn judge_prompt(reference: &str, answer: &str) -> String {
@@ -20,7 +20,7 @@ struct Pair {
 }
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let (language, same) = (frame.language, frame.coin);
+    let (language, difficulty, same) = (frame.language, frame.difficulty, frame.coin);
     // Two thirds are phrases. Numbers have no language, so the other Chinese pairs are all names.
     let kind = match (frame.roll, language) {
         (0..=1, Language::English) => "number",
@@ -29,9 +29,9 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     };
     let pair = loop {
         let pair = match kind {
-            "number" => number_pair(same, dice),
-            "name" => name_pair(same, language, dice),
-            _ => phrase_pair(same, language, dice),
+            "number" => number_pair(same, difficulty, dice),
+            "name" => name_pair(same, language, difficulty, dice),
+            _ => phrase_pair(same, language, difficulty, dice),
         };
         // A change can come out as no change (two equal digits swapped): such a pair is drawn again.
         if means_the_same(kind, &pair.reference, &pair.answer) == same {
@@ -115,8 +115,8 @@ pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
     said.get("verdict").and_then(Value::as_str) == Some(verdict)
 }
 
-fn number_pair(same: bool, dice: &mut Dice) -> Pair {
-    let digits: usize = pick(dice, &[1, 2, 2, 3]);
+fn number_pair(same: bool, difficulty: Difficulty, dice: &mut Dice) -> Pair {
+    let digits: usize = pick(dice, &difficulty.choose([1, 1, 2, 2], [1, 2, 2, 3], [3, 4, 4, 5]));
     let least = if digits == 1 { 0 } else { 10_u32.pow(digits as u32 - 1) };
     let number = dice.random_range(least..10_u32.pow(digits as u32));
     let reference = number.to_string();
@@ -152,9 +152,9 @@ fn number_pair(same: bool, dice: &mut Dice) -> Pair {
     Pair { answer: if unusable { reference.clone() } else { answer }, reference, change }
 }
 
-/// One to three names in a row, as `logic` writes an order.
-fn name_pair(same: bool, language: Language, dice: &mut Dice) -> Pair {
-    let count: usize = pick(dice, &[1, 1, 2, 3]);
+/// Names in a row, as `logic` writes an order.
+fn name_pair(same: bool, language: Language, difficulty: Difficulty, dice: &mut Dice) -> Pair {
+    let count: usize = pick(dice, &difficulty.choose([1, 1, 1, 2], [1, 1, 2, 3], [3, 3, 4, 5]));
     let mixed = shuffled(dice, &logic::names(language));
     let reference = mixed[..count].join(">");
     if same {
@@ -191,12 +191,12 @@ const PHRASE_CHANGES: [&str; 13] = [
     "other",
 ];
 
-fn phrase_pair(same: bool, language: Language, dice: &mut Dice) -> Pair {
-    let parts = any_parts(dice);
+fn phrase_pair(same: bool, language: Language, difficulty: Difficulty, dice: &mut Dice) -> Pair {
+    let parts = any_parts(difficulty, dice);
     let words = |parts: &[Part]| parts.iter().map(|&part| part_words(part, language)).collect::<Vec<_>>();
     let reference = words(&parts).join(joint(language));
     let change = if same { "none" } else { pick(dice, &PHRASE_CHANGES) };
-    let mut changed = change_parts(change, parts, dice);
+    let mut changed = change_parts(change, parts, difficulty, dice);
     // Parts change places among right and wrong answers alike, or the order would give the verdict away.
     if changed.len() > 1 && dice.random() {
         changed.reverse();
@@ -213,7 +213,7 @@ fn phrase_pair(same: bool, language: Language, dice: &mut Dice) -> Pair {
     Pair { reference, answer, change }
 }
 
-fn change_parts(change: &str, mut parts: Vec<Part>, dice: &mut Dice) -> Vec<Part> {
+fn change_parts(change: &str, mut parts: Vec<Part>, difficulty: Difficulty, dice: &mut Dice) -> Vec<Part> {
     let place = dice.random_range(0..parts.len());
     let two = parts.len() == 2;
     match change {
@@ -225,10 +225,10 @@ fn change_parts(change: &str, mut parts: Vec<Part>, dice: &mut Dice) -> Vec<Part
         "missing" if two => drop(parts.remove(place)),
         // Half of the extra parts repeat what was said.
         "extra" => {
-            let part = if dice.random() { parts[place] } else { any_parts(dice)[0] };
+            let part = if dice.random() { parts[place] } else { any_parts(difficulty, dice)[0] };
             parts.push(part);
         }
-        "other" => parts = any_parts(dice),
+        "other" => parts = any_parts(difficulty, dice),
         _ => {}
     }
     parts

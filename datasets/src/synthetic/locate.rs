@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::canvas::Canvas;
 use super::figure::Figure;
-use super::{Dice, Draft, Frame, Language, Painting, background};
+use super::{Dice, Difficulty, Draft, Frame, Language, Painting, background};
 
 const PICTURE_PIXELS: u32 = 64;
 
@@ -19,8 +19,8 @@ struct Placed {
 }
 
 impl Placed {
-    fn any(dice: &mut Dice) -> Self {
-        let side = dice.random_range(21..=32);
+    fn any(difficulty: Difficulty, dice: &mut Dice) -> Self {
+        let side = dice.random_range(difficulty.choose(28..=36, 21..=32, 10..=20));
         let mut place = || dice.random_range(0..=PICTURE_PIXELS - side);
         let (left, top) = (place(), place());
         Self { figure: Figure::any(dice), left, top, side }
@@ -58,11 +58,23 @@ impl Placed {
 }
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
-    let target = Placed::any(dice);
-    let distractor = if dice.random() { distractor(&target, dice) } else { None };
+    let difficulty = frame.difficulty;
+    let target = Placed::any(difficulty, dice);
+    let most = match difficulty {
+        Difficulty::Easy => 0,
+        Difficulty::Medium => usize::from(dice.random::<bool>()),
+        Difficulty::Hard => dice.random_range(2..=4),
+    };
+    let mut others: Vec<Placed> = Vec::new();
+    for _ in 0..most {
+        others.extend(distractor(&target, &others, difficulty, dice));
+    }
     let bbox = target.bbox();
     let words = target.figure.words(frame.language);
-    let other = distractor.map_or_else(|| "nothing".to_owned(), |placed| placed.key());
+    let other = match others.as_slice() {
+        [] => "nothing".to_owned(),
+        others => others.iter().map(Placed::key).collect::<Vec<_>>().join(" and "),
+    };
     Draft {
         content: format!("locate:{} beside {other}", target.key()),
         prompt: match frame.language {
@@ -75,19 +87,22 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
         answer: json!({"bbox_2d": bbox}).to_string(),
         facts: json!({"left": target.left, "top": target.top, "side": target.side, "other": other}),
         columns: Map::new(),
-        painting: Some(painting(target, distractor)),
+        painting: Some(painting(target, others)),
     }
 }
 
-/// Another figure beside the target, when one fits in a few tries.
-fn distractor(target: &Placed, dice: &mut Dice) -> Option<Placed> {
-    (0..20).map(|_| Placed::any(dice)).find(|placed| placed.figure != target.figure && !placed.overlaps(target))
+/// Another figure beside those that are there, when one fits in a few tries.
+fn distractor(target: &Placed, others: &[Placed], difficulty: Difficulty, dice: &mut Dice) -> Option<Placed> {
+    let fits = |placed: &Placed| {
+        placed.figure != target.figure && others.iter().chain([target]).all(|other| !placed.overlaps(other))
+    };
+    (0..20).map(|_| Placed::any(difficulty, dice)).find(fits)
 }
 
-fn painting(target: Placed, distractor: Option<Placed>) -> Painting {
+fn painting(target: Placed, others: Vec<Placed>) -> Painting {
     Box::new(move |dice| {
         let mut canvas = Canvas::new(PICTURE_PIXELS, PICTURE_PIXELS, background(dice));
-        for placed in distractor.iter().chain([&target]) {
+        for placed in others.iter().chain([&target]) {
             let corner = (placed.left as f32, placed.top as f32);
             canvas.figure(placed.figure.shape, corner, placed.side as f32, placed.figure.colour.rgb());
         }
@@ -148,7 +163,7 @@ mod tests {
     #[test]
     fn the_picture_shows_the_target_inside_its_box() {
         let placed = Placed { figure: RED_CIRCLE, left: 10, top: 20, side: 24 };
-        let picture = painting(placed, None)(&mut Dice::from_seed([2; 32])).into_rgb();
+        let picture = painting(placed, Vec::new())(&mut Dice::from_seed([2; 32])).into_rgb();
         let red = |x, y| picture.get_pixel(x, y)[0] > 180 && picture.get_pixel(x, y)[1] < 80;
         assert!(
             red(22, 32) && red(11, 32) && red(32, 32) && !red(9, 32) && !red(35, 32) && red(22, 21) && !red(22, 45)

@@ -1,102 +1,125 @@
-//! Generated tasks: unlimited, seeded, with pictures, ground truth and demonstrations; one file per task.
+//! Generated tasks: unlimited, seeded, with pictures, ground truth and demonstrations.
+//!
+//! A new task is its own file and a line in the table below: names, help, streams and tests take everything else from
+//! its `draw` (a question from dice) and its `is_correct` (a solver that works from the facts of a question alone).
 
 mod arith;
 mod canvas;
+mod chart;
 mod clock;
 mod count;
 mod describe;
+mod dice;
 mod digits;
+mod draft;
 mod figure;
+mod glyphs;
 mod judge;
 mod locate;
 mod logic;
+mod maze;
+mod ocr;
+mod oddity;
+mod pattern;
+mod program;
 mod provoke;
+mod receipt;
+mod relation;
+mod stream;
+mod words;
+mod zebra;
 
 use std::fmt;
 
-use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 pub use describe::same_description;
 pub use judge::judge_prompt;
+pub use stream::Stream;
+pub use words::{Difficulty, Language, Style};
 
 use crate::error::{DatasetError, Result};
 use crate::nearest::nearest;
-use crate::picture::Picture;
-use crate::query::{Demonstration, Message, Part, Query, Role};
+use crate::query::{Demonstration, Query};
 use crate::split::Split;
 use canvas::Canvas;
+use dice::{Dice, background, pick, shuffled};
+use draft::{Draft, Frame, Painting};
 
-/// The generator behind every draw: named, so that a new release of a library cannot change the data.
-type Dice = ChaCha8Rng;
-/// Draws the picture of a question; it runs only once the question is accepted for its split.
-type Painting = Box<dyn FnOnce(&mut Dice) -> Canvas>;
-
-/// A generated task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Adding and subtracting numbers below 100; no picture.
-    Arith,
-    /// Counting shapes of a colour or of a kind.
-    Count,
-    /// Reading a clock in steps of five minutes.
-    Clock,
-    /// Reading three digits.
-    Digits,
-    /// Boxing a shape, in 0..1000.
-    Locate,
-    /// Ordering three people by two comparisons; no picture.
-    Logic,
-    /// Describing a picture in one canonical phrase.
-    Describe,
-    /// Questions that provoke mixing languages or repeating words.
-    Provoke,
-    /// Telling whether an answer means the same as a reference; no picture.
-    Judge,
-}
-
-/// How a demonstration answers; its answer is right in both cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Style {
-    /// A worked line, then the answer.
-    Careful,
-    /// The answer at once.
-    Hasty,
-}
-
-/// The language of a prompt, and of the answer that it asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Language {
-    /// English, `en`.
-    #[serde(rename = "en")]
-    English,
-    /// Chinese, `zh`: the second script.
-    #[serde(rename = "zh")]
-    Chinese,
-}
-
-impl Language {
-    /// The code in `columns.language`: `en` or `zh`.
-    pub fn code(self) -> &'static str {
-        self.choose("en", "zh")
-    }
-
-    fn choose<T>(self, english: T, chinese: T) -> T {
-        match self {
-            Self::English => english,
-            Self::Chinese => chinese,
+macro_rules! tasks {
+    ($($variant:ident = $module:ident: $about:literal,)*) => {
+        /// A generated task.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Task {
+            $(
+                #[doc = $about]
+                $variant,
+            )*
         }
-    }
+
+        impl Task {
+            /// All tasks.
+            pub const ALL: [Self; [$($about),*].len()] = [$(Self::$variant),*];
+
+            /// The lower-case name, as in `Query::task`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($module),)*
+                }
+            }
+
+            /// What is asked, in a line.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $about,)*
+                }
+            }
+
+            fn draw(self, frame: Frame, dice: &mut Dice) -> Draft {
+                match self {
+                    $(Self::$variant => $module::draw(frame, dice),)*
+                }
+            }
+
+            fn is_correct(self, facts: &Value, answer: &str) -> bool {
+                match self {
+                    $(Self::$variant => $module::is_correct(facts, answer),)*
+                }
+            }
+        }
+    };
+}
+
+tasks! {
+    Arith = arith: "Adding and subtracting numbers; no picture.",
+    Count = count: "Counting shapes of a colour or of a kind.",
+    Clock = clock: "Reading a clock.",
+    Digits = digits: "Reading digits.",
+    Locate = locate: "Boxing a shape, in 0..1000.",
+    Logic = logic: "Ordering people by comparisons; no picture.",
+    Describe = describe: "Describing a picture in one canonical phrase.",
+    Provoke = provoke: "Questions that provoke mixing languages or repeating words.",
+    Judge = judge: "Telling whether an answer means the same as a reference; no picture.",
+    Chart = chart: "Reading a bar or line chart: a value, the highest or lowest place, a difference.",
+    Maze = maze: "The length of the shortest way through a maze.",
+    Pattern = pattern: "Choosing the figure that is missing in a matrix of figures.",
+    Zebra = zebra: "A puzzle of clues with one solution: who has what; no picture.",
+    Program = program: "Writing a Python function that passes hidden tests; no picture.",
+    Receipt = receipt: "Reading a field of a receipt.",
+    Oddity = oddity: "Counting the parts of a thing that has more or fewer than usual.",
+    Relation = relation: "What stands beside what, and in which colour.",
+    Ocr = ocr: "Reading letters, Latin ones in English questions and Chinese ones in Chinese questions.",
 }
 
 impl Task {
-    /// All tasks.
-    pub const ALL: [Self; 9] = [
+    /// The tasks of Reasoning RL, whose answers a rule can check.
+    pub const REASONING: [Self; 6] = [Self::Arith, Self::Count, Self::Clock, Self::Digits, Self::Locate, Self::Logic];
+
+    /// The tasks on whose text the tokenizer of the small presets was trained. The list is closed: one task more would
+    /// give every token another id, and weights that were trained before would be worthless.
+    pub const OF_TOKENIZER: [Self; 9] = [
         Self::Arith,
         Self::Count,
         Self::Clock,
@@ -107,23 +130,6 @@ impl Task {
         Self::Provoke,
         Self::Judge,
     ];
-    /// The tasks of Reasoning RL, whose answers a rule can check.
-    pub const REASONING: [Self; 6] = [Self::Arith, Self::Count, Self::Clock, Self::Digits, Self::Locate, Self::Logic];
-
-    /// The lower-case name, as in `Query::task`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Arith => "arith",
-            Self::Count => "count",
-            Self::Clock => "clock",
-            Self::Digits => "digits",
-            Self::Locate => "locate",
-            Self::Logic => "logic",
-            Self::Describe => "describe",
-            Self::Provoke => "provoke",
-            Self::Judge => "judge",
-        }
-    }
 
     /// Reads a name.
     ///
@@ -135,20 +141,6 @@ impl Task {
             DatasetError::Request(format!("no synthetic task `{name}`; {guess}"))
         })
     }
-
-    fn draw(self, frame: Frame, dice: &mut Dice) -> Draft {
-        match self {
-            Self::Arith => arith::draw(frame, dice),
-            Self::Count => count::draw(frame, dice),
-            Self::Clock => clock::draw(frame, dice),
-            Self::Digits => digits::draw(frame, dice),
-            Self::Locate => locate::draw(frame, dice),
-            Self::Logic => logic::draw(frame, dice),
-            Self::Describe => describe::draw(frame, dice),
-            Self::Provoke => provoke::draw(frame, dice),
-            Self::Judge => judge::draw(frame, dice),
-        }
-    }
 }
 
 impl fmt::Display for Task {
@@ -157,156 +149,24 @@ impl fmt::Display for Task {
     }
 }
 
-/// What is settled before a question is drawn, so that rejecting questions of other splits cannot shift its shares.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    language: Language,
-    /// A fair coin: the verdict of a judge pair.
-    coin: bool,
-    /// Uniform below 12: the kind of question, where a task has several.
-    roll: usize,
-}
-
-/// A question before it is accepted: all of it but the pixels.
-struct Draft {
-    /// What is asked, less the pixels' noise and the language of the words: the key of the split.
-    content: String,
-    prompt: String,
-    reward_kind: &'static str,
-    ground_truth: Value,
-    /// The worked line of a careful answer; empty when there is nothing to work out.
-    working: String,
-    answer: String,
-    /// What the question was drawn from; the solvers work from it.
-    facts: Value,
-    /// Further columns.
-    columns: Map<String, Value>,
-    painting: Option<Painting>,
-}
-
-/// The query of a task at `index`: unlimited, the same for the same arguments, always of the wanted split.
-///
-/// Columns: `language` (`en`, `zh`), `content` (the key of the split), `reward_kind`, `facts` (what the solver needs).
+/// The query of a task at `index`, of usual difficulty: unlimited, the same for the same arguments, always of the wanted
+/// split. [`Stream`] tells its columns.
 pub fn query(task: Task, split: Split, seed: u64, index: u64) -> Query {
-    generate(task, split, seed, index, Style::Careful).query
+    Stream::new(task, split, seed).query(index)
 }
 
 /// A demonstration from the training split: its query is that of [`query`] with [`Split::Train`], its answer is right.
 pub fn demonstration(task: Task, seed: u64, index: u64, style: Style) -> Demonstration {
-    generate(task, Split::Train, seed, index, style)
+    Stream::new(task, Split::Train, seed).demonstration(index, style)
 }
 
 /// Whether `answer` (the text after `</think>`) is right, worked out anew from what the question was drawn from.
 /// False for a query that no task of this module has made.
 pub fn is_correct(query: &Query, answer: &str) -> bool {
-    let (Ok(task), Some(facts)) = (Task::parse(&query.task), query.columns.get("facts")) else { return false };
-    let answer = answer.trim();
-    match task {
-        Task::Arith => arith::is_correct(facts, answer),
-        Task::Count => count::is_correct(facts, answer),
-        Task::Clock => clock::is_correct(facts, answer),
-        Task::Digits => digits::is_correct(facts, answer),
-        Task::Locate => locate::is_correct(facts, answer),
-        Task::Logic => logic::is_correct(facts, answer),
-        Task::Describe => describe::is_correct(facts, answer),
-        Task::Provoke => provoke::is_correct(query, facts, answer),
-        Task::Judge => judge::is_correct(facts, answer),
+    match (Task::parse(&query.task), query.columns.get("facts")) {
+        (Ok(task), Some(facts)) => task.is_correct(facts, answer.trim()),
+        _ => false,
     }
-}
-
-/// The texts of a demonstration, without the cost of its picture: question, worked line, answer.
-pub(crate) fn texts(task: Task, split: Split, seed: u64, index: u64) -> [String; 3] {
-    let draft = settle(task, split, seed, index).0;
-    [draft.prompt, draft.working, draft.answer]
-}
-
-/// A demonstration of any split.
-pub(crate) fn generate(task: Task, split: Split, seed: u64, index: u64, style: Style) -> Demonstration {
-    let (draft, language, mut dice) = settle(task, split, seed, index);
-    let response = match style {
-        Style::Careful => format!("{}</think>{}", draft.working, draft.answer),
-        Style::Hasty => format!("</think>{}", draft.answer),
-    };
-    let id = format!("{task}-{split}-{seed}-{index}");
-    Demonstration { query: finish(draft, task, id, language, &mut dice), response }
-}
-
-/// The columns of a query, without the cost of its picture.
-pub(crate) fn columns(task: Task, split: Split, seed: u64, index: u64) -> Map<String, Value> {
-    let (mut draft, language, _) = settle(task, split, seed, index);
-    take_columns(&mut draft, language)
-}
-
-/// Draws questions until one belongs to the split.
-fn settle(task: Task, split: Split, seed: u64, index: u64) -> (Draft, Language, Dice) {
-    let mut dice = dice(seed, task, split, index);
-    let language = if dice.random_bool(0.2) { Language::Chinese } else { Language::English };
-    let frame = Frame { language, coin: dice.random(), roll: dice.random_range(0..12) };
-    // Every task has questions in every split (a test draws them), so this ends.
-    loop {
-        let draft = task.draw(frame, &mut dice);
-        if Split::of(&draft.content) == split {
-            return (draft, language, dice);
-        }
-    }
-}
-
-fn take_columns(draft: &mut Draft, language: Language) -> Map<String, Value> {
-    let mut columns = Map::new();
-    columns.insert("language".to_owned(), language.code().into());
-    columns.insert("content".to_owned(), std::mem::take(&mut draft.content).into());
-    columns.insert("reward_kind".to_owned(), draft.reward_kind.into());
-    columns.extend(std::mem::take(&mut draft.columns));
-    columns.insert("facts".to_owned(), draft.facts.take());
-    columns
-}
-
-fn finish(mut draft: Draft, task: Task, id: String, language: Language, dice: &mut Dice) -> Query {
-    let columns = take_columns(&mut draft, language);
-    let images: Vec<Picture> = draft
-        .painting
-        .into_iter()
-        .map(|paint| Picture::from_rgb(&paint(dice).into_rgb()).expect("a drawn picture has pixels"))
-        .collect();
-    let mut content: Vec<Part> = images.iter().map(|_| Part::Image).collect();
-    content.push(Part::text(draft.prompt));
-    Query {
-        id,
-        task: task.name().to_owned(),
-        messages: vec![Message { role: Role::User, content }],
-        images,
-        videos: Vec::new(),
-        ground_truth: Some(draft.ground_truth),
-        rubric: None,
-        tools: Vec::new(),
-        columns,
-    }
-}
-
-fn dice(seed: u64, task: Task, split: Split, index: u64) -> Dice {
-    let digest = Sha256::digest(format!("{seed}/{task}/{split}/{index}").as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(&digest);
-    Dice::from_seed(bytes)
-}
-
-/// One of `items`, which are not empty.
-fn pick<T: Copy>(dice: &mut Dice, items: &[T]) -> T {
-    items[dice.random_range(0..items.len())]
-}
-
-/// `items` in random order.
-fn shuffled<T: Copy>(dice: &mut Dice, items: &[T]) -> Vec<T> {
-    let mut items = items.to_vec();
-    for last in (1..items.len()).rev() {
-        items.swap(last, dice.random_range(0..=last));
-    }
-    items
-}
-
-/// A mid grey, near which the policy's normalised pixels are 0.
-fn background(dice: &mut Dice) -> u8 {
-    dice.random_range(118..=138)
 }
 
 /// A number in the digit font, for labels; `height` in pixels.

@@ -6,7 +6,6 @@ use super::arith::Sum;
 use super::count::{Asked, Scene as CountScene};
 use super::describe::Scene as DescribeScene;
 use super::{Dice, Draft, Frame, Language, Task};
-use crate::query::Query;
 
 /// What a prompt provokes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,15 +20,15 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     let language = frame.language;
     let mut draft = match wraps {
         Task::Count => {
-            let scene = CountScene::any(dice);
+            let scene = CountScene::any(frame.difficulty, dice);
             scene.draft(count_prompt(scene.asked, provokes, language))
         }
         Task::Arith => {
-            let sum = Sum::any(dice);
+            let sum = Sum::any(frame.difficulty, dice);
             let prompt = arith_prompt(&sum, provokes, language);
             sum.draft(prompt)
         }
-        _ => DescribeScene::any(dice).draft(language, describe_prompt(provokes, language).to_owned()),
+        _ => DescribeScene::any(frame.difficulty, dice).draft(language, describe_prompt(provokes, language).to_owned()),
     };
     let name = if provokes == Provokes::Mixing { "mixing" } else { "repetition" };
     draft.columns.insert("provokes".to_owned(), name.into());
@@ -71,12 +70,12 @@ fn describe_prompt(provokes: Provokes, language: Language) -> &'static str {
     }
 }
 
-pub(super) fn is_correct(query: &Query, facts: &Value, answer: &str) -> bool {
-    match query.columns.get("wraps").and_then(Value::as_str) {
-        Some("count") => super::count::is_correct(facts, answer),
-        Some("arith") => super::arith::is_correct(facts, answer),
-        Some("describe") => super::describe::is_correct(facts, answer),
-        _ => false,
+/// The facts of the question inside tell which it is.
+pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
+    match facts {
+        Value::Object(facts_of) if facts_of.contains_key("op") => super::arith::is_correct(facts, answer),
+        Value::Object(facts_of) if facts_of.contains_key("asked") => super::count::is_correct(facts, answer),
+        _ => super::describe::is_correct(facts, answer),
     }
 }
 

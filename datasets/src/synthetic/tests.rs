@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::query::Part;
 
 fn answer(response: &str) -> &str {
     response.split_once("</think>").unwrap().1
@@ -18,23 +19,35 @@ fn any_task() -> impl Strategy<Value = Task> {
     prop::sample::select(Task::ALL.to_vec())
 }
 
+fn any_stream() -> impl Strategy<Value = Stream> {
+    let any = (
+        any_task(),
+        prop::sample::select(Split::ALL.to_vec()),
+        prop::sample::select(Difficulty::ALL.to_vec()),
+        any::<u64>(),
+    );
+    any.prop_map(|(task, split, difficulty, seed)| Stream { task, split, seed, difficulty })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn the_same_arguments_give_the_same_demonstration(task in any_task(), seed: u64, index: u64) {
-        let careful = demonstration(task, seed, index, Style::Careful);
-        let hasty = demonstration(task, seed, index, Style::Hasty);
-        prop_assert_eq!(&careful, &demonstration(task, seed, index, Style::Careful));
+    fn the_same_arguments_give_the_same_demonstration(stream in any_stream(), index: u64) {
+        let careful = stream.demonstration(index, Style::Careful);
+        let hasty = stream.demonstration(index, Style::Hasty);
+        prop_assert_eq!(&careful, &stream.demonstration(index, Style::Careful));
         prop_assert_eq!(&careful.query, &hasty.query);
-        prop_assert_eq!(&careful.query, &query(task, Split::Train, seed, index));
+        prop_assert_eq!(&careful.query, &stream.query(index));
+        let unpainted = stream.unpainted(index, Style::Careful);
+        prop_assert_eq!((&unpainted.query.columns, &unpainted.response), (&careful.query.columns, &careful.response));
         prop_assert_eq!(answer(&careful.response), answer(&hasty.response));
         prop_assert!(hasty.response.starts_with("</think>"));
     }
 
     #[test]
-    fn every_demonstration_is_right(task in any_task(), seed: u64, index: u64) {
-        let careful = demonstration(task, seed, index, Style::Careful);
+    fn every_demonstration_is_right(stream in any_stream(), index: u64) {
+        let careful = stream.unpainted(index, Style::Careful);
         prop_assert!(is_correct(&careful.query, answer(&careful.response)), "{} {}", careful.query.question(), careful.response);
         prop_assert!(!is_correct(&careful.query, ""));
         prop_assert!(!is_correct(&careful.query, "I do not know"));
@@ -44,21 +57,20 @@ proptest! {
     }
 
     #[test]
-    fn the_answer_of_another_question_is_wrong_unless_it_is_the_same(task in any_task(), seed: u64, index in 0_u64..1_000_000) {
-        let (one, other) = (demonstration(task, seed, index, Style::Hasty), demonstration(task, seed, index + 1, Style::Hasty));
+    fn the_answer_of_another_question_is_wrong_unless_it_is_the_same(stream in any_stream(), index in 0_u64..1_000_000) {
+        let (one, other) = (stream.unpainted(index, Style::Hasty), stream.unpainted(index + 1, Style::Hasty));
         let equal = one.query.ground_truth == other.query.ground_truth;
         let same_words = answer(&one.response) == answer(&other.response);
         // Boxes may overlap enough by chance.
-        if task != Task::Locate {
+        if stream.task != Task::Locate {
             prop_assert_eq!(is_correct(&one.query, answer(&other.response)), equal && same_words);
         }
     }
 
     #[test]
-    fn a_query_is_of_its_split(task in any_task(), seed: u64, index: u64, which in 0_usize..3) {
-        let split = Split::ALL[which];
-        let query = query(task, split, seed, index);
-        prop_assert_eq!(Split::of(query.columns["content"].as_str().unwrap()), split);
+    fn a_query_is_of_its_split(stream in any_stream(), index: u64) {
+        let query = stream.query(index);
+        prop_assert_eq!(Split::of(query.columns["content"].as_str().unwrap()), stream.split);
         prop_assert_eq!(query.images.len(), query.messages[0].content.iter().filter(|part| **part == Part::Image).count());
     }
 }
@@ -69,17 +81,58 @@ fn task_of_question(query: &Query) -> Task {
     Task::parse(name).unwrap()
 }
 
+/// The key tells the question apart whatever its difficulty, and the dice of a difficulty find questions in each split.
 #[test]
 fn splits_share_no_question() {
     for task in Task::ALL {
         let mut seen: BTreeMap<String, Split> = BTreeMap::new();
-        for split in Split::ALL {
-            for index in 0..3_000 {
+        for (split, difficulty) in Split::ALL.into_iter().flat_map(|split| Difficulty::ALL.map(|level| (split, level)))
+        {
+            let count = if difficulty == Difficulty::Medium { 3_000 } else { 300 };
+            for index in 0..count {
                 // The seed differs too: it is the content that keeps the splits apart.
-                let content = settle(task, split, 40 + index % 3, index).0.content;
+                let stream = Stream { task, split, seed: 40 + index % 3, difficulty };
+                let content = stream.settle(index).0.content;
                 let earlier = seen.insert(content.clone(), split);
                 assert!(earlier.is_none_or(|earlier| earlier == split), "{task}: {content} in {earlier:?} and {split}");
             }
+        }
+    }
+}
+
+/// Not only the keys: no picture with its question occurs in two splits.
+#[test]
+fn splits_share_no_picture_with_its_question() {
+    for task in Task::ALL {
+        let mut seen: BTreeMap<(String, Vec<String>), Split> = BTreeMap::new();
+        for (split, index) in Split::ALL.into_iter().flat_map(|split| (0..150).map(move |index| (split, index))) {
+            let query = query(task, split, 6, index);
+            let pictures = query.images.iter().map(|picture| picture.sha256().to_string()).collect();
+            let earlier = seen.insert((query.question(), pictures), split);
+            assert!(earlier.is_none_or(|earlier| earlier == split), "{task}: {} is in two splits", query.id);
+        }
+    }
+}
+
+#[test]
+fn names_in_files_are_those_of_the_table() {
+    for task in Task::ALL {
+        assert_eq!(serde_json::to_value(task).unwrap(), task.name());
+        assert!(task.about().ends_with('.') && task.about().len() < 100, "{task}");
+    }
+}
+
+#[test]
+fn difficulties_ask_different_questions() {
+    for task in Task::ALL {
+        let contents = Difficulty::ALL.map(|difficulty| {
+            let stream = Stream { difficulty, ..Stream::new(task, Split::Train, 8) };
+            let letters = (0..200).map(|index| stream.settle(index).0.content.len()).sum::<usize>();
+            letters as f64 / 200.0
+        });
+        // Times and pictures of parts are told in as many letters; the keys of other questions grow.
+        if ![Task::Clock, Task::Oddity, Task::Logic, Task::Locate].contains(&task) {
+            assert!(contents[2] > 1.05 * contents[0], "{task}: {contents:?}");
         }
     }
 }
@@ -116,7 +169,8 @@ fn pictures_have_their_sizes() {
         assert_eq!(size(task), (64, 64));
     }
     assert_eq!((size(Task::Digits), size(Task::Describe)), ((96, 32), (96, 96)));
-    for task in [Task::Arith, Task::Logic, Task::Judge] {
+    assert_eq!((size(Task::Maze), size(Task::Relation)), ((104, 104), (96, 96)));
+    for task in [Task::Arith, Task::Logic, Task::Judge, Task::Zebra, Task::Program] {
         assert!(query(task, Split::Train, 2, 5).images.is_empty());
     }
 }
@@ -146,7 +200,7 @@ fn golden_demonstrations() {
     assert_eq!(lines, GOLDEN);
 }
 
-const GOLDEN: [&str; 9] = [
+const GOLDEN: [&str; Task::ALL.len()] = [
     "What is 81+25? -> 1+5=6,8+2+0=10</think>106",
     "How many circles? -> 1+2+0+2</think>5",
     "What time is it? -> long 9,short 2</think>2:45",
@@ -156,4 +210,13 @@ const GOLDEN: [&str; 9] = [
     "Describe the picture. -> </think>three green stars and one blue triangle",
     "Describe the 图片. -> </think>three green triangles and one red square",
     "Reference: Dan>Eve>Fay\nAnswer: Dan>Eve>Fay>Bob\nSame? ->  Dan Dan= Eve Eve= Fay Fay= Bob!</think>{\"verdict\":\"no\"}",
+    "D的值是多少？ -> D 5</think>5",
+    "从红点到蓝点最短要走几步？ -> 1左 2左 3下</think>3",
+    "Which one is missing: A, B, C or D? -> one blue square</think>C",
+    "Dan, Bob, Cid stand in a row. Each has a different one of dog, horse, cat and a different one of tea, coffee, milk. Whoever has the cat is directly left of Cid. Whoever has the horse has the tea. Cid is directly left of Bob. Bob has the milk. Who has the coffee? -> 1 Dan cat coffee,2 Cid horse tea,3 Bob dog milk</think>Dan",
+    "Write a Python function f(xs). Of the whole numbers in the list xs: keep those divisible by 4, then multiply each by 9. Return their sum. -> keep those divisible by 4, multiply each by 9</think>```python\ndef f(xs):\n    xs = [x for x in xs if x % 4 == 0]\n    xs = [x * 9 for x in xs]\n    return sum(xs)\n```",
+    "What does it say at NO? -> NO 5575</think>5575",
+    "How many legs has the spider? -> 1,2,3,4,5,6,7,8,9,10</think>10",
+    "红色方形右边紧挨着的是什么？ -> 红色方形>蓝色方形</think>蓝色方形",
+    "Read the letters. -> S,E,L,S</think>SELS",
 ];

@@ -52,7 +52,8 @@ fn names(findings: &[Finding]) -> Vec<&'static str> {
 
 #[test]
 fn the_verifiers_of_all_tasks_pass() {
-    for task in Task::ALL {
+    // Programs are run by `code`, which is tested with its sandbox.
+    for task in Task::ALL.into_iter().filter(|task| *task != Task::Program) {
         let report = alone("truth", &rows(task));
         assert!(report.is_good(), "{task}: {report:#?}");
         assert_eq!((report.rows, report.gold, report.without_gold), (3, 3, 0));

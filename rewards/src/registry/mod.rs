@@ -124,9 +124,14 @@ mod tests {
         now(score_all(&*reward, &[Item { query, transcript }]))[0].outcome.value()
     }
 
+    /// Those whose answers `truth` can tell: programs are run by `code`, which is tested with its sandbox.
+    fn told_by_truth() -> impl Iterator<Item = Task> {
+        Task::ALL.into_iter().filter(|task| *task != Task::Program)
+    }
+
     #[test]
     fn every_gold_of_every_task_scores_one_in_both_styles() {
-        for task in Task::ALL {
+        for task in told_by_truth() {
             for index in 0..40 {
                 for style in [Style::Careful, Style::Hasty] {
                     let shown = synthetic::demonstration(task, 11, index, style);
@@ -149,7 +154,7 @@ mod tests {
 
     #[test]
     fn rewards_agree_with_the_solvers_on_answers_of_other_queries() {
-        for task in Task::ALL {
+        for task in told_by_truth() {
             let shown: Vec<_> = (0..30).map(|index| synthetic::demonstration(task, 5, index, Style::Hasty)).collect();
             for (one, other) in shown.iter().zip(shown.iter().skip(1)) {
                 let answer = other.response.trim_start_matches("</think>");

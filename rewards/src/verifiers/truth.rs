@@ -57,6 +57,10 @@ pub(crate) fn score(item: &Item<'_>) -> PartScore {
         (Some("logic"), _) => logic::score(item),
         (Some("instructions"), _) => instructions::score(item, Scoring::Strict),
         (Some("text"), _) | (None, Value::String(_) | Value::Array(_)) => text::score(truth, answer),
+        (Some("code"), _) => PartScore::failed(
+            FailureKind::GroundTruth,
+            "`truth` runs no programs: score this source by a rubric whose `correct` is a reward of kind = \"code\"",
+        ),
         (Some(other), _) => PartScore::failed(
             FailureKind::GroundTruth,
             format!("the column reward_kind names `{other}`, which is not a known verifier"),
@@ -86,6 +90,7 @@ mod tests {
         assert_eq!(value(json!("9:05"), Some("clock"), "09:05"), Some(1.0));
         assert_eq!(value(json!(5), None, "5.0"), Some(1.0));
         assert_eq!(value(json!(5), Some("magic"), "5"), None);
+        assert_eq!(value(json!({"tests": []}), Some("code"), "```\n1\n```"), None);
         assert_eq!(value(json!(true), None, "true"), None);
     }
 }

@@ -1,11 +1,12 @@
 //! Programs of policies that cheat, break or hurt: each with the verdict that it must get.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sapo_datasets::{Message, Part, Query, Role, Transcript};
+use sapo_datasets::{Demonstration, Difficulty, Message, Part, Query, Role, Split, Stream, Style, Task, Transcript};
 use sapo_rewards::code::{Code, CodeConfig, Counted};
 use sapo_rewards::reward::{Item, Reward, score_all};
 use sapo_rewards::sandbox::Wanted;
@@ -24,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("programs::what_is_no_program_or_no_test", what_is_no_program_or_no_test),
     ("programs::other_interpreters", other_interpreters),
     ("programs::the_example_of_the_catalogue", the_example_of_the_catalogue),
+    ("programs::golds_of_the_generated_task", golds_of_the_generated_task),
     ("programs::a_server_that_fails_is_never_a_failed_test", a_server_that_fails_is_never_a_failed_test),
 ];
 
@@ -70,6 +72,41 @@ pub(crate) fn expect(config: &CodeConfig, truth: &Value, cases: &[(&str, &str, &
         let verdicts = verdict.split('|').any(|verdict| evidence.contains(&format!(" {verdict}")));
         assert!(verdicts, "{name}: expected {verdict}, got {evidence}");
     }
+}
+
+/// The gold of the generated task passes its hidden tests; the question, nothing, and the most frequent program of other
+/// questions do not. Programs are run for 20 draws of each difficulty, the others cost nothing and are tried 1,000 times.
+fn golds_of_the_generated_task() {
+    for difficulty in Difficulty::ALL {
+        let stream = Stream { difficulty, ..Stream::new(Task::Program, Split::Train, 5) };
+        let shown: Vec<Demonstration> = (0..1_000).map(|index| stream.unpainted(index, Style::Careful)).collect();
+        let truth = |shown: &Demonstration| shown.query.ground_truth.clone().expect("tests");
+        let values = |cases: &[(Value, String)]| -> Vec<Option<f64>> {
+            scored(&config(), cases).iter().map(|score| score.outcome.value()).collect()
+        };
+        let golds: Vec<(Value, String)> = shown[..20].iter().map(|one| (truth(one), one.response.clone())).collect();
+        assert_eq!(values(&golds), vec![Some(1.0); 20], "{difficulty}");
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for one in &shown {
+            *counts.entry(&one.response).or_default() += 1;
+        }
+        let (majority, count) = counts.into_iter().max_by_key(|(_, count)| *count).expect("answers");
+        assert!(count < 50, "{difficulty}: {count} of 1000 are {majority}");
+        let others = shown[..20].iter().filter(|one| truth(one) != truth_of(majority, &shown));
+        let others: Vec<(Value, String)> = others.map(|one| (truth(one), majority.to_owned())).collect();
+        assert!(others.len() > 15);
+        assert_eq!(values(&others), vec![Some(0.0); others.len()], "{difficulty}: {majority}");
+        for say in [|_: &Demonstration| String::new(), |one: &Demonstration| one.query.question()] {
+            let said: Vec<(Value, String)> = shown.iter().map(|one| (truth(one), say(one))).collect();
+            assert_eq!(values(&said), vec![Some(0.0); 1_000], "{difficulty}: {}", said[0].1);
+        }
+    }
+}
+
+/// The tests of the question whose gold this is.
+fn truth_of(response: &str, shown: &[Demonstration]) -> Value {
+    let found = shown.iter().find(|one| one.response == response).and_then(|one| one.query.ground_truth.clone());
+    found.expect("a gold of one of them")
 }
 
 fn adds() -> Value {

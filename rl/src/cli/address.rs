@@ -12,9 +12,16 @@ use crate::error::Result;
 /// # Errors
 /// When the source cannot be used.
 pub(crate) fn open(address: &str, seed: u64, default_split: Split) -> Result<Dataset> {
-    let source = SourceConfig { source: address.to_owned(), ..SourceConfig::default() };
+    open_config(&SourceConfig { source: address.to_owned(), ..SourceConfig::default() }, seed, default_split)
+}
+
+/// [`open`] with what else is said of the source.
+///
+/// # Errors
+/// When the source cannot be used.
+pub(crate) fn open_config(config: &SourceConfig, seed: u64, default_split: Split) -> Result<Dataset> {
     let context = OpenContext { seed, base: PathBuf::new(), default_split };
-    Ok(Dataset::open(&name(address), &source, &context)?)
+    Ok(Dataset::open(&name(&config.source), config, &context)?)
 }
 
 /// A name for a source that has none.

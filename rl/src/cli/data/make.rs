@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sapo_datasets::written::{jsonl, parquet};
-use sapo_datasets::{Dataset, Example, OpenContext, SourceConfig, Split, Style, Task};
+use sapo_datasets::{Dataset, Difficulty, Example, OpenContext, SourceConfig, Split, Style, Task};
 
 use super::{make_parent, refuse_existing};
 use crate::cli::printer::{Printer, print_text};
@@ -15,7 +15,7 @@ use crate::progress::Progress;
 /// What to make.
 #[derive(Args)]
 pub(crate) struct MakeArguments {
-    /// The task: arith, count, clock, digits, locate, logic, describe, provoke or judge.
+    /// The task, one of the list below.
     #[arg(value_parser = Task::parse)]
     task: Task,
     /// The new file, FILE.parquet or FILE.jsonl.
@@ -24,6 +24,9 @@ pub(crate) struct MakeArguments {
     /// train, validation or test; no question is in two of them.
     #[arg(long, default_value = "train", value_parser = Split::parse)]
     split: Split,
+    /// easy, medium or hard.
+    #[arg(long, value_name = "LEVEL", default_value_t, value_parser = Difficulty::parse)]
+    difficulty: Difficulty,
     /// How many queries.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
@@ -53,6 +56,7 @@ pub(crate) fn run(arguments: &MakeArguments) -> Result<()> {
     refuse_existing("--out", out)?;
     let source = SourceConfig {
         source: format!("synthetic:{}@{}[0:{}]", arguments.task, arguments.split, arguments.count),
+        difficulty: Some(arguments.difficulty),
         hasty: if arguments.responses == Some(Style::Hasty) { 1.0 } else { 0.0 },
         ..SourceConfig::default()
     };

@@ -26,6 +26,9 @@ pub(crate) enum DataCommand {
     /// sapo data make clock --out clock.parquet --split test --count 200
     ///
     /// sapo data make count --out data/count.jsonl --count 5000 --responses careful
+    ///
+    /// sapo data make maze --out mazes.parquet --difficulty hard
+    #[command(after_help = list_of_tasks())]
     Make(make::MakeArguments),
     /// Prints queries: id, question, ground truth, response if there is one, and the sizes of their pictures.
     ///
@@ -34,6 +37,7 @@ pub(crate) enum DataCommand {
     /// sapo data show clock --count 24 --sheet clocks.png
     ///
     /// sapo data show geometry.parquet@test[100:110] --json
+    #[command(after_help = list_of_tasks())]
     Show(show::ShowArguments),
     /// Puts every row through what training does with it, and names what cannot be used: damaged rows and pictures,
     /// placeholders without pictures, ground truths that their rewards cannot read, what is too long, repeated ids,
@@ -60,7 +64,7 @@ pub(crate) enum DataCommand {
     ///
     /// sapo data convert --source-config my.toml --name geometry --out geometry.parquet
     Convert(convert::ConvertArguments),
-    /// Trains the byte-level BPE tokenizer of the small presets on the generated tasks' text.
+    /// Trains the byte-level BPE tokenizer of the small presets on the text of the quickstart's generated tasks.
     ///
     /// Example: sapo data tokenizer --out tokenizer.json
     Tokenizer {
@@ -86,6 +90,12 @@ pub(crate) fn run(command: DataCommand) -> Result<bool> {
         DataCommand::Tokenizer { out, vocabulary, examples } => make_tokenizer(&out, vocabulary, examples)?,
     }
     Ok(true)
+}
+
+/// The generated tasks with a line each.
+fn list_of_tasks() -> String {
+    let lines = Task::ALL.iter().map(|task| format!("  {:<10}{}\n", task.name(), task.about()));
+    format!("Tasks:\n{}", lines.collect::<String>())
 }
 
 fn refuse_existing(option: &str, path: &Path) -> Result<()> {
@@ -124,7 +134,7 @@ fn address(text: &str) -> Result<String> {
 }
 
 fn make_tokenizer(out: &Path, vocabulary: usize, examples: u64) -> Result<()> {
-    let texts = Task::ALL.into_iter().flat_map(move |task| {
+    let texts = Task::OF_TOKENIZER.into_iter().flat_map(move |task| {
         (0..examples).flat_map(move |index| {
             let style = if index % 4 == 0 { Style::Hasty } else { Style::Careful };
             let shown = synthetic::demonstration(task, 0, index, style);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sapo_datasets::{DatasetError, Example, Query, Split, Video, contact_sheet};
+use sapo_datasets::{DatasetError, Difficulty, Example, Query, SourceConfig, Split, Video, contact_sheet};
 use serde_json::{Value, json};
 
 use super::{address, make_parent, refuse_existing};
@@ -20,6 +20,9 @@ pub(crate) struct ShowArguments {
     /// A generated task (clock, clock@test), FILE.jsonl, FILE.parquet or a folder, with an optional @split and
     /// [from:to].
     source: String,
+    /// Of a generated task: easy, medium or hard. Default: medium.
+    #[arg(long, value_name = "LEVEL", value_parser = Difficulty::parse)]
+    difficulty: Option<Difficulty>,
     /// How many at most.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     count: u64,
@@ -39,7 +42,7 @@ pub(crate) struct ShowArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ShowArguments) -> Result<()> {
-    let shown = Shown::open(&arguments.source, arguments.count, arguments.seed)?;
+    let shown = Shown::open(arguments)?;
     if let Some(file) = &arguments.sheet {
         write_sheet(&shown, file)?;
     }
@@ -66,9 +69,12 @@ struct ShownRow {
 }
 
 impl Shown {
-    fn open(text: &str, count: u64, seed: u64) -> Result<Self> {
-        let dataset = sources::open(&address(text)?, seed, Split::Train)?;
-        let count = dataset.len().map_or(count, |length| count.min(length));
+    fn open(arguments: &ShowArguments) -> Result<Self> {
+        let text = arguments.source.as_str();
+        let (source, difficulty) = (address(text)?, arguments.difficulty);
+        let config = SourceConfig { source, difficulty, ..SourceConfig::default() };
+        let dataset = sources::open_config(&config, arguments.seed, Split::Train)?;
+        let count = dataset.len().map_or(arguments.count, |length| length.min(arguments.count));
         let mut rows = Vec::new();
         for index in 0..count {
             let Example { query, response } = dataset.get(index)?;
