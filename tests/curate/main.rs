@@ -317,11 +317,11 @@ fn responses_that_are_not_to_be_imitated_are_dropped_with_their_reason() {
     ]));
     assert!(kept.to_string().contains("count backwards") || kept.to_string().contains("\"good\""), "{kept}");
     let mut wrong = run("wrong");
-    wrong.push("phases.clean.response_filters=[{ part = \"lenght\", at_most = 1 }]".to_owned());
+    wrong.push("phases.clean.response_filters=[{ part = \"lengthy\", at_most = 1 }]".to_owned());
     let refused = output(&wrong);
     let errors = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("no part `lenght`; it has correct, language, repetition"), "{errors}");
+    assert!(errors.contains("no part `lengthy`; it has correct, language, repetition"), "{errors}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) fn split(response: &str) -> (&str, &str) {
 
 /// The answer that a ground truth is or describes: a text, a number, the first of a list of texts, boxes or points.
 /// `None` for what is no answer, such as tests.
-pub(super) fn of_truth(query: &Query) -> Option<String> {
+pub fn of_truth(query: &Query) -> Option<String> {
     match query.ground_truth.as_ref()? {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

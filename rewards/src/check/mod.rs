@@ -11,6 +11,7 @@ pub use crate::reward::Role;
 use crate::rubric::Rubric;
 use crate::score::{CORRECT, FailureKind, Outcome, Score};
 use gold::Form;
+pub use gold::of_truth as answer_of_truth;
 pub use traps::Trap;
 
 /// Values that differ by less are equal.

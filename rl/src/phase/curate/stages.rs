@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use sapo_datasets::{Query, Transcript};
+use sapo_rewards::check::answer_of_truth;
 use sapo_rewards::{FailureKind, Scored};
-use serde_json::Value;
 
 use super::answers::{Answers, Wanted, ask};
 use super::{Case, Curate};
@@ -368,13 +368,5 @@ fn entries(group: &ScoredGroup) -> impl Iterator<Item = LedgerEntry> {
 
 /// The ground truth as if it were the answer: what a rule on a query is shown.
 fn truth_as_answer(query: &Query) -> Transcript {
-    let text = match &query.ground_truth {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(accepted)) if accepted.first().is_some_and(Value::is_string) => {
-            accepted[0].as_str().unwrap_or_default().to_owned()
-        }
-        Some(other) => other.to_string(),
-    };
-    Transcript::of_answer(&query.id, text)
+    Transcript::of_answer(&query.id, answer_of_truth(query).unwrap_or_default())
 }
