@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use sapo_datasets::{Demonstration, Difficulty, Split, Stream, Style, Task, Transcript};
-use sapo_rewards::Registry;
 use sapo_rewards::reward::{Item, score_all};
+use sapo_rewards::{Endpoints, Registry};
 use serde_json::Value;
 
 /// Draws of each task and difficulty.
@@ -15,7 +15,10 @@ const MOST_FREQUENT: f64 = 0.35;
 
 /// What a reward gives to these responses.
 fn values(reward: &str, shown: &[Demonstration], responses: &[String]) -> Vec<Option<f64>> {
-    let reward = Registry::rules().get(reward).expect("a rule without options");
+    // The rule by which a rubric takes something off unless another is named.
+    let strict = serde_json::from_str(r#"{"kind": "language", "strict_script": true}"#).expect("a reward");
+    let registry = Registry::build(&BTreeMap::from([("strict".to_owned(), strict)]), &Endpoints::default());
+    let reward = registry.and_then(|registry| registry.get(reward)).expect("a rule");
     let transcript = |text: &String| Transcript { thinking_open: true, ..Transcript::of_answer("q", text.as_str()) };
     let transcripts: Vec<Transcript> = responses.iter().map(transcript).collect();
     let pairs = shown.iter().zip(&transcripts);
@@ -77,6 +80,7 @@ fn golds_score_one_and_bring_no_penalty() {
         // A judge's working puts the words of two texts side by side: it is no prose.
         if stream.task != Task::Judge {
             all("language", 0.0);
+            all("strict", 0.0);
             all("repetition", 0.0);
         }
     }

@@ -21,6 +21,7 @@ struct Chart {
     /// From one line of the scale to the next.
     step: u32,
     is_line: bool,
+    names: [char; 6],
 }
 
 /// What is asked of a chart; places count from 0.
@@ -33,15 +34,14 @@ enum Asked {
     Difference(usize, usize),
 }
 
-fn letter(place: usize) -> char {
-    char::from(b'A' + place as u8)
-}
+/// What the places are called in a language, so that no answer is in another one than its question.
+const NAMES: [[char; 6]; 2] = [['A', 'B', 'C', 'D', 'E', 'F'], ['山', '田', '王', '中', '大', '工']];
 
 impl Chart {
     fn any(frame: Frame, dice: &mut Dice) -> Self {
         let (places, top, step) = frame.difficulty.choose((3, 10, 1), (4, 10, 2), (6, 20, 5));
         let values = shuffled(dice, &(1..=top).collect::<Vec<_>>())[..places].to_vec();
-        Self { values, top, step, is_line: frame.coin }
+        Self { values, top, step, is_line: frame.coin, names: frame.language.choose(NAMES[0], NAMES[1]) }
     }
 
     /// The places, the one with the highest value first.
@@ -52,7 +52,7 @@ impl Chart {
     }
 
     fn told(&self, place: usize) -> String {
-        format!("{} {}", letter(place), self.values[place])
+        format!("{} {}", self.names[place], self.values[place])
     }
 
     /// The worked line and the answer.
@@ -61,8 +61,8 @@ impl Chart {
         let ranked = self.ranked();
         match asked {
             Asked::Value(place) => (self.told(place), self.values[place].into()),
-            Asked::Highest => (all(), letter(ranked[0]).to_string().into()),
-            Asked::Lowest => (all(), letter(ranked[ranked.len() - 1]).to_string().into()),
+            Asked::Highest => (all(), self.names[ranked[0]].to_string().into()),
+            Asked::Lowest => (all(), self.names[ranked[ranked.len() - 1]].to_string().into()),
             Asked::Difference(more, less) => {
                 let (high, low) = (self.values[more], self.values[less]);
                 let told = format!("{},{},{high}-{low}={}", self.told(more), self.told(less), high - low);
@@ -84,7 +84,7 @@ impl Chart {
                 } else {
                     canvas.rect((point.0 - 6.0, point.1), (12.0, PLOT[3] - point.1), colour);
                 }
-                let name = letter(place).to_string();
+                let name = chart.names[place].to_string();
                 canvas.text(&name, (point.0 - text_width(&name, 10.0) / 2.0, PLOT[3] + 5.0), 10.0, INK);
             }
             if chart.is_line {
@@ -131,36 +131,36 @@ pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     };
     let (working, truth) = chart.solve(asked);
     let wanted = match asked {
-        Asked::Value(place) => format!("value {}", letter(place)),
+        Asked::Value(place) => format!("value {}", chart.names[place]),
         Asked::Highest => "highest".to_owned(),
         Asked::Lowest => "lowest".to_owned(),
-        Asked::Difference(more, less) => format!("difference {} {}", letter(more), letter(less)),
+        Asked::Difference(more, less) => format!("difference {} {}", chart.names[more], chart.names[less]),
     };
     let kind = if chart.is_line { "line" } else { "bars" };
     let values: Vec<String> = (0..chart.values.len()).map(|place| chart.told(place)).collect();
     Draft {
         content: format!("chart:{kind} {} of {}, {wanted}", values.join(","), chart.top),
-        prompt: prompt(asked, frame.language),
+        prompt: prompt(asked, frame.language, chart.names),
         reward_kind: if truth.is_string() { "text" } else { "number" },
         answer: truth.as_str().map_or_else(|| truth.to_string(), str::to_owned),
         ground_truth: truth,
         working,
-        facts: json!({"values": chart.values, "asked": wanted}),
+        facts: json!({"values": chart.values, "asked": wanted, "language": frame.language.code()}),
         columns: Map::new(),
         painting: Some(chart.painting()),
     }
 }
 
-fn prompt(asked: Asked, language: Language) -> String {
+fn prompt(asked: Asked, language: Language, names: [char; 6]) -> String {
     match (asked, language) {
-        (Asked::Value(place), Language::English) => format!("What is the value of {}?", letter(place)),
-        (Asked::Value(place), Language::Chinese) => format!("{}的值是多少？", letter(place)),
+        (Asked::Value(place), Language::English) => format!("What is the value of {}?", names[place]),
+        (Asked::Value(place), Language::Chinese) => format!("{}的值是多少？", names[place]),
         (Asked::Highest, _) => language.choose("Which is highest?", "哪个最高？").to_owned(),
         (Asked::Lowest, _) => language.choose("Which is lowest?", "哪个最低？").to_owned(),
         (Asked::Difference(more, less), Language::English) => {
-            format!("How much more is {} than {}?", letter(more), letter(less))
+            format!("How much more is {} than {}?", names[more], names[less])
         }
-        (Asked::Difference(more, less), Language::Chinese) => format!("{}比{}多多少？", letter(more), letter(less)),
+        (Asked::Difference(more, less), Language::Chinese) => format!("{}比{}多多少？", names[more], names[less]),
     }
 }
 
@@ -170,9 +170,10 @@ pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
     else {
         return false;
     };
-    let place = |name: &str| name.bytes().next().and_then(|name| name.checked_sub(b'A')).map(usize::from);
+    let names = NAMES[usize::from(facts.get("language").and_then(Value::as_str) == Some("zh"))];
+    let place = |name: &str| names.iter().position(|known| known.to_string() == name);
     let value = |name: &str| values.get(place(name)?)?.as_i64();
-    let said = if answer.len() == 1 { value(answer) } else { None };
+    let said = value(answer);
     let words: Vec<&str> = asked.split(' ').collect();
     match words.as_slice() {
         ["highest"] => said.is_some() && said == values.iter().filter_map(Value::as_i64).max(),
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     fn chart(is_line: bool) -> Chart {
-        Chart { values: vec![3, 9, 5], top: 10, step: 2, is_line }
+        Chart { values: vec![3, 9, 5], top: 10, step: 2, is_line, names: NAMES[0] }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::{Dice, Difficulty, Draft, Frame, Language, Painting, background, pick
 
 const CELL_PIXELS: f32 = 32.0;
 const INK: [u8; 3] = [25, 25, 25];
-const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
+/// How choices are named: by numbers, which are of no language.
+const NAMES: [char; 4] = ['1', '2', '3', '4'];
 
 /// How an attribute's three values lie in the matrix.
 #[derive(Clone, Copy)]
@@ -86,25 +87,23 @@ fn wrong(truth: Part, difficulty: Difficulty, dice: &mut Dice) -> Vec<Part> {
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     let cells = matrix(frame.difficulty, dice);
     let truth = cells[8];
-    let right = frame.roll % LETTERS.len();
+    let right = frame.roll % NAMES.len();
     let mut choices = wrong(truth, frame.difficulty, dice);
     choices = shuffled(dice, &choices);
     choices.insert(right, truth);
     let words = |parts: &[Part], language| parts.iter().map(|&part| part_words(part, language)).collect::<Vec<_>>();
     let shown = words(&cells[..8], Language::English);
     let offered = words(&choices, Language::English);
-    let named = LETTERS.iter().map(char::to_string).zip(words(&choices, frame.language));
-    let named: Map<String, Value> = named.map(|(letter, words)| (letter, words.into())).collect();
-    let letter = LETTERS[right].to_string();
+    let name = NAMES[right].to_string();
     Draft {
         content: format!("pattern:{} then {}", shown.join(","), offered.join(",")),
-        prompt: frame.language.choose("Which one is missing: A, B, C or D?", "缺的是哪一个：A、B、C还是D？").to_owned(),
-        reward_kind: "multiple_choice",
-        ground_truth: letter.clone().into(),
+        prompt: frame.language.choose("Which one is missing: 1, 2, 3 or 4?", "缺的是哪一个：1、2、3还是4？").to_owned(),
+        reward_kind: "number",
+        ground_truth: (right + 1).into(),
         working: part_words(truth, frame.language),
-        answer: letter,
+        answer: name,
         facts: json!({"cells": shown, "choices": offered}),
-        columns: Map::from_iter([("choices".to_owned(), named.into())]),
+        columns: Map::new(),
         painting: Some(painting(cells[..8].to_vec(), choices)),
     }
 }
@@ -123,7 +122,7 @@ fn painting(cells: Vec<Part>, choices: Vec<Part>) -> Painting {
             canvas.line((20.0, 4.0 + along), (116.0, 4.0 + along), 1.2, INK);
             canvas.line((20.0 + along, 4.0), (20.0 + along, 100.0), 1.2, INK);
         }
-        for (number, (&part, letter)) in choices.iter().zip(LETTERS).enumerate() {
+        for (number, (&part, letter)) in choices.iter().zip(NAMES).enumerate() {
             let left = 4.0 + number as f32 * CELL_PIXELS;
             parts(&mut canvas, part, (left, 108.0));
             canvas.letter(letter, (left + 12.0, 142.0), 11.0, INK);
@@ -153,7 +152,7 @@ pub(super) fn is_correct(facts: &Value, answer: &str) -> bool {
     })
 }
 
-/// The letters of the choices with which the matrix follows a rule.
+/// The names of the choices with which the matrix follows a rule.
 fn fitting(facts: &Value) -> Option<Vec<char>> {
     let read = |key: &str| -> Option<Vec<Part>> {
         let words = facts.get(key)?.as_array()?.iter().map(|one| parse_part(one.as_str()?, Language::English));
@@ -171,7 +170,7 @@ fn fitting(facts: &Value) -> Option<Vec<char>> {
         };
         follows(&|part| part.0) && follows(&|part| part.1.colour as usize) && follows(&|part| part.1.shape as usize)
     };
-    Some(LETTERS.into_iter().zip(choices).filter(|(_, choice)| fits(*choice)).map(|(letter, _)| letter).collect())
+    Some(NAMES.into_iter().zip(choices).filter(|(_, choice)| fits(*choice)).map(|(letter, _)| letter).collect())
 }
 
 /// Whether nine values are the same along every row, or along every column, or all different along both, in which case
@@ -205,7 +204,7 @@ mod tests {
             let difficulty = Difficulty::ALL[turn % 3];
             let frame = Frame { language: Language::English, difficulty, coin: false, roll: turn % 12 };
             let draft = draw(frame, &mut dice);
-            assert_eq!(fitting(&draft.facts), Some(vec![LETTERS[turn % 12 % 4]]), "{}", draft.content);
+            assert_eq!(fitting(&draft.facts), Some(vec![NAMES[turn % 12 % 4]]), "{}", draft.content);
             assert!(is_correct(&draft.facts, &draft.answer));
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::canvas::Canvas;
 use super::glyphs::text_width;
-use super::{Dice, Draft, Frame, Painting, background, pick, shuffled};
+use super::{Dice, Draft, Frame, Painting, background, shuffled};
 
 const GOODS: [&str; 12] =
     ["TEA", "CAKE", "SOUP", "RICE", "MILK", "EGGS", "FISH", "BREAD", "PIZZA", "JUICE", "SALAD", "PASTA"];
@@ -27,7 +27,7 @@ fn fields(frame: Frame, dice: &mut Dice) -> Vec<Field> {
     // None of them reads as a price.
     let number = ("NO", dice.random_range(1000..10_000_u32).to_string());
     let day = format!("{:02}-{:02}", dice.random_range(1..=28), dice.random_range(1..=12));
-    let table = format!("{}{}", pick(dice, &["A", "B", "C", "D"]), dice.random_range(1..=9));
+    let table = format!("{}-{}", dice.random_range(1..=9), dice.random_range(1..=9));
     let mut fields: Vec<Field> = vec![number, ("DATE", day), ("TABLE", table)];
     fields.truncate(heads);
     let mut total = 0;
@@ -47,14 +47,15 @@ fn fields(frame: Frame, dice: &mut Dice) -> Vec<Field> {
 
 pub(super) fn draw(frame: Frame, dice: &mut Dice) -> Draft {
     let fields = fields(frame, dice);
-    let (name, value) = fields[frame.roll % fields.len()].clone();
+    let line = frame.roll % fields.len();
+    let (name, value) = fields[line].clone();
     let told: Vec<String> = fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
     Draft {
         content: format!("receipt:{}, {name}", told.join(",")),
         prompt: frame.language.choose(format!("What does it say at {name}?"), format!("{name}一栏写的是什么？")),
         reward_kind: if value.contains('.') { "number" } else { "text" },
         ground_truth: value.clone().into(),
-        working: format!("{name} {value}"),
+        working: frame.language.choose(format!("line {}", line + 1), format!("第{}行", line + 1)),
         answer: value,
         facts: json!({"fields": fields, "asked": name}),
         columns: Map::new(),
