@@ -102,7 +102,7 @@ mod tests {
     fn rows_are_spread_evenly_and_each_is_taken_once() {
         assert_eq!(spread(3, 256), [0, 1, 2]);
         assert_eq!(spread(10, 4), [0, 2, 5, 7]);
-        assert_eq!(spread(0, 4), []);
+        assert_eq!(spread(0, 4), Vec::<u64>::new());
         let many = spread(u64::MAX, 256);
         assert!(many.len() == 256 && many.windows(2).all(|pair| pair[0] < pair[1]));
     }
