@@ -67,19 +67,10 @@ fn write_pictures(folder: &Path) {
     std::fs::create_dir(folder.join("no-frames")).expect("a folder");
 }
 
-#[test]
-fn pictures() {
-    let place = tempfile::tempdir().expect("a folder");
-    std::fs::write(place.path().join("secret.txt"), "a secret").expect("a file");
-    let folder = &place.path().join("data");
-    std::fs::create_dir(folder).expect("a folder");
-    write_pictures(folder);
-    let png = encoded(&picture(1, 64, 48), ImageFormat::Png);
-    let base64 = sapo_datasets::Picture::from_bytes(png, "test").expect("a picture");
-    let url = data_url(&base64);
-    let inline = url.split_once(',').expect("a data URL").1;
+/// Kinds of pictures, what a row says of them, and what is found; `inline` is a picture in base64.
+fn kinds_of_pictures(inline: &str) -> Vec<(&'static str, Value, &'static str)> {
     let shows = |value: Value| json!({"images": value});
-    let mut kinds = vec![
+    vec![
         ("a whole PNG", shows(json!(["good.png"])), ""),
         ("base64", shows(json!([inline])), ""),
         ("half a PNG", shows(json!(["half.png"])), "picture_damaged"),
@@ -113,6 +104,12 @@ fn pictures() {
         ("a number", shows(json!([7])), "picture_damaged"),
         ("an object without bytes", shows(json!([{"width": 3}])), "picture_damaged"),
         ("bytes that are none", shows(json!([{"bytes": [300]}])), "picture_damaged"),
+    ]
+}
+
+/// Kinds of rows whose marks, columns or videos do not fit.
+fn kinds_of_rows() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
         ("null for a picture that is named", json!({"problem": "<image> What?", "images": [null]}), "placeholders"),
         ("no picture for a mark", json!({"problem": "<image> What?", "images": []}), "placeholders"),
         (
@@ -137,9 +134,23 @@ fn pictures() {
         ("half a frame", json!({"video": "frames"}), "video"),
         ("a rate of nothing", json!({"video": {"path": "frames", "fps": 0}}), "video"),
         ("a text for a video", json!({"video": "text.png"}), "video"),
-    ];
+    ]
+}
+
+#[test]
+fn pictures() {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::write(place.path().join("secret.txt"), "a secret").expect("a file");
+    let folder = &place.path().join("data");
+    std::fs::create_dir(folder).expect("a folder");
+    write_pictures(folder);
+    let png = encoded(&picture(1, 64, 48), ImageFormat::Png);
+    let base64 = sapo_datasets::Picture::from_bytes(png, "test").expect("a picture");
+    let url = data_url(&base64);
+    let inline = url.split_once(',').expect("a data URL").1;
+    let mut kinds = [kinds_of_pictures(inline), kinds_of_rows()].concat();
     if cfg!(target_os = "linux") {
-        kinds.push(("a device without end", shows(json!(["/dev/zero"])), "picture_missing"));
+        kinds.push(("a device without end", json!({"images": ["/dev/zero"]}), "picture_missing"));
     }
     for (kind, keys, wanted) in kinds {
         // The column must be known from other rows.

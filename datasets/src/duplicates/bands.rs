@@ -31,7 +31,7 @@ pub(super) fn keys(runs: &[u64], equal: u64, looks: &[Look], hashes: usize) -> [
         for look in looks {
             for index in 0..16 {
                 let offset = mix((band * 16 + index) as u64 + 1_000) % STEP;
-                key = mix(key ^ (u64::from(look.quarter(index)) + offset) / STEP);
+                key = mix(key ^ ((u64::from(look.quarter(index)) + offset) / STEP));
             }
         }
         key

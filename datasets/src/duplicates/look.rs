@@ -82,16 +82,19 @@ fn spans(length: u32) -> [(u32, u32); SIDE] {
 
 /// The mean colour of a cell, of an even grid of its pixels where it is large.
 fn mean_of(picture: &RgbImage, (left, width): (u32, u32), (top, height): (u32, u32)) -> [u8; 3] {
-    let pixels = picture.as_raw();
     let stride = picture.width() as usize * 3;
     let (across, down) = (width.min(SAMPLES), height.min(SAMPLES));
+    let mut places = [0; SAMPLES as usize];
+    for (column, place) in places.iter_mut().enumerate().take(across as usize) {
+        *place = (left + column as u32 * width / across) as usize * 3;
+    }
     let mut sums = [0_u32; 3];
     for row in 0..down {
         let y = (top + row * height / down) as usize;
-        for column in 0..across {
-            let at = y * stride + (left + column * width / across) as usize * 3;
-            for (sum, value) in sums.iter_mut().zip(&pixels[at..at + 3]) {
-                *sum += u32::from(*value);
+        let line = &picture.as_raw()[y * stride..(y + 1) * stride];
+        for place in &places[..across as usize] {
+            if let [red, green, blue] = line[*place..*place + 3] {
+                sums = [sums[0] + u32::from(red), sums[1] + u32::from(green), sums[2] + u32::from(blue)];
             }
         }
     }

@@ -63,10 +63,8 @@ impl<'a> Seen<'a> {
                 let repeats = Repeated { source: self.target.name.clone(), row: earlier, id };
                 row.found.push(repeat(found, repeats, [Reason::Duplicate, Reason::NearDuplicate]));
             }
-            None if row.found.is_empty() => {
-                if self.index.insert(fingerprint).is_some() {
-                    self.rows.push((row.index, id));
-                }
+            None if row.found.is_empty() && self.index.insert(fingerprint).is_some() => {
+                self.rows.push((row.index, id));
             }
             None => {}
         }
