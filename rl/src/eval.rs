@@ -157,7 +157,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(after, sampling);
     let EvalSampling { samples, max_new_tokens, seed, decode_rows } = sampling;
-    let random = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens };
+    let random = Sampling::at(1.0, max_new_tokens);
     let greedy = Sampling::greedy(max_new_tokens);
     let scope = SeedScope { seed, place: "eval", samples };
     let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };

@@ -95,7 +95,7 @@ impl Engine for LocalEngine {
         let mut fit: Vec<(usize, &Request)> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             match fault(request) {
-                Some(reason) => events(Event::Failed { request: index, reason: reason.to_owned() }),
+                Some(reason) => events(Event::Failed { request: index, reason }),
                 None if request.seeds.is_empty() => {}
                 None => fit.push((index, request)),
             }
@@ -120,13 +120,13 @@ impl Engine for LocalEngine {
 }
 
 /// Why a request cannot be answered, if it cannot.
-fn fault(request: &Request) -> Option<&'static str> {
+fn fault(request: &Request) -> Option<String> {
     let prompt = &request.prompt;
     let ends_in_picture = prompt.spans().last().is_some_and(|span| span.start + span.len == prompt.ids().len());
     if prompt.ids().is_empty() || ends_in_picture {
-        return Some("a prompt must end with a text token, so that an answer can follow it");
+        return Some("a prompt must end with a text token, so that an answer can follow it".to_owned());
     }
-    (request.sampling.max_new_tokens == 0).then_some("max_new_tokens must be at least 1")
+    request.sampling.fault().map(|(key, reason)| format!("{key} {reason}"))
 }
 
 fn start_rows(requests: &[(usize, &Request)]) -> Vec<Row> {
@@ -137,7 +137,7 @@ fn start_rows(requests: &[(usize, &Request)]) -> Vec<Row> {
             sample,
             seed: *seed,
             sampling: request.sampling.clone(),
-            sampler: Sampler::new(*seed),
+            sampler: Sampler::new(*seed, request.prompt.ids(), &request.sampling),
             ids: Vec::new(),
             log_probs: Vec::new(),
             stop: None,
@@ -155,7 +155,7 @@ impl Row {
         self.log_probs.push(draw.log_prob);
         self.entropy_sum += f64::from(draw.entropy);
         self.truncated_sum += f64::from(draw.truncated_mass);
-        if stop_ids.contains(&draw.token) {
+        if stop_ids.contains(&draw.token) || self.sampling.stop_ids.contains(&draw.token) {
             self.stop = Some(StopReason::Eos);
         } else if self.ids.len() == self.sampling.max_new_tokens {
             self.stop = Some(StopReason::Length);

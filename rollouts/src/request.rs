@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// How tokens are drawn.
+/// How tokens are drawn. Penalties and bias change the logits first; then come the temperature, top-k, top-p of what is left,
+/// and min-p. Recorded log-probs know nothing of them but the temperature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -18,6 +19,24 @@ pub struct Sampling {
     /// Keeps this many of the likeliest tokens; 0 keeps all.
     #[serde(default)]
     pub top_k: usize,
+    /// Keeps tokens that are at least this share as likely as the likeliest; 0 keeps all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_p: f64,
+    /// Divides positive logits of tokens that the prompt or the answer has, and multiplies negative ones; 1 changes nothing.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub repetition_penalty: f64,
+    /// Taken off the logits of tokens that the answer has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub presence_penalty: f64,
+    /// Taken off the logits of tokens as often as the answer has them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub frequency_penalty: f64,
+    /// Added to the logits of tokens, by id: `[[151643, -100.0]]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Further ids that end an answer; they are part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_ids: Vec<u32>,
     /// The answer is cut after this many tokens.
     pub max_new_tokens: usize,
 }
@@ -26,15 +45,65 @@ fn one() -> f64 {
     1.0
 }
 
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 impl Sampling {
+    /// The whole distribution at a temperature.
+    pub fn at(temperature: f64, max_new_tokens: usize) -> Self {
+        Self {
+            temperature,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            stop_ids: Vec::new(),
+            max_new_tokens,
+        }
+    }
+
     /// The likeliest token at every step.
     pub fn greedy(max_new_tokens: usize) -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens }
+        Self::at(0.0, max_new_tokens)
     }
 
     /// The temperature of recorded log-probs: that of sampling, or 1 when sampling is greedy.
     pub fn logprob_temperature(&self) -> f64 {
         if self.temperature > 0.0 { self.temperature } else { 1.0 }
+    }
+
+    /// Whether penalties or bias change the logits.
+    pub fn changes_logits(&self) -> bool {
+        let penalties = [self.presence_penalty, self.frequency_penalty];
+        self.repetition_penalty != 1.0 || penalties.iter().any(|one| *one != 0.0) || !self.logit_bias.is_empty()
+    }
+
+    /// The key that is out of range and what must hold of it, if there is one.
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let finite = |value: f64| value.is_finite();
+        let checks = [
+            (finite(self.temperature) && self.temperature >= 0.0, "temperature", "must be a number from 0 up"),
+            (self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "must be above 0 and at most 1"),
+            ((0.0..=1.0).contains(&self.min_p), "min_p", "must be between 0 and 1"),
+            (finite(self.repetition_penalty) && self.repetition_penalty > 0.0, "repetition_penalty", "must be above 0"),
+            (finite(self.presence_penalty), "presence_penalty", "must be a number"),
+            (finite(self.frequency_penalty), "frequency_penalty", "must be a number"),
+            (
+                self.logit_bias.iter().all(|(_, bias)| bias.is_finite()),
+                "logit_bias",
+                "must be pairs of an id and a number",
+            ),
+            (self.max_new_tokens > 0, "max_new_tokens", "must be at least 1"),
+        ];
+        checks.into_iter().find(|(good, ..)| !good).map(|(_, key, reason)| (key, reason))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Drawing one token from a row of logits, on the host, with the row's own random numbers.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -22,20 +24,40 @@ pub struct Draw {
 #[derive(Debug)]
 pub struct Sampler {
     rng: ChaCha8Rng,
+    said: Said,
+}
+
+/// The tokens that penalties look at.
+#[derive(Debug, Default)]
+struct Said {
+    prompt: HashSet<u32>,
+    /// How often the answer has each token.
+    answer: HashMap<u32, u32>,
 }
 
 impl Sampler {
-    /// A sampler whose draws depend on this seed alone.
-    pub fn new(seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed) }
+    /// A sampler whose draws depend on this seed alone, and on the prompt where penalties look at it.
+    pub fn new(seed: u64, prompt: &[u32], sampling: &Sampling) -> Self {
+        let looks = sampling.repetition_penalty != 1.0;
+        let prompt = if looks { prompt.iter().copied().collect() } else { HashSet::new() };
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), said: Said { prompt, answer: HashMap::new() } }
     }
 
     /// Draws from `logits`; minus infinity bans a token.
     pub fn draw(&mut self, logits: &[f32], sampling: &Sampling) -> Draw {
+        if !sampling.changes_logits() {
+            return self.draw_from(logits, logits, sampling);
+        }
+        let changed = self.said.change(logits, sampling);
+        let draw = self.draw_from(logits, &changed, sampling);
+        *self.said.answer.entry(draw.token).or_default() += 1;
+        draw
+    }
+
+    /// Draws from `changed`, and records what `logits` say of it.
+    fn draw_from(&mut self, logits: &[f32], changed: &[f32], sampling: &Sampling) -> Draw {
         let scale = (1.0 / sampling.logprob_temperature()) as f32;
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
-        let mut weights: Vec<f32> = logits.iter().map(|logit| (logit * scale - largest).exp()).collect();
-        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let (mut weights, largest, sum) = softmax(logits, scale);
         let log_sum = sum.ln() as f32;
         let log_prob = |token: usize| logits[token] * scale - largest - log_sum;
         let entropy = weights
@@ -45,18 +67,56 @@ impl Sampler {
             .map(|(token, weight)| -f64::from(*weight) / sum * f64::from(log_prob(token)))
             .sum::<f64>() as f32;
         if sampling.temperature <= 0.0 {
-            let token = likeliest(logits);
+            let token = likeliest(changed);
             return Draw { token: token as u32, log_prob: log_prob(token), entropy, truncated_mass: 0.0 };
         }
-        let kept = truncate(&mut weights, sum, sampling);
-        let token = pick(&weights, kept * self.rng.random::<f64>());
-        Draw {
-            token: token as u32,
-            log_prob: log_prob(token),
-            entropy,
-            truncated_mass: (1.0 - kept / sum).max(0.0) as f32,
-        }
+        let (token, kept) = if sampling.changes_logits() {
+            let (mut drawn, _, sum) = softmax(changed, scale);
+            let left = truncate(&mut drawn, sum, sampling);
+            let kept =
+                weights.iter().zip(&drawn).filter(|(_, left)| **left > 0.0).map(|(weight, _)| f64::from(*weight));
+            (pick(&drawn, left * self.rng.random::<f64>()), kept.sum())
+        } else {
+            let kept = truncate(&mut weights, sum, sampling);
+            (pick(&weights, kept * self.rng.random::<f64>()), kept)
+        };
+        let truncated_mass = (1.0 - kept / sum).max(0.0) as f32;
+        Draw { token: token as u32, log_prob: log_prob(token), entropy, truncated_mass }
     }
+}
+
+impl Said {
+    /// The logits after penalties and bias.
+    fn change(&self, logits: &[f32], sampling: &Sampling) -> Vec<f32> {
+        let mut changed = logits.to_vec();
+        let mut at = |token: u32, by: &dyn Fn(f32) -> f32| {
+            if let Some(logit) = changed.get_mut(token as usize) {
+                *logit = by(*logit);
+            }
+        };
+        let repetition = sampling.repetition_penalty as f32;
+        let repeated = |logit: f32| if logit > 0.0 { logit / repetition } else { logit * repetition };
+        let fresh = self.answer.keys().filter(|token| !self.prompt.contains(token));
+        // Each token is changed by itself, so that the order does not matter.
+        self.prompt.iter().chain(fresh).for_each(|token| at(*token, &repeated));
+        let (presence, frequency) = (sampling.presence_penalty as f32, sampling.frequency_penalty as f32);
+        let tokens: BTreeMap<u32, u32> = self.answer.iter().map(|(token, count)| (*token, *count)).collect();
+        for (token, count) in tokens {
+            at(token, &|logit| logit - presence - frequency * count as f32);
+        }
+        for (token, bias) in &sampling.logit_bias {
+            at(*token, &|logit| logit + bias);
+        }
+        changed
+    }
+}
+
+/// Weights whose largest is 1, the largest scaled logit, and the sum of the weights.
+fn softmax(logits: &[f32], scale: f32) -> (Vec<f32>, f32, f64) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
+    let weights: Vec<f32> = logits.iter().map(|logit| (logit * scale - largest).exp()).collect();
+    let sum = weights.iter().map(|weight| f64::from(*weight)).sum();
+    (weights, largest, sum)
 }
 
 fn likeliest(logits: &[f32]) -> usize {
@@ -64,18 +124,20 @@ fn likeliest(logits: &[f32]) -> usize {
     logits.iter().enumerate().fold(0, |best, (token, logit)| if *logit > logits[best] { token } else { best })
 }
 
-/// Sets what top-k and top-p remove to 0 and gives the mass that is left.
+/// Sets what top-k, top-p and min-p remove to 0 and gives the mass that is left.
 fn truncate(weights: &mut [f32], sum: f64, sampling: &Sampling) -> f64 {
     let top_k = if sampling.top_k == 0 { weights.len() } else { sampling.top_k };
-    if top_k >= weights.len() && sampling.top_p >= 1.0 {
+    if top_k >= weights.len() && sampling.top_p >= 1.0 && sampling.min_p <= 0.0 {
         return sum;
     }
+    // The largest weight is 1.
+    let least = sampling.min_p as f32;
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
     let in_k: f64 = order.iter().take(top_k).map(|token| f64::from(weights[*token])).sum();
     let mut kept = 0.0;
     for (rank, token) in order.into_iter().enumerate() {
-        if rank > 0 && (rank >= top_k || kept >= sampling.top_p * in_k) {
+        if rank > 0 && (rank >= top_k || kept >= sampling.top_p * in_k || weights[token] < least) {
             weights[token] = 0.0;
         } else {
             kept += f64::from(weights[token]);
@@ -100,16 +162,121 @@ fn pick(weights: &[f32], at: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sampling(temperature: f64, top_p: f64, top_k: usize) -> Sampling {
-        Sampling { temperature, top_p, top_k, max_new_tokens: 1 }
+        Sampling { top_p, top_k, ..Sampling::at(temperature, 1) }
+    }
+
+    fn sampler(seed: u64) -> Sampler {
+        Sampler::new(seed, &[], &Sampling::at(1.0, 1))
+    }
+
+    /// The distribution that tokens are drawn from and the log-prob of each, written down as plainly as the words say it.
+    fn reference(logits: &[f32], prompt: &[u32], answer: &[u32], sampling: &Sampling) -> (Vec<f64>, Vec<f64>) {
+        let probs = |logits: &[f64]| {
+            let weights: Vec<f64> = logits.iter().map(|logit| (logit / sampling.temperature).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            weights.into_iter().map(|weight| weight / sum).collect::<Vec<f64>>()
+        };
+        let mut changed: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
+        let log_probs = probs(&changed).into_iter().map(f64::ln).collect();
+        for (token, logit) in changed.iter_mut().enumerate() {
+            let times = answer.iter().filter(|said| **said as usize == token).count() as f64;
+            let in_prompt = prompt.iter().any(|said| *said as usize == token);
+            if times > 0.0 || in_prompt {
+                *logit = if *logit > 0.0 {
+                    *logit / sampling.repetition_penalty
+                } else {
+                    *logit * sampling.repetition_penalty
+                };
+            }
+            *logit -= sampling.frequency_penalty * times + if times > 0.0 { sampling.presence_penalty } else { 0.0 };
+            *logit += sampling
+                .logit_bias
+                .iter()
+                .filter(|(id, _)| *id as usize == token)
+                .map(|(_, bias)| f64::from(*bias))
+                .sum::<f64>();
+        }
+        let all = probs(&changed);
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by(|a, b| all[*b].total_cmp(&all[*a]).then(a.cmp(b)));
+        let top_k = if sampling.top_k == 0 { all.len() } else { sampling.top_k };
+        let kept: Vec<usize> = order.iter().copied().take(top_k).collect();
+        let mass: f64 = kept.iter().map(|token| all[*token]).sum();
+        let mut before = 0.0;
+        let mut left = vec![0.0; all.len()];
+        for (rank, token) in kept.into_iter().enumerate() {
+            let in_nucleus = before < sampling.top_p * mass;
+            if rank == 0 || (in_nucleus && all[token] >= sampling.min_p * all[order[0]]) {
+                left[token] = all[token];
+            }
+            before += all[token];
+        }
+        let sum: f64 = left.iter().sum();
+        (left.into_iter().map(|prob| prob / sum).collect(), log_probs)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn draws_are_those_of_the_plain_reference(
+            logits in prop::collection::vec(-3.0_f32..3.0, 6),
+            prompt in prop::collection::vec(0_u32..6, 0..4),
+            answer in prop::collection::vec(0_u32..6, 0..4),
+            temperature in 0.5_f64..2.0,
+            (top_p, top_k, min_p) in (0.3_f64..1.0, 0_usize..6, prop_oneof![Just(0.0), 0.05_f64..0.5]),
+            (repetition_penalty, presence_penalty, frequency_penalty) in (0.8_f64..1.5, -0.5_f64..1.0, -0.5_f64..1.0),
+            bias in prop::collection::btree_map(0_u32..6, -2.0_f32..2.0, 0..3),
+        ) {
+            let sampling = Sampling {
+                top_p,
+                top_k,
+                min_p,
+                repetition_penalty,
+                presence_penalty,
+                frequency_penalty,
+                logit_bias: bias.into_iter().collect(),
+                ..Sampling::at(temperature, 1)
+            };
+            let (wanted, log_probs) = reference(&logits, &prompt, &answer, &sampling);
+            let mut counts = [0_usize; 6];
+            for seed in 0..1500 {
+                let mut sampler = Sampler::new(seed, &prompt, &sampling);
+                for token in &answer {
+                    *sampler.said.answer.entry(*token).or_default() += 1;
+                }
+                let draw = sampler.draw(&logits, &sampling);
+                counts[draw.token as usize] += 1;
+                prop_assert!((f64::from(draw.log_prob) - log_probs[draw.token as usize]).abs() < 1e-5);
+            }
+            // Where single precision decides otherwise at the edge of the nucleus, the mass there is small.
+            let edge = wanted.iter().zip(counts).filter(|(wanted, count)| **wanted == 0.0 && *count > 0).count();
+            prop_assert!(edge == 0, "{wanted:?} {counts:?}");
+            for (wanted, count) in wanted.iter().zip(counts) {
+                // Five standard deviations.
+                let spread = 5.0 * (wanted * (1.0 - wanted) / 1500.0).sqrt() + 1e-9;
+                prop_assert!((count as f64 / 1500.0 - wanted).abs() <= spread, "{wanted:?} {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_remembered_from_draw_to_draw() {
+        let sampling = Sampling { frequency_penalty: 10.0, ..Sampling::greedy(3) };
+        let mut sampler = Sampler::new(1, &[], &sampling);
+        let logits = [1.0_f32, 2.0, 3.0];
+        let tokens: Vec<u32> = (0..4).map(|_| sampler.draw(&logits, &sampling).token).collect();
+        assert_eq!(tokens, [2, 1, 0, 2]);
     }
 
     #[test]
     fn frequencies_follow_the_tempered_distribution() {
         let logits = [1.0_f32, 0.0, f32::NEG_INFINITY, 2.0];
-        let mut sampler = Sampler::new(5);
+        let mut sampler = sampler(5);
         let mut counts = [0_usize; 4];
         for _ in 0..20_000 {
             counts[sampler.draw(&logits, &sampling(2.0, 1.0, 0)).token as usize] += 1;
@@ -124,7 +291,7 @@ mod tests {
     #[test]
     fn recorded_log_probs_ignore_truncation() {
         let logits = [0.0_f32, 1.0, 2.0, 3.0];
-        let draw = Sampler::new(1).draw(&logits, &sampling(1.0, 1.0, 1));
+        let draw = sampler(1).draw(&logits, &sampling(1.0, 1.0, 1));
         let sum: f32 = logits.iter().map(|x| x.exp()).sum();
         assert_eq!(draw.token, 3);
         assert!((draw.log_prob - (3.0 - sum.ln())).abs() < 1e-6);
@@ -134,13 +301,13 @@ mod tests {
     #[test]
     fn top_p_keeps_the_smallest_set_that_holds_the_mass() {
         let logits = [0.5_f32.ln(), 0.3_f32.ln(), 0.2_f32.ln()];
-        let mut sampler = Sampler::new(3);
+        let mut sampler = sampler(3);
         let tokens: Vec<u32> = (0..500).map(|_| sampler.draw(&logits, &sampling(1.0, 0.7, 0)).token).collect();
         assert!(tokens.contains(&0) && tokens.contains(&1) && !tokens.contains(&2));
     }
 
     #[test]
     fn greedy_takes_the_first_of_the_likeliest() {
-        assert_eq!(Sampler::new(9).draw(&[1.0, 4.0, 4.0], &Sampling::greedy(1)).token, 1);
+        assert_eq!(sampler(9).draw(&[1.0, 4.0, 4.0], &Sampling::greedy(1)).token, 1);
     }
 }

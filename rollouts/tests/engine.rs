@@ -83,7 +83,7 @@ fn greedy_answers_are_the_golden_ones() {
 fn sampled(policy: &Policy) -> (Vec<Request>, Vec<Vec<Rollout>>) {
     let prompt = |kind| golden("dense", kind, policy).0;
     let stop_ids: Vec<u32> = (0..60).collect();
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 24 };
+    let sampling = Sampling::at(1.0, 24);
     let requests = [request("a", prompt("text"), 5, &sampling), request("b", prompt("image"), 5, &sampling)].to_vec();
     let groups = run(policy, &stop_ids, &requests);
     (requests, groups)

@@ -126,12 +126,8 @@ fn sampling(arguments: &RolloutArguments) -> Result<Sampling> {
     if !(arguments.top_p > 0.0 && arguments.top_p <= 1.0) {
         return wrong("--top-p is a number above 0 and up to 1");
     }
-    Ok(Sampling {
-        temperature: arguments.temperature,
-        top_p: arguments.top_p,
-        top_k: arguments.top_k,
-        max_new_tokens: arguments.max_new_tokens as usize,
-    })
+    let all = Sampling::at(arguments.temperature, arguments.max_new_tokens as usize);
+    Ok(Sampling { top_p: arguments.top_p, top_k: arguments.top_k, ..all })
 }
 
 fn picture(path: &Path) -> Result<Picture> {

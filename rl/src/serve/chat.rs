@@ -77,12 +77,10 @@ fn sampling(fields: &Fields<'_>, cap: usize) -> Result<Sampling, Fault> {
     let most = i64::try_from(cap).unwrap_or(i64::MAX);
     let old = fields.whole("max_tokens", 1..=most)?;
     let new = fields.whole("max_completion_tokens", 1..=most)?;
-    let sampling = Sampling {
-        temperature: if temperature < LEAST_TEMPERATURE { 0.0 } else { temperature },
-        top_p,
-        top_k: usize::try_from(top_k).unwrap_or(0),
-        max_new_tokens: new.or(old).and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(cap),
-    };
+    let max_new_tokens = new.or(old).and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(cap);
+    let temperature = if temperature < LEAST_TEMPERATURE { 0.0 } else { temperature };
+    let top_k = usize::try_from(top_k).unwrap_or(0);
+    let sampling = Sampling { top_p, top_k, ..Sampling::at(temperature, max_new_tokens) };
     // Greedy answers ignore truncation, so that they may share a batch whatever it is.
     Ok(if sampling.temperature > 0.0 { sampling } else { Sampling::greedy(sampling.max_new_tokens) })
 }
@@ -213,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_left_out_has_the_usual_meaning() {
         let chat = read(&json!({"messages": [{"role": "developer", "content": "Be brief."}], "user": null})).unwrap();
-        assert_eq!(chat.sampling, Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 64 });
+        assert_eq!(chat.sampling, Sampling::at(1.0, 64));
         assert_eq!((chat.seed, chat.samples, chat.messages[0].role.as_str()), (0, 1, "system"));
         let chat = read(&json!({
             "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],

@@ -7,7 +7,7 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PhaseKind, Work};
+use super::{PhaseKind, Work, check_sampling};
 use crate::config::Config;
 use crate::config::data::SourceUse;
 use crate::config::fault::{ConfigError, fault, must};
@@ -152,7 +152,7 @@ impl CurateConfig {
 
     fn check_numbers(&self, place: &str) -> Result<(), ConfigError> {
         must(self.queries_per_source != Some(0), format!("{place}.queries_per_source"), "must be at least 1")?;
-        must(self.sampling.max_new_tokens > 0, format!("{place}.sampling.max_new_tokens"), "must be at least 1")?;
+        check_sampling(place, &self.sampling)?;
         let share = |value: f64| (0.0..=1.0).contains(&value);
         must(share(self.drop.above), format!("{place}.drop.above"), "must be between 0 and 1")?;
         if let Some(sequential) = &self.sequential {

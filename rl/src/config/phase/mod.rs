@@ -4,6 +4,7 @@ mod curate;
 mod rl;
 mod sft;
 
+use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
 pub use self::sft::SftConfig;
 use super::Config;
 use super::data::SourceUse;
-use super::fault::ConfigError;
+use super::fault::{ConfigError, fault};
 
 /// A section of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,14 @@ pub trait PhaseKind {
     /// # Errors
     /// The first fault, with its key.
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError>;
+}
+
+/// The numbers of `sampling` are in their ranges.
+fn check_sampling(place: &str, sampling: &Sampling) -> Result<(), ConfigError> {
+    match sampling.fault() {
+        Some((key, reason)) => Err(fault(format!("{place}.sampling.{key}"), reason)),
+        None => Ok(()),
+    }
 }
 
 /// How much a phase does, for the plan.

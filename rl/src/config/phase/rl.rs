@@ -4,7 +4,7 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PhaseKind, Work};
+use super::{PhaseKind, Work, check_sampling};
 use crate::algorithm::AlgorithmConfig;
 use crate::config::Config;
 use crate::config::data::SourceUse;
@@ -120,8 +120,7 @@ impl RlConfig {
         must(window, format!("{place}.failure_window_steps"), "must be at least 1")?;
         let hot = self.sampling.temperature > 0.0;
         must(hot, format!("{place}.sampling.temperature"), "must be above 0: equal rollouts teach nothing")?;
-        let long = self.sampling.max_new_tokens > 0;
-        must(long, format!("{place}.sampling.max_new_tokens"), "must be at least 1")?;
+        check_sampling(place, &self.sampling)?;
         must(
             self.rollouts_per_prompt >= 2,
             format!("{place}.rollouts_per_prompt"),
