@@ -107,7 +107,7 @@ fn splits_share_no_picture_with_its_question() {
         let mut seen: BTreeMap<(String, Vec<String>), Split> = BTreeMap::new();
         for (split, index) in Split::ALL.into_iter().flat_map(|split| (0..150).map(move |index| (split, index))) {
             let query = query(task, split, 6, index);
-            let pictures = query.images.iter().map(|picture| picture.sha256().to_string()).collect();
+            let pictures = query.images.iter().map(|picture| picture.sha256().to_owned()).collect();
             let earlier = seen.insert((query.question(), pictures), split);
             assert!(earlier.is_none_or(|earlier| earlier == split), "{task}: {} is in two splits", query.id);
         }
