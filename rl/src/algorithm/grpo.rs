@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::clip::Clip;
+use super::surrogate::Clip;
 use super::{Aggregation, Algorithm, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};

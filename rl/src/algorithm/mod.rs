@@ -2,7 +2,7 @@
 //! metrics of its own; one file each. The trainer does not know which one runs.
 
 mod cispo;
-mod clip;
+
 mod dapo;
 mod dr_grpo;
 mod grpo;
@@ -11,6 +11,7 @@ mod gspo;
 mod laws;
 mod rloo;
 mod sapo;
+mod surrogate;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
