@@ -186,3 +186,43 @@ fn what_was_planted_is_found_and_the_rest_is_kept() {
     let kept: usize = found.keys().map(|kind| count(kind, "kept") + count(kind, "undecided")).sum();
     assert_eq!(shown["queries"].as_array().map(Vec::len), Some(kept), "{found:?}");
 }
+
+/// Of the same set, `sapo data check` finds what repeats and what the test set has too.
+#[test]
+fn repeats_and_overlaps_of_the_same_set_are_found_by_the_check() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let kinds = plant(dir.path());
+    let test = (0..100).map(|number| query("test", number, Split::Test, number as u64));
+    let rows = test.map(|query| Ok(Example { query, response: None }));
+    parquet::write(&dir.path().join("test.parquet"), rows).expect("written");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let mut arguments = strings(["data", "check", "--json", "--max-bad-share", "1"]);
+    arguments.extend([file("planted.parquet"), "--against".to_owned(), file("test.parquet")]);
+    arguments.extend(["--rejected".to_owned(), file("rejected.jsonl")]);
+    object(&arguments);
+    let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in lines(&dir.path().join("rejected.jsonl")) {
+        let found = row["reasons"].as_array().expect("reasons").iter();
+        let found = found.map(|found| found["reason"].as_str().expect("text").to_owned()).collect();
+        reasons.insert(row["id"].as_str().unwrap_or_default().to_owned(), found);
+    }
+    let has = |id: &str, wanted: &str| reasons.get(id).is_some_and(|all| all.iter().any(|one| one.ends_with(wanted)));
+    // Of two rows that say the same, the first is kept.
+    let repeats = (0..40).filter(|number| {
+        has(&format!("good-{number}"), "duplicate") != has(&format!("duplicate-{number}"), "duplicate")
+    });
+    let repeats = repeats.count();
+    let overlaps = (0..20).filter(|number| has(&format!("overlap-{number}"), "overlap")).count();
+    let is_rest = |id: &String, kind: &&str| match *kind {
+        "blind" | "easy" => true,
+        "good" => id.trim_start_matches("good-").parse().is_ok_and(|number: usize| number >= 40),
+        _ => false,
+    };
+    let rest: Vec<&String> = kinds.iter().filter(|(id, kind)| is_rest(id, kind)).map(|(id, _)| id).collect();
+    let wronged: Vec<_> = rest.iter().filter_map(|id| Some((id, reasons.get(**id)?))).collect();
+    assert_eq!(rest.len(), 260);
+    assert!(repeats >= 38, "{repeats} of 40 repeats");
+    assert!(overlaps >= 19, "{overlaps} of 20 overlaps");
+    assert!(wronged.len() * 50 <= rest.len(), "{wronged:?}");
+    println!("{repeats} of 40 repeats, {overlaps} of 20 overlaps, {} of {} wronged: {wronged:?}", wronged.len(), rest.len());
+}

@@ -2,7 +2,6 @@
 //! metrics of its own; one file each. The trainer does not know which one runs.
 
 mod cispo;
-
 mod dapo;
 mod dr_grpo;
 mod grpo;
