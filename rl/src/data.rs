@@ -14,7 +14,7 @@ use crate::encode::encode;
 use crate::error::{Result, RunError};
 
 /// Rows of a source that are read whole before a run begins.
-const LOOKED_AT: usize = 8;
+const LOOKED_AT: u64 = 8;
 /// Number of the first query of a generated source that a phase draws: every phase has a stretch of its own, so that none
 /// meets the queries of another.
 const STRETCH: u64 = 1 << 32;
@@ -60,18 +60,29 @@ pub fn check_all(config: &Config) -> Result<BTreeSet<String>> {
         for used in config.phases[name].kind().data() {
             if seen.insert(format!("{:?}", config.source(used, "data")?)) {
                 let dataset = open(config, used, 0)?;
-                dataset.check_head(LOOKED_AT)?;
+                look_at_head(&dataset, config.run.max_bad_rows_share)?;
                 notes.extend(notes_of(&dataset));
             }
         }
     }
     for eval in config.eval.values() {
         for dataset in open_eval(config, eval)? {
-            dataset.check_head(LOOKED_AT)?;
+            look_at_head(&dataset, config.run.max_bad_rows_share)?;
             notes.extend(notes_of(&dataset));
         }
     }
     Ok(notes)
+}
+
+/// Reads the first rows of a source whole. One may be bad, as any row may that is listed and replaced later.
+fn look_at_head(dataset: &Dataset, max_bad_share: f64) -> Result<()> {
+    let count = dataset.len().unwrap_or(LOOKED_AT).min(LOOKED_AT);
+    let faults: Vec<_> = (0..count).filter_map(|index| dataset.check_row(index).err()).collect();
+    let most = ((max_bad_share * count as f64) as usize).max(1);
+    match faults.len() as u64 == count || faults.len() > most {
+        true => faults.into_iter().next().map_or(Ok(()), |first| Err(first.into())),
+        false => Ok(()),
+    }
 }
 
 /// Nothing is left out of sight: what is not read of a source is told.
@@ -88,7 +99,7 @@ pub fn try_encoding(config: &Config, processor: &Processor) -> Result<()> {
     for used in config.run.phases.iter().flat_map(|name| config.phases[name].kind().data()) {
         let dataset = open(config, used, 0)?;
         let mut last = None;
-        for index in 0..dataset.len().unwrap_or(LOOKED_AT as u64).min(LOOKED_AT as u64) {
+        for index in 0..dataset.len().unwrap_or(LOOKED_AT).min(LOOKED_AT) {
             match prompt(processor, &dataset, 0, index) {
                 Ok(_) => {
                     last = None;

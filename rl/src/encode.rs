@@ -1,6 +1,6 @@
 //! From a query to the policy's input.
 
-use sapo_datasets::{Message, Part, Query};
+use sapo_datasets::{Message, Part, Query, Video};
 use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Measured, Processor, PromptLimit, Sizes, Visuals};
 use sapo_policies::{PolicyError, PolicyInput};
 use serde_json::{Value, json};
@@ -42,7 +42,11 @@ pub fn measure(
 /// # Errors
 /// When one is no video that can be read.
 pub fn clips(query: &Query) -> std::result::Result<Vec<Clip>, PolicyError> {
-    query.videos.iter().map(|video| Clip::open(video.path(), video.fps())).collect()
+    let open = |video: &Video| match video.frames() {
+        Some(frames) => Clip::of_files(frames.to_vec(), video.path().display().to_string(), video.fps()),
+        None => Clip::open(video.path(), video.fps()),
+    };
+    query.videos.iter().map(open).collect()
 }
 
 fn conversation(query: &Query) -> Vec<ChatMessage> {
@@ -62,4 +66,37 @@ fn chat_message(message: &Message) -> ChatMessage {
     };
     let content = Value::Array(message.content.iter().map(part).collect());
     ChatMessage { role: message.role.as_str().to_owned(), content, tool_calls: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use sapo_datasets::{Role, Split, Task, synthetic};
+
+    use super::*;
+
+    #[test]
+    fn listed_frames_are_the_video_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let frame = |index: u64| {
+            let path = folder.path().join(format!("frame-{index}.png"));
+            std::fs::write(&path, synthetic::query(Task::Clock, Split::Train, 1, index).images[0].bytes()).unwrap();
+            path
+        };
+        let frames: Vec<PathBuf> = (0..4).map(frame).collect();
+        let processor = sapo_policies::Model::open("tiny", 1, &crate::device::open("cpu").unwrap()).unwrap().processor;
+        let input = |video: Video| {
+            let mut query = synthetic::query(Task::Arith, Split::Train, 1, 0);
+            let content = vec![Part::Video, Part::text("What time is it at the end?")];
+            query.messages = vec![Message { role: Role::User, content }];
+            query.videos = vec![video];
+            encode(&processor, &query).unwrap()
+        };
+        let listed = |frames: &[PathBuf]| input(Video::of_frames(frames, Some(2.0), "test").unwrap());
+        let whole = input(Video::open(folder.path(), Some(2.0), "test").unwrap());
+        assert_eq!(listed(&frames), whole);
+        let reversed: Vec<PathBuf> = frames.iter().rev().cloned().collect();
+        assert_ne!(listed(&reversed), whole);
+    }
 }

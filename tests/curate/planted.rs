@@ -213,16 +213,20 @@ fn repeats_and_overlaps_of_the_same_set_are_found_by_the_check() {
     });
     let repeats = repeats.count();
     let overlaps = (0..20).filter(|number| has(&format!("overlap-{number}"), "overlap")).count();
-    let is_rest = |id: &String, kind: &&str| match *kind {
+    let is_rest = |id: &str, kind: &str| match kind {
         "blind" | "easy" => true,
         "good" => id.trim_start_matches("good-").parse().is_ok_and(|number: usize| number >= 40),
         _ => false,
     };
-    let rest: Vec<&String> = kinds.iter().filter(|(id, kind)| is_rest(id, kind)).map(|(id, _)| id).collect();
-    let wronged: Vec<_> = rest.iter().filter_map(|id| Some((id, reasons.get(**id)?))).collect();
+    let rest: Vec<&String> = kinds.iter().filter(|(id, kind)| is_rest(id, *kind)).map(|(id, _)| id).collect();
+    let wronged: Vec<_> = rest.iter().filter_map(|id| Some((id, reasons.get(id.as_str())?))).collect();
     assert_eq!(rest.len(), 260);
     assert!(repeats >= 38, "{repeats} of 40 repeats");
     assert!(overlaps >= 19, "{overlaps} of 20 overlaps");
     assert!(wronged.len() * 50 <= rest.len(), "{wronged:?}");
-    println!("{repeats} of 40 repeats, {overlaps} of 20 overlaps, {} of {} wronged: {wronged:?}", wronged.len(), rest.len());
+    println!(
+        "{repeats} of 40 repeats, {overlaps} of 20 overlaps, {} of {} wronged: {wronged:?}",
+        wronged.len(),
+        rest.len()
+    );
 }

@@ -67,7 +67,7 @@ fn a_bad_row_is_left_out_listed_and_counted_and_too_many_stop_the_run() {
     let folder = workplace();
     let place = folder.path();
     let mut some = rows(40);
-    some[20] =
+    some[2] =
         "{\"problem\": \"<image> What?\", \"answer\": \"a\", \"images\": [\"none.png\"], \"response\": \"</think>a\"}"
             .to_owned();
     std::fs::write(place.join("rows.jsonl"), some.join("\n")).expect("a file");
@@ -76,7 +76,7 @@ fn a_bad_row_is_left_out_listed_and_counted_and_too_many_stop_the_run() {
     said(&sapo(place, &[&["train", "bad.toml"], &more[..]].concat()), 0);
     let rejected = lines(&place.join("runs/bad/data/rejected.jsonl"));
     assert_eq!(rejected.len(), 1, "{rejected:?}");
-    assert_eq!((rejected[0]["source"].as_str(), rejected[0]["index"].as_u64()), (Some("rows"), Some(20)));
+    assert_eq!((rejected[0]["source"].as_str(), rejected[0]["index"].as_u64()), (Some("rows"), Some(2)));
     assert!(rejected[0]["reason"].as_str().is_some_and(|reason| reason.contains("none.png")), "{rejected:?}");
     let metrics = lines(&place.join("runs/bad/metrics.jsonl"));
     assert!(metrics.iter().any(|line| line["data/rejected"] == 1.0), "{metrics:?}");

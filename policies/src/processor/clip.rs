@@ -104,6 +104,23 @@ impl Clip {
         Ok(Self { frames: frames.len(), size, source: Source::Decoded(frames), place, fps })
     }
 
+    /// A clip of picture files in this order; `place` names it in errors.
+    ///
+    /// # Errors
+    /// When there is none or there are too many, the first cannot be read, or `fps` is not a rate.
+    pub fn of_files(files: Vec<PathBuf>, place: impl Into<String>, fps: Option<f64>) -> Result<Self> {
+        let place = place.into();
+        if fps.is_some_and(|fps| !is_rate(fps)) {
+            return Err(PolicyError::file(place, "the frames a second must be a number above 0"));
+        }
+        if files.len() > MAX_FRAMES {
+            return Err(PolicyError::file(place, too_many()));
+        }
+        let first = files.first().ok_or_else(|| PolicyError::file(&place, "has no frames"))?;
+        let size = dimensions(&read(first)?, &first.display().to_string())?;
+        Ok(Self { frames: files.len(), source: Source::Files(files), place, size, fps })
+    }
+
     /// An animated file in memory; `place` names it in errors.
     ///
     /// # Errors
@@ -148,14 +165,11 @@ impl Clip {
         }
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.sort_by(|a, b| natural(&name(a), &name(b)));
-        let Some(first) = files.first() else {
-            return Err(match containers {
-                Some(ending) => container(&place, &ending),
-                None => PolicyError::file(place, "holds no frames, that is .png, .jpg or .webp files"),
-            });
-        };
-        let size = dimensions(&read(first)?, &first.display().to_string())?;
-        Ok(Self { frames: files.len(), source: Source::Files(files), place, size, fps })
+        match (files.is_empty(), containers) {
+            (true, Some(ending)) => Err(container(&place, &ending)),
+            (true, None) => Err(PolicyError::file(place, "holds no frames, that is .png, .jpg or .webp files")),
+            (false, _) => Self::of_files(files, place, fps),
+        }
     }
 
     /// Number of frames.

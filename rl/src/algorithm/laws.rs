@@ -25,6 +25,14 @@ fn all() -> Vec<Box<dyn Algorithm>> {
     smooth().into_iter().chain([Box::new(Cispo::default()) as Box<dyn Algorithm>]).collect()
 }
 
+#[test]
+fn a_gate_that_does_nothing_and_one_that_may_collapse_are_told() {
+    let told = |updates| Sapo::default().advice(updates).is_some();
+    assert_eq!([1, 2, 4, 5].map(told), [true, false, false, true]);
+    assert!(Rloo {}.advice(1).is_none() && Rloo {}.advice(2).is_some());
+    assert!(Grpo::default().advice(1).is_none());
+}
+
 fn sum(algorithm: &dyn Algorithm, now: &[f32], old: &[f32], advantage: f64) -> f64 {
     algorithm.objective(&Sequence { log_probs: now, old_log_probs: old, advantage }).values.iter().sum()
 }

@@ -98,6 +98,11 @@ pub trait Algorithm: std::fmt::Debug {
 
     /// What is wrong with the options, if anything.
     fn fault(&self) -> Option<String>;
+
+    /// What is to be said of so many updates on each batch of rollouts, if anything.
+    fn advice(&self, _updates: usize) -> Option<String> {
+        None
+    }
 }
 
 /// Which algorithm, with its options.

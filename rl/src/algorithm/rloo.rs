@@ -31,6 +31,12 @@ impl Algorithm for Rloo {
 
     fn record(&self, _: &Sequence<'_>, _: &mut Metrics) {}
 
+    fn advice(&self, updates: usize) -> Option<String> {
+        (updates > 1).then(|| {
+            format!("{updates} updates on each batch: RLOO has no ratio, so that all but the first learn from rollouts of another policy")
+        })
+    }
+
     fn fault(&self) -> Option<String> {
         None
     }

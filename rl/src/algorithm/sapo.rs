@@ -75,6 +75,21 @@ impl Algorithm for Sapo {
         metrics.samples(sign, gates);
     }
 
+    fn advice(&self, updates: usize) -> Option<String> {
+        match updates {
+            1 => Some(
+                "one update on each batch: the policy is always the one that sampled, so that SAPO's gate is 1 and does \
+                 nothing; 2 to 4 mini_batches are usual"
+                    .to_owned(),
+            ),
+            5.. => Some(format!(
+                "{updates} updates on each batch of rollouts: with many of them collapse was reported for SAPO (arXiv \
+                 2602.10693); 2 to 4 mini_batches are usual"
+            )),
+            _ => None,
+        }
+    }
+
     fn fault(&self) -> Option<String> {
         let Self { tau_pos, tau_neg, .. } = *self;
         let good = tau_pos > 0.0 && tau_neg >= tau_pos && tau_neg.is_finite();

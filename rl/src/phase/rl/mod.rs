@@ -67,6 +67,9 @@ impl Rl {
             }
             run.measure_precision(config, false)?;
         }
+        if let Some(advice) = config.algorithm.advice(config.mini_batches) {
+            run.say(&format!("{name}: {advice}"))?;
+        }
         run.progress.begin(name, config.steps, run.state.step_in_part);
         let judges = judges.into_iter().map(str::to_owned).collect();
         let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges };
