@@ -101,7 +101,7 @@ fn mean_of(picture: &RgbImage, (left, width): (u32, u32), (top, height): (u32, u
     sums.map(|sum| (sum / (across * down)) as u8)
 }
 
-/// Grey by the weights of ITU-R 601, in 256ths.
+/// Grey by the weights of ITU-R 601, in parts of 256.
 fn grey([red, green, blue]: [u8; 3]) -> u8 {
     ((77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue)) / 256) as u8
 }

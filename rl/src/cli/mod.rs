@@ -51,7 +51,7 @@ enum Command {
     ///
     /// Examples:
     ///
-    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart/checkpoints/step-000260
+    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart/checkpoints/step-001310
     ///
     /// sapo curate mine.toml 'phases.curate.by={ record = "runs/curated/curation/curate.jsonl" }' run.name=again --json
     Curate(curate::CurateArguments),
