@@ -50,6 +50,11 @@ pub enum Dropped {
     TooEasy,
 }
 
+/// Whether more than 90 % of the scored samples pass, by integers: of 16, 15 and 16 do, 14 do not.
+pub fn is_too_easy(passed: usize, scored: usize) -> bool {
+    10 * passed > 9 * scored
+}
+
 /// The advantages of a group as training takes them: from its rewards, and from the verdicts of its scored rollouts.
 ///
 /// # Errors
@@ -63,7 +68,7 @@ pub fn advantages_of_group(
     let passed = verdicts.iter().filter(|passed| **passed).count();
     match advantages(rewards, norm, EPS) {
         None => Err(Dropped::NoSignal),
-        Some(_) if filter_live && 10 * passed > 9 * verdicts.len() => Err(Dropped::TooEasy),
+        Some(_) if filter_live && is_too_easy(passed, verdicts.len()) => Err(Dropped::TooEasy),
         Some(advantages) => Ok(advantages),
     }
 }

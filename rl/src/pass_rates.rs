@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::advantage::is_too_easy;
 use crate::config::FilterConfig;
 
 /// What a query's last group was like.
@@ -31,9 +32,8 @@ impl From<PassRate> for (u32, u32, u64) {
 }
 
 impl PassRate {
-    /// Whether it passed more than 90 % of the time, by integers as curation does.
     fn is_mastered(self) -> bool {
-        10 * self.passed > 9 * self.scored
+        is_too_easy(self.passed as usize, self.scored as usize)
     }
 
     fn is_below(self, least: f64) -> bool {

@@ -1,6 +1,6 @@
 //! Drawing one token from a row of logits, on the host, with the row's own random numbers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -30,17 +30,17 @@ pub struct Sampler {
 /// The tokens that penalties look at.
 #[derive(Debug, Default)]
 struct Said {
-    prompt: HashSet<u32>,
+    prompt: BTreeSet<u32>,
     /// How often the answer has each token.
-    answer: HashMap<u32, u32>,
+    answer: BTreeMap<u32, u32>,
 }
 
 impl Sampler {
     /// A sampler whose draws depend on this seed alone, and on the prompt where penalties look at it.
     pub fn new(seed: u64, prompt: &[u32], sampling: &Sampling) -> Self {
         let looks = sampling.repetition_penalty != 1.0;
-        let prompt = if looks { prompt.iter().copied().collect() } else { HashSet::new() };
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), said: Said { prompt, answer: HashMap::new() } }
+        let prompt = if looks { prompt.iter().copied().collect() } else { BTreeSet::new() };
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), said: Said { prompt, answer: BTreeMap::new() } }
     }
 
     /// Draws from `logits`; minus infinity bans a token.
@@ -97,12 +97,10 @@ impl Said {
         let repetition = sampling.repetition_penalty as f32;
         let repeated = |logit: f32| if logit > 0.0 { logit / repetition } else { logit * repetition };
         let fresh = self.answer.keys().filter(|token| !self.prompt.contains(token));
-        // Each token is changed by itself, so that the order does not matter.
         self.prompt.iter().chain(fresh).for_each(|token| at(*token, &repeated));
         let (presence, frequency) = (sampling.presence_penalty as f32, sampling.frequency_penalty as f32);
-        let tokens: BTreeMap<u32, u32> = self.answer.iter().map(|(token, count)| (*token, *count)).collect();
-        for (token, count) in tokens {
-            at(token, &|logit| logit - presence - frequency * count as f32);
+        for (token, count) in &self.answer {
+            at(*token, &|logit| logit - presence - frequency * *count as f32);
         }
         for (token, bias) in &sampling.logit_bias {
             at(*token, &|logit| logit + bias);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::surrogate::Clip;
 use super::{Aggregation, Algorithm, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
-use crate::metrics::{Metrics, names};
+use crate::metrics::Metrics;
 
 /// Group Relative Policy Optimization.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +48,7 @@ impl Algorithm for Grpo {
     }
 
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
-        metrics.mean_of(names::RATIO_CLIPPED, self.clip().held(sequence) as f64, sequence.log_probs.len() as f64);
+        self.clip().record(sequence, metrics);
     }
 
     fn fault(&self) -> Option<String> {

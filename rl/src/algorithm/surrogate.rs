@@ -1,6 +1,7 @@
 //! The clipped surrogate that several algorithms share: `min(r A, clip(r, 1 - low, 1 + high) A)`.
 
 use super::{Objective, Sequence, bounded_ratio};
+use crate::metrics::{Metrics, names};
 
 /// Bounds of a ratio around 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,9 +35,10 @@ impl Clip {
         Objective { values, derivatives }
     }
 
-    /// How many tokens of a sequence the clip holds back.
-    pub(super) fn held(self, sequence: &Sequence<'_>) -> usize {
-        sequence.log_ratios().filter(|log| self.holds(bounded_ratio(*log).0, sequence.advantage)).count()
+    /// Adds the share of tokens that the clip holds back.
+    pub(super) fn record(self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
+        let held = sequence.log_ratios().filter(|log| self.holds(bounded_ratio(*log).0, sequence.advantage)).count();
+        metrics.mean_of(names::RATIO_CLIPPED, held as f64, sequence.log_probs.len() as f64);
     }
 
     /// What is wrong with the bounds, if anything.
