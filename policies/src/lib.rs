@@ -37,7 +37,7 @@ pub use decode::Decoding;
 pub use error::{PolicyError, Result};
 pub use format::{TensorShape, WeightFormat};
 pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};
-pub use log_prob::ScoredRows;
+pub use log_prob::{LogSoftmax, ScoredRows};
 pub use lora::LoraConfig;
 pub use nearest::nearest;
 pub use part::Part;

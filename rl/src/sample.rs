@@ -193,7 +193,7 @@ impl Generator<'_> {
 fn request(prompt: &Prompt, sampling: &Sampling, scope: SeedScope<'_>) -> Request {
     let id = &prompt.query.id;
     let seeds = (0..scope.samples).map(|sample| seed_of(scope.seed, scope.place, id, sample)).collect();
-    Request { query_id: id.clone(), prompt: prompt.input.clone(), seeds, sampling: sampling.clone() }
+    Request { query_id: id.clone(), prompt: prompt.input.clone(), seeds, sampling: sampling.clone(), follow: None }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use sapo_policies::Policy;
 
 use crate::request::Request;
 use crate::rollout::Rollout;
+use crate::sampler::Draw;
 
 /// What an engine tells while it samples; `request` is the number of the request in its list.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +15,8 @@ pub enum Event {
         request: usize,
         /// Of which of its samples.
         sample: usize,
-        /// The token's id.
-        id: u32,
+        /// The token, with what is recorded of it.
+        draw: Draw,
     },
     /// A rollout has ended; others may still be sampled.
     Ended {

@@ -10,7 +10,8 @@ pub mod sampler;
 pub mod transcript;
 
 pub use engine::{Engine, EngineError, Event, sample_all};
-pub use local::LocalEngine;
-pub use request::{Request, Sampling, seed_of};
+pub use local::{Load, LocalEngine, Session};
+pub use request::{Follow, Next, Request, Sampling, seed_of};
 pub use rollout::{Rollout, Turn};
+pub use sampler::Draw;
 pub use transcript::transcript;

@@ -8,7 +8,7 @@ use sapo_policies::{Decoding, Policy};
 use crate::engine::{Engine, EngineError, Event};
 use crate::request::{Request, Sampling};
 use crate::rollout::{Rollout, Turn};
-use crate::sampler::Sampler;
+use crate::sampler::{Draw, Sampler};
 
 /// Decodes with a policy on this machine.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ impl LocalEngine {
             let width = logits.len() / rows.len();
             for (row, logits) in rows.iter_mut().zip(logits.chunks(width)).filter(|(row, _)| row.stop.is_none()) {
                 let request = requests[row.request].0;
-                let id = row.take(logits, &self.stop_ids);
-                events(Event::Token { request, sample: row.sample, id });
+                let draw = row.take(logits, &self.stop_ids);
+                events(Event::Token { request, sample: row.sample, draw });
                 if row.stop.is_some() {
                     events(Event::Ended { request, rollout: row.record(self.version) });
                 }
@@ -149,7 +149,7 @@ fn start_rows(requests: &[(usize, &Request)]) -> Vec<Row> {
 }
 
 impl Row {
-    fn take(&mut self, logits: &[f32], stop_ids: &[u32]) -> u32 {
+    fn take(&mut self, logits: &[f32], stop_ids: &[u32]) -> Draw {
         let draw = self.sampler.draw(logits, &self.sampling);
         self.ids.push(draw.token);
         self.log_probs.push(draw.log_prob);
@@ -160,14 +160,20 @@ impl Row {
         } else if self.ids.len() == self.sampling.max_new_tokens {
             self.stop = Some(StopReason::Length);
         }
-        draw.token
+        draw
     }
 
     /// The record of the sample, with its means.
     fn record(&mut self, policy_version: u64) -> Rollout {
         let tokens = self.ids.len().max(1) as f64;
         let stop = self.stop.unwrap_or(StopReason::Length);
-        let turn = Turn::Sampled { ids: self.ids.clone(), log_probs: std::mem::take(&mut self.log_probs), stop };
+        let turn = Turn::Sampled {
+            ids: self.ids.clone(),
+            log_probs: std::mem::take(&mut self.log_probs),
+            untempered: Vec::new(),
+            stop,
+            stop_text: None,
+        };
         Rollout {
             sample: self.sample,
             seed: self.seed,
@@ -208,4 +214,75 @@ fn compact(decoding: &mut Decoding, rows: Vec<Row>) -> Vec<Row> {
         remaining.extend(some.iter().filter_map(|branch| left[prompt * branches + branch].take()));
     }
     remaining
+}
+
+/// What an engine is busy with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Samples that wait for a place.
+    pub waiting: usize,
+    /// Samples that are decoded.
+    pub running: usize,
+    /// Blocks of the cache that hold something.
+    pub used_blocks: usize,
+    /// Blocks that the cache may have.
+    pub blocks: usize,
+    /// Bytes of a block, keys and values of all layers.
+    pub block_bytes: usize,
+}
+
+/// Requests that are answered together: new ones join while others are decoded, and a finished one's place is taken at once.
+#[derive(Debug)]
+pub struct Session<'a> {
+    engine: &'a LocalEngine,
+    policy: &'a Policy,
+    waiting: Vec<(usize, Request)>,
+    submitted: usize,
+}
+
+impl LocalEngine {
+    /// A session with this policy's weights.
+    pub fn session<'a>(&'a self, policy: &'a Policy) -> Session<'a> {
+        Session { engine: self, policy, waiting: Vec::new(), submitted: 0 }
+    }
+}
+
+impl Session<'_> {
+    /// Takes a request and gives its number, by which events name it. What cannot be answered is told by the next
+    /// [`Session::step`].
+    pub fn submit(&mut self, request: Request) -> usize {
+        self.waiting.push((self.submitted, request));
+        self.submitted += 1;
+        self.submitted - 1
+    }
+
+    /// Forgets a request: nothing more is told of it, and its places are free.
+    pub fn cancel(&mut self, request: usize) {
+        self.waiting.retain(|(number, _)| *number != request);
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What there is to do.
+    pub fn load(&self) -> Load {
+        Load { waiting: self.waiting.iter().map(|(_, request)| request.seeds.len()).sum(), ..Load::default() }
+    }
+
+    /// One step: reads some of the prompts that wait and decodes a token of every running sample.
+    ///
+    /// # Errors
+    /// When the engine as a whole cannot go on.
+    pub fn step(&mut self, events: &mut dyn FnMut(Event)) -> Result<(), EngineError> {
+        let (numbers, requests): (Vec<usize>, Vec<Request>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        self.engine.sample(self.policy, &requests, &mut |event| {
+            events(match event {
+                Event::Token { request, sample, draw } => Event::Token { request: numbers[request], sample, draw },
+                Event::Ended { request, rollout } => Event::Ended { request: numbers[request], rollout },
+                Event::Failed { request, reason } => Event::Failed { request: numbers[request], reason },
+            });
+        })
+    }
 }

@@ -1,9 +1,15 @@
 //! What is asked of an engine: a prompt, how many samples, their seeds, and how to sample.
 
+use std::fmt;
+use std::sync::Arc;
+
+use sapo_datasets::Role;
 use sapo_policies::PolicyInput;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::rollout::Turn;
 
 /// How tokens are drawn. Penalties and bias change the logits first; then come the temperature, top-k, top-p of what is left,
 /// and min-p. Recorded log-probs know nothing of them but the temperature.
@@ -37,6 +43,19 @@ pub struct Sampling {
     /// Further ids that end an answer; they are part of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop_ids: Vec<u32>,
+    /// Texts that end an answer wherever they stand in it, also across tokens; the answer's text ends before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// Further ids that are never drawn; recorded log-probs know nothing of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub banned_ids: Vec<u32>,
+    /// Whether the log-prob of every token at temperature 1 is recorded as well.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untempered: bool,
+    /// How many of the likeliest tokens are told with their log-probs at every place; those at temperature 1 when
+    /// `untempered` is set.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub top_log_probs: usize,
     /// The answer is cut after this many tokens.
     pub max_new_tokens: usize,
 }
@@ -53,7 +72,18 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_none(value: &usize) -> bool {
+    *value == 0
+}
+
 impl Sampling {
+    /// Tokens that can be told at every place at most.
+    pub const MOST_TOP_LOG_PROBS: usize = 20;
+
     /// The whole distribution at a temperature.
     pub fn at(temperature: f64, max_new_tokens: usize) -> Self {
         Self {
@@ -66,6 +96,10 @@ impl Sampling {
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),
             stop_ids: Vec::new(),
+            stop: Vec::new(),
+            banned_ids: Vec::new(),
+            untempered: false,
+            top_log_probs: 0,
             max_new_tokens,
         }
     }
@@ -80,10 +114,18 @@ impl Sampling {
         if self.temperature > 0.0 { self.temperature } else { 1.0 }
     }
 
-    /// Whether penalties or bias change the logits.
+    /// Whether penalties, bias or bans change the logits.
     pub fn changes_logits(&self) -> bool {
         let penalties = [self.presence_penalty, self.frequency_penalty];
-        self.repetition_penalty != 1.0 || penalties.iter().any(|one| *one != 0.0) || !self.logit_bias.is_empty()
+        self.repetition_penalty != 1.0
+            || penalties.iter().any(|one| *one != 0.0)
+            || !self.logit_bias.is_empty()
+            || !self.banned_ids.is_empty()
+    }
+
+    /// Whether some of the likeliest tokens alone can be drawn.
+    pub fn truncates(&self) -> bool {
+        self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
 
     /// The key that is out of range and what must hold of it, if there is one.
@@ -101,14 +143,38 @@ impl Sampling {
                 "logit_bias",
                 "must be pairs of an id and a number",
             ),
+            (self.stop.iter().all(|text| !text.is_empty()), "stop", "must be texts of at least one character"),
+            (self.top_log_probs <= Self::MOST_TOP_LOG_PROBS, "top_log_probs", "must be at most 20"),
             (self.max_new_tokens > 0, "max_new_tokens", "must be at least 1"),
         ];
         checks.into_iter().find(|(good, ..)| !good).map(|(_, key, reason)| (key, reason))
     }
 }
 
+/// What happens when a turn of the policy has ended: nothing more, or another turn that it answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// The rollout is whole.
+    End,
+    /// This is put behind it, and the policy goes on.
+    Turn {
+        /// Who speaks.
+        role: Role,
+        /// The template's text for this turn alone, up to where the policy goes on, perhaps with pictures.
+        input: PolicyInput,
+    },
+    /// The rollout cannot go on, and why; it ends with [`sapo_datasets::StopReason::Error`].
+    Fail(String),
+}
+
+/// Whoever answers the policy between its turns, such as a tool. It may be slow: other rollouts go on meanwhile.
+pub trait Follow: Send + Sync {
+    /// What follows `turns`, the last of which the policy has just ended.
+    fn follow(&self, sample: usize, turns: &[Turn]) -> Next;
+}
+
 /// A prompt to be answered once per seed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     /// The query that it belongs to.
     pub query_id: String,
@@ -118,6 +184,17 @@ pub struct Request {
     pub seeds: Vec<u64>,
     /// How its tokens are drawn.
     pub sampling: Sampling,
+    /// Who answers the policy between its turns; without it a rollout has one turn.
+    pub follow: Option<Arc<dyn Follow>>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { query_id, prompt, seeds, sampling, follow } = self;
+        let mut debug = f.debug_struct("Request");
+        debug.field("query_id", query_id).field("prompt", prompt).field("seeds", seeds).field("sampling", sampling);
+        debug.field("follow", &follow.is_some()).finish()
+    }
 }
 
 /// The seed of one sample: it depends on the run's seed, a label for the place (a phase's step, an evaluation), the

@@ -12,8 +12,12 @@ pub enum Turn {
         ids: Vec<u32>,
         /// Log-prob of each when it was sampled, at the sampling temperature, before any truncation.
         log_probs: Vec<f32>,
+        /// Log-prob of each at temperature 1, where they were asked for.
+        untempered: Vec<f32>,
         /// Why the turn ended.
         stop: StopReason,
+        /// The text that ended it, when one of [`crate::Sampling::stop`] did. The turn's text ends before it, its tokens do not.
+        stop_text: Option<String>,
     },
     /// What was put behind it, such as the result of a tool: the template's text for that turn alone, perhaps with
     /// pictures. It is in no loss.

@@ -5,15 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
+use sapo_policies::LogSoftmax;
+
 use crate::request::Sampling;
 
 /// A drawn token with what is recorded about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Draw {
     /// The token.
     pub token: u32,
     /// Its log-prob before truncation.
     pub log_prob: f32,
+    /// Its log-prob at temperature 1, where it was asked for.
+    pub untempered: Option<f32>,
+    /// The likeliest tokens with their log-probs, likeliest first, as many as were asked for.
+    pub top: Vec<(u32, f32)>,
     /// Entropy of the distribution before truncation, in nats.
     pub entropy: f32,
     /// Probability mass that truncation removed.
@@ -56,33 +62,61 @@ impl Sampler {
 
     /// Draws from `changed`, and records what `logits` say of it.
     fn draw_from(&mut self, logits: &[f32], changed: &[f32], sampling: &Sampling) -> Draw {
-        let scale = (1.0 / sampling.logprob_temperature()) as f32;
-        let (mut weights, largest, sum) = softmax(logits, scale);
-        let log_sum = sum.ln() as f32;
-        let log_prob = |token: usize| logits[token] * scale - largest - log_sum;
-        let entropy = weights
-            .iter()
-            .enumerate()
-            .filter(|(_, weight)| **weight > 0.0)
-            .map(|(token, weight)| -f64::from(*weight) / sum * f64::from(log_prob(token)))
-            .sum::<f64>() as f32;
-        if sampling.temperature <= 0.0 {
-            let token = likeliest(changed);
-            return Draw { token: token as u32, log_prob: log_prob(token), entropy, truncated_mass: 0.0 };
-        }
-        let (token, kept) = if sampling.changes_logits() {
-            let (mut drawn, _, sum) = softmax(changed, scale);
-            let left = truncate(&mut drawn, sum, sampling);
-            let kept =
-                weights.iter().zip(&drawn).filter(|(_, left)| **left > 0.0).map(|(weight, _)| f64::from(*weight));
-            (pick(&drawn, left * self.rng.random::<f64>()), kept.sum())
+        let temperature = sampling.logprob_temperature();
+        let row = LogSoftmax::of(logits, temperature);
+        let (token, truncated_mass) = if sampling.temperature <= 0.0 {
+            (likeliest(changed), 0.0)
+        } else if sampling.truncates() || sampling.changes_logits() {
+            self.draw_of_what_is_left(&row, logits, changed, sampling)
         } else {
-            let kept = truncate(&mut weights, sum, sampling);
-            (pick(&weights, kept * self.rng.random::<f64>()), kept)
+            (row.at(logits, self.rng.random::<f64>()), 0.0)
         };
-        let truncated_mass = (1.0 - kept / sum).max(0.0) as f32;
-        Draw { token: token as u32, log_prob: log_prob(token), entropy, truncated_mass }
+        let untempered = match (sampling.untempered, temperature == 1.0) {
+            (false, _) => None,
+            (true, true) => Some(row),
+            (true, false) => Some(LogSoftmax::of(logits, 1.0)),
+        };
+        Draw {
+            token: token as u32,
+            log_prob: row.log_prob(logits[token]),
+            untempered: untempered.map(|row| row.log_prob(logits[token])),
+            top: top(logits, untempered.unwrap_or(row), sampling.top_log_probs),
+            entropy: row.entropy(logits),
+            truncated_mass,
+        }
     }
+
+    /// A token of what penalties and truncation leave, and the mass that they took.
+    fn draw_of_what_is_left(
+        &mut self,
+        row: &LogSoftmax,
+        logits: &[f32],
+        changed: &[f32],
+        sampling: &Sampling,
+    ) -> (usize, f32) {
+        let mut weights = LogSoftmax::of(changed, sampling.temperature).weights(changed);
+        let left = truncate(&mut weights, sampling);
+        let token = pick(&weights, left * self.rng.random::<f64>());
+        let kept = logits.iter().zip(&weights).filter(|(_, left)| **left > 0.0).map(|(logit, _)| row.prob(*logit));
+        (token, (1.0 - kept.sum::<f64>()).max(0.0) as f32)
+    }
+}
+
+/// The likeliest tokens, likeliest first; of equals the first.
+fn top(logits: &[f32], row: LogSoftmax, count: usize) -> Vec<(u32, f32)> {
+    let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+    if count == 0 {
+        return Vec::new();
+    }
+    for (token, logit) in logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY) {
+        if best.len() == count && best.last().is_some_and(|last| *logit <= logits[*last]) {
+            continue;
+        }
+        let place = best.partition_point(|other| logits[*other] >= *logit);
+        best.insert(place, token);
+        best.truncate(count);
+    }
+    best.into_iter().map(|token| (token as u32, row.log_prob(logits[token]))).collect()
 }
 
 impl Said {
@@ -105,16 +139,11 @@ impl Said {
         for (token, bias) in &sampling.logit_bias {
             at(*token, &|logit| logit + bias);
         }
+        for token in &sampling.banned_ids {
+            at(*token, &|_| f32::NEG_INFINITY);
+        }
         changed
     }
-}
-
-/// Weights whose largest is 1, the largest scaled logit, and the sum of the weights.
-fn softmax(logits: &[f32], scale: f32) -> (Vec<f32>, f32, f64) {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
-    let weights: Vec<f32> = logits.iter().map(|logit| (logit * scale - largest).exp()).collect();
-    let sum = weights.iter().map(|weight| f64::from(*weight)).sum();
-    (weights, largest, sum)
 }
 
 fn likeliest(logits: &[f32]) -> usize {
@@ -123,11 +152,11 @@ fn likeliest(logits: &[f32]) -> usize {
 }
 
 /// Sets what top-k, top-p and min-p remove to 0 and gives the mass that is left.
-fn truncate(weights: &mut [f32], sum: f64, sampling: &Sampling) -> f64 {
-    let top_k = if sampling.top_k == 0 { weights.len() } else { sampling.top_k };
-    if top_k >= weights.len() && sampling.top_p >= 1.0 && sampling.min_p <= 0.0 {
-        return sum;
+fn truncate(weights: &mut [f32], sampling: &Sampling) -> f64 {
+    if !sampling.truncates() {
+        return weights.iter().map(|weight| f64::from(*weight)).sum();
     }
+    let top_k = if sampling.top_k == 0 { weights.len() } else { sampling.top_k };
     // The largest weight is 1.
     let least = sampling.min_p as f32;
     let mut order: Vec<usize> = (0..weights.len()).collect();

@@ -30,7 +30,7 @@ fn golden(model: &str, kind: &str, policy: &Policy) -> (PolicyInput, Vec<u32>) {
 
 fn request(id: &str, prompt: PolicyInput, samples: usize, sampling: &Sampling) -> Request {
     let seeds = (0..samples).map(|sample| seed_of(7, "test", id, sample)).collect();
-    Request { query_id: id.to_owned(), prompt, seeds, sampling: sampling.clone() }
+    Request { query_id: id.to_owned(), prompt, seeds, sampling: sampling.clone(), follow: None }
 }
 
 fn run(policy: &Policy, stop_ids: &[u32], requests: &[Request]) -> Vec<Vec<Rollout>> {

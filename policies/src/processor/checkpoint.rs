@@ -98,6 +98,11 @@ impl Processor {
         self.tokenizer.decode(ids, skip_special)
     }
 
+    /// What a token adds to a text, in bytes: none for a special one. The text of tokens is that of their bytes in a row.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        self.tokenizer.bytes().get(id)
+    }
+
     /// Token ids that end an answer.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids

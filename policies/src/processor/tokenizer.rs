@@ -1,8 +1,12 @@
 //! Text to token ids and back, and the training of a small byte-level BPE with Qwen3-VL's special tokens.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value;
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -64,6 +68,67 @@ fn known_decoder(decoder: &Value) -> bool {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Inner,
+    /// Made when it is first asked for.
+    bytes: Arc<OnceLock<TokenBytes>>,
+}
+
+/// What every token adds to a text, in bytes: a character may be spread over tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenBytes {
+    all: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl TokenBytes {
+    fn of(tokenizer: &Inner) -> Self {
+        let byte_level = matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
+        let byte_of: BTreeMap<char, u8> = byte_characters();
+        let special: BTreeSet<u32> = tokenizer
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter_map(|(id, token)| token.special.then_some(id))
+            .collect();
+        let mut table = Self::default();
+        let count = tokenizer.get_vocab(true).into_values().max().map_or(0, |largest| largest + 1);
+        for id in 0..count {
+            let token = if special.contains(&id) { None } else { tokenizer.id_to_token(id) };
+            match token {
+                None => {}
+                Some(token) if byte_level => {
+                    let bytes: Option<Vec<u8>> = token.chars().map(|one| byte_of.get(&one).copied()).collect();
+                    table.all.extend(bytes.unwrap_or_else(|| token.into_bytes()));
+                }
+                Some(_) => table.all.extend(tokenizer.decode(&[id], true).unwrap_or_default().into_bytes()),
+            }
+            table.ends.push(table.all.len());
+        }
+        table
+    }
+
+    /// The bytes of a token; none of a special one, and none of an id without a token.
+    pub fn get(&self, id: u32) -> &[u8] {
+        let at = id as usize;
+        match self.ends.get(at) {
+            Some(end) => &self.all[at.checked_sub(1).map_or(0, |before| self.ends[before])..*end],
+            None => &[],
+        }
+    }
+}
+
+/// The characters that a byte-level tokenizer writes bytes as: printable ones as themselves, the others from U+0100 on.
+fn byte_characters() -> BTreeMap<char, u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut next = 0x100_u32;
+    (0..=u8::MAX)
+        .filter_map(|byte| {
+            let mut code = u32::from(byte);
+            if !printable(byte) {
+                code = next;
+                next += 1;
+            }
+            Some((char::from_u32(code)?, byte))
+        })
+        .collect()
 }
 
 impl Tokenizer {
@@ -79,7 +144,7 @@ impl Tokenizer {
             return Err(wrong(format!("has no decoder that is known; one of {} is wanted", DECODERS.join(", "))));
         }
         match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
-            Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))? }),
+            Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))?, bytes: Arc::default() }),
             Err(_) => Err(wrong("cannot be read as a tokenizer".to_owned())),
         }
     }
@@ -96,6 +161,11 @@ impl Tokenizer {
     /// The text of token ids; with `skip_special` those tokens that only steer the conversation are left out.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
         self.inner.decode(ids, skip_special).unwrap_or_default()
+    }
+
+    /// What every token adds to a text.
+    pub fn bytes(&self) -> &TokenBytes {
+        self.bytes.get_or_init(|| TokenBytes::of(&self.inner))
     }
 
     /// The id of one token, written out.
@@ -178,6 +248,9 @@ mod tests {
         let text = "<|im_start|>how many 红色 123?<|im_end|> ё";
         let ids = tokenizer.encode(text).expect("encodes");
         assert_eq!(tokenizer.decode(&ids, false), text);
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.bytes().get(*id)).copied().collect();
+        assert_eq!(String::from_utf8_lossy(&bytes), tokenizer.decode(&ids, true), "special tokens have no text");
+        assert!(tokenizer.bytes().get(4_000_000).is_empty());
         let digits: Vec<u32> = ["1", "2", "3"].iter().filter_map(|digit| tokenizer.id(digit)).collect();
         assert!(ids.windows(3).any(|three| three == digits.as_slice()));
     }

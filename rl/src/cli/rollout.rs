@@ -185,7 +185,7 @@ fn request(
     }
     let samples = arguments.samples as usize;
     let seeds = (0..samples).map(|sample| seed_of(arguments.seed, "rollout", &query_id, sample)).collect();
-    Request { query_id, prompt: input, seeds, sampling }
+    Request { query_id, prompt: input, seeds, sampling, follow: None }
 }
 
 /// Answers in groups that are decoded together.
@@ -213,8 +213,8 @@ fn stream(engine: &LocalEngine, model: &Model, request: Request) -> Result<Vec<R
     let sampled = engine.sample(&model.policy, &[request], &mut |event| match event {
         Event::Ended { rollout, .. } => rollouts.push(rollout),
         Event::Failed { reason, .. } => written = Err(RunError::User(reason)),
-        Event::Token { id, .. } => {
-            tokens.push(id);
+        Event::Token { draw, .. } => {
+            tokens.push(draw.token);
             let text = model.processor.decode(&tokens, true);
             // A character may be spread over tokens: what is not whole yet waits.
             let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();

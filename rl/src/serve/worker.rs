@@ -120,7 +120,7 @@ impl Worker<'_> {
             for seeds in one.seeds.chunks(MOST_ROWS) {
                 let query_id = String::new();
                 let (prompt, sampling) = (one.prompt.clone(), sampling.clone());
-                requests.push(Request { query_id, prompt, seeds: seeds.to_vec(), sampling });
+                requests.push(Request { query_id, prompt, seeds: seeds.to_vec(), sampling, follow: None });
                 owners.push(owner);
             }
         }

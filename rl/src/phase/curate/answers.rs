@@ -87,7 +87,7 @@ pub(super) fn ask(
     for Wanted { prompt, input, samples, place, sampling } in wanted {
         let id = prompt.query.id.clone();
         let seeds = samples.clone().map(|sample| seed_of(run.config.run.seed, place, &id, sample)).collect();
-        requests.push(Request { query_id: id.clone(), prompt: input, seeds, sampling });
+        requests.push(Request { query_id: id.clone(), prompt: input, seeds, sampling, follow: None });
         prompts.push(prompt);
         asked.push((id, samples.start));
     }

@@ -7,10 +7,13 @@
 //!
 //! Shape suffixes: `m` predicting rows, `d` width, `w` vocabulary.
 
+mod row;
+
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
+pub use self::row::LogSoftmax;
 use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
 use crate::tensor::to_vec;
