@@ -1,115 +1,178 @@
-//! Decoding: one token a row at a time, the prompt's keys and values computed once and shared by its completions.
-//!
-//! Shape suffixes as in the attention seam.
+//! Decoding: tokens are fed to contexts, many to one that reads its prompt, one to each that is being sampled.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::ops::Range;
 
-use crate::attention::{Heads, Projected, attend_completions};
-use crate::cache::Cache;
-use crate::error::Result;
-use crate::input::{Batch, Group, PolicyInput};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::attention::Projected;
+use crate::cache::{Cache, Context, FedRows};
+use crate::error::{PolicyError, Result};
+use crate::input::{ImageSpan, PictureInput, PolicyInput, positions};
 use crate::nn::RopeTable;
 use crate::policy::Policy;
 use crate::tensor::indices;
+use crate::text::Visual;
 use crate::trace::Trace;
+use crate::vision::VisionFeatures;
 
-/// Prompts that were read, and what their completions sampled so far.
-///
-/// Row `b * completions + g` is completion g of prompt b. The first token to feed is the last one of the prompt.
+/// Tokens that are fed to a context in one step.
 #[derive(Debug)]
-pub struct Decoding {
-    heads: Heads,
-    cache: Cache,
-    prefix_lens: Vec<usize>,
-    completions: usize,
-    device: Device,
+pub struct Fed<'a> {
+    /// What was read before; there must be room for these tokens.
+    pub context: &'a mut Context,
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// Their positions.
+    pub positions: &'a [[u32; 3]],
+    /// Features of the tokens that stand for pictures.
+    pub shown: Vec<Shown<'a>>,
+    /// Whether the logits behind the last of them are wanted.
+    pub wanted: bool,
+}
+
+/// A run of picture tokens among those that are fed.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The features of the picture.
+    pub features: &'a VisionFeatures,
+    /// Which of its features is the first.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The token that the first stands at, among those that are fed.
+    pub at: usize,
+}
+
+/// The runs of picture tokens among those of `tokens`, with the features of each picture in `features`.
+pub fn shown<'a>(input: &PolicyInput, tokens: Range<usize>, features: &[&'a VisionFeatures]) -> Vec<Shown<'a>> {
+    let run = |span: &ImageSpan| {
+        let (start, end) = (span.start.max(tokens.start), (span.start + span.len).min(tokens.end));
+        (start < end).then(|| Shown {
+            features: features[span.picture],
+            first: span.slot * span.len + start - span.start,
+            count: end - start,
+            at: start - tokens.start,
+        })
+    };
+    input.spans().iter().filter_map(run).collect()
 }
 
 impl Policy {
-    /// Reads the prompts and makes room for `completions` of each, of at most `capacity` tokens.
+    /// What the vision tower makes of a picture or of a video's slots.
+    pub fn see(&self, picture: &PictureInput) -> VisionFeatures {
+        self.vision.forward(&[picture], self.device(), &mut Trace::off())
+    }
+
+    /// Feeds tokens to contexts and gives the logits `[wanted, vocabulary]` behind the last token of those that want them,
+    /// in their order; `None` when nobody does.
+    ///
+    /// # Panics
+    /// When there is no room for a token, or a token has no position: both are faults of the caller.
+    pub fn feed(&self, cache: &mut Cache, fed: &mut [Fed<'_>]) -> Option<Tensor<2>> {
+        let rows = FedRows::new(fed.iter().map(|one| (&*one.context, one.ids.len())));
+        let (mut ids, mut at, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        for one in fed.iter() {
+            assert_eq!(one.ids.len(), one.positions.len(), "every token has a position");
+            ids.extend(one.ids.iter().map(|id| i64::from(*id)));
+            at.extend_from_slice(one.positions);
+            if one.wanted {
+                wanted.push(ids.len() as i64 - 1);
+            }
+        }
+        if ids.is_empty() {
+            return None;
+        }
+        let (text, device) = (&self.config.text, self.device());
+        let visual = self.shown(fed, ids.len());
+        let rope = RopeTable::text(&at, text.head_dim, text.rope_theta, text.mrope_section, device);
+        let mut attend = |layer: usize, x: Projected| cache.attend(layer, x, &rows);
+        let ids = indices(ids.into_iter(), device);
+        let hidden = self.text.forward(ids, &rope, visual.as_ref(), &mut attend, &mut Trace::off());
+        fed.iter_mut().for_each(|one| one.context.advance(one.ids.len()));
+        if wanted.is_empty() {
+            return None;
+        }
+        let last = if wanted.len() == hidden.dims()[0] {
+            hidden
+        } else {
+            hidden.select(0, indices(wanted.into_iter(), device))
+        };
+        Some(self.logits(last))
+    }
+
+    /// The picture features of all tokens that are fed, and the rows where they belong.
+    fn shown(&self, fed: &[Fed<'_>], rows: usize) -> Option<Visual> {
+        let (mut start, mut at, mut parts) = (0, Vec::new(), Vec::new());
+        for one in fed {
+            for Shown { features, first, count, at: token } in &one.shown {
+                at.extend((start + token..start + token + count).map(|row| row as i64));
+                parts.push(features.part(*first, *count));
+            }
+            start += one.ids.len();
+        }
+        if parts.is_empty() {
+            return None;
+        }
+        let mut keep = vec![1.0_f32; rows];
+        at.iter().for_each(|row| keep[*row as usize] = 0.0);
+        let keep_t1 = Tensor::from_data(TensorData::new(keep, [rows, 1]), self.device());
+        Some(Visual { features: VisionFeatures::cat(parts), rows_n: indices(at.into_iter(), self.device()), keep_t1 })
+    }
+
+    /// Reads prompts up to their last token, which is the first to be fed to [`Decoding::feed`], with room for `capacity`
+    /// more tokens of each.
     ///
     /// # Errors
     /// When a prompt is empty or ends in a picture.
-    pub fn start_decoding(&self, prompts: &[&PolicyInput], completions: usize, capacity: usize) -> Result<Decoding> {
-        // Groups without completions hold prompts without their last token: decoding feeds that one first, so that the
-        // sampled token comes from the same kind of row as in training, and prefill needs no logits.
-        let groups: Vec<Group<'_>> = prompts.iter().map(|prompt| Group { prompt, completions: &[] }).collect();
-        let batch = Batch::groups(&groups, self.config.vision.spatial_merge_size)?;
-        let heads = Heads::of(&self.config.text);
-        let cache = Cache::new(heads, self.prefill(&batch), completions, capacity, &self.device);
-        Ok(Decoding { heads, cache, prefix_lens: batch.prefix_lens, completions, device: self.device.clone() })
-    }
-
-    /// Feeds one token to every row and gives the logits `[rows, vocabulary]` of the next. `positions` are those of the
-    /// fed tokens.
-    ///
-    /// # Panics
-    /// When more tokens are fed than there is room for, or not one to every row: both are faults of the caller.
-    pub fn decode(&self, state: &mut Decoding, ids: &[u32], positions: &[u32]) -> Tensor<2> {
-        assert!(state.cache.has_room(), "no room for another token");
-        assert_eq!(ids.len(), state.rows(), "one token for every row");
-        let text = &self.config.text;
-        // What is sampled is text, whose position is the same on all axes.
-        let triples: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
-        let rope = RopeTable::text(&triples, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let mask = state.mask();
-        let mut attend = |layer: usize, projected: Projected| state.attend(layer, projected, mask.as_ref());
-        let ids = indices(ids.iter().map(|id| i64::from(*id)), &self.device);
-        let hidden = self.text.forward(ids, &rope, None, &mut attend, &mut Trace::off());
-        state.cache.advance();
-        self.logits(hidden)
+    pub fn start_decoding(&self, prompts: &[&PolicyInput], capacity: usize) -> Result<Decoding> {
+        let blocks = prompts.iter().map(|prompt| Cache::blocks_of(prompt.ids.len() + capacity)).sum();
+        let mut cache = Cache::new(self, blocks);
+        let mut contexts = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let length = prompt.ids.len();
+            if length == 0 || prompt.spans.last().is_some_and(|span| span.start + span.len == length) {
+                return Err(PolicyError::input("a prompt must end with a text token, so that an answer can follow it"));
+            }
+            let at = positions(prompt, self.config.vision.spatial_merge_size);
+            let features: Vec<VisionFeatures> = prompt.pictures.iter().map(|picture| self.see(picture)).collect();
+            let mut context = Context::default();
+            assert!(cache.reserve(&mut context, length - 1 + capacity), "the cache was made for them");
+            let shown = shown(prompt, 0..length - 1, &features.iter().collect::<Vec<_>>());
+            let ids = &prompt.ids[..length - 1];
+            let fed = Fed { context: &mut context, ids, positions: &at.tokens[..length - 1], shown, wanted: false };
+            self.feed(&mut cache, &mut [fed]);
+            contexts.push(context);
+        }
+        Ok(Decoding { cache, contexts })
     }
 }
 
+/// Prompts that were read and are decoded side by side, a token of each at a time.
+#[derive(Debug)]
+pub struct Decoding {
+    cache: Cache,
+    contexts: Vec<Context>,
+}
+
 impl Decoding {
-    /// Rows that are decoded together.
-    pub fn rows(&self) -> usize {
-        self.prefix_lens.len() * self.completions
-    }
-
-    /// Completions of every prompt.
-    pub fn completions(&self) -> usize {
-        self.completions
-    }
-
-    fn attend(&mut self, layer: usize, x: Projected, mask: Option<&Tensor<3>>) -> Tensor<2> {
-        let (heads, b, g) = (self.heads, self.prefix_lens.len(), self.completions);
-        let seen = self.cache.append(layer, (heads.split_keys(x.k, b, g), heads.split_keys(x.v, b, g)));
-        let q = heads.split_queries(x.q, b, g);
-        heads.join(attend_completions(q, self.cache.prefix(layer), seen, mask), b, g)
-    }
-
-    /// Hides the padding of shorter prompts, `[b*m*g, r, p + c]`; nothing to hide when all are equally long.
-    fn mask(&self) -> Option<Tensor<3>> {
-        let p = self.cache.prefix_width();
-        // Every fed token is seen by all that follow, so that without padding there is no mask at all.
-        if self.prefix_lens.iter().all(|length| *length == p) {
-            return None;
-        }
-        let seen = self.cache.length() + 1;
-        let copies = self.heads.kv * self.completions * self.heads.per_kv;
-        let mut values = Vec::with_capacity(self.prefix_lens.len() * copies * (p + seen));
-        for length in &self.prefix_lens {
-            let hidden = |column: usize| if column < *length || column >= p { 0.0 } else { f32::NEG_INFINITY };
-            let row: Vec<f32> = (0..p + seen).map(hidden).collect();
-            for _ in 0..copies {
-                values.extend_from_slice(&row);
-            }
-        }
-        let shape = [self.prefix_lens.len() * self.heads.kv * self.completions, self.heads.per_kv, p + seen];
-        Some(Tensor::from_data(TensorData::new(values, shape), &self.device))
-    }
-
-    /// Goes on with some prompts and, of each, some completions: `kept` names prompts and completions, equally many of
-    /// each.
+    /// Feeds one token to every prompt and gives the logits `[prompts, vocabulary]` of the next. `positions` are those of
+    /// the fed tokens.
     ///
     /// # Panics
-    /// When the numbers of completions differ: a fault of the caller.
-    pub fn keep(&mut self, kept: &[(usize, Vec<usize>)]) {
-        let completions = kept.first().map_or(0, |(_, some)| some.len());
-        assert!(kept.iter().all(|(_, some)| some.len() == completions), "equally many completions of every prompt");
-        self.cache.keep(kept, &self.device);
-        self.prefix_lens = kept.iter().map(|(prompt, _)| self.prefix_lens[*prompt]).collect();
-        self.completions = completions;
+    /// When there is no room for another token, or not one for every prompt: both are faults of the caller.
+    pub fn feed(&mut self, policy: &Policy, ids: &[u32], positions: &[u32]) -> Tensor<2> {
+        assert_eq!(
+            (ids.len(), positions.len()),
+            (self.contexts.len(), self.contexts.len()),
+            "one token for every prompt"
+        );
+        let triples: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
+        let mut fed: Vec<Fed<'_>> = self
+            .contexts
+            .iter_mut()
+            .zip(ids.chunks(1).zip(triples.chunks(1)))
+            .map(|(context, (ids, positions))| Fed { context, ids, positions, shown: Vec::new(), wanted: true })
+            .collect();
+        policy.feed(&mut self.cache, &mut fed).expect("there are prompts")
     }
 }

@@ -7,7 +7,7 @@
 pub mod adapt;
 pub mod attention;
 pub mod build;
-mod cache;
+pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod decode;
@@ -29,11 +29,13 @@ pub mod sizes;
 pub mod tensor;
 pub mod text;
 pub mod trace;
+mod vector;
 pub mod vision;
 pub mod weights;
 
+pub use cache::{Cache, Context};
 pub use config::Config;
-pub use decode::Decoding;
+pub use decode::{Decoding, Fed, Shown, shown};
 pub use error::{PolicyError, Result};
 pub use format::{TensorShape, WeightFormat};
 pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};

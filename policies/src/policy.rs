@@ -131,7 +131,7 @@ impl Policy {
         let text = &self.config.text;
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
         let layout = Layout::new(batch, Heads::of(text), &self.device);
-        let mut attend = |_: usize, projected: Projected| layout.attend(projected).0;
+        let mut attend = |_: usize, projected: Projected| layout.attend(projected);
         self.text.forward(
             indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device),
             &rope,
@@ -139,34 +139,6 @@ impl Policy {
             &mut attend,
             trace,
         )
-    }
-
-    /// Keys and values of the prompts of a batch, one pair `[b*m, p, k]` per layer, for decoding.
-    pub(crate) fn prefill(&self, batch: &Batch<'_>) -> Vec<(Tensor<3>, Tensor<3>)> {
-        let mut kept = Vec::with_capacity(self.config.text.layers);
-        let trace = &mut Trace::off();
-        if batch.rows() == 0 {
-            return self.empty_prefix(batch.prefix_lens.len());
-        }
-        let visual = self.visual(batch, trace);
-        let text = &self.config.text;
-        let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let layout = Layout::new(batch, Heads::of(text), &self.device);
-        let mut attend = |_: usize, projected: Projected| {
-            // What is kept is padded as the mask of decoding expects it.
-            let (context, prefix) = layout.attend(projected);
-            kept.push(prefix);
-            context
-        };
-        let ids = indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device);
-        self.text.forward(ids, &rope, visual.as_ref(), &mut attend, trace);
-        kept
-    }
-
-    fn empty_prefix(&self, prompts: usize) -> Vec<(Tensor<3>, Tensor<3>)> {
-        let text = &self.config.text;
-        let zeros = || Tensor::<3>::zeros([prompts * text.kv_heads, 1, text.head_dim], &self.device);
-        (0..text.layers).map(|_| (zeros(), zeros())).collect()
     }
 
     fn visual(&self, batch: &Batch<'_>, trace: &mut Trace) -> Option<Visual> {

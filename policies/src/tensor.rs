@@ -12,6 +12,12 @@ pub(crate) fn to_f32<const D: usize>(value: Tensor<D>) -> Tensor<D> {
     if value.dtype() == DType::F32 { value } else { value.cast(DType::F32) }
 }
 
+/// Whether a device is this machine's CPU, tracked or not.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    let plain = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    plain == Device::flex()
+}
+
 /// A list of indices on a device.
 pub(crate) fn indices(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();

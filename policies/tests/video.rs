@@ -154,11 +154,11 @@ fn decoding_goes_on_behind_pictures_and_videos_as_one_pass_does() {
     let batch = Batch::prompts(&[&whole], merge);
     let at_once = to_vec(policy.logits(policy.forward(&batch, &mut Trace::off())));
     let next = sapo_policies::input::positions(&prompt, merge).next;
-    let mut state = policy.start_decoding(&[&prompt], 1, 4).expect("starts");
+    let mut state = policy.start_decoding(&[&prompt], 4).expect("starts");
     let mut fed = *prompt.ids().last().expect("a token");
     let vocabulary = policy.config.text.vocab_size;
     for (step, token) in answer.iter().enumerate() {
-        let logits = to_vec(policy.decode(&mut state, &[fed], &[next - 1 + step as u32]));
+        let logits = to_vec(state.feed(&policy, &[fed], &[next - 1 + step as u32]));
         let row = prompt.ids().len() - 1 + step;
         for (a, b) in logits.iter().zip(&at_once[row * vocabulary..]) {
             // What is banned is so in both.

@@ -104,7 +104,7 @@ pub struct Generator<'a> {
 
 /// The engine that samples with a policy on this machine; the one place where it is made.
 pub fn local_engine(model: &Model, decode_rows: usize) -> LocalEngine {
-    LocalEngine::new(model.processor.stop_ids(), decode_rows)
+    LocalEngine::new(model.processor.stop_ids(), decode_rows).reading(Arc::clone(&model.processor))
 }
 
 /// A rollout whose score is on its way.

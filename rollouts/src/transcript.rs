@@ -28,9 +28,13 @@ pub fn transcript(processor: &Processor, query_id: &str, rollout: &Rollout, toke
 /// The text of a turn without tokens that only steer the conversation.
 fn text_of(processor: &Processor, turn: &Turn) -> TextTurn {
     match turn {
-        Turn::Sampled { ids, stop, .. } => {
+        Turn::Sampled { ids, stop, stop_text, .. } => {
             let ended = usize::from(*stop == StopReason::Eos);
-            let text = processor.decode(&ids[..ids.len().saturating_sub(ended)], true);
+            let mut text = processor.decode(&ids[..ids.len().saturating_sub(ended)], true);
+            // The turn's tokens hold the text that ended it, the turn's text does not.
+            if let Some(end) = stop_text.as_deref().and_then(|stop| text.find(stop)) {
+                text.truncate(end);
+            }
             TextTurn { role: Role::Assistant, text }
         }
         Turn::Injected { role, input } => TextTurn { role: *role, text: processor.decode(input.ids(), true) },

@@ -30,10 +30,15 @@ impl Heads {
         Self { kv: config.kv_heads, per_kv: config.heads / config.kv_heads, dim: config.head_dim }
     }
 
+    /// What queries are multiplied by.
+    pub fn scale(&self) -> f32 {
+        (self.dim as f32).sqrt().recip()
+    }
+
     /// Queries `[b*g*a, q*k]` to `[b*m*g, r*a, k]`, scaled.
     pub fn split_queries(&self, x: Tensor<2>, b: usize, g: usize) -> Tensor<3> {
         let a = x.dims()[0] / (b * g);
-        let x = x.mul_scalar((self.dim as f64).powf(-0.5)).reshape([b, g, a, self.kv, self.per_kv, self.dim]);
+        let x = x.mul_scalar(self.scale()).reshape([b, g, a, self.kv, self.per_kv, self.dim]);
         x.permute([0, 3, 1, 4, 2, 5]).reshape([b * self.kv * g, self.per_kv * a, self.dim])
     }
 

@@ -232,7 +232,7 @@ impl Checking<'_> {
         let golden = self.case.ints("greedy_ids")?;
         let prompts = rows.inputs.len();
         let steps = golden.len() / prompts;
-        let mut decoding = self.policy.start_decoding(&rows.inputs.iter().collect::<Vec<_>>(), 1, steps.max(1))?;
+        let mut decoding = self.policy.start_decoding(&rows.inputs.iter().collect::<Vec<_>>(), steps.max(1))?;
         let mut fed = Vec::with_capacity(prompts);
         for input in &rows.inputs {
             let next = positions(input, self.policy.config.vision.spatial_merge_size).next;
@@ -241,7 +241,7 @@ impl Checking<'_> {
         let (mut ids, mut margins) = (vec![Vec::new(); prompts], vec![Vec::new(); prompts]);
         for _ in 0..steps {
             let (tokens, at): (Vec<u32>, Vec<u32>) = fed.iter().copied().unzip();
-            let logits = to_vec(self.policy.decode(&mut decoding, &tokens, &at));
+            let logits = to_vec(decoding.feed(&self.policy, &tokens, &at));
             for (row, logits) in logits.chunks(self.policy.config.text.vocab_size).enumerate() {
                 let (best, margin) = best_of(logits);
                 ids[row].push(best as i64);

@@ -52,6 +52,8 @@ pub struct Batch<'a> {
     pub prefix_lens: Vec<usize>,
     /// Padded prompt length, at least 1.
     pub prefix_width: usize,
+    /// Rows of the completions of each prompt.
+    pub completion_lens: Vec<Vec<usize>>,
     /// Completions of each prompt, padded; 0 when there are only prompts.
     pub completions: usize,
     /// Padded completion length.
@@ -117,6 +119,8 @@ impl<'a> Batch<'a> {
         }
         batch.place_prompts();
         let all = || groups.iter().flat_map(|group| group.completions);
+        batch.completion_lens =
+            groups.iter().map(|group| group.completions.iter().map(|completion| completion.rows()).collect()).collect();
         batch.completions = groups.iter().map(|group| group.completions.len()).max().unwrap_or(0);
         batch.completion_width = all().map(|completion| completion.rows()).max().unwrap_or(0);
         for (index, (group, next)) in groups.iter().zip(nexts).enumerate() {
@@ -140,6 +144,7 @@ impl<'a> Batch<'a> {
             prefix_rows: 0,
             prefix_lens: Vec::new(),
             prefix_width: 1,
+            completion_lens: Vec::new(),
             completions: 0,
             completion_width: 0,
             prefix_slots: Vec::new(),

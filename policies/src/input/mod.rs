@@ -7,5 +7,5 @@ mod prompt;
 
 pub use self::batch::{Batch, Group, Origin};
 pub use self::completion::Completion;
-pub use self::positions::{Positions, positions, positions_after};
+pub use self::positions::{Positions, positions, positions_after, positions_from};
 pub use self::prompt::{ImageSpan, PictureInput, PolicyInput};

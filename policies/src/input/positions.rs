@@ -18,6 +18,11 @@ pub fn positions(input: &PolicyInput, merge: usize) -> Positions {
     walk(input.ids.len(), &input.spans, &input.pictures, 0, merge)
 }
 
+/// Positions of what is put behind a sequence whose `next` is `start`.
+pub fn positions_from(input: &PolicyInput, start: u32, merge: usize) -> Positions {
+    walk(input.ids.len(), &input.spans, &input.pictures, start, merge)
+}
+
 /// Positions of a completion whose first token is at `start`, the `next` of its prompt: those that its tokens have in
 /// the whole sequence.
 pub fn positions_after(completion: &Completion, start: u32, merge: usize) -> Positions {

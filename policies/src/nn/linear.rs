@@ -2,10 +2,10 @@
 //!
 //! Shape suffixes: `t` rows (tokens or patches), `i` inputs, `o` outputs, `r` rank.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 
 use super::param::{Param, Parameters};
-use crate::tensor::to_f32;
+use crate::tensor::{is_cpu, to_f32};
 
 /// A linear map; the weight is stored `[outputs, inputs]`.
 #[derive(Clone, Debug)]
@@ -83,8 +83,7 @@ impl Lora {
         if self.unmerged.is_some() {
             return None;
         }
-        let low_tr = x_ti.clone().matmul(self.a.value.clone().transpose()).mul_scalar(self.scale);
-        Some(low_tr.matmul(self.b.value.clone().transpose()))
+        Some(linear_map(linear_map(x_ti.clone(), &self.a).mul_scalar(self.scale), &self.b))
     }
 
     /// `s A B` as one matrix, `[o, i]`, as large as the weight that it is learned beside.
@@ -97,7 +96,7 @@ impl Lora {
 /// sum in f32), with `x_ti` narrowed for it; everything between the maps (norms, softmax, positions, residuals, log-probs)
 /// stays f32. A CPU has no faster product than f32.
 fn linear_map(x_ti: Tensor<2>, weight: &Param) -> Tensor<2> {
-    if weight.value.dtype() == DType::F32 || weight.value.device() == Device::flex() {
+    if weight.value.dtype() == DType::F32 || is_cpu(&weight.value.device()) {
         return weight.linear(x_ti);
     }
     narrow_linear(x_ti, weight.value.clone())
@@ -181,7 +180,7 @@ pub(crate) use parameters;
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::tensor::to_vec;

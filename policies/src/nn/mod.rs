@@ -8,6 +8,6 @@ mod rope;
 pub(crate) use self::linear::parameters;
 pub use self::linear::{Linear, LinearMaps, Lora};
 pub use self::norm::{LayerNorm, RmsNorm};
-pub(crate) use self::param::requires_grad;
 pub use self::param::{Param, Parameters};
+pub(crate) use self::param::{fewest_rows, requires_grad};
 pub use self::rope::RopeTable;

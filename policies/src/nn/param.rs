@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::part::ADAPTER_PREFIX;
-use crate::tensor::to_f32;
+use crate::tensor::{is_cpu, to_f32};
 
 /// Numbers of a matrix that are widened at once in a product.
 const WIDENED: usize = 1 << 22;
@@ -35,18 +35,43 @@ impl Param {
 
     /// `x_ti` times the transpose of this `[o, i]` matrix, `[t, o]`. One that is kept in another format than f32 is
     /// widened some rows at a time, so that there is never an f32 copy of the whole.
+    ///
+    /// On a CPU a row of it has the same bits however many rows there are: rows of zeros are put behind too few.
     pub fn linear(&self, x_ti: Tensor<2>) -> Tensor<2> {
-        let [rows, columns] = self.value.dims();
-        let step = (WIDENED / columns.max(1)).max(1);
-        if self.value.dtype() == DType::F32 || rows <= step {
+        let [outputs, inputs] = self.value.dims();
+        let step = (WIDENED / inputs.max(1)).max(1);
+        let whole = self.value.dtype() == DType::F32 || outputs <= step;
+        let rows = x_ti.dims()[0];
+        let fewest = match is_cpu(&x_ti.device()) {
+            true => fewest_rows(if whole { outputs } else { (outputs - 1) % step + 1 }, inputs),
+            false => 1,
+        };
+        if (1..fewest).contains(&rows) {
+            let zeros = Tensor::zeros([fewest - rows, inputs], &x_ti.device());
+            return self.product(Tensor::cat(vec![x_ti, zeros], 0), whole, step).narrow(0, 0, rows);
+        }
+        self.product(x_ti, whole, step)
+    }
+
+    /// The product, `step` rows of the matrix at a time unless it is taken whole.
+    fn product(&self, x_ti: Tensor<2>, whole: bool, step: usize) -> Tensor<2> {
+        if whole {
             return x_ti.matmul(self.to_f32().transpose());
         }
+        let outputs = self.value.dims()[0];
         let part = |start: usize| {
-            let some = to_f32(self.value.clone().narrow(0, start, step.min(rows - start)));
+            let some = to_f32(self.value.clone().narrow(0, start, step.min(outputs - start)));
             x_ti.clone().matmul(some.transpose())
         };
-        Tensor::cat((0..rows).step_by(step).map(part).collect(), 1)
+        Tensor::cat((0..outputs).step_by(step).map(part).collect(), 1)
     }
+}
+
+/// Rows from which on the sums of a product `[rows, inputs] x [inputs, outputs]` run in the same order, whatever their number.
+pub(crate) fn fewest_rows(outputs: usize, inputs: usize) -> usize {
+    // Sums of one row, of at most 256 results, and of more than 512 numbers for at most 64 x 64 results have ways of their own.
+    let small = 256 / outputs.max(1) + 1;
+    if outputs <= 64 && inputs > 512 { small.max(65) } else { small.max(2) }
 }
 
 /// Anything that holds parameters.

@@ -9,8 +9,8 @@
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
 use crate::config::{ExpertLayout, MoeConfig};
-use crate::nn::{Linear, Param, parameters};
-use crate::tensor::{to_f32, to_vec};
+use crate::nn::{Linear, Param, fewest_rows, parameters};
+use crate::tensor::{is_cpu, to_f32, to_vec};
 use crate::trace::Trace;
 
 /// The feed-forward part of a sparse layer.
@@ -39,8 +39,11 @@ impl SparseMlp {
         let k = self.config.top_k;
         // Which experts a row takes is decided on the host, and has no gradient: that goes through the weights alone.
         let choices = top_k(&to_vec(probs_te.clone()), self.config.experts, k);
-        let routing = Routing::new(&choices, k, self.config.experts);
         let device = x_td.device();
+        let inner = self.config.intermediate_size;
+        // On a CPU a row's products then have the same bits however many rows its expert has.
+        let least = if is_cpu(&device) { fewest_rows(2 * inner, width).max(fewest_rows(width, inner)) } else { 1 };
+        let routing = Routing::new(&choices, k, self.config.experts, least);
         let indices = |values: &[i64]| -> Tensor<1, Int> {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
         };
@@ -48,7 +51,7 @@ impl SparseMlp {
         let weights_tk = probs_te.gather(1, experts_tk);
         let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
 
-        let (c, m, inner) = (routing.experts.len(), routing.width, self.config.intermediate_size);
+        let (c, m) = (routing.experts.len(), routing.width);
         let maps = |param: &Param, outputs: usize, inputs: usize| -> Tensor<3> {
             let all = param.value.clone();
             // All experts at work, as in any large batch, need no copy of their weights.
@@ -89,7 +92,7 @@ struct Routing {
     choices: Vec<i64>,
     /// Experts with at least one row, ascending, `[c]`.
     experts: Vec<i64>,
-    /// Rows of the fullest expert.
+    /// Slots of each expert: the rows of the fullest, or more.
     width: usize,
     /// The row in each slot, `[c*m]`; free slots compute row 0 for nothing.
     slots: Vec<i64>,
@@ -98,11 +101,11 @@ struct Routing {
 }
 
 impl Routing {
-    /// `choices` holds the `k` experts of every row.
-    fn new(choices: &[usize], k: usize, experts: usize) -> Self {
+    /// `choices` holds the `k` experts of every row; every expert has at least `least` slots.
+    fn new(choices: &[usize], k: usize, experts: usize, least: usize) -> Self {
         let mut counts = vec![0; experts];
         choices.iter().for_each(|expert| counts[*expert] += 1);
-        let width = counts.iter().copied().max().unwrap_or(0);
+        let width = counts.iter().copied().max().unwrap_or(0).max(least);
         let busy: Vec<usize> = (0..experts).filter(|expert| counts[*expert] > 0).collect();
         let mut next = vec![0; experts];
         for (position, expert) in busy.iter().enumerate() {
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn only_experts_at_work_get_slots() {
         // Three rows, two experts each, of five: expert 2 is nobody's choice.
-        let routing = Routing::new(&[1, 3, 1, 4, 0, 1], 2, 5);
+        let routing = Routing::new(&[1, 3, 1, 4, 0, 1], 2, 5, 1);
         let golden = Routing {
             choices: vec![1, 3, 1, 4, 0, 1],
             experts: vec![0, 1, 3, 4],

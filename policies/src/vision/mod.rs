@@ -103,6 +103,27 @@ impl VisionTower {
 }
 
 impl VisionFeatures {
+    /// The features of `count` tokens from `first` on.
+    pub(crate) fn part(&self, first: usize, count: usize) -> Self {
+        let part = |all: &Tensor<2>| all.clone().narrow(0, first, count);
+        Self { merged_nd: part(&self.merged_nd), deepstack_nd: self.deepstack_nd.iter().map(part).collect() }
+    }
+
+    /// The features of several runs of tokens, of which there is at least one, as one.
+    pub(crate) fn cat(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let layer = |layer: usize| parts.iter().map(|part| part.deepstack_nd[layer].clone()).collect();
+        let deepstack_nd = (0..parts[0].deepstack_nd.len()).map(|at| Tensor::cat(layer(at), 0)).collect();
+        Self { merged_nd: Tensor::cat(parts.into_iter().map(|part| part.merged_nd).collect(), 0), deepstack_nd }
+    }
+
+    /// Tokens that the features stand for.
+    pub fn tokens(&self) -> usize {
+        self.merged_nd.dims()[0]
+    }
+
     /// These numbers among tensors that record gradients.
     pub(crate) fn autodiff(self) -> Self {
         let deepstack_nd = self.deepstack_nd.into_iter().map(Tensor::autodiff).collect();

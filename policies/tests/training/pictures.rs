@@ -73,7 +73,7 @@ fn decoding_goes_on_where_pictures_end() {
         let prompts = prompts(&policy);
         let answer = answer(3);
         let refs: Vec<&PolicyInput> = prompts.iter().collect();
-        let mut decoding = policy.start_decoding(&refs, 1, answer.len()).expect("reads the prompts");
+        let mut decoding = policy.start_decoding(&refs, answer.len()).expect("reads the prompts");
         let nexts: Vec<u32> = prompts.iter().map(|prompt| positions(prompt, 2).next).collect();
         for (prompt, next) in prompts.iter().zip(&nexts) {
             // The delta of the reference: pictures take fewer positions than tokens.
@@ -86,7 +86,7 @@ fn decoding_goes_on_where_pictures_end() {
         let mut ours: Vec<Vec<f32>> = vec![Vec::new(); prompts.len()];
         for (step, token) in answer.iter().enumerate() {
             let at: Vec<u32> = nexts.iter().map(|next| next - 1 + step as u32).collect();
-            let logits = policy.decode(&mut decoding, &fed, &at);
+            let logits = decoding.feed(&policy, &fed, &at);
             let log_probs = to_vec(burn::tensor::activation::log_softmax(logits, 1));
             let width = log_probs.len() / prompts.len();
             ours.iter_mut().enumerate().for_each(|(row, ours)| ours.push(log_probs[row * width + *token as usize]));

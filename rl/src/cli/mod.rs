@@ -120,7 +120,7 @@ enum Command {
     ///
     /// Example: sapo convert runs/quickstart/checkpoints/step-001210 export --dtype bf16 --max-shard-size 2GB
     Convert(convert::ConvertArguments),
-    /// Makes checkpoints with random weights, and measures how they load.
+    /// Makes checkpoints with random weights, and measures how they load and how fast the engine answers.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
     /// Shows, checks and measures rewards, and scores stored rollouts again.

@@ -1,4 +1,6 @@
-//! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded.
+//! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded and answers sampled.
+
+mod rollout;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,13 @@ pub(crate) enum BenchCommand {
     ///
     /// Example: sapo bench load --model random-2b --dtype bf16 --copy
     Load(LoadArguments),
+    /// Samples answers of a set length as training does and tells tokens per second, beside what the machine allows.
+    ///
+    /// All rollouts are submitted at once, at temperature 1 over the whole vocabulary; what ends a text is never drawn. One
+    /// run warms up, the median of the others is told.
+    ///
+    /// Example: sapo bench rollout --model tiny --queries 4 --group 16 --new-tokens 128
+    Rollout(rollout::RolloutArguments),
 }
 
 /// What to make.
@@ -80,6 +89,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Init(arguments) => init(arguments),
         BenchCommand::Load(arguments) => load(arguments),
+        BenchCommand::Rollout(arguments) => rollout::run(arguments),
     }
 }
 

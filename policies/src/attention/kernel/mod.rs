@@ -1,0 +1,217 @@
+//! Attention on a CPU: every row looks at the keys of its sequence, whoever else is in the batch.
+//!
+//! What a row sees is summed token by token in the order of its sequence, and nothing of the batch's shape enters: a row
+//! has the same bits alone, beside others, while it is decoded and while it is trained on.
+//!
+//! Shape suffixes as in the attention seam.
+
+mod backward;
+mod forward;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub(super) use self::backward::{Passed, backward};
+pub(crate) use self::forward::{forward, pieces};
+use super::heads::Heads;
+use super::panels::{BLOCK, Sequence};
+use crate::vector::{LANES, Run, exp, largest, sum};
+
+/// Query vectors that are computed together, at most.
+const TILE: usize = 4;
+
+/// Query vectors of one key-value head: those of the first row, then of the next.
+#[derive(Clone, Copy)]
+struct Vectors<'a> {
+    heads: Heads,
+    /// The key-value head.
+    head: usize,
+    sequence: &'a Sequence,
+}
+
+impl Vectors<'_> {
+    fn count(&self) -> usize {
+        self.sequence.rows.len() * self.heads.per_kv
+    }
+
+    /// Where a vector stands in a matrix `[t, q*k]`.
+    #[inline(always)]
+    fn place(&self, vector: usize) -> Range<usize> {
+        let Heads { kv, per_kv, dim } = self.heads;
+        let row = self.sequence.rows.start + vector / per_kv;
+        let start = (row * kv * per_kv + self.head * per_kv + vector % per_kv) * dim;
+        start..start + dim
+    }
+
+    /// Tokens that a vector sees.
+    #[inline(always)]
+    fn seen(&self, vector: usize) -> usize {
+        self.sequence.before + vector / self.heads.per_kv + 1
+    }
+}
+
+/// Blocks of numbers of one key-value head, `[k, 16]` or `[16, k]`.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    numbers: &'a [f32],
+    /// Heads that stand side by side in `numbers`, and which one this is.
+    heads: usize,
+    head: usize,
+    /// Numbers of a block.
+    size: usize,
+}
+
+impl<'a> View<'a> {
+    /// Of numbers in which the blocks of all key-value heads stand.
+    fn of_all(numbers: &'a [f32], heads: Heads, head: usize) -> Self {
+        Self { numbers, heads: heads.kv, head, size: heads.dim * BLOCK }
+    }
+
+    /// Of numbers of this head alone.
+    fn of_one(numbers: &'a [f32], heads: Heads) -> Self {
+        Self { numbers, heads: 1, head: 0, size: heads.dim * BLOCK }
+    }
+
+    #[inline(always)]
+    fn block(&self, block: u32) -> &'a [f32] {
+        let start = (block as usize * self.heads + self.head) * self.size;
+        &self.numbers[start..start + self.size]
+    }
+}
+
+/// Room for what is computed on the way, kept from tile to tile.
+#[derive(Default)]
+struct Scratch {
+    /// Query vectors of a tile, `[k, T]`.
+    queries: Vec<f32>,
+    /// Scores and then weights of a tile's vectors, each as long as the blocks that it sees.
+    weights: Vec<f32>,
+}
+
+/// Fills `scratch.queries` with `T` vectors of `x`, multiplied by `scale`.
+#[inline(always)]
+fn gather<const T: usize>(vectors: Vectors<'_>, first: usize, x: &[f32], scale: f32, out: &mut Vec<f32>) {
+    out.resize(vectors.heads.dim * T, 0.0);
+    for t in 0..T {
+        for (column, value) in x[vectors.place(first + t)].iter().enumerate() {
+            out[column * T + t] = value * scale;
+        }
+    }
+}
+
+/// Products of `T` vectors `[k, T]` with the columns of panels `[k, 16]`: for each vector one number a token.
+#[inline(always)]
+fn products<const T: usize>(x: &[f32], panels: View<'_>, blocks: &[u32], out: &mut [f32]) {
+    let width = blocks.len() * LANES;
+    let mut block = 0;
+    // Two blocks at a time keep the adders busy; what is added for a token does not depend on it.
+    while block + 1 < blocks.len() {
+        let (left, right) = (panels.block(blocks[block]), panels.block(blocks[block + 1]));
+        let mut sums = [[[0.0_f32; LANES]; 2]; T];
+        let lanes = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
+        for ((left, right), x) in lanes.zip(x.as_chunks::<T>().0) {
+            for t in 0..T {
+                for lane in 0..LANES {
+                    sums[t][0][lane] = x[t].mul_add(left[lane], sums[t][0][lane]);
+                }
+                for lane in 0..LANES {
+                    sums[t][1][lane] = x[t].mul_add(right[lane], sums[t][1][lane]);
+                }
+            }
+        }
+        for t in 0..T {
+            let at = t * width + block * LANES;
+            out[at..at + LANES].copy_from_slice(&sums[t][0]);
+            out[at + LANES..at + 2 * LANES].copy_from_slice(&sums[t][1]);
+        }
+        block += 2;
+    }
+    if block < blocks.len() {
+        let mut sums = [[0.0_f32; LANES]; T];
+        for (lanes, x) in panels.block(blocks[block]).as_chunks::<LANES>().0.iter().zip(x.as_chunks::<T>().0) {
+            for t in 0..T {
+                for lane in 0..LANES {
+                    sums[t][lane] = x[t].mul_add(lanes[lane], sums[t][lane]);
+                }
+            }
+        }
+        for t in 0..T {
+            let at = t * width + block * LANES;
+            out[at..at + LANES].copy_from_slice(&sums[t]);
+        }
+    }
+}
+
+/// Turns scores of the first `seen` tokens into exponentials, sets those behind to 0, and gives their sum.
+#[inline(always)]
+fn exponentials(scores: &mut [f32], seen: usize) -> f32 {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let runs = scores.as_chunks_mut::<LANES>().0;
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for run in runs.iter() {
+        for (most, score) in most.iter_mut().zip(run) {
+            *most = most.max(*score);
+        }
+    }
+    let most = largest(&most);
+    let mut sums: Run = [0.0; LANES];
+    for run in runs.iter_mut() {
+        for score in run.iter_mut() {
+            *score -= most;
+        }
+        *run = exp(run);
+        for (sum, weight) in sums.iter_mut().zip(run.iter()) {
+            *sum += *weight;
+        }
+    }
+    sum(&sums)
+}
+
+/// For `T` vectors the sum over tokens of weight times the row of panels `[16, k]`, `[T, k]`.
+#[inline(always)]
+fn weighted<const T: usize>(vectors: Vectors<'_>, weights: &[f32], panels: View<'_>, tokens: usize, out: &mut [f32]) {
+    let dim = vectors.heads.dim;
+    let mut column = 0;
+    while column + 2 * LANES <= dim {
+        weighted_columns::<T, { 2 * LANES }>(vectors, weights, panels, tokens, (column, &mut *out));
+        column += 2 * LANES;
+    }
+    while column + 8 <= dim {
+        weighted_columns::<T, 8>(vectors, weights, panels, tokens, (column, &mut *out));
+        column += 8;
+    }
+    while column < dim {
+        weighted_columns::<T, 1>(vectors, weights, panels, tokens, (column, &mut *out));
+        column += 1;
+    }
+}
+
+#[inline(always)]
+fn weighted_columns<const T: usize, const C: usize>(
+    vectors: Vectors<'_>,
+    weights: &[f32],
+    panels: View<'_>,
+    tokens: usize,
+    (column, out): (usize, &mut [f32]),
+) {
+    let (dim, width) = (vectors.heads.dim, weights.len() / T);
+    let mut sums = [[0.0_f32; C]; T];
+    for block in 0..tokens.div_ceil(BLOCK) {
+        let panel = panels.block(vectors.sequence.blocks[block]);
+        // What stands behind the last token is never read: it may be anything.
+        let some = (tokens - block * BLOCK).min(BLOCK);
+        for (slot, row) in panel.chunks_exact(dim).take(some).enumerate() {
+            let row: &[f32] = &row[column..column + C];
+            for t in 0..T {
+                let weight = weights[t * width + block * BLOCK + slot];
+                for c in 0..C {
+                    sums[t][c] = weight.mul_add(row[c], sums[t][c]);
+                }
+            }
+        }
+    }
+    for t in 0..T {
+        out[t * dim + column..t * dim + column + C].copy_from_slice(&sums[t]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Keys and values that are kept while decoding, in blocks that sequences share as far as they begin alike.
+//!
+//! A prompt is read once; each of its samples is a fork of it, which shares the prompt's full blocks and copies the last,
+//! partly filled one. How many blocks there are is set when the cache is made: who wants more waits.
+
+mod blocks;
+mod padded;
+mod store;
+
+use burn::tensor::Tensor;
+
+use self::blocks::Blocks;
+use self::store::Store;
+use crate::attention::{BLOCK, Heads, Place, Projected, Sequence};
+use crate::config::Config;
+use crate::policy::Policy;
+
+/// Tokens that were read, and the blocks where their keys and values lie. It is given back to its cache by
+/// [`Cache::release`].
+#[derive(Debug, Default)]
+pub struct Context {
+    blocks: Vec<u32>,
+    tokens: usize,
+}
+
+impl Context {
+    /// How many tokens were read.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+}
+
+/// Keys and values of all layers.
+#[derive(Debug)]
+pub struct Cache {
+    heads: Heads,
+    blocks: Blocks,
+    store: Store,
+    block_bytes: usize,
+}
+
+impl Cache {
+    /// Tokens of a block.
+    pub const BLOCK_TOKENS: usize = BLOCK;
+
+    /// A cache of at most `blocks` blocks for a policy's device. Memory is taken when blocks are used, where the system
+    /// allows it.
+    pub fn new(policy: &Policy, blocks: usize) -> Self {
+        let heads = Heads::of(&policy.config.text);
+        let store = Store::new(heads, policy.config.text.layers, blocks, policy.device());
+        Self { heads, blocks: Blocks::new(blocks), store, block_bytes: Self::block_bytes(&policy.config) }
+    }
+
+    /// Bytes of a block: keys and values of all layers, in f32.
+    pub fn block_bytes(config: &Config) -> usize {
+        let text = &config.text;
+        2 * text.layers * text.kv_heads * text.head_dim * BLOCK * size_of::<f32>()
+    }
+
+    /// Blocks that so many tokens need.
+    pub fn blocks_of(tokens: usize) -> usize {
+        tokens.div_ceil(BLOCK)
+    }
+
+    /// Blocks that hold something.
+    pub fn used_blocks(&self) -> usize {
+        self.blocks.used()
+    }
+
+    /// Blocks that it may have.
+    pub fn total_blocks(&self) -> usize {
+        self.blocks.total()
+    }
+
+    /// Bytes that are in use.
+    pub fn used_bytes(&self) -> usize {
+        self.used_blocks() * self.block_bytes
+    }
+
+    /// Makes room for `more` tokens behind those of a context; `false` when there is none, and nothing has changed then.
+    #[must_use]
+    pub fn reserve(&mut self, context: &mut Context, more: usize) -> bool {
+        let missing = Self::blocks_of(context.tokens + more).saturating_sub(context.blocks.len());
+        match self.blocks.take(missing) {
+            Some(taken) => {
+                context.blocks.extend(taken);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A context that begins with all tokens of `context`; `None` when there is no room for a copy of its last block.
+    #[must_use]
+    pub fn fork(&mut self, context: &Context) -> Option<Context> {
+        let full = context.tokens / BLOCK;
+        let mut blocks = context.blocks[..full].to_vec();
+        if !context.tokens.is_multiple_of(BLOCK) {
+            let own = self.blocks.take(1)?;
+            self.store.copy(self.heads, context.blocks[full], own[0]);
+            blocks.extend(own);
+        }
+        self.blocks.share(&context.blocks[..full]);
+        Some(Context { blocks, tokens: context.tokens })
+    }
+
+    /// Takes back the blocks of a context.
+    pub fn release(&mut self, context: Context) {
+        self.blocks.give_back(&context.blocks);
+    }
+
+    /// Contexts `[t, q*k]` of the rows of a layer, whose keys and values are written first.
+    pub(crate) fn attend(&mut self, layer: usize, x: Projected, rows: &FedRows) -> Tensor<2> {
+        self.store.attend(self.heads, layer, x, rows)
+    }
+}
+
+/// Rows of one step: which sequences they belong to and where their keys and values go.
+#[derive(Debug)]
+pub(crate) struct FedRows {
+    /// Whole sequences, in the order of their rows.
+    pub(crate) sequences: Vec<Sequence>,
+    /// The same, cut for threads.
+    pub(crate) pieces: Vec<Sequence>,
+    pub(crate) places: Vec<Place>,
+}
+
+impl FedRows {
+    /// Of contexts that so many tokens are fed to; there must be room for them.
+    ///
+    /// # Panics
+    /// When there is none: a fault of the caller.
+    pub(crate) fn new<'a>(fed: impl Iterator<Item = (&'a Context, usize)>) -> Self {
+        let (mut sequences, mut places, mut rows) = (Vec::new(), Vec::new(), 0);
+        for (Context { blocks, tokens: before }, count) in fed {
+            assert!(blocks.len() * BLOCK >= before + count, "room was reserved");
+            places.extend((0..count).map(|index| Place::of(rows + index, blocks, before + index)));
+            sequences.push(Sequence { rows: rows..rows + count, before: *before, blocks: blocks.clone() });
+            rows += count;
+        }
+        let pieces = crate::attention::pieces(&sequences);
+        Self { sequences, pieces, places }
+    }
+}
+
+impl Context {
+    /// The tokens that were fed are there from now on.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.tokens += count;
+    }
+}
