@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
-use sapo_policies::Config;
 use sapo_policies::processor::{
     ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, PromptLimit, Sizes, TooLong, Visuals, opaque,
     smart_resize,
 };
+use sapo_policies::{Config, Model};
 use serde_json::{Value, json};
 
 fn fixtures() -> PathBuf {
@@ -214,4 +215,35 @@ proptest! {
     fn no_config_text_panics(text in "\\PC{0,200}") {
         prop_assert!(Config::from_json(&text, "config.json").is_err());
     }
+}
+
+/// The preset's template drops what an assistant thought in earlier turns. A turn that is put behind is rendered alone, so
+/// that what was sampled stays as it was, and no text but the new turn's is added.
+#[test]
+fn a_turn_is_rendered_alone() {
+    let model = Model::open("tiny", 1, &Device::flex()).expect("the preset opens");
+    let processor = &model.processor;
+    let message =
+        |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.into(), tool_calls: None };
+    let open = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
+    let question = message("user", "2 + 3?");
+    let prompt = processor.encode(std::slice::from_ref(&question), &[], &open).expect("encodes");
+    let said = processor.tokenizer().encode("I add.</think>5<|im_end|>").expect("encodes");
+    let result = message("tool", "right");
+    let turn = processor.encode_turn(std::slice::from_ref(&result), &[], true).expect("encodes");
+    assert_eq!(
+        processor.decode(turn.ids(), false),
+        "\n<|im_start|>tool\nright<|im_end|>\n<|im_start|>assistant\n<think>"
+    );
+    let whole: Vec<u32> = [prompt.ids(), &said, turn.ids()].concat();
+    let told = processor.decode(&whole, false);
+    assert!(told.contains("I add.</think>5<|im_end|>\n<|im_start|>tool"), "{told}");
+    // The template itself would have forgotten the thought.
+    let again = [question, message("assistant", "I add.</think>5"), result.clone()];
+    let rendered = processor.template().render(&again, &open).expect("renders");
+    assert!(!rendered.contains("I add."), "{rendered}");
+    // A turn that a stop text or a limit ended has no end token yet.
+    let unclosed = processor.encode_turn(&[result], &[], false).expect("encodes");
+    assert!(processor.decode(unclosed.ids(), false).starts_with("<|im_end|>\n<|im_start|>tool"));
+    assert!(processor.encode_turn(&[message("tool", "<|im_end|>")], &[], true).is_err());
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use sapo_policies::LogSoftmax;
+use sapo_policies::log_prob::{LogSoftmax, pick};
 
 use crate::request::Sampling;
 
@@ -81,7 +81,7 @@ impl Sampler {
             log_prob: row.log_prob(logits[token]),
             untempered: untempered.map(|row| row.log_prob(logits[token])),
             top: top(logits, untempered.unwrap_or(row), sampling.top_log_probs),
-            entropy: row.entropy(logits),
+            entropy: row.entropy(),
             truncated_mass,
         }
     }
@@ -171,20 +171,6 @@ fn truncate(weights: &mut [f32], sampling: &Sampling) -> f64 {
         }
     }
     kept
-}
-
-/// The token whose share of the cumulated weights holds `at`.
-fn pick(weights: &[f32], at: f64) -> usize {
-    let mut passed = 0.0;
-    let mut last = 0;
-    for (token, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-        passed += f64::from(*weight);
-        last = token;
-        if at < passed {
-            break;
-        }
-    }
-    last
 }
 
 #[cfg(test)]

@@ -11,16 +11,17 @@ mod row;
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use rayon::prelude::*;
 
-pub use self::row::LogSoftmax;
+pub use self::row::{LogSoftmax, pick};
 use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
-use crate::tensor::to_vec;
+use crate::tensor::{is_cpu, to_vec};
 
 /// Rows whose logits exist at the same time.
 const CHUNK_ROWS: usize = 2048;
-/// Up to so many logits wait for the derivative with their graph (256 MiB a copy); those of the first chunk always do.
+/// Up to so many logits wait for the derivative (256 MiB); those of the first chunk always do.
 const KEPT_LOGITS: usize = 1 << 26;
 
 impl Policy {
@@ -48,8 +49,8 @@ impl Policy {
     pub fn token_log_probs(&self, hidden_md: Tensor<2>, targets: &[u32], temperature: f64) -> Vec<f32> {
         let head = Head::of(self, temperature);
         let chunk = |rows: Range<usize>| {
-            let some_md = hidden_md.clone().narrow(0, rows.start, rows.len());
-            to_vec(head.log_probs(some_md, &targets[rows]))
+            let some_md = plain(hidden_md.clone()).narrow(0, rows.start, rows.len());
+            head.log_probs(&head.logits(some_md), &targets[rows])
         };
         chunks(targets.len()).flat_map(chunk).collect()
     }
@@ -68,7 +69,6 @@ impl Policy {
         kept_logits: usize,
     ) -> ScoredRows<'a> {
         let head = Head::of(self, temperature);
-        let plain_head = head.inner();
         let mut scored = ScoredRows {
             policy: self,
             head,
@@ -79,21 +79,16 @@ impl Policy {
             kept: Vec::new(),
         };
         for rows in chunks(targets.len()) {
-            if rows.start == 0 || rows.end * self.config.text.vocab_size <= kept_logits {
-                let chunk = scored.chunk(rows);
-                scored.log_probs.extend(to_vec(chunk.log_probs_m.clone().inner()));
-                scored.kept.push(chunk);
-            } else {
-                // No graph here: one that is never differentiated would hold its logits until another one is.
-                let some_md = scored.plain_md.clone().narrow(0, rows.start, rows.len());
-                scored.log_probs.extend(to_vec(plain_head.log_probs(some_md, &targets[rows])));
-            }
+            let keeps = rows.start == 0 || rows.end * self.config.text.vocab_size <= kept_logits;
+            let logits = scored.logits(&rows);
+            scored.log_probs.extend(scored.head.log_probs(&logits, &targets[rows]));
+            scored.kept.extend(keeps.then_some(logits));
         }
         scored
     }
 }
 
-/// What turns hidden rows into log-probs.
+/// What turns hidden rows into log-probs; it has no graph.
 #[derive(Debug)]
 struct Head {
     weight: Param,
@@ -103,28 +98,58 @@ struct Head {
 
 impl Head {
     fn of(policy: &Policy, temperature: f64) -> Self {
-        Self { weight: policy.text.head().clone(), ban_1w: policy.ban(), temperature }
+        let weight = policy.text.head();
+        let weight = Param { value: plain(weight.value.clone()), ..weight.clone() };
+        Self { weight, ban_1w: policy.ban().map(plain), temperature }
     }
 
-    /// A head of these numbers without a graph.
-    fn inner(&self) -> Self {
-        let weight = Param { value: self.weight.value.clone().inner(), ..self.weight.clone() };
-        Self { weight, ban_1w: self.ban_1w.clone().map(Tensor::inner), temperature: self.temperature }
+    /// Logits `[m, w]` of hidden rows.
+    fn logits(&self, hidden_md: Tensor<2>) -> Tensor<2> {
+        banned(self.weight.linear(hidden_md), self.ban_1w.clone())
     }
 
-    /// Log-probs `[m]`.
-    fn log_probs(&self, hidden_md: Tensor<2>, targets: &[u32]) -> Tensor<1> {
-        let rows = targets.len();
-        let device = hidden_md.device();
-        let mut logits_mw = banned(self.weight.linear(hidden_md), self.ban_1w.clone());
-        // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
-        if self.temperature != 1.0 {
-            logits_mw = logits_mw.div_scalar(self.temperature);
+    /// Log-probs of targets by the logits of their rows.
+    fn log_probs(&self, logits_mw: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
+        let (rows, width) = (targets.len(), logits_mw.dims()[1]);
+        if is_cpu(&logits_mw.device()) {
+            let logits = to_vec(logits_mw.clone());
+            let of_row = |(logits, target): (&[f32], &u32)| {
+                LogSoftmax::of(logits, self.temperature).log_prob(logits[*target as usize])
+            };
+            return logits.par_chunks(width).zip(targets).map(of_row).collect();
         }
-        let targets: Vec<i64> = targets.iter().map(|id| i64::from(*id)).collect();
-        let targets_m1 = Tensor::<2, Int>::from_data(TensorData::new(targets, [rows, 1]), &device);
-        activation::log_softmax(logits_mw, 1).gather(1, targets_m1).reshape([rows])
+        let targets_m1 = column(targets, &logits_mw.device());
+        to_vec(activation::log_softmax(self.tempered(logits_mw), 1).gather(1, targets_m1).reshape([rows]))
     }
+
+    /// The derivative by logits `[m, w]` of a loss whose derivative by every log-prob is given.
+    fn slopes(&self, logits_mw: Tensor<2>, targets: &[u32], derivative: &[f32]) -> Tensor<2> {
+        let ([rows, width], device) = (logits_mw.dims(), logits_mw.device());
+        if is_cpu(&device) {
+            let logits = to_vec(logits_mw);
+            let mut slopes = vec![0.0_f32; logits.len()];
+            let each = logits.par_chunks(width).zip(targets).zip(derivative);
+            slopes.par_chunks_mut(width).zip(each).for_each(|(slopes, ((logits, target), factor))| {
+                LogSoftmax::of(logits, self.temperature).slopes(logits, *target as usize, *factor, slopes);
+            });
+            return Tensor::from_data(TensorData::new(slopes, [rows, width]), &device);
+        }
+        let factors = TensorData::new(derivative.to_vec(), [rows, 1]);
+        let factors_m1 = Tensor::<2>::from_data(factors, &device).div_scalar(self.temperature);
+        let shares_mw = activation::softmax(self.tempered(&logits_mw), 1) * factors_m1.clone().neg();
+        shares_mw.scatter(1, column(targets, &device), factors_m1, IndexingUpdateOp::Add)
+    }
+
+    fn tempered(&self, logits_mw: &Tensor<2>) -> Tensor<2> {
+        // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
+        if self.temperature == 1.0 { logits_mw.clone() } else { logits_mw.clone().div_scalar(self.temperature) }
+    }
+}
+
+fn column(ids: &[u32], device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+    let rows = ids.len();
+    Tensor::from_data(TensorData::new(ids, [rows, 1]), device)
 }
 
 fn banned(logits_mw: Tensor<2>, ban_1w: Option<Tensor<2>>) -> Tensor<2> {
@@ -134,6 +159,11 @@ fn banned(logits_mw: Tensor<2>, ban_1w: Option<Tensor<2>>) -> Tensor<2> {
     }
 }
 
+/// The numbers of a tensor without its graph.
+fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
+}
+
 /// Rows whose log-probs are known and can be differentiated once.
 #[derive(Debug)]
 pub struct ScoredRows<'a> {
@@ -141,19 +171,12 @@ pub struct ScoredRows<'a> {
     head: Head,
     /// The forward pass, with its graph.
     hidden_md: Tensor<2>,
-    /// Its numbers alone, from which every chunk starts a graph of its own.
+    /// Its numbers alone.
     plain_md: Tensor<2>,
     targets: &'a [u32],
     log_probs: Vec<f32>,
-    /// The first chunks, whose graphs fit into memory; the others are computed again.
-    kept: Vec<Chunk>,
-}
-
-/// Log-probs of some rows and the leaf that their graph starts from.
-#[derive(Debug)]
-struct Chunk {
-    hidden_md: Tensor<2>,
-    log_probs_m: Tensor<1>,
+    /// Logits of the first chunks, which fit into memory; the others are computed again.
+    kept: Vec<Tensor<2>>,
 }
 
 impl ScoredRows<'_> {
@@ -173,17 +196,15 @@ impl ScoredRows<'_> {
         let mut hidden_gradients = Vec::new();
         let mut head_gradient: Option<Tensor<2>> = None;
         let mut kept = std::mem::take(&mut self.kept).into_iter();
+        // The head goes back by hand: its logits are freed chunk by chunk, and no graph holds them.
         for rows in chunks(self.targets.len()) {
-            let chunk = kept.next().unwrap_or_else(|| self.chunk(rows.clone()));
-            let weights = TensorData::new(derivative[rows.clone()].to_vec(), [rows.len()]);
-            let weights_m = Tensor::<1>::from_data(weights, &chunk.log_probs_m.device());
-            // The derivative of this sum by a log-prob is its weight: the loss itself is not needed.
-            let mut gradients = (chunk.log_probs_m * weights_m).sum().backward();
-            let shape = chunk.hidden_md.dims();
-            // Each chunk starts at a leaf, so that its logits are freed before those of the next are made.
-            let gradient = chunk.hidden_md.grad_remove(&mut gradients);
-            hidden_gradients.push(gradient.unwrap_or_else(|| Tensor::zeros(shape, &self.plain_md.device())));
-            head_gradient = sum(head_gradient, self.head.weight.value.grad_remove(&mut gradients));
+            let logits_mw = kept.next().unwrap_or_else(|| self.logits(&rows));
+            let slopes_mw = self.head.slopes(logits_mw, &self.targets[rows.clone()], &derivative[rows.clone()]);
+            hidden_gradients.push(self.head.weight.transposed_linear(slopes_mw.clone()));
+            if self.head.weight.requires_grad {
+                let some_md = self.plain_md.clone().narrow(0, rows.start, rows.len());
+                head_gradient = sum(head_gradient, Some(slopes_mw.transpose().matmul(some_md)));
+            }
         }
         // Only now the model: its activations are walked once, however many chunks there are.
         let mut gradients = self.through_the_model(hidden_gradients, beside);
@@ -195,10 +216,8 @@ impl ScoredRows<'_> {
         gradients
     }
 
-    fn chunk(&self, rows: Range<usize>) -> Chunk {
-        let hidden_md = self.plain_md.clone().narrow(0, rows.start, rows.len()).autodiff().require_grad();
-        let log_probs_m = self.head.log_probs(hidden_md.clone(), &self.targets[rows]);
-        Chunk { hidden_md, log_probs_m }
+    fn logits(&self, rows: &Range<usize>) -> Tensor<2> {
+        self.head.logits(self.plain_md.clone().narrow(0, rows.start, rows.len()))
     }
 
     /// One backward pass from the hidden rows down, with what stands beside the loss.
@@ -231,8 +250,6 @@ fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use burn::tensor::Device;
 
     use super::*;
 

@@ -53,6 +53,24 @@ impl Param {
         self.product(x_ti, whole, step)
     }
 
+    /// `x_to` times this `[o, i]` matrix, `[t, i]`: the way back through [`Param::linear`]. What is kept in another format than
+    /// f32 is widened some rows at a time.
+    pub(crate) fn transposed_linear(&self, x_to: Tensor<2>) -> Tensor<2> {
+        let [outputs, inputs] = self.value.dims();
+        let step = (WIDENED / inputs.max(1)).max(1);
+        if self.value.dtype() == DType::F32 || outputs <= step {
+            return x_to.matmul(self.to_f32());
+        }
+        let part = |start: usize| {
+            let count = step.min(outputs - start);
+            let some = to_f32(self.value.clone().narrow(0, start, count));
+            x_to.clone().narrow(1, start, count).matmul(some)
+        };
+        let mut parts = (0..outputs).step_by(step).map(part);
+        let first = parts.next().unwrap_or_else(|| Tensor::zeros([x_to.dims()[0], inputs], &x_to.device()));
+        parts.fold(first, |sum, part| sum + part)
+    }
+
     /// The product, `step` rows of the matrix at a time unless it is taken whole.
     fn product(&self, x_ti: Tensor<2>, whole: bool, step: usize) -> Tensor<2> {
         if whole {

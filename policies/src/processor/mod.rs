@@ -11,6 +11,7 @@ mod marks;
 mod prompt;
 mod resize;
 mod tokenizer;
+mod turn;
 mod video;
 
 pub use self::chat::{ChatMessage, ChatOptions, ChatTemplate};

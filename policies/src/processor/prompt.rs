@@ -125,6 +125,12 @@ impl Processor {
         Ok(Measured { tokens: self.length(&ids, &shown), dropped_pictures, dropped_videos })
     }
 
+    /// A text with its placeholders as the policy's input.
+    pub(super) fn input_of(&self, text: &str, sizes: &[[usize; 2]], visuals: Visuals<'_>) -> Result<PolicyInput> {
+        let shown = Shown::of(self, Sizes { pictures: sizes, videos: visuals.videos })?;
+        self.input(text, &shown, visuals.pictures)
+    }
+
     /// The limit that was set by [`Processor::limit_prompts`].
     pub fn prompt_limit(&self) -> Option<PromptLimit> {
         self.limit
@@ -236,7 +242,7 @@ impl Processor {
 
     /// Texts from outside must not be read as a part of the conversation's frame: neither in one piece, nor in pieces
     /// that the template puts together.
-    fn refuse_special_tokens(&self, messages: &[ChatMessage], options: &ChatOptions) -> Result<()> {
+    pub(super) fn refuse_special_tokens(&self, messages: &[ChatMessage], options: &ChatOptions) -> Result<()> {
         let refuse = |what: &str, text: &str| match self
             .special_tokens
             .iter()

@@ -215,7 +215,9 @@ impl<'a> Session<'a> {
     fn start_samples(&mut self) {
         let ready = self.asked.iter().filter(|(_, asked)| !asked.waiting.is_empty() && asked.unread().is_empty());
         for number in ready.map(|(number, _)| *number).collect::<Vec<usize>>() {
-            while self.places() > 0 && self.asked.get(&number).is_some_and(|asked| !asked.waiting.is_empty()) {
+            // Room for one may have been made by forgetting what was read for another.
+            let ready = |asked: &Asked| !asked.waiting.is_empty() && asked.unread().is_empty();
+            while self.places() > 0 && self.asked.get(&number).is_some_and(ready) {
                 if !self.start_sample(number) && !self.make_room_but_for(number) {
                     return;
                 }
@@ -237,7 +239,8 @@ impl<'a> Session<'a> {
             asked.put_context(context);
             own
         };
-        let (Some(own), Some(mut row)) = (own, asked.waiting.pop_front()) else { return false };
+        let Some(own) = own else { return false };
+        let Some(mut row) = asked.waiting.pop_front() else { return false };
         row.context = Some(own);
         self.running.push(row);
         true
