@@ -11,18 +11,32 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::encode::Ready;
 use super::fault::Fault;
-use super::text::Text;
 use super::worker::{Job, Order, Told};
+use crate::answer_text::AnswerText;
 
 /// A token as replies tell it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Token {
+    /// Its id.
+    pub(super) id: u32,
     /// Written out; a special one by its name.
     pub(super) text: String,
     /// What it adds to the text.
     pub(super) bytes: Vec<u8>,
     /// Its log-prob at temperature 1.
     pub(super) log_prob: f32,
+}
+
+impl Token {
+    /// Written so that tokens can be told apart: broken characters by their bytes, as OpenAI has it, and an id without a
+    /// token by the id, as vLLM has it.
+    pub(super) fn name(&self) -> String {
+        match std::str::from_utf8(&self.bytes) {
+            Ok("") if self.text.is_empty() => format!("token_id:{}", self.id),
+            Ok(_) => self.text.clone(),
+            Err(_) => self.bytes.iter().fold("bytes:".to_owned(), |name, byte| format!("{name}\\x{byte:02x}")),
+        }
+    }
 }
 
 /// A sampled token with the likeliest ones in its place.
@@ -58,7 +72,7 @@ impl Piece {
 
 /// One answer on its way.
 struct Answer {
-    text: Text,
+    text: AnswerText,
     /// Tokens that were told.
     told: usize,
 }
@@ -103,7 +117,7 @@ impl Answers {
             orders.send(Order::Ask(Box::new(job))).map_err(|_| Fault::stopping())?;
             parts.push(part);
         }
-        let new = || Answer { text: Text::new(&ready.asked.sampling.stop), told: 0 };
+        let new = || Answer { text: AnswerText::new(&ready.asked.sampling.stop), told: 0 };
         let answers = (0..ready.choices()).map(|_| new()).collect();
         let (ready, processor) = (Arc::clone(ready), Arc::clone(processor));
         let left = choices.len();
@@ -190,5 +204,5 @@ fn token(processor: &Processor, id: u32, log_prob: f32) -> Token {
         true => processor.tokenizer().token(id).unwrap_or_default(),
         false => String::from_utf8_lossy(&bytes).into_owned(),
     };
-    Token { text, bytes, log_prob }
+    Token { id, text, bytes, log_prob }
 }

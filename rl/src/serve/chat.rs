@@ -27,11 +27,7 @@ pub(super) struct Chat {
 
 impl Chat {
     /// Reads the messages of a body; pictures come from where `source` allows it.
-    pub(super) fn read(
-        object: &Map<String, Value>,
-        limits: &Limits,
-        source: &PictureSource,
-    ) -> Result<Self, Fault> {
+    pub(super) fn read(object: &Map<String, Value>, limits: &Limits, source: &PictureSource) -> Result<Self, Fault> {
         let left = limits.prompt_tokens.saturating_mul(BYTES_PER_TOKEN);
         let mut conversation =
             Conversation { messages: Vec::new(), pictures: Vec::new(), text_bytes_left: left, source };
@@ -145,7 +141,8 @@ mod tests {
 
     use super::*;
 
-    const FIELDS: &str = "messages|prompt|stream|n|seed|top_p|top_k|temperature|max_tokens|stop|logit_bias|response_format";
+    const FIELDS: &str =
+        "messages|prompt|stream|n|seed|top_p|top_k|temperature|max_tokens|stop|logit_bias|response_format";
     const LIMITS: Limits = Limits { new_tokens: Some(64), prompt_tokens: 100, context: 128, vocabulary: 300 };
 
     fn read(body: &Value) -> Result<Chat, Fault> {

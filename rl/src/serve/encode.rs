@@ -215,13 +215,7 @@ impl Ready {
         let place = format!("serve:{attempt}{own}");
         let seed = self.asked.seed.unwrap_or(0);
         let seeds = samples.iter().map(|sample| seed_of(seed, &place, key, *sample)).collect();
-        Request {
-            query_id: String::new(),
-            prompt: input.clone(),
-            seeds,
-            sampling: sampling.clone(),
-            follow: None,
-        }
+        Request { query_id: String::new(), prompt: input.clone(), seeds, sampling: sampling.clone(), follow: None }
     }
 
     /// Tokens of all prompts, pictures included.

@@ -68,7 +68,9 @@ impl Fault {
 
     /// A route that exists for another method.
     pub(super) fn wrong_method(method: &str, path: &str) -> Self {
-        let message = format!("{path} does not take {method}; what is asked of the model is sent by POST, everything else is read by GET");
+        let message = format!(
+            "{path} does not take {method}; what is asked of the model is sent by POST, everything else is read by GET"
+        );
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Some("method_not_allowed"), message)
     }
 

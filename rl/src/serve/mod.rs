@@ -14,7 +14,6 @@ mod key;
 mod pictures;
 mod reply;
 mod routes;
-mod text;
 mod worker;
 
 use std::net::TcpListener;
@@ -263,9 +262,8 @@ async fn run(
     let (drain, drained) = oneshot::channel::<()>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async { drop(drained.await) });
     let mut server = std::pin::pin!(server.into_future());
-    let ended = |ended: std::io::Result<()>| {
-        ended.map_err(|error| RunError::Internal(format!("the server stopped: {error}")))
-    };
+    let ended =
+        |ended: std::io::Result<()>| ended.map_err(|error| RunError::Internal(format!("the server stopped: {error}")));
     tokio::select! {
         how = &mut server => return ended(how),
         stop = stops.recv() => if stop == Some(Stop::Now) {

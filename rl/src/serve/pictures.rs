@@ -46,7 +46,7 @@ impl PictureSource {
             }
             _ => return Err(wrong(place, value, wanted())),
         };
-        Picture::from_bytes(bytes, place).map_err(|error| Fault::field(place, error.to_string()))
+        Picture::from_bytes(bytes, "the picture").map_err(|error| Fault::field(place, error.to_string()))
     }
 
     fn in_folder(&self, url: &str, place: &str) -> Result<Vec<u8>, Fault> {

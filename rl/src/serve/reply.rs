@@ -1,7 +1,5 @@
 //! Replies and pieces of replies in the shapes of OpenAI, with token ids as vLLM has them.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::answer::{Entry, Piece, Token};
@@ -177,18 +175,16 @@ impl Frame<'_> {
             // Bytes that only go on with a character are no character more.
             offset.chars += entry.token.bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count();
         }
-        // A text stands for the likeliest of the tokens that are written so.
+        // The sampled one stands there, even if it is none of the likeliest.
         let top = |entry: &Entry| {
-            let mut top: BTreeMap<&str, f32> = BTreeMap::new();
+            let mut top: Map<String, Value> = Map::new();
             for token in entry.top.iter().chain([&entry.token]) {
-                top.entry(&token.text).or_insert(token.log_prob);
+                top.entry(token.name()).or_insert(json!(token.log_prob));
             }
-            let mut sorted: Vec<(&str, f32)> = top.into_iter().collect();
-            sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
-            sorted.into_iter().map(|(text, log_prob)| (text.to_owned(), json!(log_prob))).collect::<Map<_, _>>()
+            Value::Object(top)
         };
         json!({
-            "tokens": entries.iter().map(|entry| &entry.token.text).collect::<Vec<_>>(),
+            "tokens": entries.iter().map(|entry| entry.token.name()).collect::<Vec<_>>(),
             "token_logprobs": entries.iter().map(|entry| entry.token.log_prob).collect::<Vec<_>>(),
             "top_logprobs": entries.iter().map(top).collect::<Vec<_>>(),
             "text_offset": offsets,

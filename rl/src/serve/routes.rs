@@ -19,6 +19,7 @@ use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::MOST_BYTES;
 use super::answer::{Answers, Piece};
 use super::counts::{Counts, Flight, Outcome};
 use super::encode::{Api, Encoder, Ready};
@@ -27,7 +28,6 @@ use super::gate::{Gate, Pass};
 use super::key::Key;
 use super::reply::{Frame, Offset, model};
 use super::worker::Order;
-use super::MOST_BYTES;
 
 /// So much of a refused body is read and forgotten: a client that is still sending would not read the refusal.
 const MOST_FORGOTTEN_BYTES: usize = 256 << 20;
@@ -94,7 +94,9 @@ impl Server {
         let pixels = |prompt: &super::encode::Prompt| {
             prompt.input.pictures().iter().map(|picture| picture.pixels.len()).sum::<usize>()
         };
-        pass.holds(ready.prompts.iter().map(|prompt| size_of::<f32>() * (pixels(prompt) + prompt.input.ids().len())).sum())?;
+        pass.holds(
+            ready.prompts.iter().map(|prompt| size_of::<f32>() * (pixels(prompt) + prompt.input.ids().len())).sum(),
+        )?;
         self.counts.prompted.add(ready.prompt_tokens() as u64);
         Ok((ready, pass))
     }
@@ -134,11 +136,7 @@ impl Server {
     }
 
     /// Whole answers, each of the form that is asked for: one that is not is sampled again with another seed, a few times.
-    async fn whole(
-        &self,
-        ready: &Arc<Ready>,
-        mut choices: Vec<usize>,
-    ) -> Result<(Vec<(usize, Piece)>, usize), Fault> {
+    async fn whole(&self, ready: &Arc<Ready>, mut choices: Vec<usize>) -> Result<(Vec<(usize, Piece)>, usize), Fault> {
         let asked = &ready.asked;
         // The likeliest tokens are the same in every try.
         let tries = if asked.sampling.temperature > 0.0 { MOST_TRIES } else { 1 };
@@ -282,8 +280,7 @@ impl Stream {
             Some(fault) => self.waiting.push_back(fault.body_of_reply().to_string()),
             None => {
                 if self.ready.asked.usage {
-                    let frame =
-                        Frame { id: &self.id, model: &self.model, created: self.created, ready: &self.ready };
+                    let frame = Frame { id: &self.id, model: &self.model, created: self.created, ready: &self.ready };
                     self.waiting.push_back(frame.usage_chunk(self.pieces.tokens()).to_string());
                 }
                 self.waiting.push_back("[DONE]".to_owned());
@@ -297,7 +294,11 @@ async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
 }
 
 async fn one_model(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
-    if id == server.encoder.name { Ok(Json(server.model())) } else { Err(Fault::unknown_model(&id, &server.encoder.name)) }
+    if id == server.encoder.name {
+        Ok(Json(server.model()))
+    } else {
+        Err(Fault::unknown_model(&id, &server.encoder.name))
+    }
 }
 
 impl Server {

@@ -1,10 +1,10 @@
 //! The text of an answer while its tokens come: whole characters as soon as they are whole, and nothing that could still
 //! turn out to be the beginning of a stop text.
 
-/// An answer's text on its way. What [`Text::push`] and [`Text::finish`] give joins to the lossy UTF-8 of all bytes, up to
+/// An answer's text on its way. What [`AnswerText::push`] and [`AnswerText::finish`] give joins to the lossy UTF-8 of all bytes, up to
 /// the first stop text.
 #[derive(Clone, Debug)]
-pub(super) struct Text {
+pub struct AnswerText {
     /// Bytes of a character that is not whole yet.
     bytes: Vec<u8>,
     /// Text that is not handed out yet.
@@ -14,19 +14,19 @@ pub(super) struct Text {
     stopped: Option<usize>,
 }
 
-impl Text {
+impl AnswerText {
     /// An empty text that ends before the first of `stops`, none of which is empty.
-    pub(super) fn new(stops: &[String]) -> Self {
+    pub fn new(stops: &[String]) -> Self {
         Self { bytes: Vec::new(), held: String::new(), stops: stops.to_vec(), stopped: None }
     }
 
     /// Whether a stop text was met: nothing follows.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stopped.is_some()
     }
 
     /// Takes the bytes of a token and gives the text that is certain now.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> String {
+    pub fn push(&mut self, bytes: &[u8]) -> String {
         if self.is_stopped() {
             return String::new();
         }
@@ -36,7 +36,7 @@ impl Text {
     }
 
     /// Gives what is left: no token follows.
-    pub(super) fn finish(&mut self) -> String {
+    pub fn finish(&mut self) -> String {
         if self.is_stopped() {
             return String::new();
         }
@@ -99,7 +99,7 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    fn pieces(text: &mut Text, tokens: &[&[u8]]) -> Vec<String> {
+    fn pieces(text: &mut AnswerText, tokens: &[&[u8]]) -> Vec<String> {
         let mut pieces: Vec<String> = tokens.iter().map(|token| text.push(token)).collect();
         pieces.push(text.finish());
         pieces
@@ -108,27 +108,33 @@ mod tests {
     #[test]
     fn a_character_waits_until_it_is_whole() {
         let euro = "\u{20ac}".as_bytes();
-        let mut text = Text::new(&[]);
-        assert_eq!(pieces(&mut text, &[b"1 ", &euro[..1], &euro[1..2], &euro[2..], b"!"]), ["1 ", "", "", "€", "!", ""]);
-        let mut text = Text::new(&[]);
-        assert_eq!(pieces(&mut text, &[&euro[..2], b"a", &[0xff], &euro[..2]]), ["", "\u{fffd}a", "\u{fffd}", "", "\u{fffd}"]);
+        let mut text = AnswerText::new(&[]);
+        assert_eq!(
+            pieces(&mut text, &[b"1 ", &euro[..1], &euro[1..2], &euro[2..], b"!"]),
+            ["1 ", "", "", "€", "!", ""]
+        );
+        let mut text = AnswerText::new(&[]);
+        assert_eq!(
+            pieces(&mut text, &[&euro[..2], b"a", &[0xff], &euro[..2]]),
+            ["", "\u{fffd}a", "\u{fffd}", "", "\u{fffd}"]
+        );
     }
 
     #[test]
     fn what_may_begin_a_stop_text_is_held_back() {
-        let mut text = Text::new(&stops(&["</end>", "</stop>"]));
+        let mut text = AnswerText::new(&stops(&["</end>", "</stop>"]));
         assert_eq!(pieces(&mut text, &[b"a <", b"b", b" </", b"en", b"d> c", b"d"]), ["a ", "<b", " ", "", "", "", ""]);
         assert!(text.is_stopped());
-        let mut text = Text::new(&stops(&["</end>"]));
+        let mut text = AnswerText::new(&stops(&["</end>"]));
         assert_eq!(pieces(&mut text, &[b"a </en"]), ["a ", "</en"], "it did not come");
         assert!(!text.is_stopped());
     }
 
     #[test]
     fn the_first_of_several_stop_texts_ends_the_answer() {
-        let mut text = Text::new(&stops(&["b", "ab"]));
+        let mut text = AnswerText::new(&stops(&["b", "ab"]));
         assert_eq!(pieces(&mut text, &[b"xab"]), ["x", ""]);
-        let mut text = Text::new(&stops(&["aab"]));
+        let mut text = AnswerText::new(&stops(&["aab"]));
         assert_eq!(pieces(&mut text, &[b"a", b"a", b"a", b"b"]), ["", "", "a", "", ""]);
     }
 
@@ -145,7 +151,7 @@ mod tests {
             ),
             stop in prop::collection::vec("[ab€]{1,3}", 0..3),
         ) {
-            let mut text = Text::new(&stop);
+            let mut text = AnswerText::new(&stop);
             let joined: String = tokens.iter().map(|token| text.push(token)).collect::<String>() + &text.finish();
             let whole = String::from_utf8_lossy(&tokens.concat()).into_owned();
             // Token by token, the text ends before the first stop text that it holds.
