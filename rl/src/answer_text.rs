@@ -138,6 +138,22 @@ mod tests {
         assert_eq!(pieces(&mut text, &[b"a", b"a", b"a", b"b"]), ["", "", "a", "", ""]);
     }
 
+    /// The tokens of a text are the record, and their bytes its text: for any ids, also those without a token.
+    #[test]
+    fn deltas_join_to_what_the_tokenizer_says_of_all_ids() {
+        let processor = sapo_policies::preset::processor_of("tiny").unwrap();
+        let largest = processor.tokenizer().largest_id();
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let ids = prop::collection::vec(0..largest + 3, 0..40);
+        let joins = |ids: Vec<u32>| {
+            let mut text = AnswerText::new(&[]);
+            let joined: String = ids.iter().map(|id| text.push(processor.token_bytes(*id))).collect();
+            prop_assert_eq!(joined + &text.finish(), processor.decode(&ids, true));
+            Ok(())
+        };
+        runner.run(&ids, joins).unwrap();
+    }
+
     proptest! {
         /// Deltas join to the lossy decoding of all bytes, up to the first stop text, wherever tokens are cut.
         #[test]

@@ -25,10 +25,9 @@ fn about(url: &str) -> Value {
     json!({"messages": [{"role": "user", "content": [image]}], "max_tokens": 1})
 }
 
-#[test]
-fn wrong_fields_are_named_with_the_remedy() {
-    let server = Server::start(&["--max-new-tokens", "32", "--max-prompt-tokens", "200"]);
-    let wrong: [(Value, &str, &str); 40] = [
+/// Fields beside the messages that cannot be used: the one that is named, and what is said.
+fn wrong_samplings() -> Vec<(Value, &'static str, &'static str)> {
+    vec![
         (json!({"stream_options": {"include_usage": true}}), "stream_options", "\"stream\": true"),
         (json!({"stop": ""}), "stop", "1 to 1024 bytes"),
         (json!({"stop": [1]}), "stop", "up to 16 texts"),
@@ -59,6 +58,12 @@ fn wrong_fields_are_named_with_the_remedy() {
         (json!({"n": [2]}), "n", "from 1 to 128"),
         (json!({"seed": 1.5}), "seed", "a whole number"),
         (json!({"model": 3}), "model", "a text"),
+    ]
+}
+
+/// Messages that cannot be used.
+fn wrong_messages() -> Vec<(Value, &'static str, &'static str)> {
+    vec![
         (json!({"messages": null}), "messages", "is missing"),
         (json!({"messages": []}), "messages", "at least one"),
         (json!({"messages": "hi"}), "messages", "at least one"),
@@ -77,8 +82,13 @@ fn wrong_fields_are_named_with_the_remedy() {
             "at most 200 are taken",
         ),
         (json!({"messages": [{"role": "user", "content": "a".repeat(20_000)}]}), "messages[0].content", "200 tokens"),
-    ];
-    for (fields, param, says) in wrong {
+    ]
+}
+
+#[test]
+fn wrong_fields_are_named_with_the_remedy() {
+    let server = Server::start(&["--max-new-tokens", "32", "--max-prompt-tokens", "200"]);
+    for (fields, param, says) in wrong_samplings().into_iter().chain(wrong_messages()) {
         refused(&server.chat(&with(question("hi"), fields)), 400, Some(param), says);
     }
     refused(&server.chat(&with(question("hi"), json!({"model": "gpt"}))), 404, Some("model"), "`tiny` is served");

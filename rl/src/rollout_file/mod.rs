@@ -126,11 +126,20 @@ impl Work<'_> {
         let Answering { settings, batch, .. } = self.answering;
         let at_a_time = (batch / settings.samples.max(1)).max(1) as u64 + 1;
         let end = settings.rows.min(self.written + AHEAD * at_a_time);
-        while self.next < end && (self.indices.len() as u64) < at_a_time {
+        while self.next < end && self.open_samples() < batch {
             let slot = self.read(self.next);
             self.slots.insert(self.next, slot);
             self.next += 1;
         }
+    }
+
+    /// Samples that have not ended.
+    fn open_samples(&self) -> usize {
+        let left = |index: &u64| match self.slots.get(index) {
+            Some(Slot::Open { rollouts, .. }) => self.answering.settings.samples - rollouts.len(),
+            _ => 0,
+        };
+        self.indices.values().map(left).sum()
     }
 
     fn read(&mut self, index: u64) -> Slot {

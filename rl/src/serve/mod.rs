@@ -14,6 +14,7 @@ mod key;
 mod pictures;
 mod reply;
 mod routes;
+mod stream;
 mod worker;
 
 use std::net::TcpListener;
@@ -110,9 +111,12 @@ pub enum Stop {
     Now,
 }
 
-/// A model's name when none is given: the last part of its path.
+/// A model's name when none is given: that of its folder.
 pub fn name_of(model: &str) -> String {
-    Path::new(model).file_name().map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
+    let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    let path = Path::new(model);
+    // `.` and `..` have no name of their own.
+    last(path).or_else(|| last(&path.canonicalize().ok()?)).unwrap_or_else(|| model.to_owned())
 }
 
 /// What the thread of the model says when it is open.

@@ -8,8 +8,6 @@ use super::encode::{Api, Ready};
 /// What all replies to one request share.
 #[derive(Clone, Debug)]
 pub(super) struct Frame<'a> {
-    /// The request's name.
-    pub(super) id: &'a str,
     /// The model's name.
     pub(super) model: &'a str,
     /// Seconds since 1970.
@@ -27,7 +25,7 @@ pub(super) struct Offset {
 impl Frame<'_> {
     fn object(&self, kind: &str, choices: Value) -> Map<String, Value> {
         let object =
-            json!({"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices});
+            json!({"id": self.id(), "object": kind, "created": self.created, "model": self.model, "choices": choices});
         match object {
             Value::Object(object) => object,
             _ => Map::new(),
@@ -35,10 +33,10 @@ impl Frame<'_> {
     }
 
     /// The name of the request, by its number.
-    pub(super) fn id_of(api: Api, number: u64) -> String {
-        match api {
-            Api::Chat => format!("chatcmpl-{number}"),
-            Api::Completions => format!("cmpl-{number}"),
+    fn id(&self) -> String {
+        match self.ready.api {
+            Api::Chat => format!("chatcmpl-{}", self.ready.number),
+            Api::Completions => format!("cmpl-{}", self.ready.number),
         }
     }
 

@@ -1,7 +1,5 @@
 //! The routes of the server: from HTTP to the model's thread and back.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +9,9 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -26,7 +22,8 @@ use super::encode::{Api, Encoder, Ready};
 use super::fault::Fault;
 use super::gate::{Gate, Pass};
 use super::key::Key;
-use super::reply::{Frame, Offset, model};
+use super::reply::{Frame, model};
+use super::stream::{Source, Stream};
 use super::worker::Order;
 
 /// So much of a refused body is read and forgotten: a client that is still sending would not read the refusal.
@@ -104,30 +101,19 @@ impl Server {
     async fn reply(&self, api: Api, body: Body, flight: &mut Option<Flight>) -> Result<Response, Fault> {
         let Some(own) = flight.as_ref() else { return Err(Fault::internal("a request without a number")) };
         let (ready, pass) = self.ready(api, body, own).await?;
-        let id = Frame::id_of(api, own.number);
         let ready = Arc::new(ready);
         let choices: Vec<usize> = (0..ready.choices()).collect();
         if ready.asked.stream {
-            let stream = Stream {
-                pieces: match ready.asked.form.is_text() {
-                    true => Source::Answers(Box::new(self.ask(&ready, &choices, 0)?)),
-                    // What must have a form is known to have it only as a whole.
-                    false => Source::of(self.whole(&ready, choices).await?),
-                },
-                offsets: (0..ready.choices()).map(|_| None).collect(),
-                id,
-                model: self.encoder.name.clone(),
-                created: now(),
-                ready,
-                waiting: VecDeque::new(),
-                ended: false,
-                flight: flight.take(),
-                pass,
+            let pieces = match ready.asked.form.is_text() {
+                true => Source::Answers(Box::new(self.ask(&ready, &choices, 0)?)),
+                // What must have a form is known to have it only as a whole.
+                false => Source::of(self.whole(&ready, choices).await?),
             };
+            let stream = Stream::new(pieces, ready, &self.encoder.name, now(), flight.take(), pass);
             return Ok(stream.response());
         }
         let (answers, tokens) = self.whole(&ready, choices).await?;
-        let frame = Frame { id: &id, model: &self.encoder.name, created: now(), ready: &ready };
+        let frame = Frame { model: &self.encoder.name, created: now(), ready: &ready };
         Ok(Json(frame.whole(&answers, tokens)).into_response())
     }
 
@@ -194,99 +180,6 @@ async fn answered(server: &Server, api: Api, body: Body) -> Response {
         flight.ends(outcome);
     }
     reply.unwrap_or_else(Fault::into_response)
-}
-
-/// Where the pieces of a stream come from.
-enum Source {
-    Answers(Box<Answers>),
-    Whole(VecDeque<(usize, Piece)>, usize),
-}
-
-impl Source {
-    fn of((pieces, tokens): (Vec<(usize, Piece)>, usize)) -> Self {
-        Self::Whole(pieces.into(), tokens)
-    }
-
-    async fn next(&mut self) -> Result<Option<(usize, Piece)>, Fault> {
-        match self {
-            Self::Answers(answers) => answers.next().await,
-            Self::Whole(pieces, _) => Ok(pieces.pop_front()),
-        }
-    }
-
-    fn tokens(&self) -> usize {
-        match self {
-            Self::Answers(answers) => answers.tokens,
-            Self::Whole(_, tokens) => *tokens,
-        }
-    }
-}
-
-/// A reply that is sent while it is made.
-struct Stream {
-    pieces: Source,
-    /// Where the next token of each choice begins, once it is opened.
-    offsets: Vec<Option<Offset>>,
-    id: String,
-    model: String,
-    created: i64,
-    ready: Arc<Ready>,
-    waiting: VecDeque<String>,
-    ended: bool,
-    flight: Option<Flight>,
-    pass: Pass,
-}
-
-impl Stream {
-    fn response(self) -> Response {
-        let events = unfold(self, |mut stream| async move {
-            let data = stream.next().await?;
-            Some((Ok::<Event, Infallible>(Event::default().data(data)), stream))
-        });
-        Sse::new(events).keep_alive(KeepAlive::default()).into_response()
-    }
-
-    /// The next piece of the reply; its room is free when there is none any more.
-    async fn next(&mut self) -> Option<String> {
-        if self.waiting.is_empty() && !self.ended {
-            match self.pieces.next().await {
-                Ok(Some((choice, piece))) => self.chunks(choice, &piece),
-                Ok(None) => self.end(Outcome::Answered, None),
-                Err(fault) => self.end(Outcome::Failed, Some(fault)),
-            }
-        }
-        self.waiting.pop_front()
-    }
-
-    fn chunks(&mut self, choice: usize, piece: &Piece) {
-        let (ready, id, model) = (Arc::clone(&self.ready), self.id.clone(), self.model.clone());
-        let frame = Frame { id: &id, model: &model, created: self.created, ready: &ready };
-        let mut offset = self.offsets[choice].unwrap_or_else(|| {
-            self.waiting.extend(frame.opening(choice).map(|chunk| chunk.to_string()));
-            frame.offset(choice)
-        });
-        self.waiting.push_back(frame.piece(choice, piece, &mut offset).to_string());
-        self.offsets[choice] = Some(offset);
-    }
-
-    fn end(&mut self, outcome: Outcome, fault: Option<Fault>) {
-        self.ended = true;
-        if let Some(mut flight) = self.flight.take() {
-            flight.ends(outcome);
-        }
-        // What is held is little from here on; a slow reader keeps nobody out.
-        drop(self.pass.holds(0));
-        match fault {
-            Some(fault) => self.waiting.push_back(fault.body_of_reply().to_string()),
-            None => {
-                if self.ready.asked.usage {
-                    let frame = Frame { id: &self.id, model: &self.model, created: self.created, ready: &self.ready };
-                    self.waiting.push_back(frame.usage_chunk(self.pieces.tokens()).to_string());
-                }
-                self.waiting.push_back("[DONE]".to_owned());
-            }
-        }
-    }
 }
 
 async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
