@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use serde_json::Value;
 
 use crate::adapt::{adapter_folder, base_model};
 use crate::config::published::published;
@@ -18,6 +19,9 @@ use crate::weights::{Loading, SHARD_BYTES};
 
 /// The names of the embedded presets.
 pub const PRESETS: [&str; 2] = ["tiny", "judge"];
+
+/// The context of a model whose `config.json` does not say, as the reference has it.
+const MOST_CONTEXT: usize = 128_000;
 
 /// A policy with its processor.
 #[derive(Debug)]
@@ -120,6 +124,16 @@ impl Model {
         let path = folder.join("config.json");
         let source_config = std::fs::read_to_string(&path).map_err(|source| PolicyError::io(path, source))?;
         Ok(Self { policy, processor: Arc::new(processor), source_config: Some(source_config) })
+    }
+
+    /// Tokens of a prompt and its answer together at most: `max_position_embeddings` of the `config.json`.
+    pub fn context(&self) -> usize {
+        let said = match &self.source_config {
+            Some(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+            None => self.policy.config.to_json(),
+        };
+        let context = said["text_config"]["max_position_embeddings"].as_u64();
+        context.and_then(|context| usize::try_from(context).ok()).filter(|context| *context > 1).unwrap_or(MOST_CONTEXT)
     }
 
     /// Bounds the prompts that the processor makes from now on.

@@ -2,6 +2,7 @@
 
 pub mod advantage;
 pub mod algorithm;
+pub mod answer_text;
 pub mod batch;
 pub mod checking;
 mod cli;
@@ -32,6 +33,7 @@ pub mod report;
 pub mod report_error;
 pub mod rescoring;
 pub mod reward_metrics;
+pub mod rollout_file;
 pub mod rollout_metrics;
 pub mod run;
 pub mod run_dir;

@@ -1,5 +1,7 @@
 //! The real binary without a server: data that it makes, shows and evaluates on, and input that it refuses.
 
+mod rollouts;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

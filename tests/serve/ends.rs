@@ -2,15 +2,16 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use sapo::score::served::Served;
 use serde_json::json;
 
-use crate::client::{SAPO, Server, open, question, reply, send, until, with};
+use crate::client::{SAPO, Server, open, question, reply, send, text, until, with};
 
 /// Decoding that would go on for minutes.
 fn endless() -> String {
-    with(question("Count."), json!({"max_tokens": 20_000, "n": 4})).to_string()
+    with(question("Count."), json!({"max_tokens": 4000, "n": 128})).to_string()
 }
 
 /// Whether the process is there and not a zombie.
@@ -24,7 +25,7 @@ fn a_signal_lets_the_requests_in_flight_finish() {
     let mut server = Server::start(&[]);
     let body = with(question("Count."), json!({"max_tokens": 300, "temperature": 0})).to_string();
     let asked = open(&server.url, "POST", "/v1/chat/completions", body.as_bytes());
-    until("it is started", || server.get("/health").body["started"] == 1);
+    until("it is started", || server.get("/health").body["in_flight"] == 1);
     server.signal("-INT");
     assert_eq!(reply(asked).status, 200);
     assert_eq!(server.wait().code(), Some(0));
@@ -32,9 +33,9 @@ fn a_signal_lets_the_requests_in_flight_finish() {
 
 #[test]
 fn a_second_signal_does_not_wait() {
-    let mut server = Server::start(&["--max-new-tokens", "20000"]);
+    let mut server = Server::start(&[]);
     let asked = open(&server.url, "POST", "/v1/chat/completions", endless().as_bytes());
-    until("it is started", || server.get("/health").body["started"] == 1);
+    until("it is started", || server.get("/health").body["in_flight"] == 1);
     server.signal("-TERM");
     // The first one is known to have arrived when the server no longer takes connections.
     let address = server.url.replace("http://", "");
@@ -45,10 +46,24 @@ fn a_second_signal_does_not_wait() {
 }
 
 #[test]
-fn it_ends_when_stdin_closes_even_while_it_works() {
-    let mut server = Server::start(&["--until-stdin-closes", "--max-new-tokens", "20000"]);
+fn a_request_that_does_not_end_is_cut() {
+    let mut server = Server::start(&[]);
     let asked = open(&server.url, "POST", "/v1/chat/completions", endless().as_bytes());
-    until("it is started", || server.get("/health").body["started"] == 1);
+    until("it is started", || server.get("/health").body["in_flight"] == 1);
+    let told = Instant::now();
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    // The model may be too busy to say so.
+    let said = text(asked);
+    assert!(said.is_empty() || said.contains("\"code\":\"stopping\""), "{said}");
+}
+
+#[test]
+fn it_ends_when_stdin_closes_even_while_it_works() {
+    let mut server = Server::start(&["--until-stdin-closes"]);
+    let asked = open(&server.url, "POST", "/v1/chat/completions", endless().as_bytes());
+    until("it is started", || server.get("/health").body["in_flight"] == 1);
     drop(server.stdin.take());
     assert_eq!(server.wait().code(), Some(0));
     drop(asked);

@@ -1,12 +1,13 @@
 //! Requests that get no answer: their status, the field that is named, and the remedy.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use sapo_datasets::Picture;
 use serde_json::{Value, json};
 
-use crate::client::{Reply, SAPO, Server, open, question, send, until, with};
+use crate::client::{Reply, SAPO, Server, question, send, send_with_key, with};
 use crate::{data_url, picture};
 
 fn refused(reply: &Reply, status: u16, param: Option<&str>, says: &str) {
@@ -24,11 +25,26 @@ fn about(url: &str) -> Value {
     json!({"messages": [{"role": "user", "content": [image]}], "max_tokens": 1})
 }
 
-#[test]
-fn wrong_fields_are_named_with_the_remedy() {
-    let server = Server::start(&["--max-new-tokens", "32", "--max-prompt-tokens", "200"]);
-    let wrong: [(Value, &str, &str); 24] = [
-        (json!({"stream": true}), "stream", "send false"),
+/// Fields beside the messages that cannot be used: the one that is named, and what is said.
+fn wrong_samplings() -> Vec<(Value, &'static str, &'static str)> {
+    vec![
+        (json!({"stream_options": {"include_usage": true}}), "stream_options", "\"stream\": true"),
+        (json!({"stop": ""}), "stop", "1 to 1024 bytes"),
+        (json!({"stop": [1]}), "stop", "up to 16 texts"),
+        (json!({"logit_bias": {"x": 1}}), "logit_bias", "token ids below"),
+        (json!({"logit_bias": {"5": 101}}), "logit_bias", "from -100 to 100"),
+        (json!({"stop_token_ids": [-1]}), "stop_token_ids", "token ids below"),
+        (json!({"min_p": 2}), "min_p", "a number from 0 to 1"),
+        (json!({"repetition_penalty": 0}), "repetition_penalty", "1 changes nothing"),
+        (json!({"presence_penalty": 3}), "presence_penalty", "from -2 to 2"),
+        (json!({"frequency_penalty": "x"}), "frequency_penalty", "from -2 to 2"),
+        (json!({"logprobs": 1}), "logprobs", "true or false"),
+        (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs", "from 0 to 20"),
+        (json!({"top_logprobs": 2}), "top_logprobs", "\"logprobs\": true"),
+        (json!({"response_format": {"type": "xml"}}), "response_format.type", "json_object"),
+        (json!({"tools": [{"type": "function"}]}), "tools", "is not served here"),
+        (json!({"best_of": 2}), "best_of", "is not served here"),
+        (json!({"skip_special_tokens": false}), "skip_special_tokens", "leave it out"),
         (json!({"stream": "yes"}), "stream", "true or false"),
         (json!({"temperature": "hot"}), "temperature", "a number from 0 to 2"),
         (json!({"temperature": -1}), "temperature", "a number from 0 to 2"),
@@ -42,6 +58,12 @@ fn wrong_fields_are_named_with_the_remedy() {
         (json!({"n": [2]}), "n", "from 1 to 128"),
         (json!({"seed": 1.5}), "seed", "a whole number"),
         (json!({"model": 3}), "model", "a text"),
+    ]
+}
+
+/// Messages that cannot be used.
+fn wrong_messages() -> Vec<(Value, &'static str, &'static str)> {
+    vec![
         (json!({"messages": null}), "messages", "is missing"),
         (json!({"messages": []}), "messages", "at least one"),
         (json!({"messages": "hi"}), "messages", "at least one"),
@@ -60,8 +82,13 @@ fn wrong_fields_are_named_with_the_remedy() {
             "at most 200 are taken",
         ),
         (json!({"messages": [{"role": "user", "content": "a".repeat(20_000)}]}), "messages[0].content", "200 tokens"),
-    ];
-    for (fields, param, says) in wrong {
+    ]
+}
+
+#[test]
+fn wrong_fields_are_named_with_the_remedy() {
+    let server = Server::start(&["--max-new-tokens", "32", "--max-prompt-tokens", "200"]);
+    for (fields, param, says) in wrong_samplings().into_iter().chain(wrong_messages()) {
         refused(&server.chat(&with(question("hi"), fields)), 400, Some(param), says);
     }
     refused(&server.chat(&with(question("hi"), json!({"model": "gpt"}))), 404, Some("model"), "`tiny` is served");
@@ -88,7 +115,9 @@ fn special_tokens_do_not_get_into_the_frame() {
 fn pictures_that_cannot_be_used_are_refused() {
     let server = Server::start(&[]);
     let place = Some("messages[0].content[0].image_url.url");
-    refused(&server.chat(&about("https://example.org/cat.png")), 400, place, "data:image/png;base64");
+    refused(&server.chat(&about("https://example.org/cat.png")), 400, place, "pictures are not fetched");
+    refused(&server.chat(&about("file:///etc/hostname")), 400, place, "--allow-local-images");
+    refused(&server.chat(&about("cat.png")), 400, place, "data:image/png;base64");
     refused(&server.chat(&about("data:image/png;base64,???")), 400, place, "base64");
     refused(&server.chat(&about("data:image/png;base64,aGVsbG8=")), 400, place, "not a PNG, JPEG or WebP picture");
     let whole = picture();
@@ -130,25 +159,78 @@ fn routes_methods_and_sizes_are_refused_in_json() {
 }
 
 #[test]
-fn a_full_line_says_when_to_come_again() {
-    let server = Server::start(&["--batch", "1", "--max-new-tokens", "20000"]);
-    // Random weights end an answer by chance; so many answers keep the model busy far longer than this test needs.
-    let busy = with(question("Count."), json!({"max_tokens": 20_000, "n": 128}));
-    let path = "/v1/chat/completions";
-    let first = open(&server.url, "POST", path, busy.to_string().as_bytes());
-    let health = |key: &str| server.get("/health").body[key].as_u64().expect("a count");
-    until("the model is busy", || health("started") == 1);
-    let text = question("hi").to_string();
-    let waiting: Vec<_> = (0..256).map(|_| open(&server.url, "POST", path, text.as_bytes())).collect();
-    until("the line is full", || health("waiting") == 256);
-    let reply = server.chat(&question("hi"));
-    refused(&reply, 503, None, "ask again later");
-    assert!(reply.head.contains("retry-after: 1"), "{}", reply.head);
-    // Whoever goes away is not answered, and makes room.
-    drop(waiting);
-    until("the line is empty", || health("waiting") == 0);
-    assert_eq!((health("abandoned"), health("started")), (256, 1));
-    drop(first);
+fn prompts_of_completions_are_refused_by_name() {
+    let server = Server::start(&[]);
+    for (fields, param, says) in [
+        (json!({}), "prompt", "is missing"),
+        (json!({"prompt": ""}), "prompt", "at least one token"),
+        (json!({"prompt": []}), "prompt", "a list of texts"),
+        (json!({"prompt": [1, "a"]}), "prompt", "a list of texts"),
+        (json!({"prompt": [1_000_000]}), "prompt", "token ids below"),
+        (json!({"prompt": "a <|image_pad|>"}), "prompt", "/v1/chat/completions"),
+        (json!({"prompt": "a", "suffix": "b"}), "suffix", "is not served here"),
+        (json!({"prompt": "a", "best_of": 3}), "best_of", "is not served here"),
+        (json!({"prompt": "a", "echo": true, "logprobs": 1}), "echo", "log-probs of prompts"),
+        (json!({"prompt": "a", "logprobs": true}), "logprobs", "from 0 to 20"),
+        (json!({"prompt": ["a", "b"], "n": 128}), "prompt", "in several requests"),
+    ] {
+        refused(&server.complete(&fields), 400, Some(param), says);
+    }
+}
+
+#[test]
+fn the_context_bounds_prompt_and_answer() {
+    let server = Server::start(&[]);
+    let refused = |reply: &Reply, param: &str, says: &str| {
+        refused(reply, 400, Some(param), says);
+        assert_eq!(reply.body["error"]["code"], "context_length_exceeded");
+    };
+    let ids = |count: usize| json!({"prompt": vec![5; count], "max_tokens": 2});
+    refused(&server.complete(&ids(4095)), "max_tokens", "more than the context of 4096");
+    refused(&server.complete(&with(ids(4096), json!({"max_tokens": 1}))), "prompt", "at most 4095 are taken");
+    refused(&server.complete(&ids(5000)), "prompt", "longer than 4096 tokens");
+    refused(&server.chat(&with(question("hi"), json!({"max_tokens": 4090}))), "max_tokens", "ask for at most");
+    refused(&server.chat(&question(&"a b c d ".repeat(2000))), "messages", "at most 4095 are taken");
+    assert_eq!(server.complete(&ids(40)).status, 200);
+}
+
+#[test]
+fn keys_are_asked_for_where_there_is_one() {
+    let server = Server::start(&["--api-key", "secret"]);
+    for path in ["/v1/models", "/metrics"] {
+        let reply = server.get(path);
+        refused(&reply, 401, None, "Authorization: Bearer");
+        assert_eq!(reply.body["error"]["code"], "invalid_api_key");
+        assert!(reply.head.contains("www-authenticate: bearer"), "{}", reply.head);
+        refused(&send_with_key(&server.url, path, "other"), 401, None, "API key");
+    }
+    refused(&server.chat(&question("hi")), 401, None, "API key");
+    assert_eq!(send_with_key(&server.url, "/v1/models", "secret").status, 200);
+    assert_eq!(server.get("/health").status, 200, "whether it lives is no secret");
+    let open = Server::start(&[]);
+    assert_eq!(send_with_key(&open.url, "/v1/models", "anything").status, 200, "on loopback any is taken");
+}
+
+#[test]
+fn beyond_loopback_there_must_be_a_key() {
+    let serve = || {
+        let mut command = Command::new(SAPO);
+        command.args(["serve", "--model", "tiny", "--host", "0.0.0.0", "--port", "0"]).env_remove("SAPO_API_KEY");
+        command
+    };
+    let output = serve().output().expect("the binary starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("SAPO_API_KEY") && output.stdout.is_empty(), "{errors}");
+    let mut child = serve().env("SAPO_API_KEY", "secret").stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let told: Value = serde_json::from_str(&line).expect("one JSON object");
+    let url = told["url"].as_str().expect("a URL").replace("0.0.0.0", "127.0.0.1");
+    let replies = [send_with_key(&url, "/v1/models", "secret").status, send(&url, "GET", "/v1/models", b"").status];
+    child.kill().expect("killed");
+    child.wait().expect("a child");
+    assert_eq!(replies, [200, 401]);
 }
 
 #[test]

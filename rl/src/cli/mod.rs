@@ -79,9 +79,16 @@ enum Command {
         /// The run's folder.
         run: PathBuf,
     },
-    /// Serves a model over HTTP, as OpenAI's chat completions.
+    /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
-    /// Example: sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
+    /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001210", "pid": 4711}. Ctrl-C or
+    /// SIGTERM lets the requests in flight end for some seconds.
+    ///
+    /// Examples:
+    ///
+    /// sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
+    ///
+    /// SAPO_API_KEY=secret sapo serve --model ./Qwen3-VL-2B-Instruct --host 0.0.0.0 --allow-local-images ./pictures
     Serve(serve::ServeArguments),
     /// Makes a low-rank adapter, one of a run or one that PEFT wrote, a part of its model's weights.
     ///
@@ -94,15 +101,19 @@ enum Command {
     ///
     /// Example: sapo parity tests/fixtures/qwen3_vl/tiny-moe tests/fixtures/qwen3_vl/cases-moe
     Parity(parity::ParityArguments),
-    /// Answers a prompt, with or without pictures: the way to try a checkpoint.
+    /// Answers a prompt, with or without pictures, or all queries of a file.
     ///
-    /// One answer is printed as it comes; several are printed one after the other.
+    /// One answer is printed as it comes; several are printed one after the other. The answers to --queries are written to
+    /// --out, one JSON object a line behind a first line that says what it was made with; a query that cannot be answered
+    /// has a line with the reason. After an interruption the same command with --resume goes on.
     ///
     /// Examples:
     ///
     /// sapo rollout --model ./Qwen3-VL-2B-Instruct --dtype bf16 --image photo.jpg --prompt "What is shown?"
     ///
     /// sapo rollout --model runs/quickstart/checkpoints/step-001210 --prompt "What is 2 + 3?" --samples 8 --json
+    ///
+    /// sapo rollout --model ./Qwen3-VL-2B-Instruct --queries test.parquet --samples 16 --out rollouts.jsonl
     Rollout(rollout::RolloutArguments),
     /// Tells what a model or a run needs before anything is loaded: counts by part, memory, steps.
     ///
@@ -166,7 +177,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval(arguments) => eval::run(&arguments)?,
         Command::Report { run } => println!("{}", crate::report::write(&run)?.display()),
         Command::Serve(arguments) => serve::run(arguments)?,
-        Command::Rollout(arguments) => rollout::run(&arguments)?,
+        Command::Rollout(arguments) => {
+            return Ok(match rollout::run(&arguments)? {
+                rollout::Ended::Well => ExitCode::SUCCESS,
+                rollout::Ended::WithoutAnswers => ExitCode::from(1),
+                rollout::Ended::Interrupted => ExitCode::from(130),
+            });
+        }
         Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Convert(arguments) => convert::run(&arguments)?,
         Command::Bench(command) => bench::run(&command)?,

@@ -1,24 +1,22 @@
-//! `sapo rollout`: a checkpoint answers a prompt, with or without pictures.
+//! `sapo rollout`: a checkpoint answers one question, with or without pictures, or all queries of a source.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+mod many;
+mod one;
+
+use std::path::PathBuf;
 
 use clap::Args;
-use sapo_datasets::{Picture, StopReason};
-use sapo_policies::processor::{ChatMessage, ChatOptions, Clip, Visuals};
+use sapo_policies::Model;
 use sapo_policies::weights::Loading;
-use sapo_policies::{Model, PolicyInput};
-use sapo_rollouts::{Engine, EngineError, Event, LocalEngine, Request, Rollout, Sampling, sample_all, seed_of};
-use serde_json::{Value, json};
+use sapo_rollouts::Sampling;
 
-use super::printer::{Printer, print_json, print_text};
+use self::one::Question;
+use super::printer::Printer;
 use super::weights::{Dtype, telling};
 use crate::device;
 use crate::error::{Result, RunError};
 use crate::sample::local_engine;
 
-/// Samples that are decoded together at most; bounds memory.
-const MOST_ROWS: usize = 16;
 /// Samples of one call at most.
 const MOST_SAMPLES: u32 = 4096;
 
@@ -29,22 +27,33 @@ pub(crate) struct RolloutArguments {
     #[arg(long)]
     pub(crate) model: String,
     /// The question. A `-` reads it from stdin.
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) prompt: String,
+    #[arg(long, allow_hyphen_values = true, required_unless_present = "queries", conflicts_with = "queries")]
+    pub(crate) prompt: Option<String>,
+    /// Queries to answer instead of one question: FILE.jsonl, FILE.parquet, a folder, or synthetic:TASK[0:200], each with an
+    /// optional @split and [from:to].
+    #[arg(long, value_name = "SOURCE", requires = "out")]
+    pub(crate) queries: Option<String>,
+    /// The file that the rollouts of --queries are written to, one JSON object a line.
+    #[arg(long, value_name = "FILE.jsonl", requires = "queries")]
+    pub(crate) out: Option<PathBuf>,
+    /// Goes on behind the last whole query of --out, with the same model, queries and settings. Begins it when there is
+    /// nothing to go on with.
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
     /// A picture (PNG, JPEG or WebP), shown before the question; may be given several times.
-    #[arg(long = "image", value_name = "FILE")]
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "queries")]
     pub(crate) images: Vec<PathBuf>,
     /// A video, shown after the pictures: a folder of frames, or an animated GIF, WebP or PNG; may be given several times.
-    #[arg(long = "video", value_name = "PATH")]
+    #[arg(long = "video", value_name = "PATH", conflicts_with = "queries")]
     pub(crate) videos: Vec<PathBuf>,
     /// Frames a second that the videos were recorded at. Without it an animated file says so itself, and the frames of a
     /// folder are taken to be sampled already.
     #[arg(long, requires = "videos")]
     pub(crate) fps: Option<f64>,
     /// What the model is told before the question.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "queries")]
     pub(crate) system: Option<String>,
-    /// Answers to give.
+    /// Answers to give, to each query.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SAMPLES)))]
     pub(crate) samples: u32,
     /// Divides the logits; 0 takes the likeliest token at every step.
@@ -56,12 +65,17 @@ pub(crate) struct RolloutArguments {
     /// Keeps this many of the likeliest tokens; 0 keeps all.
     #[arg(long, default_value_t = 0)]
     pub(crate) top_k: usize,
+    #[command(flatten)]
+    pub(crate) more: MoreSampling,
     /// An answer is cut after this many tokens.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_new_tokens: u32,
     /// Tokens of the prompt at most, pictures included; memory grows with its square.
     #[arg(long, default_value_t = 8192)]
     pub(crate) max_prompt_tokens: usize,
+    /// Answers that are decoded together at most; what they are does not depend on it.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batch: u32,
     /// The same seed gives the same answers.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -76,11 +90,35 @@ pub(crate) struct RolloutArguments {
     pub(crate) json: bool,
 }
 
+/// What else changes how tokens are drawn.
+#[derive(Args)]
+pub(crate) struct MoreSampling {
+    /// Keeps tokens that are at least this share as likely as the likeliest; 0 keeps all.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) min_p: f64,
+    /// Divides the logits of tokens that prompt or answer have where they are positive, and multiplies them elsewhere; 1
+    /// changes nothing.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f64,
+    /// Taken off the logits of tokens that the answer has.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f64,
+    /// Taken off the logits of tokens as often as the answer has them.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f64,
+    /// A text that ends an answer, also across tokens; the answer's text ends before it. May be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
+    /// Tells so many of the likeliest tokens with their log-probs in every place, up to 20; they are in --json and --out.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) top_log_probs: usize,
+}
+
 /// Runs the command.
-pub(crate) fn run(arguments: &RolloutArguments) -> Result<()> {
+pub(crate) fn run(arguments: &RolloutArguments) -> Result<Ended> {
     let sampling = sampling(arguments)?;
-    let pictures = arguments.images.iter().map(|path| picture(path)).collect::<Result<Vec<Picture>>>()?;
-    let prompt = prompt(&arguments.prompt)?;
+    let question = arguments.prompt.as_deref().map(|prompt| Question::read(arguments, prompt)).transpose()?;
+    let queries = many::open(arguments)?;
     let device = device::open(&arguments.device)?;
     let printer = Printer::new();
     let told = telling("loading, MiB", &printer);
@@ -88,156 +126,44 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<()> {
     let opened = Model::open_as(&arguments.model, arguments.seed, loading, &device);
     printer.finish();
     let model = opened?;
-    let input = encode(arguments, &model, &prompt, &pictures)?;
-    let prompt_tokens = input.ids().len();
-    let request = request(arguments, input, sampling, &prompt, &pictures);
-    let engine = local_engine(&model, MOST_ROWS);
-    let started = Instant::now();
-    let streams = arguments.samples == 1 && !arguments.json;
-    let rollouts = if streams { stream(&engine, &model, request)? } else { together(&engine, &model, request)? };
-    let secs = started.elapsed().as_secs_f64();
-    let tokens: usize = rollouts.iter().map(|rollout| rollout.sampled()).sum();
-    if arguments.json {
-        let samples: Vec<Value> = rollouts.iter().map(|rollout| sample_json(rollout, &model)).collect();
-        let object = json!({
-            "model": arguments.model, "prompt_tokens": prompt_tokens, "samples": samples, "secs": secs,
-        });
-        return print_json(&object, true);
+    let engine = local_engine(&model, arguments.batch as usize);
+    match (queries, question) {
+        (Some(queries), _) => queries.answer(arguments, &model, &engine, sampling),
+        (None, Some(question)) => question.answer(arguments, &model, &engine, sampling).map(|()| Ended::Well),
+        (None, None) => Err(RunError::User("ask with --prompt, or name queries with --queries".to_owned())),
     }
-    if !streams {
-        for rollout in &rollouts {
-            print_text(&format!("--- {}\n{}\n", rollout.sample + 1, text(rollout, &model)))?;
-        }
-    }
-    let cut = rollouts.iter().filter(|rollout| rollout.stop == StopReason::Length).count();
-    let cut = if cut > 0 { format!("; {cut} cut by --max-new-tokens") } else { String::new() };
-    eprintln!(
-        "{prompt_tokens} tokens of prompt, {tokens} of answers in {secs:.1} s ({:.1} a second){cut}",
-        tokens as f64 / secs.max(1e-9)
-    );
-    Ok(())
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As it should.
+    Well,
+    /// No query could be answered.
+    WithoutAnswers,
+    /// It was interrupted; what is written is kept.
+    Interrupted,
 }
 
 fn sampling(arguments: &RolloutArguments) -> Result<Sampling> {
-    let wrong = |what: &str| Err(RunError::User(what.to_owned()));
-    if !(0.0..=100.0).contains(&arguments.temperature) {
-        return wrong("--temperature is a number from 0 to 100");
+    let more = &arguments.more;
+    let sampling = Sampling {
+        top_p: arguments.top_p,
+        top_k: arguments.top_k,
+        min_p: more.min_p,
+        repetition_penalty: more.repetition_penalty,
+        presence_penalty: more.presence_penalty,
+        frequency_penalty: more.frequency_penalty,
+        stop: more.stop.clone(),
+        top_log_probs: more.top_log_probs,
+        ..Sampling::at(arguments.temperature, arguments.max_new_tokens as usize)
+    };
+    let fault = match sampling.fault() {
+        _ if !(0.0..=100.0).contains(&arguments.temperature) => Some(("temperature", "is a number from 0 to 100")),
+        fault => fault,
+    };
+    match fault {
+        Some((key, reason)) => Err(RunError::User(format!("--{} {reason}", key.replace('_', "-")))),
+        None => Ok(sampling),
     }
-    if !(arguments.top_p > 0.0 && arguments.top_p <= 1.0) {
-        return wrong("--top-p is a number above 0 and up to 1");
-    }
-    let all = Sampling::at(arguments.temperature, arguments.max_new_tokens as usize);
-    Ok(Sampling { top_p: arguments.top_p, top_k: arguments.top_k, ..all })
-}
-
-fn picture(path: &Path) -> Result<Picture> {
-    let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
-    Ok(Picture::from_bytes(bytes, &path.display().to_string())?)
-}
-
-fn prompt(given: &str) -> Result<String> {
-    if given != "-" {
-        return Ok(given.to_owned());
-    }
-    let text = std::io::read_to_string(std::io::stdin());
-    text.map_err(|source| RunError::io("the standard input", source))
-}
-
-fn encode(arguments: &RolloutArguments, model: &Model, prompt: &str, pictures: &[Picture]) -> Result<PolicyInput> {
-    let mut messages = Vec::new();
-    let message = |role: &str, content: Value| ChatMessage { role: role.to_owned(), content, tool_calls: None };
-    if let Some(system) = &arguments.system {
-        messages.push(message("system", json!(system)));
-    }
-    let mut parts: Vec<Value> = pictures.iter().map(|_| json!({"type": "image"})).collect();
-    parts.extend(arguments.videos.iter().map(|_| json!({"type": "video"})));
-    parts.push(json!({"type": "text", "text": prompt}));
-    messages.push(message("user", Value::from(parts)));
-    let decoded = pictures.iter().map(Picture::decode).collect::<std::result::Result<Vec<_>, _>>()?;
-    let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-    let clips = arguments.videos.iter().map(|path| Clip::open(path, arguments.fps));
-    let clips = clips.collect::<std::result::Result<Vec<_>, _>>()?;
-    let visuals = Visuals { pictures: &decoded, videos: &clips };
-    let input = model.processor.encode_with(&messages, visuals, &options)?;
-    if input.ids().len() > arguments.max_prompt_tokens {
-        return Err(RunError::User(format!(
-            "the prompt has {} tokens, and at most {} are taken; shorten it, scale the pictures down, or raise \
-             --max-prompt-tokens",
-            input.ids().len(),
-            arguments.max_prompt_tokens
-        )));
-    }
-    Ok(input)
-}
-
-/// Seeds come from what is asked, so that a sample does not depend on how many there are.
-fn request(
-    arguments: &RolloutArguments,
-    input: PolicyInput,
-    sampling: Sampling,
-    prompt: &str,
-    pictures: &[Picture],
-) -> Request {
-    let hashes: Vec<&str> = pictures.iter().map(Picture::sha256).collect();
-    let mut query_id = format!("{}\0{prompt}\0{}", arguments.system.as_deref().unwrap_or(""), hashes.join(" "));
-    for video in &arguments.videos {
-        query_id.push_str(&format!("\0{}", video.display()));
-    }
-    let samples = arguments.samples as usize;
-    let seeds = (0..samples).map(|sample| seed_of(arguments.seed, "rollout", &query_id, sample)).collect();
-    Request { query_id, prompt: input, seeds, sampling, follow: None }
-}
-
-/// Answers in groups that are decoded together.
-fn together(engine: &LocalEngine, model: &Model, request: Request) -> Result<Vec<Rollout>> {
-    let part = |seeds: &[u64]| Request { seeds: seeds.to_vec(), ..request.clone() };
-    let requests: Vec<Request> = request.seeds.chunks(MOST_ROWS).map(part).collect();
-    let mut rollouts = Vec::with_capacity(request.seeds.len());
-    for (index, group) in sample_all(engine, &model.policy, &requests).map_err(failed)?.into_iter().enumerate() {
-        let numbered = |rollout: Rollout| Rollout { sample: index * MOST_ROWS + rollout.sample, ..rollout };
-        rollouts.extend(group.map_err(RunError::User)?.into_iter().map(numbered));
-    }
-    Ok(rollouts)
-}
-
-fn failed(error: EngineError) -> RunError {
-    RunError::User(error.to_string())
-}
-
-/// One answer, printed as it comes.
-fn stream(engine: &LocalEngine, model: &Model, request: Request) -> Result<Vec<Rollout>> {
-    let mut printed = 0;
-    let mut tokens = Vec::new();
-    let mut written = Ok(());
-    let mut rollouts = Vec::new();
-    let sampled = engine.sample(&model.policy, &[request], &mut |event| match event {
-        Event::Ended { rollout, .. } => rollouts.push(rollout),
-        Event::Failed { reason, .. } => written = Err(RunError::User(reason)),
-        Event::Token { draw, .. } => {
-            tokens.push(draw.token);
-            let text = model.processor.decode(&tokens, true);
-            // A character may be spread over tokens: what is not whole yet waits.
-            let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-            if written.is_ok() && whole > printed && text.is_char_boundary(printed) {
-                written = print_text(&text[printed..whole]);
-                printed = whole;
-            }
-        }
-    });
-    sampled.map_err(failed)?;
-    written?;
-    let text = rollouts.first().map(|rollout| text(rollout, model)).unwrap_or_default();
-    print_text(&format!("{}\n", text.get(printed..).unwrap_or("")))?;
-    Ok(rollouts)
-}
-
-fn text(rollout: &Rollout, model: &Model) -> String {
-    model.processor.decode(&rollout.ids().collect::<Vec<u32>>(), true)
-}
-
-fn sample_json(rollout: &Rollout, model: &Model) -> Value {
-    json!({
-        "text": text(rollout, model), "tokens": rollout.ids().collect::<Vec<u32>>(), "log_probs": rollout.log_probs(),
-        "stop": rollout.stop, "seed": rollout.seed,
-    })
 }

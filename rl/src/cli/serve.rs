@@ -1,7 +1,8 @@
-//! `sapo serve`: answers OpenAI's chat completions with any model until it is told to stop.
+//! `sapo serve`: answers OpenAI's chat completions and completions with any model until it is told to stop.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::thread;
 
 use crate::device;
@@ -15,13 +16,16 @@ use tokio::sync::mpsc;
 use super::printer::print_json;
 use super::weights::Dtype;
 
+/// The environment variable that holds the key that clients must have.
+const KEY_VARIABLE: &str = "SAPO_API_KEY";
+
 /// What to serve, where and how.
 #[derive(Args)]
 pub(crate) struct ServeArguments {
     /// A preset, a checkpoint of a run, or a folder in the Hugging Face layout.
     #[arg(long)]
     pub(crate) model: String,
-    /// The address to listen on; 0.0.0.0 for all. Whoever reaches it may ask: there are no keys.
+    /// The address to listen on; 0.0.0.0 for all. Beyond loopback a key is wanted of everybody who asks.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// The port; 0 takes any free one.
@@ -30,15 +34,22 @@ pub(crate) struct ServeArguments {
     /// The model's name in requests; by default the last part of its path.
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Requests that are answered together at most; with 1, a reply never depends on what else is asked.
-    #[arg(long, default_value_t = 8)]
+    /// The key that clients must send as `Authorization: Bearer KEY`. The environment variable SAPO_API_KEY says the same and
+    /// is not seen by other users of the machine. Without one, any is taken, on loopback alone.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+    /// Lets requests name pictures in this folder, as `file:///...`; nothing outside it is shown.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_local_images: Option<PathBuf>,
+    /// Answers that are decoded together at most; the others wait. What is answered does not depend on it.
+    #[arg(long, default_value_t = 64)]
     pub(crate) batch: usize,
-    /// Tokens of an answer at most, and when a request does not say.
-    #[arg(long, default_value_t = 1024)]
-    pub(crate) max_new_tokens: usize,
-    /// Tokens of a prompt at most, pictures included; memory grows with its square.
-    #[arg(long, default_value_t = 4096)]
-    pub(crate) max_prompt_tokens: usize,
+    /// Tokens of an answer at most [default: what the model's context leaves].
+    #[arg(long)]
+    pub(crate) max_new_tokens: Option<usize>,
+    /// Tokens of a prompt at most, pictures included [default: the model's context].
+    #[arg(long)]
+    pub(crate) max_prompt_tokens: Option<usize>,
     /// Stops at once when stdin closes, as it does when the process that holds it ends.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
@@ -48,7 +59,7 @@ pub(crate) struct ServeArguments {
     /// Where the model computes: `cpu`, or `cuda:0` in a build with the feature `cuda`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
-    /// Prints url, model and pid as one JSON object instead of the URL alone.
+    /// Changes nothing: what is printed is one JSON object with url, model and pid in any case.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -64,6 +75,8 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         batch: arguments.batch,
         max_new_tokens: arguments.max_new_tokens,
         max_prompt_tokens: arguments.max_prompt_tokens,
+        api_key: arguments.api_key.or_else(|| std::env::var(KEY_VARIABLE).ok()),
+        local_images: arguments.allow_local_images,
     };
     let device = device::open(&arguments.device)?;
     let (stop, stops) = mpsc::unbounded_channel();
@@ -72,20 +85,16 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         stop_with_stdin(stop);
     }
     let mut printed = Ok(());
-    serve(&options, &device, stops, &mut |listening| printed = say(listening, arguments.json))?;
+    serve(&options, &device, stops, &mut |listening| printed = say(listening))?;
     printed
 }
 
 /// The address on stdout, and how to ask on stderr.
-fn say(listening: &Listening, as_json: bool) -> Result<()> {
+fn say(listening: &Listening) -> Result<()> {
     let Listening { url, model, .. } = listening;
     let body = json!({"model": model, "messages": [{"role": "user", "content": "What is 2 + 3?"}]});
     eprintln!("`{model}` listens on {url}; ask it: curl {url}/v1/chat/completions -d '{body}'");
-    if as_json {
-        return print_json(listening, true);
-    }
-    println!("{url}");
-    Ok(())
+    print_json(listening, true)
 }
 
 /// Ctrl-C, or being told to end, stops gently; a second time, at once.
@@ -97,7 +106,7 @@ fn stop_on_signals(stop: mpsc::UnboundedSender<Stop>) -> Result<()> {
     thread::spawn(move || {
         let mut byte = [0];
         while received.read_exact(&mut byte).is_ok() && stop.send(Stop::Gently).is_ok() {
-            eprintln!("stopping after the requests in flight; once more stops at once");
+            eprintln!("stopping after the requests in flight, within seconds; once more stops at once");
         }
     });
     Ok(())

@@ -21,6 +21,14 @@ pub(crate) enum Dtype {
 }
 
 impl Dtype {
+    /// As the option has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// The same for the library.
     pub(crate) fn format(self) -> WeightFormat {
         match self {

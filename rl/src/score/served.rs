@@ -13,7 +13,7 @@ use crate::error::{Result, RunError};
 /// Lines of the child's stderr that an error quotes at most.
 const QUOTED_LINES: usize = 12;
 
-/// A running `sapo serve`. It answers requests one at a time, so that a reply does not depend on what else is asked.
+/// A running `sapo serve`, whose replies do not depend on what else is asked.
 #[derive(Debug)]
 pub struct Served {
     child: Child,
@@ -40,7 +40,9 @@ impl Served {
         let mut command = Command::new(program);
         command
             .args(["serve", "--model", model, "--name", name, "--max-new-tokens", &max_new_tokens.to_string()])
-            .args(["--port", "0", "--batch", "1", "--json", "--until-stdin-closes"])
+            .args(["--port", "0", "--until-stdin-closes"])
+            // It is asked by this process alone, which has no key.
+            .env_remove("SAPO_API_KEY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Seconds after which a client may ask an overloaded server again.
 const RETRY_AFTER_SECS: u16 = 1;
@@ -41,15 +41,36 @@ impl Fault {
         Self { param: Some("model".to_owned()), ..Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message) }
     }
 
+    /// A prompt that leaves no room within the model's context.
+    pub(super) fn too_long(param: &str, reason: impl AsRef<str>) -> Self {
+        Self { code: Some("context_length_exceeded"), ..Self::field(param, reason) }
+    }
+
+    /// No key, or another one than the server's.
+    pub(super) fn wrong_key() -> Self {
+        let message = "the API key is missing or wrong; send the server's as `Authorization: Bearer KEY`";
+        Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
+    }
+
+    /// An answer that was asked to be JSON and is none, in all tries.
+    pub(super) fn no_json(reason: &str, tries: usize) -> Self {
+        let tries = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+        let message = format!("`response_format`: the model gave no such JSON in {tries}; the last: {reason}");
+        let param = Some("response_format".to_owned());
+        Self { param, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, Some("no_valid_json"), message) }
+    }
+
     /// A route that does not exist.
     pub(super) fn unknown_route(method: &str, path: &str) -> Self {
-        let known = "POST /v1/chat/completions, GET /v1/models and GET /health";
+        let known = "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health and GET /metrics";
         Self::new(StatusCode::NOT_FOUND, Some("unknown_url"), format!("there is no {method} {path}; known are {known}"))
     }
 
     /// A route that exists for another method.
     pub(super) fn wrong_method(method: &str, path: &str) -> Self {
-        let message = format!("{path} does not take {method}; chats are sent by POST, everything else is read by GET");
+        let message = format!(
+            "{path} does not take {method}; what is asked of the model is sent by POST, everything else is read by GET"
+        );
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Some("method_not_allowed"), message)
     }
 
@@ -65,6 +86,12 @@ impl Fault {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), message)
     }
 
+    /// The server ends before the answer does.
+    pub(super) fn stopping() -> Self {
+        let message = "the server is stopping; ask another one, or again when it is back";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("stopping"), message)
+    }
+
     /// This program failed, not the client.
     pub(super) fn internal(reason: &str) -> Self {
         let message = format!("internal fault: {reason}; please report it");
@@ -72,11 +99,25 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The body that says it.
+    pub(super) fn body_of_reply(&self) -> Value {
+        let kind = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
+        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}})
+    }
+
+    /// Whether the client is to blame.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.status.is_client_error()
+    }
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let kind = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
-        let error = json!({"message": self.message, "type": kind, "param": self.param, "code": self.code});
-        let mut response = (self.status, Json(json!({ "error": error }))).into_response();
+        let mut response = (self.status, Json(self.body_of_reply())).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
         }

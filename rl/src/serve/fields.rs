@@ -10,6 +10,7 @@ use super::fault::Fault;
 const LONGEST_QUOTE: usize = 60;
 
 /// A JSON object whose unknown fields are nobody's business. A field that is `null` counts as absent.
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
 }
@@ -41,6 +42,13 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A whole number from `least` up that counts something.
+    pub(super) fn count(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, Fault> {
+        let bound = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let whole = self.whole(name, bound(least)..=bound(most))?;
+        Ok(whole.and_then(|whole| usize::try_from(whole).ok()))
+    }
+
     /// Any 64-bit integer. A negative one stands for its two's complement: all that matters is that seeds differ.
     pub(super) fn seed(&self, name: &str) -> Result<Option<u64>, Fault> {
         let Some(value) = self.get(name) else { return Ok(None) };
@@ -57,6 +65,23 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else { return Ok(false) };
         value.as_bool().ok_or_else(|| wrong(name, value, "true or false"))
     }
+
+    pub(super) fn object(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        value.as_object().map(Some).ok_or_else(|| wrong(name, value, "an object"))
+    }
+
+    /// A list of token ids of a vocabulary of so many.
+    pub(super) fn ids(&self, name: &str, vocabulary: usize) -> Result<Vec<u32>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let ids = value.as_array().and_then(|list| list.iter().map(|id| token_id(id, vocabulary)).collect());
+        ids.ok_or_else(|| wrong(name, value, &format!("a list of token ids below {vocabulary}")))
+    }
+}
+
+/// A token id of a vocabulary of so many.
+pub(super) fn token_id(value: &Value, vocabulary: usize) -> Option<u32> {
+    value.as_u64().filter(|id| *id < vocabulary as u64).and_then(|id| u32::try_from(id).ok())
 }
 
 /// A field that holds something else than what is wanted.

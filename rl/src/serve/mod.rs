@@ -1,34 +1,57 @@
-//! A server of one model: OpenAI's chat completions over HTTP, answered by one thread that owns the model.
+//! A server of one model: OpenAI's chat completions and completions over HTTP, answered by one thread that owns the model.
 
+mod answer;
+mod asked;
 mod chat;
+mod completion;
+mod counts;
+mod encode;
 mod fault;
 mod fields;
-mod queue;
+mod form;
+mod gate;
+mod key;
+mod pictures;
 mod reply;
 mod routes;
+mod stream;
 mod worker;
 
 use std::net::TcpListener;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
+use std::time::Duration;
 
 use burn::tensor::Device;
+use sapo_policies::processor::Processor;
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, WeightFormat};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use self::counts::Counts;
+use self::encode::Encoder;
+use self::gate::Gate;
+use self::key::Key;
+use self::pictures::PictureSource;
+use self::routes::Server;
+use self::worker::{Order, Worker};
 use crate::error::{Result, RunError};
-use queue::Queue;
-use worker::Worker;
+use crate::sample::local_engine;
 
-/// Requests that wait at most.
-const MOST_WAITING: usize = 256;
-/// Bytes of bodies that wait at most.
-const MOST_WAITING_BYTES: usize = 256 << 20;
+/// A body, and a local picture, of more bytes is refused.
+const MOST_BYTES: usize = 20 << 20;
+/// Requests in flight at most.
+const MOST_REQUESTS: usize = 1024;
+/// Bytes that requests in flight hold at most, pictures as the model sees them.
+const MOST_HELD_BYTES: usize = 1 << 30;
 /// Random weights of a preset come from it.
 const PRESET_SEED: u64 = 0;
+/// How long a server that is told to stop lets requests end by themselves, and how long it then takes to say that they do
+/// not.
+const DRAINING: Duration = Duration::from_secs(7);
+const CUTTING: Duration = Duration::from_secs(1);
 
 /// What is served, where and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,19 +66,29 @@ pub struct ServeOptions {
     pub host: String,
     /// The port; 0 takes any free one.
     pub port: u16,
-    /// Requests that are answered together at most. With 1, a reply does not depend on what else is asked.
+    /// Answers that are decoded together at most.
     pub batch: usize,
-    /// Tokens of an answer at most, and when a request does not say.
-    pub max_new_tokens: usize,
-    /// Tokens of a prompt at most, pictures included; bounds memory.
-    pub max_prompt_tokens: usize,
+    /// Tokens of an answer at most, where the context is not the only bound.
+    pub max_new_tokens: Option<usize>,
+    /// Tokens of a prompt at most, pictures included, where the context is not the only bound.
+    pub max_prompt_tokens: Option<usize>,
+    /// The key that clients must have; beyond loopback there must be one.
+    pub api_key: Option<String>,
+    /// The folder whose pictures requests may name.
+    pub local_images: Option<PathBuf>,
 }
 
 /// Bounds on one request.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    new_tokens: usize,
+    /// Tokens of an answer, where there is a bound of its own.
+    new_tokens: Option<usize>,
+    /// Tokens of a prompt.
     prompt_tokens: usize,
+    /// Tokens of prompt and answer together.
+    context: usize,
+    /// Token ids are below it.
+    vocabulary: usize,
 }
 
 /// A server that takes requests.
@@ -78,15 +111,28 @@ pub enum Stop {
     Now,
 }
 
-/// A model's name when none is given: the last part of its path.
+/// A model's name when none is given: that of its folder.
 pub fn name_of(model: &str) -> String {
-    Path::new(model).file_name().map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
+    let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    let path = Path::new(model);
+    // `.` and `..` have no name of their own.
+    last(path).or_else(|| last(&path.canonicalize().ok()?)).unwrap_or_else(|| model.to_owned())
+}
+
+/// What the thread of the model says when it is open.
+struct Opened {
+    processor: Arc<Processor>,
+    context: usize,
+    vocabulary: usize,
+    placeholders: [u32; 2],
+    revision: String,
 }
 
 /// Serves a model until `stops` says so; `listening` is called once, when requests are taken.
 ///
-/// Routes: `POST /v1/chat/completions`, `GET /v1/models`, `GET /health`. When it returns by [`Stop::Now`], the thread
-/// that owns the model may still be busy with its last answer; it ends after that, or with the process.
+/// Routes: `POST /v1/chat/completions`, `POST /v1/completions`, `GET /v1/models`, `GET /health`, `GET /metrics`. Told to stop
+/// gently, it takes no more requests, lets those in flight end for some seconds, and cuts what is left. When it returns, the
+/// thread that owns the model may still be busy with its last step; it ends after that, or with the process.
 ///
 /// # Errors
 /// When the options make no sense, the address cannot be listened on, or the model cannot be opened.
@@ -97,40 +143,69 @@ pub fn serve(
     listening: &mut dyn FnMut(&Listening),
 ) -> Result<()> {
     options.check()?;
+    let pictures = PictureSource::new(options.local_images.as_deref())?;
     let fault = |error: std::io::Error| RunError::Internal(format!("the server cannot run: {error}"));
     let listener = options.bind()?;
     let address = listener.local_addr().map_err(fault)?;
+    if !address.ip().is_loopback() && options.api_key.is_none() {
+        return Err(RunError::User(format!(
+            "--host {}: whoever reaches it could ask; give a key as SAPO_API_KEY or --api-key, or stay on 127.0.0.1",
+            options.host
+        )));
+    }
     listener.set_nonblocking(true).map_err(fault)?;
-    let queue = Arc::new(Queue::new(MOST_WAITING, MOST_WAITING_BYTES));
-    let revision = Arc::new(OnceLock::new());
-    let opened = start_worker(options, device, Arc::clone(&queue), Arc::clone(&revision))?;
+    let counts = Arc::new(Counts::default());
+    let (orders, taken) = std_mpsc::channel();
+    let opened = start_worker(options, device, taken, Arc::clone(&counts))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
     let told = Listening { url: format!("http://{address}"), model: options.name.clone(), pid: std::process::id() };
     let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(fault)?;
-        let router = routes::router(options, Arc::clone(&queue), revision);
-        run(listener, router, opened, stops, &mut || listening(&told)).await
+        let mut stops = stops;
+        let opened = tokio::select! {
+            opened = opened => opened.map_err(|_| RunError::Internal("opening the model failed".to_owned()))??,
+            // Nothing is in flight yet, so that every stop is one at once.
+            Some(_) = stops.recv() => return Ok(()),
+        };
+        let revision = opened.revision.clone();
+        let key = options.api_key.as_deref().map(Key::new);
+        let gate = Gate::new(MOST_REQUESTS, MOST_HELD_BYTES);
+        let encoder = options.encoder(opened, pictures);
+        let router = Server::new(encoder, key, orders.clone(), gate, counts, revision).router();
+        listening(&told);
+        run(listener, router, stops, &orders).await
     });
-    queue.close();
+    // A request that is still being read must not hold the process up.
+    runtime.shutdown_background();
     served
 }
 
 impl ServeOptions {
     fn check(&self) -> Result<()> {
         let least_one = [
-            ("--batch", self.batch),
+            ("--batch", Some(self.batch)),
             ("--max-new-tokens", self.max_new_tokens),
             ("--max-prompt-tokens", self.max_prompt_tokens),
         ];
-        match least_one.iter().find(|(_, value)| *value == 0) {
+        match least_one.iter().find(|(_, value)| *value == Some(0)) {
             Some((option, _)) => Err(RunError::User(format!("{option} must be at least 1"))),
             None if self.name.is_empty() => Err(RunError::User("--name must not be empty".to_owned())),
+            None if self.api_key.as_deref() == Some("") => {
+                Err(RunError::User("the API key must not be empty".to_owned()))
+            }
             None => Ok(()),
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits { new_tokens: self.max_new_tokens, prompt_tokens: self.max_prompt_tokens }
+    fn encoder(&self, opened: Opened, pictures: PictureSource) -> Encoder {
+        let Opened { processor, context, vocabulary, placeholders, .. } = opened;
+        let limits = Limits {
+            new_tokens: self.max_new_tokens,
+            prompt_tokens: self.max_prompt_tokens.unwrap_or(context).min(context),
+            context,
+            vocabulary,
+        };
+        Encoder { name: self.name.clone(), processor, limits, pictures, placeholders }
     }
 
     fn bind(&self) -> Result<TcpListener> {
@@ -146,13 +221,13 @@ impl ServeOptions {
     }
 }
 
-/// Starts the thread that opens the model, says how that went, and then answers what waits.
+/// Starts the thread that opens the model, says how that went, and then answers what comes.
 fn start_worker(
     options: &ServeOptions,
     device: &Device,
-    queue: Arc<Queue>,
-    revision: Arc<OnceLock<String>>,
-) -> Result<oneshot::Receiver<Result<()>>> {
+    orders: std_mpsc::Receiver<Order>,
+    counts: Arc<Counts>,
+) -> Result<oneshot::Receiver<Result<Opened>>> {
     let (said, opened) = oneshot::channel();
     let (options, device) = (options.clone(), device.clone());
     let work = move || {
@@ -161,10 +236,17 @@ fn start_worker(
             // Whoever waited for the model may have been told to stop meanwhile.
             Err(error) => return drop(said.send(Err(error.into()))),
         };
-        // Nobody else sets it.
-        revision.get_or_init(|| model.policy.weights_sha256());
-        if said.send(Ok(())).is_ok() {
-            Worker { model: &model, limits: options.limits(), batch: options.batch }.run(&queue);
+        let config = &model.policy.config;
+        let opened = Opened {
+            processor: Arc::clone(&model.processor),
+            context: model.context(),
+            vocabulary: config.text.vocab_size,
+            placeholders: [config.image_token_id, config.video_token_id],
+            revision: model.policy.weights_sha256(),
+        };
+        if said.send(Ok(opened)).is_ok() {
+            let engine = local_engine(&model, options.batch);
+            Worker { model: &model, engine, counts }.run(&orders);
         }
     };
     thread::Builder::new()
@@ -174,32 +256,36 @@ fn start_worker(
     Ok(opened)
 }
 
+/// Serves until it is told to stop, and what is in flight has ended or is cut.
 async fn run(
     listener: tokio::net::TcpListener,
     router: axum::Router,
-    opened: oneshot::Receiver<Result<()>>,
     mut stops: mpsc::UnboundedReceiver<Stop>,
-    listening: &mut dyn FnMut(),
+    orders: &std_mpsc::Sender<Order>,
 ) -> Result<()> {
-    tokio::select! {
-        opened = opened => opened.map_err(|_| RunError::Internal("opening the model failed".to_owned()))??,
-        // Nothing is in flight yet, so that every stop is one at once.
-        Some(_) = stops.recv() => return Ok(()),
-    }
-    listening();
     let (drain, drained) = oneshot::channel::<()>();
-    let mut drain = Some(drain);
     let server = axum::serve(listener, router).with_graceful_shutdown(async { drop(drained.await) });
     let mut server = std::pin::pin!(server.into_future());
-    loop {
+    let ended =
+        |ended: std::io::Result<()>| ended.map_err(|error| RunError::Internal(format!("the server stopped: {error}")));
+    tokio::select! {
+        how = &mut server => return ended(how),
+        stop = stops.recv() => if stop == Some(Stop::Now) {
+            return Ok(());
+        },
+    }
+    // An error means that the server has ended already.
+    _ = drain.send(());
+    for (time, is_last) in [(DRAINING, false), (CUTTING, true)] {
         tokio::select! {
-            ended = &mut server => {
-                return ended.map_err(|error| RunError::Internal(format!("the server stopped: {error}")));
-            }
-            Some(stop) = stops.recv() => match drain.take().filter(|_| stop == Stop::Gently) {
-                Some(drain) => drop(drain.send(())),
-                None => return Ok(()),
-            },
+            how = &mut server => return ended(how),
+            Some(_) = stops.recv() => return Ok(()),
+            () = tokio::time::sleep(time) => {}
+        }
+        if !is_last {
+            // An error means that the model's thread has ended already.
+            drop(orders.send(Order::Cut));
         }
     }
+    Ok(())
 }

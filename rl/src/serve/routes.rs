@@ -1,85 +1,217 @@
-//! The routes of the server: from HTTP to the line of waiting requests and back.
+//! The routes of the server: from HTTP to the model's thread and back.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::State;
-use axum::http::{Method, Uri};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::Semaphore;
 
-use super::chat::Chat;
+use super::MOST_BYTES;
+use super::answer::{Answers, Piece};
+use super::counts::{Counts, Flight, Outcome};
+use super::encode::{Api, Encoder, Ready};
 use super::fault::Fault;
-use super::queue::{Job, Queue};
-use super::{Limits, ServeOptions, reply};
+use super::gate::{Gate, Pass};
+use super::key::Key;
+use super::reply::{Frame, model};
+use super::stream::{Source, Stream};
+use super::worker::Order;
 
-/// A body of more bytes is refused.
-const MOST_BYTES: usize = 20 << 20;
 /// So much of a refused body is read and forgotten: a client that is still sending would not read the refusal.
 const MOST_FORGOTTEN_BYTES: usize = 256 << 20;
+/// Tries for an answer of the form that is asked for.
+const MOST_TRIES: usize = 8;
+/// Requests whose pictures and text are made into prompts at a time; bounds memory.
+const MOST_ENCODED: usize = 2;
 
 /// What the routes share.
-struct Server {
-    name: String,
-    limits: Limits,
-    queue: Arc<Queue>,
+pub(super) struct Server {
+    encoder: Arc<Encoder>,
+    key: Option<Key>,
+    orders: Sender<Order>,
+    gate: Arc<Gate>,
+    encoding: Semaphore,
+    counts: Arc<Counts>,
     started: i64,
-    /// SHA-256 of the weights, as soon as they are read.
-    revision: Arc<OnceLock<String>>,
-    replies: AtomicU64,
+    /// SHA-256 of the weights.
+    revision: String,
 }
 
-/// All routes; every refusal is JSON.
-pub(super) fn router(options: &ServeOptions, queue: Arc<Queue>, revision: Arc<OnceLock<String>>) -> Router {
-    let server = Server {
-        name: options.name.clone(),
-        limits: options.limits(),
-        queue,
-        started: now(),
-        revision,
-        replies: AtomicU64::new(0),
+impl Server {
+    /// A server of an opened model.
+    pub(super) fn new(
+        encoder: Encoder,
+        key: Option<Key>,
+        orders: Sender<Order>,
+        gate: Arc<Gate>,
+        counts: Arc<Counts>,
+        revision: String,
+    ) -> Self {
+        let (encoder, encoding) = (Arc::new(encoder), Semaphore::new(MOST_ENCODED));
+        Self { encoder, key, orders, gate, encoding, counts, started: now(), revision }
+    }
+
+    /// All routes; every refusal is JSON.
+    pub(super) fn router(self) -> Router {
+        let server = Arc::new(self);
+        let router = Router::new()
+            .route("/v1/chat/completions", post(chat))
+            .route("/v1/completions", post(complete))
+            .route("/v1/models", get(models))
+            .route("/v1/models/{id}", get(one_model))
+            .route("/metrics", get(metrics))
+            .route_layer(from_fn_with_state(Arc::clone(&server), keyed));
+        router
+            .route("/health", get(health))
+            .fallback(|method: Method, uri: Uri| async move { Fault::unknown_route(method.as_str(), uri.path()) })
+            .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+                Fault::wrong_method(method.as_str(), uri.path())
+            })
+            .with_state(server)
+    }
+
+    /// Reads a request and makes its prompts, and the room for both.
+    async fn ready(&self, api: Api, body: Body, flight: &Flight) -> Result<(Ready, Pass), Fault> {
+        let body = read(body).await?;
+        let mut pass = self.gate.enter(body.len())?;
+        let (encoder, number) = (Arc::clone(&self.encoder), flight.number);
+        let permit = self.encoding.acquire().await.map_err(|_| Fault::stopping())?;
+        let made = tokio::task::spawn_blocking(move || encoder.ready(api, &body, number)).await;
+        drop(permit);
+        let ready = made.map_err(|_| Fault::internal("the request could not be read"))??;
+        let pixels = |prompt: &super::encode::Prompt| {
+            prompt.input.pictures().iter().map(|picture| picture.pixels.len()).sum::<usize>()
+        };
+        pass.holds(
+            ready.prompts.iter().map(|prompt| size_of::<f32>() * (pixels(prompt) + prompt.input.ids().len())).sum(),
+        )?;
+        self.counts.prompted.add(ready.prompt_tokens() as u64);
+        Ok((ready, pass))
+    }
+
+    async fn reply(&self, api: Api, body: Body, flight: &mut Option<Flight>) -> Result<Response, Fault> {
+        let Some(own) = flight.as_ref() else { return Err(Fault::internal("a request without a number")) };
+        let (ready, pass) = self.ready(api, body, own).await?;
+        let ready = Arc::new(ready);
+        let choices: Vec<usize> = (0..ready.choices()).collect();
+        if ready.asked.stream {
+            let pieces = match ready.asked.form.is_text() {
+                true => Source::Answers(Box::new(self.ask(&ready, &choices, 0)?)),
+                // What must have a form is known to have it only as a whole.
+                false => Source::of(self.whole(&ready, choices).await?),
+            };
+            let stream = Stream::new(pieces, ready, &self.encoder.name, now(), flight.take(), pass);
+            return Ok(stream.response());
+        }
+        let (answers, tokens) = self.whole(&ready, choices).await?;
+        let frame = Frame { model: &self.encoder.name, created: now(), ready: &ready };
+        Ok(Json(frame.whole(&answers, tokens)).into_response())
+    }
+
+    fn ask(&self, ready: &Arc<Ready>, choices: &[usize], attempt: usize) -> Result<Answers, Fault> {
+        Answers::ask(ready, &self.encoder.processor, &self.orders, choices, attempt)
+    }
+
+    /// Whole answers, each of the form that is asked for: one that is not is sampled again with another seed, a few times.
+    async fn whole(&self, ready: &Arc<Ready>, mut choices: Vec<usize>) -> Result<(Vec<(usize, Piece)>, usize), Fault> {
+        let asked = &ready.asked;
+        // The likeliest tokens are the same in every try.
+        let tries = if asked.sampling.temperature > 0.0 { MOST_TRIES } else { 1 };
+        let (mut good, mut tokens, mut last) = (Vec::new(), 0, String::new());
+        for attempt in 0..tries {
+            let mut answers = self.ask(ready, &choices, attempt)?;
+            let mut left = Vec::new();
+            for (choice, piece) in answers.whole().await? {
+                match asked.form.fault(&piece.text) {
+                    Some(reason) => {
+                        left.push(choice);
+                        last = reason;
+                    }
+                    None => good.push((choice, piece)),
+                }
+            }
+            tokens += answers.tokens;
+            choices = left;
+            if choices.is_empty() {
+                good.sort_by_key(|(choice, _)| *choice);
+                return Ok((good, tokens));
+            }
+        }
+        Err(Fault::no_json(&last, tries))
+    }
+}
+
+/// Lets in those who have the key, where one is wanted.
+async fn keyed(State(server): State<Arc<Server>>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match &server.key {
+        Some(key) if !key.opens(given) => Fault::wrong_key().into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+async fn chat(State(server): State<Arc<Server>>, body: Body) -> Response {
+    answered(&server, Api::Chat, body).await
+}
+
+async fn complete(State(server): State<Arc<Server>>, body: Body) -> Response {
+    answered(&server, Api::Completions, body).await
+}
+
+async fn answered(server: &Server, api: Api, body: Body) -> Response {
+    // When the client goes away, this future is dropped here, and with it whatever was asked for.
+    let mut flight = Some(server.counts.flight());
+    let reply = server.reply(api, body, &mut flight).await;
+    let outcome = match &reply {
+        Ok(_) => Outcome::Answered,
+        Err(fault) if fault.is_refusal() => Outcome::Refused,
+        Err(_) => Outcome::Failed,
     };
-    Router::new()
-        .route("/v1/chat/completions", post(complete))
-        .route("/v1/models", get(models))
-        .route("/health", get(health))
-        .fallback(|method: Method, uri: Uri| async move { Fault::unknown_route(method.as_str(), uri.path()) })
-        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            Fault::wrong_method(method.as_str(), uri.path())
-        })
-        .with_state(Arc::new(server))
-}
-
-async fn complete(State(server): State<Arc<Server>>, body: Body) -> Result<Json<Value>, Fault> {
-    let body = read(body).await?;
-    let chat = Chat::read(&body, &server.name, &server.limits)?;
-    let (answer, answered) = oneshot::channel();
-    server.queue.push(Job { chat, bytes: body.len(), answer })?;
-    drop(body);
-    // When the client goes away, this future is dropped here, and the request with it unless it was started.
-    let answered = answered.await.map_err(|_| Fault::internal("the model failed on this request"))??;
-    let id = format!("chatcmpl-{}", server.replies.fetch_add(1, Ordering::Relaxed));
-    Ok(Json(reply::completion(&id, &server.name, now(), &answered)))
+    if let Some(flight) = &mut flight {
+        flight.ends(outcome);
+    }
+    reply.unwrap_or_else(Fault::into_response)
 }
 
 async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
-    let revision = server.revision.get().map_or("", String::as_str);
-    Json(reply::models(&server.name, server.started, revision))
+    Json(json!({"object": "list", "data": [server.model()]}))
+}
+
+async fn one_model(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+    if id == server.encoder.name {
+        Ok(Json(server.model()))
+    } else {
+        Err(Fault::unknown_model(&id, &server.encoder.name))
+    }
+}
+
+impl Server {
+    fn model(&self) -> Value {
+        model(&self.encoder.name, self.started, &self.revision, self.encoder.limits.context)
+    }
+}
+
+async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], server.counts.text()).into_response()
 }
 
 async fn health(State(server): State<Arc<Server>>) -> Json<Value> {
-    let counts = server.queue.counts();
+    let load = server.counts.load();
     Json(json!({
         "status": "ok",
-        "model": server.name,
-        "waiting": counts.waiting,
-        "started": counts.taken,
-        "abandoned": counts.abandoned,
+        "model": server.encoder.name,
+        "in_flight": server.counts.in_flight(),
+        "running": load.running,
+        "waiting": load.waiting,
     }))
 }
 

@@ -1,183 +1,208 @@
-//! The thread that owns the model: it takes batches of waiting requests and answers them.
+//! The thread that owns the model: it puts requests into the engine's session, and hands out what comes of them.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
 
-use sapo_datasets::hex;
-use sapo_policies::processor::ChatOptions;
-use sapo_policies::{Model, PolicyError, PolicyInput};
-use sapo_rollouts::{Request, Rollout, Sampling, sample_all, seed_of};
-use sha2::{Digest, Sha256};
+use sapo_policies::Model;
+use sapo_rollouts::{Draw, Event, LocalEngine, Request, Rollout, Session};
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::Limits;
-use super::chat::Chat;
-use super::fault::Fault;
-use super::queue::{Job, Queue};
-use super::reply::{Answered, Sample};
-use crate::sample::local_engine;
+use super::counts::Counts;
 
-/// Samples of one request that are decoded together at most; bounds memory.
-const MOST_ROWS: usize = 16;
-/// Pixels of all pictures of a request at most: their decoded size, which an encoded one may hide.
-const MOST_PIXELS: u64 = 1 << 25;
+/// What becomes of a request, told as it happens.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// A token was drawn.
+    Token {
+        /// Of which of its samples.
+        sample: usize,
+        /// The token, with what is recorded of it.
+        draw: Draw,
+    },
+    /// A sample is whole.
+    Ended(Rollout),
+    /// It cannot be answered.
+    Failed(String),
+    /// The server ends before the answer does.
+    Cut,
+}
+
+/// A request for the engine, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// What is asked.
+    pub(super) request: Request,
+    /// A number that comes back with everything that is told.
+    pub(super) part: usize,
+    /// Whether every token is told, or whole samples alone.
+    pub(super) tokens: bool,
+    /// Closed as soon as the client has gone away.
+    pub(super) answer: UnboundedSender<(usize, Told)>,
+}
+
+/// What the worker is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// To answer.
+    Ask(Box<Job>),
+    /// To end everything that is under way, and whatever comes later.
+    Cut,
+}
 
 /// The model at work.
 pub(super) struct Worker<'a> {
     pub(super) model: &'a Model,
-    pub(super) limits: Limits,
-    /// Requests that are answered together at most.
-    pub(super) batch: usize,
+    pub(super) engine: LocalEngine,
+    pub(super) counts: Arc<Counts>,
 }
 
-/// A request that is ready to be sampled.
-struct Ready {
-    job: Job,
-    prompt: PolicyInput,
-    seeds: Vec<u64>,
+/// A request in the session.
+struct Live {
+    part: usize,
+    tokens: bool,
+    answer: UnboundedSender<(usize, Told)>,
+    /// Samples that have not ended.
+    left: usize,
+    /// When it came.
+    came: Instant,
+    /// When each sample had its last token.
+    last: Vec<Option<Instant>>,
 }
 
 impl Worker<'_> {
-    /// Answers what waits until the line is closed and empty.
-    pub(super) fn run(&self, queue: &Queue) {
-        while let Some(jobs) = queue.take(self.batch) {
-            // A fault of this program must not take the server down: whoever asked is told, the next one is answered.
-            // Nothing that outlives a request changes while it is answered.
-            drop(catch_unwind(AssertUnwindSafe(|| self.answer(jobs))));
-        }
-    }
-
-    fn answer(&self, jobs: Vec<Job>) {
-        let mut ready: Vec<Ready> = jobs.into_iter().filter_map(|job| self.prepare(job)).collect();
-        while !ready.is_empty() {
-            let lengths: Vec<usize> = ready.iter().map(|one| one.prompt.ids().len()).collect();
-            let rest = ready.split_off(fitting(&lengths, self.limits.prompt_tokens));
-            self.sample(ready);
-            ready = rest;
-        }
-    }
-
-    /// Encodes a request; one that cannot be encoded is refused at once.
-    fn prepare(&self, job: Job) -> Option<Ready> {
-        match self.encode(&job.chat) {
-            Ok(prompt) => {
-                let seeds = seeds(&job.chat, &prompt);
-                Some(Ready { job, prompt, seeds })
-            }
-            Err(fault) => {
-                send(job, Err(fault));
-                None
+    /// Answers until nobody can ask any more and everything is answered.
+    pub(super) fn run(&self, orders: &Receiver<Order>) {
+        let mut live = BTreeMap::new();
+        let mut is_cut = false;
+        loop {
+            // A fault of this program must not take the server down: whoever is being answered is told, and a new session
+            // begins. Nothing that outlives a session changes while it works.
+            let worked = catch_unwind(AssertUnwindSafe(|| self.session(orders, &mut live, &mut is_cut)));
+            let reason = match worked {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => "the model failed".to_owned(),
+            };
+            for one in std::mem::take(&mut live).into_values() {
+                one.tell(Told::Failed(reason.clone()));
             }
         }
     }
 
-    fn encode(&self, chat: &Chat) -> Result<PolicyInput, Fault> {
-        let mut pictures = Vec::with_capacity(chat.pictures.len());
-        let mut pixels = 0;
-        for (index, picture) in chat.pictures.iter().enumerate() {
-            let decoded = picture
-                .decode()
-                .map_err(|error| Fault::field("messages", format!("picture {}: {error}", index + 1)))?;
-            pixels += u64::from(decoded.width()) * u64::from(decoded.height());
-            if pixels > MOST_PIXELS {
-                let reason = format!("the pictures have more than {MOST_PIXELS} pixels; scale them down first");
-                return Err(Fault::field("messages", reason));
+    /// One session: ends well when nobody can ask any more.
+    fn session(
+        &self,
+        orders: &Receiver<Order>,
+        live: &mut BTreeMap<usize, Live>,
+        is_cut: &mut bool,
+    ) -> Result<(), String> {
+        let mut session = self.engine.session(&self.model.policy);
+        loop {
+            if !self.take(orders, &mut session, live, is_cut) {
+                return Ok(());
             }
-            pictures.push(decoded);
+            let gone = |one: &Live| one.answer.is_closed();
+            for number in live.iter().filter(|(_, one)| gone(one)).map(|(number, _)| *number).collect::<Vec<_>>() {
+                session.cancel(number);
+                live.remove(&number);
+            }
+            if session.is_idle() {
+                continue;
+            }
+            let stepped = session.step(&mut |event| self.tell(event, live));
+            self.counts.set_load(session.load());
+            stepped.map_err(|error| error.to_string())?;
         }
-        let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-        let prompt = self.model.processor.encode(&chat.messages, &pictures, &options).map_err(refusal)?;
-        let (tokens, most) = (prompt.ids().len(), self.limits.prompt_tokens);
-        if tokens > most {
-            let reason = format!("the prompt has {tokens} tokens, and at most {most} are taken; shorten it");
-            return Err(Fault::field("messages", reason));
-        }
-        Ok(prompt)
     }
 
-    /// Samples all answers of some requests, which want the same sampling.
-    fn sample(&self, ready: Vec<Ready>) {
-        let Some(sampling) = ready.first().map(|one| one.job.chat.sampling.clone()) else { return };
-        match self.rollouts(&ready, &sampling) {
-            Ok(rollouts) => {
-                for (one, rollouts) in ready.into_iter().zip(rollouts) {
-                    let answered = Answered {
-                        samples: rollouts.iter().map(|rollout| Sample::of(rollout, &self.model.processor)).collect(),
-                        prompt_tokens: one.prompt.ids().len(),
-                        completion_tokens: rollouts.iter().map(Rollout::sampled).sum(),
-                    };
-                    send(one.job, Ok(answered));
+    /// Takes what has come, and waits for it while there is nothing to do; false when nothing will ever come.
+    fn take(
+        &self,
+        orders: &Receiver<Order>,
+        session: &mut Session<'_>,
+        live: &mut BTreeMap<usize, Live>,
+        is_cut: &mut bool,
+    ) -> bool {
+        loop {
+            let order = if session.is_idle() {
+                self.counts.set_load(session.load());
+                match orders.recv() {
+                    Ok(order) => order,
+                    Err(_) => return false,
+                }
+            } else {
+                match orders.try_recv() {
+                    Ok(order) => order,
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
+                }
+            };
+            match order {
+                Order::Cut => {
+                    *is_cut = true;
+                    for (number, one) in std::mem::take(live) {
+                        session.cancel(number);
+                        one.tell(Told::Cut);
+                    }
+                }
+                // An error means that the client went away.
+                Order::Ask(job) if *is_cut => drop(job.answer.send((job.part, Told::Cut))),
+                Order::Ask(job) => {
+                    let Job { request, part, tokens, answer } = *job;
+                    let samples = request.seeds.len();
+                    let last = vec![None; samples];
+                    let one = Live { part, tokens, answer, left: samples, came: Instant::now(), last };
+                    live.insert(session.submit(request), one);
                 }
             }
-            // One prompt among several is at fault: each is answered alone.
-            Err(_) if ready.len() > 1 => ready.into_iter().for_each(|one| self.sample(vec![one])),
-            Err(error) => ready.into_iter().for_each(|one| send(one.job, Err(Fault::field("messages", error.clone())))),
         }
     }
 
-    fn rollouts(&self, ready: &[Ready], sampling: &Sampling) -> Result<Vec<Vec<Rollout>>, String> {
-        let mut requests = Vec::new();
-        let mut owners = Vec::new();
-        for (owner, one) in ready.iter().enumerate() {
-            for seeds in one.seeds.chunks(MOST_ROWS) {
-                let query_id = String::new();
-                let (prompt, sampling) = (one.prompt.clone(), sampling.clone());
-                requests.push(Request { query_id, prompt, seeds: seeds.to_vec(), sampling, follow: None });
-                owners.push(owner);
+    fn tell(&self, event: Event, live: &mut BTreeMap<usize, Live>) {
+        match event {
+            Event::Token { request, sample, draw } => {
+                let Some(one) = live.get_mut(&request) else { return };
+                one.count(sample, &self.counts);
+                if one.tokens {
+                    one.tell(Told::Token { sample, draw });
+                }
+            }
+            Event::Ended { request, rollout } => {
+                let Some(one) = live.get_mut(&request) else { return };
+                one.tell(Told::Ended(rollout));
+                one.left = one.left.saturating_sub(1);
+                if one.left == 0 {
+                    live.remove(&request);
+                }
+            }
+            Event::Failed { request, reason } => {
+                if let Some(one) = live.remove(&request) {
+                    one.tell(Told::Failed(reason));
+                }
             }
         }
-        let engine = local_engine(self.model, self.batch.max(MOST_ROWS));
-        let groups = sample_all(&engine, &self.model.policy, &requests).map_err(|error| error.to_string())?;
-        let mut rollouts = vec![Vec::new(); ready.len()];
-        for (owner, group) in owners.into_iter().zip(groups) {
-            rollouts[owner].extend(group?);
+    }
+}
+
+impl Live {
+    fn tell(&self, told: Told) {
+        // An error means that the client went away.
+        drop(self.answer.send((self.part, told)));
+    }
+
+    /// Counts a token and the time that it took.
+    fn count(&mut self, sample: usize, counts: &Counts) {
+        let now = Instant::now();
+        let is_first = self.last.iter().all(Option::is_none);
+        if let Some(last) = self.last.get_mut(sample) {
+            match last.replace(now) {
+                Some(before) => counts.between_tokens.add(now - before),
+                None if is_first => counts.first_token.add(now - self.came),
+                None => {}
+            }
         }
-        Ok(rollouts)
-    }
-}
-
-/// How many prompts from the front may be padded to the longest of them; at least one.
-fn fitting(lengths: &[usize], most_tokens: usize) -> usize {
-    let mut longest = 0;
-    let fits = |(index, length): &(usize, &usize)| {
-        longest = longest.max(**length);
-        (index + 1) * longest <= most_tokens
-    };
-    lengths.iter().enumerate().take_while(fits).count().max(1)
-}
-
-/// Seeds depend on the request alone: its own seed, what is asked, and the number of the sample.
-fn seeds(chat: &Chat, prompt: &PolicyInput) -> Vec<u64> {
-    let mut hash = Sha256::new();
-    for id in prompt.ids() {
-        hash.update(id.to_le_bytes());
-    }
-    for picture in &chat.pictures {
-        hash.update(picture.sha256());
-    }
-    let key = hex(&hash.finalize());
-    (0..chat.samples).map(|sample| seed_of(chat.seed, "serve", &key, sample)).collect()
-}
-
-fn refusal(error: PolicyError) -> Fault {
-    match error {
-        PolicyError::Input(reason) => Fault::field("messages", reason),
-        other => Fault::internal(&other.to_string()),
-    }
-}
-
-fn send(job: Job, answer: Result<Answered, Fault>) {
-    // An error means that the client went away while its answer was made.
-    drop(job.answer.send(answer));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padded_prompts_stay_within_the_bound() {
-        assert_eq!(fitting(&[10, 20, 30], 60), 2);
-        assert_eq!(fitting(&[30, 1, 1], 60), 2);
-        assert_eq!(fitting(&[10, 10, 10], 30), 3);
-        assert_eq!(fitting(&[70, 10], 60), 1);
+        counts.generated.add(1);
     }
 }

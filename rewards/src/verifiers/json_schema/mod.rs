@@ -121,6 +121,14 @@ impl Schema {
         PartScore::verdict(false, evidence).extracted(said)
     }
 
+    /// Whether a value keeps the schema.
+    ///
+    /// # Errors
+    /// The first fault, with its place.
+    pub fn check(&self, value: &Value) -> std::result::Result<(), String> {
+        if self.0.is_valid(value) { Ok(()) } else { Err(self.fault(value)) }
+    }
+
     /// The first fault of a value that does not keep the schema.
     fn fault(&self, value: &Value) -> String {
         let explained = (depth(value) <= EXPLAINED_DEPTH).then(|| self.0.validate(value).err()).flatten();
