@@ -73,10 +73,11 @@ impl Control {
     }
 
     async fn ready_one(self: &Arc<Self>, index: usize) {
+        // Whoever looks after it may just be giving it weights of before.
+        let mut hand = self.hands[index].lock().await;
         if self.pool.place(index) != Place::Up {
             return;
         }
-        let mut hand = self.hands[index].lock().await;
         let done = self.woken_and_loaded(index, &mut hand).await;
         drop(hand);
         self.heed(index, done);
@@ -107,10 +108,10 @@ impl Control {
             return;
         }
         let rest = |index: usize| async move {
+            let mut hand = self.hands[index].lock().await;
             if self.pool.place(index) != Place::Up {
                 return;
             }
-            let mut hand = self.hands[index].lock().await;
             let done = self.call_all(index, self.dialect.sleep()).await;
             hand.asleep = done.is_ok();
             drop(hand);
