@@ -100,9 +100,6 @@ impl Call {
 
 /// A kind of server.
 pub(super) trait Dialect: Send + Sync {
-    /// What of the sampling cannot be said to such a server: the key, and what to do.
-    fn unsaid(&self, sampling: &Sampling) -> Option<String>;
-
     /// The path and body of a request.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use self::checks::{Expected, untrainable};
 use self::control::Control;
-use self::dialect::Dialect;
+use self::dialect::{Dialect, unsaid_by_all};
 use self::http::Server;
 use self::openai::Openai;
 use self::pool::{Patience, Pool};
@@ -120,6 +120,16 @@ impl RemoteEngine {
         untrainable(config.server_log_probs(), truncates, sampling)
     }
 
+    /// What of a sampling cannot be said to the servers, if anything: the key, and what to do.
+    pub fn unsaid(config: &EngineConfig, sampling: &Sampling) -> Option<String> {
+        match config.kind {
+            EngineKind::Local => None,
+            EngineKind::Vllm => unsaid_by_all(sampling),
+            EngineKind::Sglang => sglang::unsaid(sampling),
+            EngineKind::Openai => openai::unsaid(sampling),
+        }
+    }
+
     fn published(&self) -> Published {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,7 +175,7 @@ impl RemoteEngine {
         if let Some((key, reason)) = request.sampling.fault() {
             return Err(format!("{key} {reason}"));
         }
-        if let Some(reason) = self.control.dialect.unsaid(&request.sampling) {
+        if let Some(reason) = Self::unsaid(&self.config, &request.sampling) {
             return Err(reason);
         }
         let mut prompt = Prompt::default();

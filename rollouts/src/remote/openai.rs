@@ -26,22 +26,24 @@ pub(super) struct Openai {
     pub(super) prove: bool,
 }
 
-impl Dialect for Openai {
-    fn unsaid(&self, sampling: &Sampling) -> Option<String> {
-        let keys = [
-            ("top_k", sampling.top_k > 0),
-            ("min_p", sampling.min_p > 0.0),
-            ("repetition_penalty", sampling.repetition_penalty != 1.0),
-            ("stop_ids", !sampling.stop_ids.is_empty()),
-            ("untempered", sampling.untempered),
-        ];
-        let known = |key: &str| format!("`{key}` cannot be said to an OpenAI-compatible server; leave it out, or use vllm or sglang");
-        match keys.iter().find(|(_, said)| *said) {
-            Some((key, _)) => Some(known(key)),
-            None => unsaid_by_all(sampling),
-        }
+/// What of a sampling cannot be said.
+pub(super) fn unsaid(sampling: &Sampling) -> Option<String> {
+    let keys = [
+        ("top_k", sampling.top_k > 0),
+        ("min_p", sampling.min_p > 0.0),
+        ("repetition_penalty", sampling.repetition_penalty != 1.0),
+        ("stop_ids", !sampling.stop_ids.is_empty()),
+        ("untempered", sampling.untempered),
+    ];
+    match keys.iter().find(|(_, said)| *said) {
+        Some((key, _)) => Some(format!(
+            "`{key}` cannot be said to an OpenAI-compatible server; leave it out, or use vllm or sglang"
+        )),
+        None => unsaid_by_all(sampling),
     }
+}
 
+impl Dialect for Openai {
     fn request(&self, ask: &Ask) -> Result<(&'static str, Value), String> {
         let sampling = &ask.sampling;
         let mut fields = Map::new();

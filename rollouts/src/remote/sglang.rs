@@ -16,17 +16,18 @@ const RANGES: [(&str, f64, f64); 3] =
 #[derive(Clone, Debug)]
 pub(super) struct Sglang;
 
-impl Dialect for Sglang {
-    fn unsaid(&self, sampling: &Sampling) -> Option<String> {
-        let values = [sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty];
-        for ((key, least, most), value) in RANGES.into_iter().zip(values) {
-            if !(least..=most).contains(&value) {
-                return Some(format!("`{key}` is {value}, but SGLang takes {least} to {most}"));
-            }
+/// What of a sampling cannot be said.
+pub(super) fn unsaid(sampling: &Sampling) -> Option<String> {
+    let values = [sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty];
+    for ((key, least, most), value) in RANGES.into_iter().zip(values) {
+        if !(least..=most).contains(&value) {
+            return Some(format!("`{key}` is {value}, but SGLang takes {least} to {most}"));
         }
-        unsaid_by_all(sampling)
     }
+    unsaid_by_all(sampling)
+}
 
+impl Dialect for Sglang {
     fn request(&self, ask: &Ask) -> Result<(&'static str, Value), String> {
         let mut body = Map::new();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));

@@ -4,9 +4,8 @@ use sapo_datasets::StopReason;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Answer, Ask, Call, Dialect, Unread, Weights};
-use super::dialect::{bias, lacks, log_probs, token_ids, unsaid_by_all, unusual};
+use super::dialect::{bias, lacks, log_probs, token_ids, unusual};
 use super::prompt::Part;
-use crate::request::Sampling;
 
 /// Puts parts together as they stand, with one placeholder for a picture: the prompt is rendered already.
 const TEMPLATE: &str = "{% for message in messages %}{% for part in message['content'] %}\
@@ -23,10 +22,6 @@ pub(super) struct Vllm {
 }
 
 impl Dialect for Vllm {
-    fn unsaid(&self, sampling: &Sampling) -> Option<String> {
-        unsaid_by_all(sampling)
-    }
-
     fn request(&self, ask: &Ask) -> Result<(&'static str, Value), String> {
         let mut fields = fields(ask);
         if !ask.prompt.has_pictures() {
