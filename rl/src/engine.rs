@@ -1,7 +1,7 @@
 //! The engine that a run or an evaluation samples with: this process, or servers.
 
 use sapo_policies::{Model, Policy};
-use sapo_rollouts::{Engine, EngineConfig, EngineError, Event, LocalEngine, RemoteEngine, Request};
+use sapo_rollouts::{Engine, EngineConfig, EngineError, Event, LocalEngine, RemoteEngine, Request, ServerLogProbs};
 
 use crate::error::{Result, RunError};
 use crate::sample::local_engine;
@@ -25,6 +25,19 @@ impl RunEngine {
         }
         let engine = RemoteEngine::new(config, &model.processor);
         engine.map(|engine| Self::Remote(Box::new(engine))).map_err(|error| RunError::User(error.to_string()))
+    }
+
+    /// The servers that a run samples on, and which log-probs it records of what they say.
+    pub fn described(config: &EngineConfig) -> String {
+        let recorded = match config.server_log_probs() {
+            ServerLogProbs::Raw => "at temperature 1, before any truncation",
+            ServerLogProbs::Processed => "at the sampling temperature",
+        };
+        format!(
+            "sampling on servers ({:?}): {}; their log-probs are taken to be those {recorded}",
+            config.kind,
+            config.endpoints.join(", ")
+        )
     }
 
     /// What people should know of the servers since the last time.

@@ -94,8 +94,13 @@ impl Backed {
         let model = self.model();
         let prompt = self.input(&model, &asked)?;
         let ids = prompt.ids().to_vec();
-        let request =
-            Request { query_id: "q".to_owned(), prompt, seeds: vec![asked.seed], sampling: asked.sampling, follow: None };
+        let request = Request {
+            query_id: "q".to_owned(),
+            prompt,
+            seeds: vec![asked.seed],
+            sampling: asked.sampling,
+            follow: None,
+        };
         let engine = local_engine(&model, 1);
         let groups = sample_all(&engine, &model.policy, &[request]).map_err(|error| error.to_string())?;
         let group = groups.into_iter().next().ok_or("no answer")??;

@@ -42,7 +42,13 @@ fn generate(state: &Backed, body: &Value) -> Result<Value, String> {
     fields(params, &["temperature", "max_new_tokens", "stop_token_ids", "sampling_seed", "logit_bias"], &fixed)?;
     let asked = Asked {
         ids: ids(&body["input_ids"]),
-        pictures: body["image_data"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        pictures: body["image_data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         seed: params["sampling_seed"].as_u64().ok_or("no seed")?,
         sampling: sampling(params, "max_new_tokens")?,
     };
@@ -97,10 +103,10 @@ fn completion(state: &Backed, body: &Value, chat: bool) -> Result<Value, String>
     let prompt = if chat { "messages" } else { "prompt" };
     let own = ["temperature", "seed", "stop_token_ids", "logit_bias", "chat_template", limit, prompt];
     fields(body, &own, &fixed)?;
-    let (prompt, pictures) = if chat { parts(state, &body["messages"][0]["content"])? } else { (ids(&body["prompt"]), Vec::new()) };
+    let (prompt, pictures) =
+        if chat { parts(state, &body["messages"][0]["content"])? } else { (ids(&body["prompt"]), Vec::new()) };
     let seed = body["seed"].as_u64().ok_or("no seed")?;
-    let (rollout, prompt) =
-        state.sample(Asked { ids: prompt, pictures, seed, sampling: sampling(body, limit)? })?;
+    let (rollout, prompt) = state.sample(Asked { ids: prompt, pictures, seed, sampling: sampling(body, limit)? })?;
     let ids: Vec<u32> = rollout.ids().collect();
     let names = ids.iter().map(|id| format!("token_id:{id}"));
     let log_probs = rollout.log_probs();

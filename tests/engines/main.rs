@@ -15,7 +15,8 @@ use crate::dialects::{Sglang, Vllm};
 
 /// The smoke run without its judge, sampled by a server.
 fn train(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Value {
-    let mut arguments: Vec<String> = ["train", "configs/smoke.toml", "--json", "run.name=run"].map(str::to_owned).into();
+    let mut arguments: Vec<String> =
+        ["train", "configs/smoke.toml", "--json", "run.name=run"].map(str::to_owned).into();
     arguments.push(format!("run.dir={}", dir.display()));
     arguments.push("run.phases=[\"careful\", \"curate\", \"reasoning\"]".to_owned());
     arguments.push("eval.heldout.queries_per_source=1".to_owned());
@@ -27,7 +28,8 @@ fn train(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Value {
     ));
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(env!("CARGO_BIN_EXE_sapo")).args(&arguments).current_dir(root).output().expect("it starts");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sapo")).args(&arguments).current_dir(root).output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(server.complaints(), Vec::<String>::new(), "{errors}");
     assert!(output.status.success(), "{errors}");

@@ -96,6 +96,9 @@ impl<'a> Run<'a> {
         for line in notes.iter().chain(run.rewards.prepared()) {
             run.say(line)?;
         }
+        if !config.engine.is_local() {
+            run.say(&RunEngine::described(&config.engine))?;
+        }
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))
     }

@@ -160,7 +160,11 @@ impl EngineConfig {
         let openai = self.kind == EngineKind::Openai;
         let checks = [
             (self.lora && self.weights_dir.is_none(), "lora", "needs `weights_dir`, where the adapter is written"),
-            (openai && self.weights_dir.is_some(), "weights_dir", "is for vllm and sglang: `openai` servers load no weights"),
+            (
+                openai && self.weights_dir.is_some(),
+                "weights_dir",
+                "is for vllm and sglang: `openai` servers load no weights",
+            ),
             (openai && self.lora, "lora", "is for vllm and sglang: `openai` servers load no adapters"),
             (openai && self.sleep, "sleep", "is for vllm and sglang"),
             (openai && self.log_probs.is_some(), "log_probs", "is for vllm and sglang"),

@@ -168,7 +168,9 @@ impl Control {
         if let (Some(found), Some(wanted)) = (&found, self.dialect.identity_with(&weights))
             && *found != wanted
         {
-            return Err(Trouble::Refused(format!("it was given weights of version {wanted}, and says that it has {found}")));
+            return Err(Trouble::Refused(format!(
+                "it was given weights of version {wanted}, and says that it has {found}"
+            )));
         }
         *hand = Hand { loaded: Some(weights.version), identity: found, asleep: false };
         Ok(())
@@ -198,7 +200,10 @@ impl Control {
                 }
                 Got::Refused { status: 400 | 404 | 405, .. } if call.may_be_refused => {}
                 Got::Refused { message, .. } => {
-                    return Err(Trouble::Refused(format!("{}: {message}; see docs/engines.md on how to start it", call.path)));
+                    return Err(Trouble::Refused(format!(
+                        "{}: {message}; see docs/engines.md on how to start it",
+                        call.path
+                    )));
                 }
                 other => return Err(Trouble::Lost(format!("{}: {}", call.path, message(other)))),
             }

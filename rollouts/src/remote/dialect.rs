@@ -149,7 +149,9 @@ const LARGEST_BIAS: f32 = 100.0;
 /// What no server can say.
 pub(super) fn unsaid_by_all(sampling: &Sampling) -> Option<String> {
     if sampling.top_log_probs > 0 {
-        return Some("`top_log_probs` are not asked of servers; set it to 0, or sample with engine.kind = \"local\"".to_owned());
+        return Some(
+            "`top_log_probs` are not asked of servers; set it to 0, or sample with engine.kind = \"local\"".to_owned(),
+        );
     }
     let too_large = sampling.logit_bias.iter().find(|(_, bias)| bias.abs() > LARGEST_BIAS);
     too_large.map(|(id, bias)| {

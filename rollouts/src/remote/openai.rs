@@ -36,9 +36,9 @@ pub(super) fn unsaid(sampling: &Sampling) -> Option<String> {
         ("untempered", sampling.untempered),
     ];
     match keys.iter().find(|(_, said)| *said) {
-        Some((key, _)) => Some(format!(
-            "`{key}` cannot be said to an OpenAI-compatible server; leave it out, or use vllm or sglang"
-        )),
+        Some((key, _)) => {
+            Some(format!("`{key}` cannot be said to an OpenAI-compatible server; leave it out, or use vllm or sglang"))
+        }
         None => unsaid_by_all(sampling),
     }
 }
@@ -70,8 +70,7 @@ impl Dialect for Openai {
             Some("length") => StopReason::Length,
             other => return Err(Unread::Wrong(format!("its finish_reason is {}", other.unwrap_or("missing")))),
         };
-        let mut ids =
-            self.processor.tokenizer().encode(text).map_err(|error| Unread::Wrong(error.to_string()))?;
+        let mut ids = self.processor.tokenizer().encode(text).map_err(|error| Unread::Wrong(error.to_string()))?;
         // What stopped it is not told: with stop texts it may have been one of them.
         if stop == StopReason::Eos && ask.sampling.stop.is_empty() {
             ids.extend(ask.stop_ids.first());

@@ -141,7 +141,10 @@ impl Pool {
         let mut seats = self.seats();
         let now = Instant::now();
         let gone_at = self.gone_since().map(|since| since + self.patience.gone);
-        if seats.iter().all(|seat| seat.place == Place::Out) || gone_at.is_some_and(|at| at <= now) {
+        // A long answer may still be on its way from a server that has refused another.
+        let awaited = seats.iter().any(|seat| seat.place == Place::Up && seat.in_flight > 0);
+        let overdue = gone_at.is_some_and(|at| at <= now) && !awaited;
+        if overdue || seats.iter().all(|seat| seat.place == Place::Out) {
             return Choice::Gone(self.faults(&seats));
         }
         let open = |seat: &Seat| seat.place == Place::Up && seat.in_flight < self.patience.max_in_flight;
@@ -152,6 +155,7 @@ impl Pool {
             return Choice::Chosen(index);
         }
         let rests = seats.iter().filter(|seat| open(seat)).filter_map(|seat| seat.rest_until);
+        let gone_at = gone_at.filter(|at| *at > now);
         Choice::Wait(rests.chain(gone_at).min().unwrap_or(now + LONGEST_PAUSE))
     }
 
@@ -317,6 +321,18 @@ mod tests {
         assert!(left > Duration::from_secs(2) && left <= Duration::from_secs(3), "{left:?}");
         pool.served(0);
         assert!(matches!(pool.choice(None), Choice::Chosen(0)));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_still_answers_another_request_is_not_gone() {
+        let pool = pool(1, patience(0));
+        let flight = pool.choose(None).await.expect("a place");
+        pool.busy(0, "full", None);
+        assert!(!matches!(pool.choice(None), Choice::Gone(_)));
+        drop(flight);
+        // The choice before may have taken the other place.
+        pool.seats()[0].in_flight = 0;
+        assert!(matches!(pool.choice(None), Choice::Gone(_)));
     }
 
     #[tokio::test]

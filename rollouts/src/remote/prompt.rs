@@ -44,7 +44,10 @@ impl Prompt {
         for span in input.spans() {
             let picture = &input.pictures()[span.picture];
             if picture.grid[0] != 1 {
-                return Err("it has a video, and only pictures are sent to servers; sample with engine.kind = \"local\"".to_owned());
+                return Err(
+                    "it has a video, and only pictures are sent to servers; sample with engine.kind = \"local\""
+                        .to_owned(),
+                );
             }
             self.push_ids(&ids[at..span.start], processor);
             at = span.start + span.len;
@@ -183,7 +186,8 @@ mod tests {
         assert_eq!((prompt.ids(), prompt.misread(processor)), (ids.clone(), None));
         // Single bytes of a word, as a policy may sample them: its text is read as other tokens.
         let whole = processor.tokenizer().encode("the").expect("ids");
-        let bytes: Vec<u32> = ["t", "h", "e"].iter().map(|one| processor.tokenizer().id(one).expect("a byte")).collect();
+        let bytes: Vec<u32> =
+            ["t", "h", "e"].iter().map(|one| processor.tokenizer().id(one).expect("a byte")).collect();
         assert_ne!(whole, bytes);
         prompt.push_ids(&bytes, processor);
         assert_eq!(prompt.ids(), [ids.clone(), bytes].concat());

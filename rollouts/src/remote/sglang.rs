@@ -86,10 +86,10 @@ impl Dialect for Sglang {
         let Some(name) = &weights.adapter else {
             let body = json!({"model_path": path, "weight_version": weights.version.to_string()});
             return vec![
-                Call::must("/pause_generation", Some(json!({}))),
+                Call::may("/pause_generation", Some(json!({}))),
                 Call::must("/update_weights_from_disk", Some(body)),
                 Call::must("/flush_cache", Some(json!({}))),
-                Call::must("/continue_generation", Some(json!({}))),
+                Call::may("/continue_generation", Some(json!({}))),
             ];
         };
         let unload = |name: &String| Call::may("/unload_lora_adapter", Some(json!({"lora_name": name})));

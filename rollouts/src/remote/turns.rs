@@ -133,8 +133,6 @@ impl Shared {
                 at + 1
             )));
         }
-        let (path, body) = dialect.request(ask).map_err(Failure::Request)?;
-        let body = body.to_string();
         let (mut tries, mut last) = (0, None);
         loop {
             let flight = self.control.pool.choose(last).await.map_err(Failure::Engine)?;
@@ -142,7 +140,9 @@ impl Shared {
                 return Err(Failure::Request("another of its rollouts failed".to_owned()));
             }
             last = Some(flight.index);
-            match self.once(&flight, ask, path, &body).await {
+            // Pictures make bodies large: one exists only while it is sent.
+            let (path, body) = dialect.request(ask).map_err(Failure::Request)?;
+            match self.once(&flight, ask, path, body.to_string()).await {
                 Try::Answered(answer) => return Ok(answer),
                 Try::Never(message) => return Err(Failure::Request(message)),
                 Try::Again { counts, message } => {
@@ -155,11 +155,12 @@ impl Shared {
         }
     }
 
-    async fn once(&self, flight: &Flight, ask: &Ask, path: &str, body: &str) -> Try {
+    async fn once(&self, flight: &Flight, ask: &Ask, path: &str, body: String) -> Try {
         let (pool, index) = (&self.control.pool, flight.index);
         let server = &pool.servers()[index];
-        let again = |counts: bool, message: &str| Try::Again { counts, message: format!("{}: {message}", server.base()) };
-        match server.post(path, Some(body.to_owned()), self.timeout).await {
+        let again =
+            |counts: bool, message: &str| Try::Again { counts, message: format!("{}: {message}", server.base()) };
+        match server.post(path, Some(body), self.timeout).await {
             Got::Reply(reply) => self.read(flight, ask, &reply),
             Got::Busy { message, after } => {
                 pool.busy(index, &message, after);
@@ -178,7 +179,8 @@ impl Shared {
                 again(true, &message)
             }
             Got::Refused { status, message } => {
-                let unknown = self.adapter.as_ref().is_some_and(|name| status == 404 || message.contains(name.as_str()));
+                let unknown =
+                    self.adapter.as_ref().is_some_and(|name| status == 404 || message.contains(name.as_str()));
                 match status {
                     400 | 404 if unknown => {
                         self.control.stale(index, &format!("it does not know the adapter: {message}"));

@@ -37,9 +37,10 @@ impl Store {
         let lock = File::create(folder.join(".lock")).map_err(place)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { folder, format, lora, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(format!("engine.weights_dir: {} belongs to a run that is going on; name another folder", folder.display()))
-            }
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "engine.weights_dir: {} belongs to a run that is going on; name another folder",
+                folder.display()
+            )),
             Err(TryLockError::Error(error)) => Err(place(error)),
         }
     }
@@ -47,8 +48,12 @@ impl Store {
     /// Why a policy cannot be written so, if it cannot.
     pub(super) fn fault(&self, policy: &Policy) -> Option<&'static str> {
         match (self.lora, policy.adapter.is_some()) {
-            (true, false) => Some("engine.lora: the policy has no adapter; set it to false, or train one by policy.lora"),
-            (false, true) => Some("engine.lora: the policy is a model with an adapter; set it to true, so that servers load that"),
+            (true, false) => {
+                Some("engine.lora: the policy has no adapter; set it to false, or train one by policy.lora")
+            }
+            (false, true) => {
+                Some("engine.lora: the policy is a model with an adapter; set it to true, so that servers load that")
+            }
             _ => None,
         }
     }
@@ -62,7 +67,8 @@ impl Store {
             return Err(reason.to_owned());
         }
         let folder = self.folder.join(format!("{VERSION}{version:08}"));
-        let fault = |error: &dyn std::fmt::Display| format!("{}: the weights cannot be written: {error}", folder.display());
+        let fault =
+            |error: &dyn std::fmt::Display| format!("{}: the weights cannot be written: {error}", folder.display());
         // What a run before has left is not this one's.
         remove(&folder).map_err(|error| fault(&error))?;
         if self.lora {
@@ -118,7 +124,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let model = Model::open("tiny", 1, &Device::flex()).expect("a preset");
         let store = Store::open(folder.path(), WeightFormat::F32, false).expect("a store");
-        assert!(Store::open(folder.path(), WeightFormat::F32, false).expect_err("it is held").contains("another folder"));
+        assert!(
+            Store::open(folder.path(), WeightFormat::F32, false).expect_err("it is held").contains("another folder")
+        );
         for version in 0..4 {
             let weights = store.write(&model.policy, version).expect("written");
             let again = Policy::load(&weights.folder, &Device::flex()).expect("a whole checkpoint");

@@ -68,8 +68,13 @@ fn vllm_is_asked_for_everything_under_its_own_names() {
 fn sglang_is_asked_for_everything_under_its_own_names() {
     let server = Mock::start(Sglang::of_text());
     // Its log-probs are taken before truncation, but after penalties and bias.
-    let sampling =
-        Sampling { repetition_penalty: 1.0, presence_penalty: 0.0, frequency_penalty: 0.0, logit_bias: Vec::new(), ..everything() };
+    let sampling = Sampling {
+        repetition_penalty: 1.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        logit_bias: Vec::new(),
+        ..everything()
+    };
     let asked = [Request { sampling: everything(), ..request("a", 1) }, Request { sampling, ..request("b", 1) }];
     let groups = sample(&engine(&config(EngineKind::Sglang, &[&server])), &asked).expect("samples");
     let recorded: Vec<bool> =
@@ -173,7 +178,8 @@ fn pictures_go_as_the_pixels_that_the_policy_sees() {
 
     // It multiplies the placeholders by what the pictures are.
     let sglang = Mock::start(Sglang { multiplied: |ids, pictures| ids.len() + pictures * (64 * 64 / 32 / 32 - 1) });
-    let groups = sample(&engine(&config(EngineKind::Sglang, &[&sglang])), std::slice::from_ref(&asked)).expect("samples");
+    let groups =
+        sample(&engine(&config(EngineKind::Sglang, &[&sglang])), std::slice::from_ref(&asked)).expect("samples");
     let rollout = &groups[0].as_ref().expect("an answer")[0];
     let seed = seed_at(EngineKind::Sglang, asked.seeds[0]);
     let wanted = said(&collapsed, seed, 6, model().processor.stop_ids()[0]);
@@ -288,10 +294,7 @@ fn texts_of_chat_servers_are_tokens_only_when_that_is_proven() {
 #[test]
 fn processed_log_probs_are_recorded_where_the_configuration_says_so() {
     let server = Mock::start(Vllm::of_text());
-    let config = EngineConfig {
-        log_probs: Some(ServerLogProbs::Processed),
-        ..config(EngineKind::Vllm, &[&server])
-    };
+    let config = EngineConfig { log_probs: Some(ServerLogProbs::Processed), ..config(EngineKind::Vllm, &[&server]) };
     let asked = Request { sampling: Sampling::at(0.5, 6), ..request("a", 1) };
     let groups = sample(&engine(&config), &[asked]).expect("samples");
     let (ids, log_probs, untempered) = first(&groups[0].as_ref().expect("an answer")[0]);

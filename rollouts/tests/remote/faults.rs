@@ -99,8 +99,7 @@ fn a_server_that_dies_loses_no_rollout_and_is_asked_again_when_it_is_back() {
 fn a_server_that_was_started_anew_unseen_is_found_by_its_version() {
     let folder = tempfile::tempdir().unwrap();
     let server = Mock::start(Sglang::of_text());
-    let config =
-        EngineConfig { weights_dir: Some(folder.path().to_owned()), ..config(EngineKind::Sglang, &[&server]) };
+    let config = EngineConfig { weights_dir: Some(folder.path().to_owned()), ..config(EngineKind::Sglang, &[&server]) };
     let engine = engine(&config);
     // The first answer comes from other weights: it is not used, and the server is given them again.
     server.state.plan([Fault::Changed(|answer| answer["meta_info"]["weight_version"] = json!("default"))]);

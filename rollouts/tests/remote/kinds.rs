@@ -55,9 +55,16 @@ impl Kind for Vllm {
             ("GET", "/v1/models") => {
                 let mut names = vec!["base".to_owned()];
                 names.extend(state.adapters.lock().unwrap().clone());
-                Ok((200, json!({"object": "list", "data": names.iter().map(|id| json!({"id": id})).collect::<Vec<_>>()})))
+                Ok((
+                    200,
+                    json!({"object": "list", "data": names.iter().map(|id| json!({"id": id})).collect::<Vec<_>>()}),
+                ))
             }
-            ("POST", "/pause" | "/resume" | "/reset_prefix_cache" | "/sleep?level=1" | "/wake_up") if body.is_null() => done,
+            ("POST", "/pause" | "/resume" | "/reset_prefix_cache" | "/sleep?level=1" | "/wake_up")
+                if body.is_null() =>
+            {
+                done
+            }
             ("POST", "/collective_rpc") => {
                 strict(body, &[("method", 's'), ("args", 'a'), ("kwargs", 'o'), ("timeout", 'n')], &["method"])?;
                 strict(&body["kwargs"], &[("weights_path", 's')], &["weights_path"])?;
@@ -161,8 +168,13 @@ impl Kind for Sglang {
             // An earlier version, which has the page under its old name alone.
             ("GET", "/model_info") => Ok((404, json!({"detail": "Not Found"}))),
             ("GET", "/get_model_info") => Ok((200, json!({"weight_version": *state.version.lock().unwrap()}))),
-            ("POST", "/pause_generation") => strict(body, &[("mode", 's')], &[]).map(|()| (200, json!({"status": "ok"}))),
-            ("POST", "/continue_generation" | "/flush_cache" | "/release_memory_occupation" | "/resume_memory_occupation") => {
+            ("POST", "/pause_generation") => {
+                strict(body, &[("mode", 's')], &[]).map(|()| (200, json!({"status": "ok"})))
+            }
+            (
+                "POST",
+                "/continue_generation" | "/flush_cache" | "/release_memory_occupation" | "/resume_memory_occupation",
+            ) => {
                 strict(body, &[], &[])?;
                 if seen.path == "/release_memory_occupation" {
                     *state.version.lock().unwrap() = "nothing".to_owned();
@@ -170,7 +182,8 @@ impl Kind for Sglang {
                 Ok((200, Value::Null))
             }
             ("POST", "/update_weights_from_disk") => {
-                let known = [("model_path", 's'), ("load_format", 's'), ("weight_version", 's'), ("abort_all_requests", 'b')];
+                let known =
+                    [("model_path", 's'), ("load_format", 's'), ("weight_version", 's'), ("abort_all_requests", 'b')];
                 strict(body, &known, &["model_path", "weight_version"])?;
                 let folder = std::path::Path::new(body["model_path"].as_str().unwrap());
                 if !folder.join("config.json").is_file() || !folder.join("model.safetensors").is_file() {
@@ -185,8 +198,13 @@ impl Kind for Sglang {
 
     fn answer(&self, state: &State, seen: &Seen) -> Result<Value, String> {
         let body = &seen.body;
-        let known =
-            [("input_ids", 'a'), ("image_data", 'a'), ("sampling_params", 'o'), ("return_logprob", 'b'), ("stream", 'b')];
+        let known = [
+            ("input_ids", 'a'),
+            ("image_data", 'a'),
+            ("sampling_params", 'o'),
+            ("return_logprob", 'b'),
+            ("stream", 'b'),
+        ];
         strict(body, &known, &["input_ids", "sampling_params"])?;
         let params = &body["sampling_params"];
         let known = [
@@ -215,7 +233,8 @@ impl Kind for Sglang {
             true => json!({"type": "stop", "matched": stop}),
             false => json!({"type": "length", "length": limit}),
         };
-        let entries: Vec<Value> = ids.iter().zip(&log_probs).map(|(id, log_prob)| json!([log_prob, id, null])).collect();
+        let entries: Vec<Value> =
+            ids.iter().zip(&log_probs).map(|(id, log_prob)| json!([log_prob, id, null])).collect();
         let pictures = body["image_data"].as_array().map_or(0, Vec::len);
         Ok(json!({
             "text": "text that is not what the ids say", "output_ids": ids,

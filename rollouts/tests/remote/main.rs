@@ -11,7 +11,9 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use sapo_policies::{Model, PolicyInput};
-use sapo_rollouts::{Engine, EngineConfig, EngineError, EngineKind, Event, RemoteEngine, Request, Rollout, Sampling, Turn};
+use sapo_rollouts::{
+    Engine, EngineConfig, EngineError, EngineKind, Event, RemoteEngine, Request, Rollout, Sampling, Turn,
+};
 use sapo_rollouts::{sample_all, seed_of};
 
 use crate::mock::{Mock, said};
@@ -70,7 +72,12 @@ fn complete(kind: EngineKind, requests: &[Request], groups: &[Result<Vec<Rollout
         for ((sample, seed), rollout) in request.seeds.iter().enumerate().zip(group) {
             assert_eq!((rollout.sample, rollout.seed), (sample, *seed));
             let wanted = said(request.prompt.ids(), seed_at(kind, *seed), request.sampling.max_new_tokens, stop);
-            assert_eq!((rollout.ids().collect::<Vec<u32>>(), rollout.log_probs()), wanted, "{} {sample}", request.query_id);
+            assert_eq!(
+                (rollout.ids().collect::<Vec<u32>>(), rollout.log_probs()),
+                wanted,
+                "{} {sample}",
+                request.query_id
+            );
         }
     }
 }

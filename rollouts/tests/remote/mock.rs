@@ -220,7 +220,11 @@ async fn wait(state: &State, seen: &Seen) {
     }
     own.notified().await;
     // The one before comes next.
-    if let Some(before) = { let mut held = state.held.lock().unwrap(); held.pop(); held.last().cloned() } {
+    if let Some(before) = {
+        let mut held = state.held.lock().unwrap();
+        held.pop();
+        held.last().cloned()
+    } {
         before.notify_one();
     }
 }

@@ -16,7 +16,8 @@ fn versions(engine: &RemoteEngine, policy: &Policy) -> Vec<u64> {
     groups.into_iter().flat_map(|group| group.expect("answers")).map(|rollout| rollout.policy_version).collect()
 }
 
-const SGLANG_LOAD: [&str; 4] = ["/pause_generation", "/update_weights_from_disk", "/flush_cache", "/continue_generation"];
+const SGLANG_LOAD: [&str; 4] =
+    ["/pause_generation", "/update_weights_from_disk", "/flush_cache", "/continue_generation"];
 
 #[test]
 fn sglang_is_given_every_version_once() {

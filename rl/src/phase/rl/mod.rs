@@ -163,7 +163,9 @@ impl Rl {
         }
         let path = run.path().display();
         Ok(match error {
-            RunError::Stopped(reason) => RunError::Stopped(format!("{reason}; mend it, then go on with --resume={path}")),
+            RunError::Stopped(reason) => {
+                RunError::Stopped(format!("{reason}; mend it, then go on with --resume={path}"))
+            }
             other => other,
         })
     }
