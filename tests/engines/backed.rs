@@ -42,7 +42,7 @@ pub(crate) struct Asked {
 
 impl Backed {
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap()
+        self.model.lock().expect("a lock")
     }
 
     /// The whole policy from a folder.
@@ -52,7 +52,7 @@ impl Backed {
         let banned = model.policy.banned.clone();
         model.policy = Policy::load(folder, &device).map_err(|error| error.to_string())?;
         model.policy.banned = banned;
-        self.loaded.lock().unwrap().push(name.to_owned());
+        self.loaded.lock().expect("a lock").push(name.to_owned());
         Ok(())
     }
 
@@ -62,12 +62,12 @@ impl Backed {
         let device = model.policy.device().clone();
         *model = Model::open("tiny", 1, &device).map_err(|error| error.to_string())?;
         model.policy.load_adapter(folder).map_err(|error| error.to_string())?;
-        self.loaded.lock().unwrap().push(name.to_owned());
+        self.loaded.lock().expect("a lock").push(name.to_owned());
         Ok(())
     }
 
     pub(crate) fn last_loaded(&self) -> String {
-        self.loaded.lock().unwrap().last().cloned().unwrap_or("default".to_owned())
+        self.loaded.lock().expect("a lock").last().cloned().unwrap_or("default".to_owned())
     }
 
     /// The prompt with its pictures, as the policy reads it.
@@ -143,11 +143,11 @@ impl Server {
 
     /// What was loaded, in order.
     pub(crate) fn loaded(&self) -> Vec<String> {
-        self.state.loaded.lock().unwrap().clone()
+        self.state.loaded.lock().expect("a lock").clone()
     }
 
     pub(crate) fn complaints(&self) -> Vec<String> {
-        self.state.complaints.lock().unwrap().clone()
+        self.state.complaints.lock().expect("a lock").clone()
     }
 }
 
@@ -157,7 +157,7 @@ fn answer(kind: &dyn Kind, state: &Backed, uri: &Uri, body: &[u8]) -> (StatusCod
     match kind.page(state, &path, &body) {
         Ok(page) => (StatusCode::OK, page.to_string()),
         Err(reason) => {
-            state.complaints.lock().unwrap().push(format!("{path}: {reason}"));
+            state.complaints.lock().expect("a lock").push(format!("{path}: {reason}"));
             (StatusCode::BAD_REQUEST, reason)
         }
     }

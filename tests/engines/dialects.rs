@@ -8,6 +8,19 @@ use serde_json::{Value, json};
 
 use crate::backed::{Asked, Backed, Kind, fields, ids};
 
+/// How tokens are drawn, in the words of both.
+const PLAIN: [&str; 9] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "stop_token_ids",
+];
+
 /// The plain sampling of these runs, from where a server's names for it stand.
 fn sampling(body: &Value, limit: &str) -> Result<Sampling, String> {
     let temperature = body["temperature"].as_f64().ok_or("no temperature")?;
@@ -39,7 +52,7 @@ fn generate(state: &Backed, body: &Value) -> Result<Value, String> {
     fields(body, &["input_ids", "image_data", "sampling_params"], &json!({"return_logprob": true, "stream": false}))?;
     let params = &body["sampling_params"];
     let fixed = json!({"skip_special_tokens": false, "no_stop_trim": true});
-    fields(params, &["temperature", "max_new_tokens", "stop_token_ids", "sampling_seed", "logit_bias"], &fixed)?;
+    fields(params, &[&PLAIN[..], &["max_new_tokens", "sampling_seed"]].concat(), &fixed)?;
     let asked = Asked {
         ids: ids(&body["input_ids"]),
         pictures: body["image_data"]
@@ -101,8 +114,7 @@ fn completion(state: &Backed, body: &Value, chat: bool) -> Result<Value, String>
     }
     let limit = if chat { "max_completion_tokens" } else { "max_tokens" };
     let prompt = if chat { "messages" } else { "prompt" };
-    let own = ["temperature", "seed", "stop_token_ids", "logit_bias", "chat_template", limit, prompt];
-    fields(body, &own, &fixed)?;
+    fields(body, &[&PLAIN[..], &["seed", "chat_template", limit, prompt]].concat(), &fixed)?;
     let (prompt, pictures) =
         if chat { parts(state, &body["messages"][0]["content"])? } else { (ids(&body["prompt"]), Vec::new()) };
     let seed = body["seed"].as_u64().ok_or("no seed")?;

@@ -146,12 +146,22 @@ pub(super) trait Dialect: Send + Sync {
 /// The least and largest bias that servers take; they would cut others.
 const LARGEST_BIAS: f32 = 100.0;
 
+/// The least and largest of the two penalties that are taken off.
+const LARGEST_PENALTY: f64 = 2.0;
+
 /// What no server can say.
 pub(super) fn unsaid_by_all(sampling: &Sampling) -> Option<String> {
     if sampling.top_log_probs > 0 {
         return Some(
             "`top_log_probs` are not asked of servers; set it to 0, or sample with engine.kind = \"local\"".to_owned(),
         );
+    }
+    for (key, value) in
+        [("presence_penalty", sampling.presence_penalty), ("frequency_penalty", sampling.frequency_penalty)]
+    {
+        if value.abs() > LARGEST_PENALTY {
+            return Some(format!("`{key}` is {value}, but servers take -2 to 2"));
+        }
     }
     let too_large = sampling.logit_bias.iter().find(|(_, bias)| bias.abs() > LARGEST_BIAS);
     too_large.map(|(id, bias)| {
@@ -171,22 +181,23 @@ pub(super) fn bias(sampling: &Sampling, banned: &[u32]) -> Option<Value> {
     (!bias.is_empty()).then_some(Value::Object(bias))
 }
 
-/// Adds what is not as usual, under the server's names.
-pub(super) fn unusual(sampling: &Sampling, penalties: &[&str], fields: &mut Map<String, Value>) {
-    let all = [
-        ("top_p", sampling.top_p, 1.0),
-        ("min_p", sampling.min_p, 0.0),
-        ("repetition_penalty", sampling.repetition_penalty, 1.0),
-        ("presence_penalty", sampling.presence_penalty, 0.0),
-        ("frequency_penalty", sampling.frequency_penalty, 0.0),
-    ];
-    for (key, value, usual) in all {
-        if value != usual && penalties.contains(&key) {
-            fields.insert(key.to_owned(), json!(value));
-        }
+/// Adds how tokens are drawn, under the names of vLLM and SGLang. All of it is said, also what is as usual: a server may have
+/// other defaults, from a checkpoint's `generation_config.json`.
+pub(super) fn drawn(sampling: &Sampling, banned: &[u32], fields: &mut Map<String, Value>) {
+    let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
+    put("temperature", json!(sampling.temperature));
+    put("top_p", json!(sampling.top_p));
+    // Both take -1 for all, and not every version takes 0.
+    put("top_k", if sampling.top_k > 0 { json!(sampling.top_k) } else { json!(-1) });
+    put("min_p", json!(sampling.min_p));
+    put("repetition_penalty", json!(sampling.repetition_penalty));
+    put("presence_penalty", json!(sampling.presence_penalty));
+    put("frequency_penalty", json!(sampling.frequency_penalty));
+    if let Some(bias) = bias(sampling, banned) {
+        put("logit_bias", bias);
     }
     if !sampling.stop.is_empty() {
-        fields.insert("stop".to_owned(), json!(sampling.stop));
+        put("stop", json!(sampling.stop));
     }
 }
 

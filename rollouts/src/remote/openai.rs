@@ -8,7 +8,7 @@ use sapo_policies::processor::Processor;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Answer, Ask, Call, Dialect, Unread, Weights};
-use super::dialect::{bias, lacks, log_probs, unsaid_by_all, unusual};
+use super::dialect::{bias, lacks, log_probs, unsaid_by_all};
 use super::prompt::Part;
 use crate::request::Sampling;
 
@@ -58,7 +58,18 @@ impl Dialect for Openai {
         if let Some(bias) = bias(sampling, &sampling.banned_ids) {
             put("logit_bias", bias);
         }
-        unusual(sampling, &["top_p", "presence_penalty", "frequency_penalty"], &mut fields);
+        // Strict servers refuse what they do not know: nothing is said that is as usual.
+        let penalties =
+            [("presence_penalty", sampling.presence_penalty), ("frequency_penalty", sampling.frequency_penalty)];
+        for (key, value) in penalties.into_iter().filter(|(_, value)| *value != 0.0) {
+            put(key, json!(value));
+        }
+        if sampling.top_p < 1.0 {
+            put("top_p", json!(sampling.top_p));
+        }
+        if !sampling.stop.is_empty() {
+            put("stop", json!(sampling.stop));
+        }
         Ok(("/v1/chat/completions", Value::Object(fields)))
     }
 

@@ -4,13 +4,12 @@ use sapo_datasets::StopReason;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Answer, Ask, Call, Dialect, Unread, Weights};
-use super::dialect::{bias, lacks, token_ids, unsaid_by_all, unusual};
+use super::dialect::{drawn, lacks, token_ids, unsaid_by_all};
 use super::prompt::Part;
 use crate::request::Sampling;
 
-/// The penalties that SGLang takes, and their ranges.
-const RANGES: [(&str, f64, f64); 3] =
-    [("frequency_penalty", -2.0, 2.0), ("presence_penalty", -2.0, 2.0), ("repetition_penalty", 0.0, 2.0)];
+/// The largest of the penalties that multiply.
+const LARGEST_REPETITION: f64 = 2.0;
 
 /// SGLang.
 #[derive(Clone, Debug)]
@@ -18,11 +17,9 @@ pub(super) struct Sglang;
 
 /// What of a sampling cannot be said.
 pub(super) fn unsaid(sampling: &Sampling) -> Option<String> {
-    let values = [sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty];
-    for ((key, least, most), value) in RANGES.into_iter().zip(values) {
-        if !(least..=most).contains(&value) {
-            return Some(format!("`{key}` is {value}, but SGLang takes {least} to {most}"));
-        }
+    let penalty = sampling.repetition_penalty;
+    if penalty > LARGEST_REPETITION {
+        return Some(format!("`repetition_penalty` is {penalty}, but SGLang takes 2 at most"));
     }
     unsaid_by_all(sampling)
 }
@@ -132,10 +129,8 @@ impl Dialect for Sglang {
 }
 
 fn sampling_params(ask: &Ask) -> Value {
-    let sampling = &ask.sampling;
     let mut fields = Map::new();
     let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
-    put("temperature", json!(sampling.temperature));
     put("max_new_tokens", json!(ask.max_tokens));
     put("stop_token_ids", json!(ask.stop_ids));
     put("skip_special_tokens", json!(false));
@@ -143,14 +138,7 @@ fn sampling_params(ask: &Ask) -> Value {
     put("no_stop_trim", json!(true));
     // It becomes a 32-bit seed of a hash there.
     put("sampling_seed", json!(ask.seed & u64::from(u32::MAX >> 1)));
-    if sampling.top_k > 0 {
-        put("top_k", json!(sampling.top_k));
-    }
-    if let Some(bias) = bias(sampling, &ask.banned) {
-        put("logit_bias", bias);
-    }
-    let all = ["top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"];
-    unusual(sampling, &all, &mut fields);
+    drawn(&ask.sampling, &ask.banned, &mut fields);
     Value::Object(fields)
 }
 

@@ -4,7 +4,7 @@ use sapo_datasets::StopReason;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{Answer, Ask, Call, Dialect, Unread, Weights};
-use super::dialect::{bias, lacks, log_probs, token_ids, unusual};
+use super::dialect::{drawn, lacks, log_probs, token_ids};
 use super::prompt::Part;
 
 /// Puts parts together as they stand, with one placeholder for a picture: the prompt is rendered already.
@@ -139,25 +139,16 @@ impl Dialect for Vllm {
 
 /// What completions and chats share.
 fn fields(ask: &Ask) -> Map<String, Value> {
-    let sampling = &ask.sampling;
     let mut fields = Map::new();
     let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
     put("model", json!(ask.model));
-    put("temperature", json!(sampling.temperature));
     // Seeds are signed there; one bit of ours is lost.
     put("seed", json!(ask.seed & i64::MAX as u64));
     put("return_token_ids", json!(true));
     put("return_tokens_as_token_ids", json!(true));
     put("skip_special_tokens", json!(false));
     put("stop_token_ids", json!(ask.stop_ids));
-    if sampling.top_k > 0 {
-        put("top_k", json!(sampling.top_k));
-    }
-    if let Some(bias) = bias(sampling, &ask.banned) {
-        put("logit_bias", bias);
-    }
-    let all = ["top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"];
-    unusual(sampling, &all, &mut fields);
+    drawn(&ask.sampling, &ask.banned, &mut fields);
     fields
 }
 

@@ -123,6 +123,8 @@ fn what_a_server_cannot_be_told_is_refused_by_name() {
     assert!(of(EngineKind::Vllm, &vllm, large).contains("`logit_bias`"));
     assert!(of(EngineKind::Vllm, &vllm, Sampling { top_log_probs: 2, ..plain() }).contains("`top_log_probs`"));
     assert!(of(EngineKind::Vllm, &vllm, Sampling { top_p: 2.0, ..plain() }).contains("top_p"));
+    let penalty = Sampling { presence_penalty: -2.5, ..plain() };
+    assert!(of(EngineKind::Vllm, &vllm, penalty).contains("`presence_penalty`"));
     let penalty = Sampling { repetition_penalty: 3.0, ..plain() };
     assert!(of(EngineKind::Sglang, &vllm, penalty).contains("`repetition_penalty`"));
     let keys: [(&str, Sampling); 5] = [
@@ -135,7 +137,10 @@ fn what_a_server_cannot_be_told_is_refused_by_name() {
     for (key, sampling) in keys {
         assert!(of(EngineKind::Openai, &openai, sampling).contains(key), "{key}");
     }
-    assert_eq!((vllm.state.seen.lock().unwrap().len(), openai.state.seen.lock().unwrap().len()), (0, 0));
+    assert_eq!(
+        (vllm.state.seen.lock().expect("a lock").len(), openai.state.seen.lock().expect("a lock").len()),
+        (0, 0)
+    );
 }
 
 /// A prompt with two pictures, and its texts.
@@ -143,13 +148,15 @@ fn pictured() -> (PolicyInput, PictureInput) {
     let images: &ImageProcessor = model().processor.images();
     let tokenizer: &Tokenizer = model().processor.tokenizer();
     let pixels = |salt: u8| vec![salt; 64 * 64 * 3];
-    let picture = |salt: u8| images.process(&image::RgbImage::from_raw(64, 64, pixels(salt)).unwrap()).unwrap();
+    let picture = |salt: u8| {
+        images.process(&image::RgbImage::from_raw(64, 64, pixels(salt)).expect("as planned")).expect("as planned")
+    };
     let config = &model().policy.config;
     let mark = vec![config.image_token_id; picture(1).tokens(config.vision.spatial_merge_size)];
-    let text = |text: &str| tokenizer.encode(text).unwrap();
+    let text = |text: &str| tokenizer.encode(text).expect("ids");
     let around = |mark: &[u32]| [&[config.vision_start_token_id][..], mark, &[config.vision_end_token_id]].concat();
     let ids = [text("look at "), around(&mark), text(" and "), around(&mark), text(" now")].concat();
-    (PolicyInput::with_pictures(ids, vec![picture(10), picture(200)], config).unwrap(), picture(200))
+    (PolicyInput::with_pictures(ids, vec![picture(10), picture(200)], config).expect("as planned"), picture(200))
 }
 
 #[test]
@@ -185,9 +192,12 @@ fn pictures_go_as_the_pixels_that_the_policy_sees() {
     let wanted = said(&collapsed, seed, 6, model().processor.stop_ids()[0]);
     assert_eq!((rollout.ids().collect::<Vec<u32>>(), rollout.log_probs()), wanted);
     let body = &sglang.state.bodies("/generate")[0];
-    assert_eq!(body["input_ids"].as_array().unwrap().iter().filter(|id| **id == json!(mark)).count(), 2);
+    assert_eq!(body["input_ids"].as_array().expect("a list").iter().filter(|id| **id == json!(mark)).count(), 2);
     let urls = body["image_data"].as_array().expect("pictures");
-    assert!(urls.iter().all(|url| url.as_str().unwrap().starts_with("data:image/png;base64,")) && urls[0] != urls[1]);
+    assert!(
+        urls.iter().all(|url| url.as_str().expect("a text").starts_with("data:image/png;base64,"))
+            && urls[0] != urls[1]
+    );
     sglang.content();
 }
 
@@ -234,7 +244,7 @@ fn content(text: &str, more: &[Value]) -> Value {
     let mut entries: Vec<Value> = processor
         .tokenizer()
         .encode(text)
-        .unwrap()
+        .expect("as planned")
         .iter()
         .map(|id| json!({"token": "t", "logprob": -0.5, "bytes": processor.token_bytes(*id)}))
         .collect();
@@ -245,7 +255,7 @@ fn content(text: &str, more: &[Value]) -> Value {
 /// A prompt as the template renders it.
 fn chat() -> Request {
     let text = "<|im_start|>user\nhow many?<|im_end|>\n<|im_start|>assistant\n";
-    let ids = model().processor.tokenizer().encode(text).unwrap();
+    let ids = model().processor.tokenizer().encode(text).expect("ids");
     Request { prompt: PolicyInput::of_text(ids), ..request("chat", 1) }
 }
 
@@ -254,7 +264,7 @@ fn texts_of_chat_servers_are_tokens_only_when_that_is_proven() {
     let processor = &model().processor;
     let stop = processor.stop_ids()[0];
     let end = json!({"token": "e", "logprob": -0.25, "bytes": processor.token_bytes(stop)});
-    let wanted = [processor.tokenizer().encode("three").unwrap(), vec![stop]].concat();
+    let wanted = [processor.tokenizer().encode("three").expect("ids"), vec![stop]].concat();
     let proven = content("three", &[end]);
     let of = |content: Value, prove: bool| {
         let server = Mock::start(Openai { text: "three", content });

@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use crate::mock::{Kind, Seen, State, said, strict};
 
 fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    value.as_array().expect("a list").iter().map(|id| id.as_u64().expect("a number") as u32).collect()
 }
+
+/// From the parts of a chat to the ids of the prompt.
+type Reader = Box<dyn Fn(&Value) -> Vec<u32> + Send + Sync>;
 
 /// vLLM. Chats are read back from their parts by the tokenizer that the test gives it.
 pub(crate) struct Vllm {
     /// From the parts of a chat to ids, pictures multiplied.
-    pub(crate) read: Box<dyn Fn(&Value) -> Vec<u32> + Send + Sync>,
+    pub(crate) read: Reader,
 }
 
 impl Vllm {
@@ -54,7 +57,7 @@ impl Kind for Vllm {
             }
             ("GET", "/v1/models") => {
                 let mut names = vec!["base".to_owned()];
-                names.extend(state.adapters.lock().unwrap().clone());
+                names.extend(state.adapters.lock().expect("a lock").clone());
                 Ok((
                     200,
                     json!({"object": "list", "data": names.iter().map(|id| json!({"id": id})).collect::<Vec<_>>()}),
@@ -68,28 +71,28 @@ impl Kind for Vllm {
             ("POST", "/collective_rpc") => {
                 strict(body, &[("method", 's'), ("args", 'a'), ("kwargs", 'o'), ("timeout", 'n')], &["method"])?;
                 strict(&body["kwargs"], &[("weights_path", 's')], &["weights_path"])?;
-                let folder = body["kwargs"]["weights_path"].as_str().unwrap();
+                let folder = body["kwargs"]["weights_path"].as_str().expect("a text");
                 if !std::path::Path::new(folder).join("model.safetensors").is_file() {
                     return Err(format!("{folder} has no weights"));
                 }
-                *state.version.lock().unwrap() = folder.to_owned();
+                *state.version.lock().expect("a lock") = folder.to_owned();
                 Ok((200, json!({"results": [null]})))
             }
             ("POST", "/v1/load_lora_adapter") => {
                 let known = [("lora_name", 's'), ("lora_path", 's'), ("load_inplace", 'b')];
                 strict(body, &known, &["lora_name", "lora_path"])?;
-                let folder = std::path::Path::new(body["lora_path"].as_str().unwrap());
+                let folder = std::path::Path::new(body["lora_path"].as_str().expect("a text"));
                 if !folder.join("adapter_config.json").is_file() {
                     return Err("no adapter there".to_owned());
                 }
-                state.adapters.lock().unwrap().push(body["lora_name"].as_str().unwrap().to_owned());
+                state.adapters.lock().expect("a lock").push(body["lora_name"].as_str().expect("a text").to_owned());
                 Ok((200, json!("Success: LoRA adapter added successfully")))
             }
             ("POST", "/v1/unload_lora_adapter") => {
                 strict(body, &[("lora_name", 's')], &["lora_name"])?;
-                let mut adapters = state.adapters.lock().unwrap();
+                let mut adapters = state.adapters.lock().expect("a lock");
                 let before = adapters.len();
-                adapters.retain(|name| name != body["lora_name"].as_str().unwrap());
+                adapters.retain(|name| name != body["lora_name"].as_str().expect("a text"));
                 Ok((if adapters.len() < before { 200 } else { 404 }, json!("gone")))
             }
             (method, path) => Err(format!("{method} {path} is not known")),
@@ -112,14 +115,15 @@ impl Kind for Vllm {
         };
         known.extend(more);
         strict(body, &known, &["model", "seed", "stop_token_ids", "return_token_ids"])?;
-        let model = body["model"].as_str().unwrap();
-        if model != "base" && !state.adapters.lock().unwrap().iter().any(|name| name == model) {
+        let model = body["model"].as_str().expect("a text");
+        if model != "base" && !state.adapters.lock().expect("a lock").iter().any(|name| name == model) {
             return Err(format!("The model `{model}` does not exist"));
         }
         let prompt = if chat { (self.read)(&body["messages"][0]["content"]) } else { ids(&body["prompt"]) };
-        let limit = body[if chat { "max_completion_tokens" } else { "max_tokens" }].as_u64().unwrap() as usize;
-        let stop = body["stop_token_ids"][0].as_u64().unwrap() as u32;
-        let (ids, log_probs) = said(&prompt, body["seed"].as_u64().unwrap(), limit, stop);
+        let limit =
+            body[if chat { "max_completion_tokens" } else { "max_tokens" }].as_u64().expect("a number") as usize;
+        let stop = body["stop_token_ids"][0].as_u64().expect("a number") as u32;
+        let (ids, log_probs) = said(&prompt, body["seed"].as_u64().expect("a number"), limit, stop);
         let ended = ids.last() == Some(&stop);
         let names: Vec<String> = ids.iter().map(|id| format!("token_id:{id}")).collect();
         let finish = if ended { "stop" } else { "length" };
@@ -167,7 +171,7 @@ impl Kind for Sglang {
             ("GET", "/health") => Ok((200, Value::Null)),
             // An earlier version, which has the page under its old name alone.
             ("GET", "/model_info") => Ok((404, json!({"detail": "Not Found"}))),
-            ("GET", "/get_model_info") => Ok((200, json!({"weight_version": *state.version.lock().unwrap()}))),
+            ("GET", "/get_model_info") => Ok((200, json!({"weight_version": *state.version.lock().expect("a lock")}))),
             ("POST", "/pause_generation") => {
                 strict(body, &[("mode", 's')], &[]).map(|()| (200, json!({"status": "ok"})))
             }
@@ -177,7 +181,7 @@ impl Kind for Sglang {
             ) => {
                 strict(body, &[], &[])?;
                 if seen.path == "/release_memory_occupation" {
-                    *state.version.lock().unwrap() = "nothing".to_owned();
+                    *state.version.lock().expect("a lock") = "nothing".to_owned();
                 }
                 Ok((200, Value::Null))
             }
@@ -185,11 +189,11 @@ impl Kind for Sglang {
                 let known =
                     [("model_path", 's'), ("load_format", 's'), ("weight_version", 's'), ("abort_all_requests", 'b')];
                 strict(body, &known, &["model_path", "weight_version"])?;
-                let folder = std::path::Path::new(body["model_path"].as_str().unwrap());
+                let folder = std::path::Path::new(body["model_path"].as_str().expect("a text"));
                 if !folder.join("config.json").is_file() || !folder.join("model.safetensors").is_file() {
                     return Ok((200, json!({"success": false, "message": "no weights there"})));
                 }
-                *state.version.lock().unwrap() = body["weight_version"].as_str().unwrap().to_owned();
+                *state.version.lock().expect("a lock") = body["weight_version"].as_str().expect("a text").to_owned();
                 Ok((200, json!({"success": true, "message": "Succeeded to update model weights."})))
             }
             (method, path) => Err(format!("{method} {path} is not known")),
@@ -225,9 +229,9 @@ impl Kind for Sglang {
         ];
         strict(params, &known, &["max_new_tokens", "sampling_seed", "stop_token_ids"])?;
         let prompt = ids(&body["input_ids"]);
-        let stop = params["stop_token_ids"][0].as_u64().unwrap() as u32;
-        let limit = params["max_new_tokens"].as_u64().unwrap() as usize;
-        let (ids, log_probs) = said(&prompt, params["sampling_seed"].as_u64().unwrap(), limit, stop);
+        let stop = params["stop_token_ids"][0].as_u64().expect("a number") as u32;
+        let limit = params["max_new_tokens"].as_u64().expect("a number") as usize;
+        let (ids, log_probs) = said(&prompt, params["sampling_seed"].as_u64().expect("a number"), limit, stop);
         let ended = ids.last() == Some(&stop);
         let finish = match ended {
             true => json!({"type": "stop", "matched": stop}),
@@ -240,7 +244,7 @@ impl Kind for Sglang {
             "text": "text that is not what the ids say", "output_ids": ids,
             "meta_info": {
                 "id": "r", "finish_reason": finish, "prompt_tokens": (self.multiplied)(&prompt, pictures),
-                "completion_tokens": ids.len(), "weight_version": *state.version.lock().unwrap(),
+                "completion_tokens": ids.len(), "weight_version": *state.version.lock().expect("a lock"),
                 "output_token_logprobs": entries,
             },
         }))

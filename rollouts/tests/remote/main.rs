@@ -93,7 +93,7 @@ fn rollouts_are_told_as_they_end() {
     let requests = requests(1, 3);
     let gate = Arc::new(tokio::sync::Notify::new());
     let held = seed_at(EngineKind::Sglang, requests[0].seeds[0]);
-    *server.state.gated.lock().unwrap() = Some((held, Arc::clone(&gate)));
+    *server.state.gated.lock().expect("a lock") = Some((held, Arc::clone(&gate)));
     let mut order = Vec::new();
     let told = &mut |event: Event| {
         if let Event::Ended { rollout, .. } = event {

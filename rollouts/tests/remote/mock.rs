@@ -71,21 +71,27 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.plan.lock().unwrap().extend(faults);
+        self.plan.lock().expect("a lock").extend(faults);
     }
 
     /// The paths that were asked for, generations apart.
     pub(crate) fn calls(&self, generates: impl Fn(&str) -> bool) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).filter(|path| !generates(path)).collect()
+        self.seen.lock().expect("a lock").iter().map(|seen| seen.path.clone()).filter(|path| !generates(path)).collect()
     }
 
     pub(crate) fn count(&self, path: &str) -> usize {
-        self.seen.lock().unwrap().iter().filter(|seen| seen.path == path).count()
+        self.seen.lock().expect("a lock").iter().filter(|seen| seen.path == path).count()
     }
 
     /// Bodies that were sent to a path.
     pub(crate) fn bodies(&self, path: &str) -> Vec<Value> {
-        self.seen.lock().unwrap().iter().filter(|seen| seen.path == path).map(|seen| seen.body.clone()).collect()
+        self.seen
+            .lock()
+            .expect("a lock")
+            .iter()
+            .filter(|seen| seen.path == path)
+            .map(|seen| seen.body.clone())
+            .collect()
     }
 }
 
@@ -99,8 +105,8 @@ pub(crate) struct Mock {
 
 impl Mock {
     pub(crate) fn start(kind: impl Kind) -> Self {
-        let listener = StdListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = StdListener::bind("127.0.0.1:0").expect("as planned");
+        let address = listener.local_addr().expect("as planned");
         drop(listener);
         let mut mock = Self { state: Arc::default(), kind: Arc::new(kind), address, runtime: None };
         mock.restart();
@@ -121,10 +127,10 @@ impl Mock {
     /// Starts it anew: what it had loaded is gone.
     pub(crate) fn restart(&mut self) {
         self.stop();
-        *self.state.version.lock().unwrap() = "default".to_owned();
-        self.state.adapters.lock().unwrap().clear();
+        *self.state.version.lock().expect("a lock") = "default".to_owned();
+        self.state.adapters.lock().expect("a lock").clear();
         self.state.started.fetch_add(1, Ordering::SeqCst);
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("as planned");
         let (state, kind, address) = (Arc::clone(&self.state), Arc::clone(&self.kind), self.address);
         let listener = runtime.block_on(async {
             loop {
@@ -145,7 +151,7 @@ impl Mock {
 
     /// That the server had nothing to complain of.
     pub(crate) fn content(&self) {
-        assert_eq!(*self.state.complaints.lock().unwrap(), Vec::<String>::new());
+        assert_eq!(*self.state.complaints.lock().expect("a lock"), Vec::<String>::new());
     }
 }
 
@@ -159,9 +165,9 @@ async fn serve(state: &State, kind: &dyn Kind, method: Method, uri: &Uri, body: 
     let path = uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Bool(false)) };
     let seen = Seen { method, path, body };
-    state.seen.lock().unwrap().push(seen.clone());
+    state.seen.lock().expect("a lock").push(seen.clone());
     let refused = |reason: String| {
-        state.complaints.lock().unwrap().push(format!("{}: {reason}", seen.path));
+        state.complaints.lock().expect("a lock").push(format!("{}: {reason}", seen.path));
         reply(400, Value::String(reason))
     };
     if !kind.generates(&seen.path) {
@@ -170,7 +176,7 @@ async fn serve(state: &State, kind: &dyn Kind, method: Method, uri: &Uri, body: 
             Err(reason) => refused(reason),
         };
     }
-    let fault = state.plan.lock().unwrap().pop_front().unwrap_or(Fault::None);
+    let fault = state.plan.lock().expect("a lock").pop_front().unwrap_or(Fault::None);
     let mut answer = match kind.answer(state, &seen) {
         Ok(answer) => answer,
         Err(reason) => return refused(reason),
@@ -185,7 +191,7 @@ async fn serve(state: &State, kind: &dyn Kind, method: Method, uri: &Uri, body: 
         Fault::Status(status, after) => {
             let mut response = reply(status, Value::String("planned".to_owned()));
             if let Some(after) = after {
-                response.headers_mut().insert("retry-after", after.parse().unwrap());
+                response.headers_mut().insert("retry-after", after.parse().expect("as planned"));
             }
             response
         }
@@ -201,7 +207,7 @@ async fn serve(state: &State, kind: &dyn Kind, method: Method, uri: &Uri, body: 
 
 /// Waits as the test has planned it.
 async fn wait(state: &State, seen: &Seen) {
-    let gate = state.gated.lock().unwrap().clone();
+    let gate = state.gated.lock().expect("a lock").clone();
     if let Some((_, gate)) = gate.filter(|(seed, _)| seed_in(&seen.body) == Some(*seed)) {
         gate.notified().await;
     }
@@ -211,7 +217,7 @@ async fn wait(state: &State, seen: &Seen) {
     }
     let own = Arc::new(Notify::new());
     let last = {
-        let mut held = state.held.lock().unwrap();
+        let mut held = state.held.lock().expect("a lock");
         held.push(Arc::clone(&own));
         held.len() == hold
     };
@@ -221,7 +227,7 @@ async fn wait(state: &State, seen: &Seen) {
     own.notified().await;
     // The one before comes next.
     if let Some(before) = {
-        let mut held = state.held.lock().unwrap();
+        let mut held = state.held.lock().expect("a lock");
         held.pop();
         held.last().cloned()
     } {
@@ -238,7 +244,10 @@ fn reply(status: u16, page: Value) -> Response<Body> {
         Value::String(text) => text,
         page => page.to_string(),
     };
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from(body)).unwrap()
+    Response::builder()
+        .status(StatusCode::from_u16(status).expect("as planned"))
+        .body(Body::from(body))
+        .expect("as planned")
 }
 
 /// Refuses fields that are not on the list, and others than those types: `i`nteger, `n`umber, `b`ool, `s`tring, `a`rray,
@@ -274,7 +283,7 @@ pub(crate) fn said(prompt: &[u32], seed: u64, limit: usize, stop: u32) -> (Vec<u
     let drawn = hash.finalize();
     let wanted = 2 + usize::from(drawn[0] % 6);
     let mut ids: Vec<u32> = (0..wanted).map(|at| 20 + u32::from(drawn[at + 1] % 60)).collect();
-    *ids.last_mut().unwrap() = stop;
+    *ids.last_mut().expect("as planned") = stop;
     ids.truncate(limit);
     let log_probs = (0..ids.len()).map(|at| -(f32::from(drawn[at + 8]) / 64.0)).collect();
     (ids, log_probs)

@@ -21,7 +21,7 @@ const SGLANG_LOAD: [&str; 4] =
 
 #[test]
 fn sglang_is_given_every_version_once() {
-    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().unwrap());
+    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().expect("a folder"));
     let mut engine = engine(&with_weights(config(EngineKind::Sglang, &[&server]), &folder));
     let policy = &model().policy;
     assert_eq!(versions(&engine, policy), [0; 4]);
@@ -35,13 +35,13 @@ fn sglang_is_given_every_version_once() {
     assert_eq!(calls, [SGLANG_LOAD, SGLANG_LOAD].concat());
     let told = server.state.bodies("/update_weights_from_disk");
     assert_eq!((&told[0]["weight_version"], &told[1]["weight_version"]), (&"0".into(), &"5".into()));
-    assert!(told[1]["model_path"].as_str().unwrap().ends_with("weights/version-00000005"));
+    assert!(told[1]["model_path"].as_str().expect("a text").ends_with("weights/version-00000005"));
     server.content();
 }
 
 #[test]
 fn vllm_loads_the_whole_policy_by_its_workers() {
-    let (mut server, folder) = (Mock::start(Vllm::of_text()), tempfile::tempdir().unwrap());
+    let (mut server, folder) = (Mock::start(Vllm::of_text()), tempfile::tempdir().expect("a folder"));
     let mut engine = engine(&with_weights(config(EngineKind::Vllm, &[&server]), &folder));
     let policy = &model().policy;
     engine.publish(policy, 3).expect("it is taken");
@@ -53,13 +53,13 @@ fn vllm_loads_the_whole_policy_by_its_workers() {
     server.restart();
     assert_eq!(versions(&engine, policy), [3; 4]);
     assert_eq!(server.state.count("/collective_rpc"), 2);
-    assert!(server.state.version.lock().unwrap().ends_with("version-00000003"));
+    assert!(server.state.version.lock().expect("a lock").ends_with("version-00000003"));
     server.content();
 }
 
 #[test]
 fn adapters_have_a_name_for_each_version() {
-    let (mut server, folder) = (Mock::start(Vllm::of_text()), tempfile::tempdir().unwrap());
+    let (mut server, folder) = (Mock::start(Vllm::of_text()), tempfile::tempdir().expect("a folder"));
     let config = EngineConfig { lora: true, ..with_weights(config(EngineKind::Vllm, &[&server]), &folder) };
     let mut engine = engine(&config);
     let mut policy = model().policy.clone();
@@ -68,7 +68,7 @@ fn adapters_have_a_name_for_each_version() {
     for version in [1, 2] {
         engine.publish(&policy, version).expect("it is taken");
         assert_eq!(versions(&engine, &policy), [version; 4]);
-        assert_eq!(*server.state.adapters.lock().unwrap(), [format!("sapo-{version}")]);
+        assert_eq!(*server.state.adapters.lock().expect("a lock"), [format!("sapo-{version}")]);
     }
     let models: Vec<_> = server.state.bodies("/v1/completions").iter().map(|body| body["model"].clone()).collect();
     assert_eq!(models, [["sapo-1"; 4], ["sapo-2"; 4]].concat());
@@ -85,7 +85,7 @@ fn lora() -> LoraConfig {
 
 #[test]
 fn servers_sleep_between_samplings_and_get_their_weights_back() {
-    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().unwrap());
+    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().expect("a folder"));
     let config = EngineConfig { sleep: true, ..with_weights(config(EngineKind::Sglang, &[&server]), &folder) };
     let engine = engine(&config);
     for _ in 0..2 {
@@ -112,7 +112,7 @@ fn servers_sleep_between_samplings_and_get_their_weights_back() {
 
 #[test]
 fn a_policy_that_changes_needs_a_folder_and_only_one_run_has_it() {
-    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().unwrap());
+    let (server, folder) = (Mock::start(Sglang::of_text()), tempfile::tempdir().expect("a folder"));
     let mut without = engine(&config(EngineKind::Sglang, &[&server]));
     without.publish(&model().policy, 0).expect("nothing has changed yet");
     let error = without.publish(&model().policy, 1).expect_err("nowhere to write to").to_string();
