@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
@@ -28,6 +29,8 @@ pub(crate) struct Backed {
     model: Mutex<Model>,
     loaded: Mutex<Vec<String>>,
     complaints: Mutex<Vec<String>>,
+    /// Generations that are still answered; then the server is only busy.
+    left: AtomicUsize,
 }
 
 /// What is asked of the model.
@@ -89,6 +92,11 @@ impl Backed {
         PolicyInput::with_pictures(ids, pictures, config).map_err(|error| error.to_string())
     }
 
+    /// Whether another generation is answered.
+    fn has_room(&self) -> bool {
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
     /// Samples one answer; the prompt's ids come with it.
     pub(crate) fn sample(&self, asked: Asked) -> Result<(Rollout, Vec<u32>), String> {
         let model = self.model();
@@ -118,8 +126,12 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(kind: impl Kind) -> Self {
         let model = Model::open("tiny", 1, &sapo::device::open("cpu").expect("a device")).expect("a preset");
-        let state =
-            Arc::new(Backed { model: Mutex::new(model), loaded: Mutex::default(), complaints: Mutex::default() });
+        let state = Arc::new(Backed {
+            model: Mutex::new(model),
+            loaded: Mutex::default(),
+            complaints: Mutex::default(),
+            left: AtomicUsize::new(usize::MAX),
+        });
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -141,6 +153,16 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// From now on it answers so many generations.
+    pub(crate) fn answers(&self, generations: usize) {
+        self.state.left.store(generations, Ordering::SeqCst);
+    }
+
+    /// How many of them are left.
+    pub(crate) fn left(&self) -> usize {
+        self.state.left.load(Ordering::SeqCst)
+    }
+
     /// What was loaded, in order.
     pub(crate) fn loaded(&self) -> Vec<String> {
         self.state.loaded.lock().expect("a lock").clone()
@@ -154,6 +176,10 @@ impl Server {
 fn answer(kind: &dyn Kind, state: &Backed, uri: &Uri, body: &[u8]) -> (StatusCode, String) {
     let path = uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Bool(false)) };
+    let generates = path.ends_with("/generate") || path.ends_with("/completions");
+    if generates && !state.has_room() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "busy".to_owned());
+    }
     match kind.page(state, &path, &body) {
         Ok(page) => (StatusCode::OK, page.to_string()),
         Err(reason) => {

@@ -6,7 +6,7 @@ mod dialects;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -14,12 +14,13 @@ use crate::backed::Server;
 use crate::dialects::{Sglang, Vllm};
 
 /// The smoke run without its judge, sampled by a server.
-fn train(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Value {
+fn command(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Output {
     let mut arguments: Vec<String> =
         ["train", "configs/smoke.toml", "--json", "run.name=run"].map(str::to_owned).into();
     arguments.push(format!("run.dir={}", dir.display()));
     arguments.push("run.phases=[\"careful\", \"curate\", \"reasoning\"]".to_owned());
-    arguments.push("eval.heldout.queries_per_source=1".to_owned());
+    let small = ["eval.heldout.queries_per_source=1", "eval.heldout.samples=1", "phases.careful.steps=24"];
+    arguments.extend(small.map(str::to_owned));
     let weights = dir.join("weights");
     arguments.push(format!(
         "engine={{ {engine}, endpoints = [\"{}\"], weights_dir = \"{}\", max_in_flight = 8 }}",
@@ -28,12 +29,19 @@ fn train(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Value {
     ));
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_sapo")).args(&arguments).current_dir(root).output().expect("it starts");
+    Command::new(env!("CARGO_BIN_EXE_sapo")).args(&arguments).current_dir(root).output().expect("it starts")
+}
+
+/// The summary of a run that has finished, while the server had nothing to complain of.
+fn finished(output: &Output, server: &Server) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(server.complaints(), Vec::<String>::new(), "{errors}");
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).expect("one JSON object alone on stdout")
+}
+
+fn train(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Value {
+    finished(&command(dir, server, engine, more), server)
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -81,4 +89,29 @@ fn a_run_is_sampled_by_vllm_with_the_adapter_of_every_step() {
     let summary = train(dir.path(), &server, "kind = \"vllm\", model = \"base\", lora = true", &more);
     agrees(dir.path(), &summary);
     assert!(server.loaded().first().is_some_and(|first| first == "sapo-0"), "{:?}", server.loaded());
+}
+
+/// Servers that are gone for too long stop the run where it can be resumed, and no rollout of it is there twice.
+#[test]
+fn a_run_whose_servers_are_gone_goes_on_when_they_are_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start(Sglang);
+    let engine = "kind = \"sglang\", gone_secs = 0.2, retry_base_secs = 0.01";
+    let whole = 1_000_000;
+    server.answers(whole);
+    let undisturbed = train(&dir.path().join("undisturbed"), &server, engine, &[]);
+    let wanted = whole - server.left();
+    // It is gone in the middle of the last step, which 16 rollouts and an evaluation of 8 queries belong to.
+    server.answers(wanted - 8 * 2 - 8);
+    let stopped = command(dir.path(), &server, engine, &[]);
+    let errors = String::from_utf8_lossy(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(3), "{errors}");
+    for words in ["no server has answered", server.url().as_str(), "503", "--resume"] {
+        assert!(errors.contains(words), "`{words}` is not in: {errors}");
+    }
+    server.answers(whole);
+    let resumed = finished(&command(dir.path(), &server, engine, &["--resume"]), &server);
+    for key in ["weights_sha256", "metrics_sha256", "evals"] {
+        assert_eq!(resumed[key], undisturbed[key], "{key}");
+    }
 }
