@@ -33,8 +33,12 @@ impl RunEngine {
             ServerLogProbs::Raw => "at temperature 1, before any truncation",
             ServerLogProbs::Processed => "at the sampling temperature",
         };
+        let weights = match config.weights_dir {
+            Some(_) => "",
+            None => "; they answer with the weights that they were started with, whatever the policy's are",
+        };
         format!(
-            "sampling on servers ({:?}): {}; their log-probs are taken to be those {recorded}",
+            "sampling on servers ({:?}): {}; their log-probs are taken to be those {recorded}{weights}",
             config.kind,
             config.endpoints.join(", ")
         )

@@ -109,6 +109,9 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let decode_rows = config.as_ref().map_or(DECODE_ROWS, |config| config.run.decode_rows);
     let engine = RunEngine::open(&engine, &model, decode_rows)?;
     let printer = Printer::new();
+    if let Some(config) = config.as_ref().filter(|config| !config.engine.is_local()) {
+        printer.say(&RunEngine::described(&config.engine));
+    }
     let mut evaluations = Vec::new();
     for target in &targets {
         let generator =

@@ -212,6 +212,24 @@ impl EngineConfig {
 mod tests {
     use super::*;
 
+    /// A run may go on with servers elsewhere, but not with another kind or model.
+    #[test]
+    fn what_changes_no_number_may_change() {
+        let before = EngineConfig { kind: EngineKind::Vllm, model: "m".to_owned(), ..EngineConfig::default() };
+        let elsewhere = EngineConfig {
+            endpoints: vec!["http://10.0.0.9:8000".to_owned()],
+            weights_dir: Some("elsewhere".into()),
+            timeout_secs: 5.0,
+            ..before.clone()
+        };
+        let mut reached = before.clone();
+        reached.reached_like(&elsewhere);
+        assert_eq!(reached, elsewhere);
+        let mut other = EngineConfig { kind: EngineKind::Sglang, ..elsewhere.clone() };
+        other.reached_like(&before);
+        assert_ne!(other, before);
+    }
+
     #[test]
     fn keys_that_make_no_sense_are_named() {
         let good = EngineConfig {
