@@ -152,3 +152,47 @@ fn parts(state: &Backed, content: &Value) -> Result<(Vec<u32>, Vec<String>), Str
     let ids = state.model().processor.tokenizer().encode(&text).map_err(|error| error.to_string())?;
     Ok((ids, pictures))
 }
+
+/// A server of chat completions, which renders messages as the embedded models' template does.
+pub(crate) struct Openai;
+
+impl Kind for Openai {
+    fn page(&self, state: &Backed, path: &str, body: &Value) -> Result<Value, String> {
+        if path != "/v1/chat/completions" {
+            return Err(format!("{path} is not known"));
+        }
+        let own = ["messages", "temperature", "max_tokens", "seed"];
+        fields(body, &own, &json!({"model": "served", "logprobs": true}))?;
+        let (mut text, mut pictures) = (String::new(), Vec::new());
+        for message in body["messages"].as_array().into_iter().flatten() {
+            let role = message["role"].as_str().ok_or("no role")?;
+            text.push_str(&format!("<|im_start|>{role}\n"));
+            match &message["content"] {
+                Value::String(content) => text.push_str(content),
+                parts => {
+                    for part in parts.as_array().ok_or("no content")? {
+                        match part["image_url"]["url"].as_str() {
+                            Some(url) => {
+                                text.push_str("<|vision_start|><|image_pad|><|vision_end|>");
+                                pictures.push(url.to_owned());
+                            }
+                            None => text.push_str(part["text"].as_str().ok_or("a part without text")?),
+                        }
+                    }
+                }
+            }
+            text.push_str("<|im_end|>\n");
+        }
+        text.push_str("<|im_start|>assistant\n<think>\n");
+        let ids = state.model().processor.tokenizer().encode(&text).map_err(|error| error.to_string())?;
+        let stop_ids = state.model().processor.stop_ids().to_vec();
+        let sampling = Sampling { stop_ids, ..sampling(body, "max_tokens")? };
+        let seed = body["seed"].as_u64().ok_or("no seed")?;
+        let (rollout, prompt) = state.sample(Asked { ids, pictures, seed, sampling })?;
+        let ids: Vec<u32> = rollout.ids().collect();
+        let finish = if rollout.stop == StopReason::Length { "length" } else { "stop" };
+        let said = state.model().processor.decode(&ids, true);
+        let choice = json!({"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": finish});
+        Ok(json!({"model": "served-2026", "choices": [choice], "usage": {"prompt_tokens": prompt.len()}}))
+    }
+}

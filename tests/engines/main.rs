@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::backed::Server;
-use crate::dialects::{Sglang, Vllm};
+use crate::dialects::{Openai, Sglang, Vllm};
 
 /// The smoke run without its judge, sampled by a server.
 fn command(dir: &Path, server: &Server, engine: &str, more: &[&str]) -> Output {
@@ -114,4 +114,28 @@ fn a_run_whose_servers_are_gone_goes_on_when_they_are_back() {
     for key in ["weights_sha256", "metrics_sha256", "evals"] {
         assert_eq!(resumed[key], undisturbed[key], "{key}");
     }
+}
+
+/// What a server of chat completions says greedily is what the model says here: its messages are those of the prompt.
+#[test]
+fn an_evaluation_asks_a_server_of_chat_completions() {
+    let server = Server::start(Openai);
+    let remote = format!("engine={{ kind = \"openai\", model = \"served\", endpoints = [\"{}\"] }}", server.url());
+    let evaluate = |more: &[&str]| -> Value {
+        let shared =
+            ["eval", "--json", "--model", "tiny", "--seed", "1", "--queries", "1", "--samples", "1", "--config"];
+        let config = ["configs/smoke.toml", "run.phases=[\"curate\"]"];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sapo"));
+        let output = command.args(shared).args(config).args(more).current_dir(root).output().expect("it starts");
+        finished(&output, &server)
+    };
+    let (here, there) = (evaluate(&[]), evaluate(&[&remote]));
+    let rows = |value: &Value, key: &str| -> Vec<Value> {
+        value["evals"].as_array().expect("rows").iter().map(|row| row[key].clone()).collect()
+    };
+    for key in ["set", "task", "queries", "scored", "greedy"] {
+        assert_eq!(rows(&here, key), rows(&there, key), "{key}");
+    }
+    assert_eq!(usize::MAX - server.left(), 16, "a greedy answer and a sample for each of eight queries");
 }
