@@ -13,6 +13,7 @@ pub mod data;
 pub mod data_check;
 pub mod device;
 pub mod encode;
+pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod failure;

@@ -25,7 +25,8 @@ pub enum Event {
         /// The record.
         rollout: Rollout,
     },
-    /// A request cannot be answered; none of its rollouts will come. The others go on.
+    /// A request cannot be answered; none of its rollouts will come any more, and those that came do not count. The others
+    /// go on.
     Failed {
         /// Which request.
         request: usize,

@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod local;
+pub mod remote;
 pub mod request;
 pub mod rollout;
 pub mod sampler;
@@ -11,6 +12,7 @@ pub mod transcript;
 
 pub use engine::{Engine, EngineError, Event, sample_all};
 pub use local::{Load, LocalEngine, Session};
+pub use remote::{EngineConfig, EngineKind, RemoteEngine, ServerLogProbs};
 pub use request::{Follow, Next, Request, Sampling, seed_of};
 pub use rollout::{Rollout, Turn};
 pub use sampler::Draw;

@@ -20,11 +20,12 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("sapo", &["sapo-datasets", "sapo-policies", "sapo-rewards", "sapo-rollouts"]),
 ];
 /// Foreign packages, with their satellites (`burn-cuda` counts as `burn`), that only some may use.
-const RESERVED: [(&str, &[&str]); 4] = [
+const RESERVED: [(&str, &[&str]); 5] = [
     ("burn", &["sapo-policies", "sapo-rollouts", "sapo"]),
     ("clap", &["sapo"]),
     ("indicatif", &["sapo"]),
     ("polars", &["sapo-datasets"]),
+    ("reqwest", &["sapo-rewards", "sapo-rollouts"]),
 ];
 
 /// Circles between modules that are still to be opened: crate, and the rooms in order. Nothing may be added.

@@ -14,12 +14,13 @@ use super::config::compose;
 use super::printer::{Printer, print_json, print_text, table};
 use super::weights::Dtype;
 use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
+use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
 use crate::eval::{ALL, EvalRow, EvalSampling, EvalSet, Evaluation, evaluate};
 use crate::ledger::{self, Ledger};
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
-use crate::sample::{Generator, local_engine};
+use crate::sample::Generator;
 use crate::score::Rewards;
 use crate::{checking, data, device};
 
@@ -104,10 +105,19 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let seed = targets.first().map_or(SEED, |target| target.sampling.seed);
     let mut model = Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?;
     model.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
+    let engine = config.as_ref().map(|config| config.engine.clone()).unwrap_or_default();
+    let decode_rows = config.as_ref().map_or(DECODE_ROWS, |config| config.run.decode_rows);
+    let engine = RunEngine::open(&engine, &model, decode_rows)?;
     let printer = Printer::new();
+    if let Some(config) = config.as_ref().filter(|config| !config.engine.is_local()) {
+        printer.say(&RunEngine::described(&config.engine));
+    }
     let mut evaluations = Vec::new();
     for target in &targets {
-        evaluations.push(evaluated(arguments, target, &model, &rewards, &printer)?);
+        let generator =
+            Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
+        evaluations.push(evaluated(arguments, target, generator, &printer)?);
+        engine.take_notes().iter().for_each(|note| printer.say(note));
     }
     printer.finish();
     if let Some(folder) = out {
@@ -279,16 +289,14 @@ fn rewards(config: Option<&Config>, targets: &[Target]) -> Result<Rewards> {
 fn evaluated(
     arguments: &EvalArguments,
     target: &Target,
-    model: &Model,
-    rewards: &Rewards,
+    generator: Generator<'_>,
     printer: &Printer,
 ) -> Result<Evaluation> {
+    let rewards = generator.rewards;
     let rubrics = target.rubrics.iter().map(|name| rewards.rubric(name)).collect::<Result<Vec<_>>>()?;
     let set = EvalSet { datasets: &target.datasets, rubrics: &rubrics, unaveraged: &target.unaveraged };
     let queries: u64 = target.datasets.iter().filter_map(Dataset::len).sum();
     printer.begin("evaluation", queries * target.sampling.samples as u64, 0);
-    let engine = local_engine(model, target.sampling.decode_rows);
-    let generator = Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards };
     let mut evaluation = evaluate(generator, &set, target.sampling, &arguments.model, &mut |ended| {
         printer.done(ended as u64, "rollouts");
     })?;

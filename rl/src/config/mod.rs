@@ -2,6 +2,7 @@
 
 mod data;
 pub(crate) mod device;
+mod engine;
 mod eval;
 pub(crate) mod fault;
 mod merge;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use sapo_datasets::SourceConfig;
 use sapo_rewards::{Endpoints, RewardConfig, RubricConfig, registry};
+use sapo_rollouts::EngineConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -41,6 +43,9 @@ pub struct Config {
     pub run: RunConfig,
     /// The policy.
     pub policy: PolicyConfig,
+    /// Who samples: this process, or servers.
+    #[serde(default, skip_serializing_if = "EngineConfig::is_local")]
+    pub engine: EngineConfig,
     /// Where queries come from, by name.
     #[serde(default)]
     pub data: BTreeMap<String, SourceConfig>,
@@ -87,6 +92,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
         self.policy.check(self.run.dtype)?;
+        engine::check(self)?;
         self.check_rubrics()?;
         self.check_sources()?;
         for name in &self.run.reward_check.skip {
@@ -228,6 +234,8 @@ mod tests {
         assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
         assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
         assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));
+        assert!(error("engine.kind=vlm").contains("did you mean `vllm`"), "{}", error("engine.kind=vlm"));
+        assert!(error("engine.endpoint=[]").contains("did you mean `endpoints`"));
         assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));
         let missing = Config::compose(&[PathBuf::from("no-such.toml")], &[]).unwrap_err();
         assert!(missing.to_string().contains("no-such.toml"));

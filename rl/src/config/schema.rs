@@ -69,7 +69,8 @@ impl Page<'_> {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         self.text.push_str("\n| key | type | default | |\n| --- | --- | --- | --- |\n");
-        for (key, value) in properties.iter().filter(|(key, _)| *key != "kind") {
+        // The word that tells choices apart is in their titles.
+        for (key, value) in properties.iter().filter(|(key, value)| *key != "kind" || value.get("const").is_none()) {
             let kind = self.type_of(place, key, value);
             let default = match value.get("default") {
                 Some(Value::Null) | None if required.contains(&key.as_str()) => "required".to_owned(),

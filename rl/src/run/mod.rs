@@ -15,13 +15,14 @@ use std::time::Instant;
 
 use sapo_policies::Model;
 use sapo_policies::processor::Processor;
-use sapo_rollouts::{Engine, LocalEngine};
+use sapo_rollouts::Engine;
 
 use self::record::{Recorder, evaluation_folder};
 use self::state::TrainerState;
 use crate::collective::{Alone, Collective};
 use crate::config::Config;
 use crate::data;
+use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
 use crate::eval::{EvalSampling, EvalSet, evaluate};
 use crate::memory;
@@ -48,7 +49,7 @@ pub struct Run<'a> {
     /// How it trains.
     pub optimizer: AdamW,
     /// What samples.
-    pub engine: LocalEngine,
+    pub engine: RunEngine,
     /// What scores.
     pub rewards: Rewards,
     /// What writes.
@@ -198,12 +199,12 @@ impl Run<'_> {
         self.say_notes()
     }
 
-    /// Passes on what the judges have to tell.
+    /// Passes on what the judges and the servers that sample have to tell.
     ///
     /// # Errors
     /// When the log cannot be written.
     pub fn say_notes(&self) -> Result<()> {
-        self.rewards.take_notes().iter().try_for_each(|note| self.say(note))
+        self.engine.take_notes().iter().chain(&self.rewards.take_notes()).try_for_each(|note| self.say(note))
     }
 
     /// Whether so many steps have passed since the last checkpoint that another is due.

@@ -9,13 +9,13 @@ use super::state::TrainerState;
 use super::{Run, recorded, resume};
 use crate::collective::Alone;
 use crate::config::Config;
+use crate::engine::RunEngine;
 use crate::error::Result;
 use crate::optimizer::AdamW;
 use crate::parts::parts;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
-use crate::sample::local_engine;
 use crate::score::Rewards;
 use crate::summary::Summary;
 use crate::{checking, data, data_check, device, ledger, model_setup};
@@ -66,6 +66,7 @@ impl<'a> Run<'a> {
         model.limit_prompts(config.policy.prompt_limit());
         data::try_encoding(config, &model.processor)?;
         data_check::refuse_bad_rows(config, &model.processor, progress)?;
+        let engine = RunEngine::open(&config.engine, &model, config.run.decode_rows)?;
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,
@@ -75,7 +76,7 @@ impl<'a> Run<'a> {
             state: TrainerState::default(),
             config,
             processor: Arc::clone(&model.processor),
-            engine: local_engine(&model, config.run.decode_rows),
+            engine,
             model,
             optimizer: AdamW::default(),
             rewards,
@@ -94,6 +95,9 @@ impl<'a> Run<'a> {
         }
         for line in notes.iter().chain(run.rewards.prepared()) {
             run.say(line)?;
+        }
+        if !config.engine.is_local() {
+            run.say(&RunEngine::described(&config.engine))?;
         }
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))

@@ -53,6 +53,7 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
     run.checkpoint_every = config.run.checkpoint_every;
     run.keep_checkpoints = config.run.keep_checkpoints;
     run.reward_check.clone_from(&config.run.reward_check);
+    before.engine.reached_like(&config.engine);
     for (name, reward) in &mut before.rewards {
         if let (RewardConfig::Judge(judge), Some(RewardConfig::Judge(now))) = (reward, config.rewards.get(name)) {
             judge.asked_like(now);

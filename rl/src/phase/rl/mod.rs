@@ -4,7 +4,7 @@ mod sampling;
 
 use std::time::Instant;
 
-use sapo_datasets::{Dataset, MixturePart};
+use sapo_datasets::{Dataset, MixturePart, MixtureState};
 
 use super::{Phase, Step, curate, stretch};
 use crate::algorithm::Sequence;
@@ -154,6 +154,22 @@ impl Rl {
         Ok(())
     }
 
+    /// Saves the run before a step that could not be sampled, which has changed nothing: it goes on from there.
+    fn give_up(run: &mut Run<'_>, before: Option<MixtureState>, error: RunError) -> Result<RunError> {
+        run.say_notes()?;
+        run.state.data = before;
+        if run.is_ahead() {
+            run.checkpoint()?;
+        }
+        let path = run.path().display();
+        Ok(match error {
+            RunError::Stopped(reason) => {
+                RunError::Stopped(format!("{reason}; mend it, then go on with --resume={path}"))
+            }
+            other => other,
+        })
+    }
+
     /// Keeps what failed, to be looked at, and stops the run before the step: it goes on from there.
     fn refuse(&self, run: &mut Run<'_>, file: &str, batch: &[ScoredGroup], reason: &str) -> Result<Step> {
         run.recorder.rollouts(file, run.state.step, batch, &[])?;
@@ -183,7 +199,10 @@ impl Phase for Rl {
         let place = format!("{}:{}", self.name, run.state.step_in_part);
         let mut metrics = Metrics::default();
         let before = run.state.data.clone();
-        let batch = self.sample(run, &place, &mut metrics)?;
+        let batch = match self.sample(run, &place, &mut metrics) {
+            Ok(batch) => batch,
+            Err(error) => return Err(Self::give_up(run, before, error)?),
+        };
         run.say_notes()?;
         let file = format!("rollouts/{}-{:06}.jsonl", self.name, run.state.step);
         // A step that a reward has stopped has changed nothing yet: the run goes on before it.

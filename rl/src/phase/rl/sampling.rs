@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::Rl;
 use crate::batch::advantages;
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::loader::{self, Prompts};
 use crate::metrics::{Metrics, names};
 use crate::pass_rates::PassedOver;
 use crate::run::Run;
-use crate::sample::{ScoredGroup, SeedScope};
+use crate::sample::{ScoredGroup, ScoredRollout, SeedScope};
 use crate::score::judge;
 
 /// How long a step sampled and scored, and how much.
@@ -84,6 +84,13 @@ impl Rl {
         if !lost.is_empty() {
             metrics.sum(names::FAILED_REQUESTS, lost.len() as f64);
         }
+        if let Some(group) = groups.iter().find(|group| group.rollouts.iter().any(lacks_log_probs)) {
+            let id = &group.prompt.query.id;
+            return Err(RunError::Stopped(format!(
+                "query `{id}`: the engine gave tokens without the log-probs that training needs; see `log_probs` in \
+                 docs/engines.md"
+            )));
+        }
         let rollouts = groups.iter().flat_map(|group| &group.rollouts);
         spent.tokens += rollouts.map(|rollout| rollout.rollout.sampled()).sum::<usize>();
         spent.rollouts = all;
@@ -114,4 +121,9 @@ impl Rl {
     pub(super) fn scope<'a>(&self, run: &Run<'_>, place: &'a str) -> SeedScope<'a> {
         SeedScope { seed: run.config.run.seed, place, samples: self.config.rollouts_per_prompt }
     }
+}
+
+/// Whether a token was sampled without a log-prob.
+fn lacks_log_probs(scored: &ScoredRollout) -> bool {
+    scored.rollout.log_probs().len() != scored.rollout.sampled()
 }
