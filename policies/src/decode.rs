@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use crate::attention::Projected;
-use crate::cache::{Cache, Context, FedRows};
+use crate::cache::{Cache, Context, FedRows, Shard};
 use crate::error::{PolicyError, Result};
 use crate::input::{ImageSpan, PictureInput, PolicyInput, positions};
 use crate::nn::RopeTable;
 use crate::policy::Policy;
-use crate::tensor::indices;
+use crate::tensor::{indices, to_vec};
 use crate::text::Visual;
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
@@ -28,6 +29,15 @@ pub struct Fed<'a> {
     pub shown: Vec<Shown<'a>>,
     /// Whether the logits behind the last of them are wanted.
     pub wanted: bool,
+}
+
+/// Logits of some of those that were fed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Their numbers among those that were fed.
+    pub numbers: Vec<usize>,
+    /// One row of the vocabulary for each.
+    pub values: Vec<f32>,
 }
 
 /// A run of picture tokens among those that are fed.
@@ -63,32 +73,45 @@ impl Policy {
         self.vision.forward(&[picture], self.device(), &mut Trace::off())
     }
 
-    /// Feeds tokens to contexts and gives the logits `[wanted, vocabulary]` behind the last token of those that want them,
-    /// in their order; `None` when nobody does.
+    /// Feeds tokens to contexts, and gives the logits behind the last token of those that want them, in parts.
     ///
     /// # Panics
     /// When there is no room for a token, or a token has no position: both are faults of the caller.
-    pub fn feed(&self, cache: &mut Cache, fed: &mut [Fed<'_>]) -> Option<Tensor<2>> {
-        let rows = FedRows::new(fed.iter().map(|one| (&*one.context, one.ids.len())));
-        let (mut ids, mut at, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        for one in fed.iter() {
+    pub fn feed(&self, cache: &mut Cache, fed: &mut [Fed<'_>]) -> Vec<Logits> {
+        let shards = cache.shards_mut();
+        let mut parts: Vec<Vec<(usize, &mut Fed<'_>)>> = shards.iter().map(|_| Vec::new()).collect();
+        for (number, one) in fed.iter_mut().enumerate().filter(|(_, one)| !one.ids.is_empty()) {
+            parts[one.context.shard()].push((number, one));
+        }
+        let work = |(shard, part): (&mut Shard, &mut Vec<(usize, &mut Fed<'_>)>)| {
+            if part.is_empty() { None } else { self.feed_shard(shard, part) }
+        };
+        if parts.iter().filter(|part| !part.is_empty()).count() > 1 {
+            return shards.par_iter_mut().zip(&mut parts).filter_map(work).collect();
+        }
+        shards.iter_mut().zip(&mut parts).filter_map(work).collect()
+    }
+
+    /// Feeds tokens to contexts of one shard; `None` when nobody wants logits.
+    fn feed_shard(&self, shard: &mut Shard, fed: &mut [(usize, &mut Fed<'_>)]) -> Option<Logits> {
+        let rows = FedRows::new(fed.iter().map(|(_, one)| (&*one.context, one.ids.len())));
+        let (mut ids, mut at, mut wanted, mut numbers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (number, one) in fed.iter() {
             assert_eq!(one.ids.len(), one.positions.len(), "every token has a position");
             ids.extend(one.ids.iter().map(|id| i64::from(*id)));
             at.extend_from_slice(one.positions);
             if one.wanted {
                 wanted.push(ids.len() as i64 - 1);
+                numbers.push(*number);
             }
-        }
-        if ids.is_empty() {
-            return None;
         }
         let (text, device) = (&self.config.text, self.device());
         let visual = self.shown(fed, ids.len());
         let rope = RopeTable::text(&at, text.head_dim, text.rope_theta, text.mrope_section, device);
-        let mut attend = |layer: usize, x: Projected| cache.attend(layer, x, &rows);
+        let mut attend = |layer: usize, x: Projected| shard.attend(layer, x, &rows);
         let ids = indices(ids.into_iter(), device);
         let hidden = self.text.forward(ids, &rope, visual.as_ref(), &mut attend, &mut Trace::off());
-        fed.iter_mut().for_each(|one| one.context.advance(one.ids.len()));
+        fed.iter_mut().for_each(|(_, one)| one.context.advance(one.ids.len()));
         if wanted.is_empty() {
             return None;
         }
@@ -97,13 +120,13 @@ impl Policy {
         } else {
             hidden.select(0, indices(wanted.into_iter(), device))
         };
-        Some(self.logits(last))
+        Some(Logits { numbers, values: to_vec(self.logits(last)) })
     }
 
     /// The picture features of all tokens that are fed, and the rows where they belong.
-    fn shown(&self, fed: &[Fed<'_>], rows: usize) -> Option<Visual> {
+    fn shown(&self, fed: &[(usize, &mut Fed<'_>)], rows: usize) -> Option<Visual> {
         let (mut start, mut at, mut parts) = (0, Vec::new(), Vec::new());
-        for one in fed {
+        for (_, one) in fed {
             for Shown { features, first, count, at: token } in &one.shown {
                 at.extend((start + token..start + token + count).map(|row| row as i64));
                 parts.push(features.part(*first, *count));
@@ -135,7 +158,7 @@ impl Policy {
             }
             let at = positions(prompt, self.config.vision.spatial_merge_size);
             let features: Vec<VisionFeatures> = prompt.pictures.iter().map(|picture| self.see(picture)).collect();
-            let mut context = Context::default();
+            let mut context = cache.open();
             assert!(cache.reserve(&mut context, length - 1 + capacity), "the cache was made for them");
             let shown = shown(prompt, 0..length - 1, &features.iter().collect::<Vec<_>>());
             let ids = &prompt.ids[..length - 1];
@@ -173,6 +196,13 @@ impl Decoding {
             .zip(ids.chunks(1).zip(triples.chunks(1)))
             .map(|(context, (ids, positions))| Fed { context, ids, positions, shown: Vec::new(), wanted: true })
             .collect();
-        policy.feed(&mut self.cache, &mut fed).expect("there are prompts")
+        let width = policy.config.text.vocab_size;
+        let mut all = vec![0.0; ids.len() * width];
+        for Logits { numbers, values } in policy.feed(&mut self.cache, &mut fed) {
+            for (number, row) in numbers.iter().zip(values.chunks_exact(width)) {
+                all[number * width..(number + 1) * width].copy_from_slice(row);
+            }
+        }
+        Tensor::from_data(TensorData::new(all, [ids.len(), width]), policy.device())
     }
 }

@@ -35,7 +35,7 @@ pub mod weights;
 
 pub use cache::{Cache, Context};
 pub use config::Config;
-pub use decode::{Decoding, Fed, Shown, shown};
+pub use decode::{Decoding, Fed, Logits, Shown, shown};
 pub use error::{PolicyError, Result};
 pub use format::{TensorShape, WeightFormat};
 pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};

@@ -17,11 +17,12 @@ pub(crate) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
     Arch::new().dispatch(work)
 }
 
-/// `e^x`, within two units in the last place; 0 below about -87, where single precision loses digits.
+/// `e^x` for `x` up to 88, within two units in the last place; 0 below about -87, where single precision loses digits.
 #[inline(always)]
 pub(crate) fn exp(x: &Run) -> Run {
     // x = n ln 2 + r with |r| <= ln 2 / 2: 2^n is made of its bits, e^r by a polynomial (coefficients of Cephes).
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    const LEAST: f32 = -87.3;
     const LARGE: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -29,7 +30,7 @@ pub(crate) fn exp(x: &Run) -> Run {
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
     let mut y = [0.0; LANES];
     for (y, x) in y.iter_mut().zip(x) {
-        let clamped = x.clamp(-87.3, 88.3);
+        let clamped = if *x > LEAST { *x } else { LEAST };
         // Added to the large number, n is rounded and stands in the last bits.
         let rounded = clamped.mul_add(LOG2_E, LARGE);
         let n = rounded - LARGE;
@@ -43,29 +44,48 @@ pub(crate) fn exp(x: &Run) -> Run {
         let two_n = f32::from_bits(rounded.to_bits().wrapping_sub(LARGE.to_bits() - 127) << 23);
         let value = e_r * two_n;
         // Written so that NaN goes through.
-        *y = if *x < -87.3 { 0.0 } else { value + (*x - *x) };
+        *y = if *x < LEAST { 0.0 } else { value + (*x - *x) };
     }
     y
+}
+
+/// Adds `factor * run` to a run of sums.
+#[inline(always)]
+pub(crate) fn add_scaled(sums: &mut Run, factor: f32, run: &Run) {
+    // Whole runs are read and written, so that they stay in one register.
+    let (mut all, run) = (*sums, *run);
+    for lane in 0..LANES {
+        all[lane] = factor.mul_add(run[lane], all[lane]);
+    }
+    *sums = all;
 }
 
 /// The sum of a run, always in the same order.
 #[inline(always)]
 pub(crate) fn sum(run: &Run) -> f32 {
-    let mut left = *run;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            left[lane] += left[lane + half];
-        }
-        half /= 2;
+    let mut eight = [0.0_f32; 8];
+    for lane in 0..8 {
+        eight[lane] = run[lane] + run[lane + 8];
     }
-    left[0]
+    let mut four = [0.0_f32; 4];
+    for lane in 0..4 {
+        four[lane] = eight[lane] + eight[lane + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// The largest of a run.
 #[inline(always)]
 pub(crate) fn largest(run: &Run) -> f32 {
-    run.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    let mut left = *run;
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            left[lane] = if left[lane + half] > left[lane] { left[lane + half] } else { left[lane] };
+        }
+        half /= 2;
+    }
+    left[0]
 }
 
 #[cfg(test)]

@@ -66,8 +66,12 @@ impl Sampler {
         let row = LogSoftmax::of(logits, temperature);
         let (token, truncated_mass) = if sampling.temperature <= 0.0 {
             (likeliest(changed), 0.0)
-        } else if sampling.truncates() || sampling.changes_logits() {
+        } else if sampling.truncates() {
             self.draw_of_what_is_left(&row, logits, changed, sampling)
+        } else if sampling.changes_logits() {
+            let banned = sampling.banned_ids.iter().filter_map(|id| logits.get(*id as usize));
+            let mass: f64 = banned.map(|logit| row.prob(*logit)).sum();
+            (LogSoftmax::of(changed, temperature).at(changed, self.rng.random::<f64>()), mass as f32)
         } else {
             (row.at(logits, self.rng.random::<f64>()), 0.0)
         };
@@ -86,7 +90,7 @@ impl Sampler {
         }
     }
 
-    /// A token of what penalties and truncation leave, and the mass that they took.
+    /// A token of what truncation leaves, and the mass that it took.
     fn draw_of_what_is_left(
         &mut self,
         row: &LogSoftmax,
@@ -153,9 +157,6 @@ fn likeliest(logits: &[f32]) -> usize {
 
 /// Sets what top-k, top-p and min-p remove to 0 and gives the mass that is left.
 fn truncate(weights: &mut [f32], sampling: &Sampling) -> f64 {
-    if !sampling.truncates() {
-        return weights.iter().map(|weight| f64::from(*weight)).sum();
-    }
     let top_k = if sampling.top_k == 0 { weights.len() } else { sampling.top_k };
     // The largest weight is 1.
     let least = sampling.min_p as f32;

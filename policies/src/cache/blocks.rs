@@ -15,10 +15,6 @@ impl Blocks {
         Self { free: (0..total).rev().collect(), holders: vec![0; total as usize] }
     }
 
-    pub(super) fn total(&self) -> usize {
-        self.holders.len()
-    }
-
     pub(super) fn used(&self) -> usize {
         self.holders.len() - self.free.len()
     }

@@ -2,6 +2,9 @@
 //!
 //! A prompt is read once; each of its samples is a fork of it, which shares the prompt's full blocks and copies the last,
 //! partly filled one. How many blocks there are is set when the cache is made: who wants more waits.
+//!
+//! On a CPU sequences are dealt out to a few shards, each with blocks of its own, so that threads decode side by side
+//! without waiting for each other. The bound on blocks is one for all.
 
 mod blocks;
 mod padded;
@@ -14,11 +17,16 @@ use self::store::Store;
 use crate::attention::{BLOCK, Heads, Place, Projected, Sequence};
 use crate::config::Config;
 use crate::policy::Policy;
+use crate::tensor::is_cpu;
+
+/// Shards at most: each of them reads all weights.
+const MOST_SHARDS: usize = 4;
 
 /// Tokens that were read, and the blocks where their keys and values lie. It is given back to its cache by
 /// [`Cache::release`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Context {
+    shard: usize,
     blocks: Vec<u32>,
     tokens: usize,
 }
@@ -28,15 +36,34 @@ impl Context {
     pub fn tokens(&self) -> usize {
         self.tokens
     }
+
+    pub(crate) fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// The tokens that were fed are there from now on.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.tokens += count;
+    }
 }
 
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub struct Cache {
+    shards: Vec<Shard>,
+    block_bytes: usize,
+    /// Blocks that all shards together may use.
+    total: usize,
+}
+
+/// The keys and values of some sequences.
+#[derive(Debug)]
+pub(crate) struct Shard {
     heads: Heads,
     blocks: Blocks,
     store: Store,
-    block_bytes: usize,
+    /// Contexts that were opened or forked here and not released.
+    contexts: usize,
 }
 
 impl Cache {
@@ -47,8 +74,15 @@ impl Cache {
     /// allows it.
     pub fn new(policy: &Policy, blocks: usize) -> Self {
         let heads = Heads::of(&policy.config.text);
-        let store = Store::new(heads, policy.config.text.layers, blocks, policy.device());
-        Self { heads, blocks: Blocks::new(blocks), store, block_bytes: Self::block_bytes(&policy.config) }
+        let count = if is_cpu(policy.device()) { rayon::current_num_threads().clamp(1, MOST_SHARDS) } else { 1 };
+        let shard = |_| Shard {
+            heads,
+            blocks: Blocks::new(blocks),
+            store: Store::new(heads, policy.config.text.layers, blocks, policy.device()),
+            contexts: 0,
+        };
+        let shards = (0..count).map(shard).collect();
+        Self { shards, block_bytes: Self::block_bytes(&policy.config), total: blocks }
     }
 
     /// Bytes of a block: keys and values of all layers, in f32.
@@ -64,12 +98,12 @@ impl Cache {
 
     /// Blocks that hold something.
     pub fn used_blocks(&self) -> usize {
-        self.blocks.used()
+        self.shards.iter().map(|shard| shard.blocks.used()).sum()
     }
 
     /// Blocks that it may have.
     pub fn total_blocks(&self) -> usize {
-        self.blocks.total()
+        self.total
     }
 
     /// Bytes that are in use.
@@ -77,17 +111,25 @@ impl Cache {
         self.used_blocks() * self.block_bytes
     }
 
+    /// A context that has read nothing, in the shard with the fewest.
+    pub fn open(&mut self) -> Context {
+        let fewest = (0..self.shards.len()).min_by_key(|shard| self.shards[*shard].contexts).unwrap_or(0);
+        self.shards[fewest].contexts += 1;
+        Context { shard: fewest, blocks: Vec::new(), tokens: 0 }
+    }
+
     /// Makes room for `more` tokens behind those of a context; `false` when there is none, and nothing has changed then.
     #[must_use]
     pub fn reserve(&mut self, context: &mut Context, more: usize) -> bool {
         let missing = Self::blocks_of(context.tokens + more).saturating_sub(context.blocks.len());
-        match self.blocks.take(missing) {
-            Some(taken) => {
-                context.blocks.extend(taken);
-                true
-            }
-            None => false,
-        }
+        let taken = if self.has(missing) { self.shards[context.shard].blocks.take(missing) } else { None };
+        let found = taken.is_some();
+        context.blocks.extend(taken.into_iter().flatten());
+        found
+    }
+
+    fn has(&self, blocks: usize) -> bool {
+        self.used_blocks() + blocks <= self.total
     }
 
     /// A context that begins with all tokens of `context`; `None` when there is no room for a copy of its last block.
@@ -95,20 +137,34 @@ impl Cache {
     pub fn fork(&mut self, context: &Context) -> Option<Context> {
         let full = context.tokens / BLOCK;
         let mut blocks = context.blocks[..full].to_vec();
-        if !context.tokens.is_multiple_of(BLOCK) {
-            let own = self.blocks.take(1)?;
-            self.store.copy(self.heads, context.blocks[full], own[0]);
+        let copies = !context.tokens.is_multiple_of(BLOCK);
+        if copies && !self.has(1) {
+            return None;
+        }
+        let shard = &mut self.shards[context.shard];
+        if copies {
+            let own = shard.blocks.take(1)?;
+            shard.store.copy(shard.heads, context.blocks[full], own[0]);
             blocks.extend(own);
         }
-        self.blocks.share(&context.blocks[..full]);
-        Some(Context { blocks, tokens: context.tokens })
+        shard.blocks.share(&context.blocks[..full]);
+        shard.contexts += 1;
+        Some(Context { shard: context.shard, blocks, tokens: context.tokens })
     }
 
     /// Takes back the blocks of a context.
     pub fn release(&mut self, context: Context) {
-        self.blocks.give_back(&context.blocks);
+        let shard = &mut self.shards[context.shard];
+        shard.blocks.give_back(&context.blocks);
+        shard.contexts -= 1;
     }
 
+    pub(crate) fn shards_mut(&mut self) -> &mut [Shard] {
+        &mut self.shards
+    }
+}
+
+impl Shard {
     /// Contexts `[t, q*k]` of the rows of a layer, whose keys and values are written first.
     pub(crate) fn attend(&mut self, layer: usize, x: Projected, rows: &FedRows) -> Tensor<2> {
         self.store.attend(self.heads, layer, x, rows)
@@ -126,13 +182,13 @@ pub(crate) struct FedRows {
 }
 
 impl FedRows {
-    /// Of contexts that so many tokens are fed to; there must be room for them.
+    /// Of contexts of one shard that so many tokens are fed to; there must be room for them.
     ///
     /// # Panics
     /// When there is none: a fault of the caller.
     pub(crate) fn new<'a>(fed: impl Iterator<Item = (&'a Context, usize)>) -> Self {
         let (mut sequences, mut places, mut rows) = (Vec::new(), Vec::new(), 0);
-        for (Context { blocks, tokens: before }, count) in fed {
+        for (Context { blocks, tokens: before, .. }, count) in fed {
             assert!(blocks.len() * BLOCK >= before + count, "room was reserved");
             places.extend((0..count).map(|index| Place::of(rows + index, blocks, before + index)));
             sequences.push(Sequence { rows: rows..rows + count, before: *before, blocks: blocks.clone() });
@@ -140,12 +196,5 @@ impl FedRows {
         }
         let pieces = crate::attention::pieces(&sequences);
         Self { sequences, pieces, places }
-    }
-}
-
-impl Context {
-    /// The tokens that were fed are there from now on.
-    pub(crate) fn advance(&mut self, count: usize) {
-        self.tokens += count;
     }
 }

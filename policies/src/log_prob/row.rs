@@ -29,11 +29,15 @@ impl LogSoftmax {
             #[inline(always)]
             || {
                 let mut most = [f32::NEG_INFINITY; LANES];
-                for_runs(logits, |_, run| {
-                    for (most, logit) in most.iter_mut().zip(run) {
-                        *most = most.max(*logit);
-                    }
-                });
+                for_runs(
+                    logits,
+                    #[inline(always)]
+                    |_, run| {
+                        for (most, logit) in most.iter_mut().zip(run) {
+                            *most = if *logit > *most { *logit } else { *most };
+                        }
+                    },
+                );
                 let unscaled = Self { scale, largest: largest(&most) * scale, sum: 0.0, weighted: 0.0, log_sum: 0.0 };
                 let (mut sum, mut weighted) = (0.0, 0.0);
                 for stretch in logits.chunks(STRETCH) {
@@ -61,7 +65,13 @@ impl LogSoftmax {
         let mut weights = vec![0.0; logits.len()];
         vectorised(
             #[inline(always)]
-            || for_runs(logits, |at, run| put(&mut weights, at, &self.weigh(run))),
+            || {
+                for_runs(
+                    logits,
+                    #[inline(always)]
+                    |at, run| put(&mut weights, at, &self.weigh(run)),
+                );
+            },
         );
         weights
     }
@@ -99,29 +109,53 @@ impl LogSoftmax {
         let share = -factor / self.sum as f32;
         vectorised(
             #[inline(always)]
-            || for_runs(logits, |at, run| put(slopes, at, &self.weigh(run).map(|weight| weight * share))),
+            || {
+                for_runs(
+                    logits,
+                    #[inline(always)]
+                    |at, run| {
+                        let mut weights = self.weigh(run);
+                        weights.iter_mut().for_each(|weight| *weight *= share);
+                        put(slopes, at, &weights);
+                    },
+                );
+            },
         );
         slopes[token] += factor;
     }
 
     #[inline(always)]
+    fn exponents(&self, run: &Run) -> Run {
+        let mut exponents = *run;
+        for exponent in &mut exponents {
+            *exponent = *exponent * self.scale - self.largest;
+        }
+        exponents
+    }
+
+    #[inline(always)]
     fn weigh(&self, run: &Run) -> Run {
-        exp(&run.map(|logit| logit * self.scale - self.largest))
+        exp(&self.exponents(run))
     }
 
     /// Sums of a stretch's weights, and of weights times what they are exponentials of.
     #[inline(always)]
     fn sums(&self, stretch: &[f32]) -> [f32; 2] {
         let (mut weights, mut products) = ([0.0; LANES], [0.0; LANES]);
-        for_runs(stretch, |_, run| {
-            let exponents = run.map(|logit| logit * self.scale - self.largest);
-            let of_run = exp(&exponents);
-            for lane in 0..LANES {
-                weights[lane] += of_run[lane];
-                // Where a weight is 0 its exponent may be minus infinity.
-                products[lane] += of_run[lane] * exponents[lane].max(-1e4);
-            }
-        });
+        for_runs(
+            stretch,
+            #[inline(always)]
+            |_, run| {
+                let exponents = self.exponents(run);
+                let of_run = exp(&exponents);
+                for lane in 0..LANES {
+                    weights[lane] += of_run[lane];
+                    // Where a weight is 0 its exponent may be minus infinity.
+                    let exponent = if exponents[lane] > -1e4 { exponents[lane] } else { -1e4 };
+                    products[lane] += of_run[lane] * exponent;
+                }
+            },
+        );
         [sum(&weights), sum(&products)]
     }
 }

@@ -3,6 +3,7 @@
 mod linear;
 mod norm;
 mod param;
+mod product;
 mod rope;
 
 pub(crate) use self::linear::parameters;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
+use super::product::product;
 use crate::part::ADAPTER_PREFIX;
 use crate::tensor::{is_cpu, to_f32};
 
@@ -36,21 +37,20 @@ impl Param {
     /// `x_ti` times the transpose of this `[o, i]` matrix, `[t, o]`. One that is kept in another format than f32 is
     /// widened some rows at a time, so that there is never an f32 copy of the whole.
     ///
-    /// On a CPU a row of it has the same bits however many rows there are: rows of zeros are put behind too few.
+    /// On a CPU a row of it has the same bits however many rows there are.
     pub fn linear(&self, x_ti: Tensor<2>) -> Tensor<2> {
         let [outputs, inputs] = self.value.dims();
+        let multiply: fn(Tensor<2>, Tensor<2>) -> Tensor<2> =
+            if is_cpu(&x_ti.device()) { product } else { |x_ti, w_oi| x_ti.matmul(w_oi.transpose()) };
         let step = (WIDENED / inputs.max(1)).max(1);
-        let whole = self.value.dtype() == DType::F32 || outputs <= step;
-        let rows = x_ti.dims()[0];
-        let fewest = match is_cpu(&x_ti.device()) {
-            true => fewest_rows(if whole { outputs } else { (outputs - 1) % step + 1 }, inputs),
-            false => 1,
-        };
-        if (1..fewest).contains(&rows) {
-            let zeros = Tensor::zeros([fewest - rows, inputs], &x_ti.device());
-            return self.product(Tensor::cat(vec![x_ti, zeros], 0), whole, step).narrow(0, 0, rows);
+        if self.value.dtype() == DType::F32 || outputs <= step {
+            return multiply(x_ti, self.to_f32());
         }
-        self.product(x_ti, whole, step)
+        let part = |start: usize| {
+            let some = to_f32(self.value.clone().narrow(0, start, step.min(outputs - start)));
+            multiply(x_ti.clone(), some)
+        };
+        Tensor::cat((0..outputs).step_by(step).map(part).collect(), 1)
     }
 
     /// `x_to` times this `[o, i]` matrix, `[t, i]`: the way back through [`Param::linear`]. What is kept in another format than
@@ -70,22 +70,10 @@ impl Param {
         let first = parts.next().unwrap_or_else(|| Tensor::zeros([x_to.dims()[0], inputs], &x_to.device()));
         parts.fold(first, |sum, part| sum + part)
     }
-
-    /// The product, `step` rows of the matrix at a time unless it is taken whole.
-    fn product(&self, x_ti: Tensor<2>, whole: bool, step: usize) -> Tensor<2> {
-        if whole {
-            return x_ti.matmul(self.to_f32().transpose());
-        }
-        let outputs = self.value.dims()[0];
-        let part = |start: usize| {
-            let some = to_f32(self.value.clone().narrow(0, start, step.min(outputs - start)));
-            x_ti.clone().matmul(some.transpose())
-        };
-        Tensor::cat((0..outputs).step_by(step).map(part).collect(), 1)
-    }
 }
 
-/// Rows from which on the sums of a product `[rows, inputs] x [inputs, outputs]` run in the same order, whatever their number.
+/// Rows from which on the library's product on a CPU, `[rows, inputs] x [inputs, outputs]`, sums in the same order,
+/// however many there are.
 pub(crate) fn fewest_rows(outputs: usize, inputs: usize) -> usize {
     // Sums of one row, of at most 256 results, and of more than 512 numbers for at most 64 x 64 results have ways of their own.
     let small = 256 / outputs.max(1) + 1;

@@ -2,9 +2,10 @@
 //!
 //! Shape suffixes: `t` rows, `d` width, `h` query heads, `k` head width.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::moe::SparseMlp;
+use super::swiglu::swiglu;
 use crate::attention::Projected;
 use crate::config::TextConfig;
 use crate::nn::{Linear, LinearMaps, Param, Parameters, RmsNorm, RopeTable, parameters};
@@ -115,7 +116,7 @@ parameters!(DenseMlp { gate, up, down });
 
 impl DenseMlp {
     fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
-        let gate = activation::silu(self.gate.forward(x_td.clone()));
-        self.down.forward(gate * self.up.forward(x_td))
+        let gate = self.gate.forward(x_td.clone());
+        self.down.forward(swiglu(gate, self.up.forward(x_td)))
     }
 }

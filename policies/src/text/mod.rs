@@ -4,6 +4,7 @@
 
 mod layer;
 mod moe;
+mod swiglu;
 
 use burn::tensor::{Int, Tensor};
 

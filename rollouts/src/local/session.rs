@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use sapo_datasets::StopReason;
-use sapo_policies::{Cache, Context, Fed, Policy, to_vec};
+use sapo_policies::{Cache, Context, Fed, Logits, Policy};
 
 use super::LocalEngine;
 use super::asked::Asked;
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
         // A block for each of the others must be left, or it would soon be sent away again.
         let room = self.free_blocks() > self.running.len();
         let Some(asked) = self.asked.get_mut(&number) else { return false };
-        let context = asked.take_context().unwrap_or_default();
+        let context = asked.take_context().unwrap_or_else(|| self.cache.open());
         let own = if asked.waiting.len() == 1 {
             // The last one needs no copy.
             Some(context)
@@ -342,7 +342,7 @@ impl<'a> Session<'a> {
             let start = asked.unread().start;
             let needed = Cache::blocks_of(start + count) - Cache::blocks_of(start);
             if free >= needed + self.running.len() {
-                let mut context = asked.take_context().unwrap_or_default();
+                let mut context = asked.take_context().unwrap_or_else(|| self.cache.open());
                 let room = self.cache.reserve(&mut context, count);
                 asked.put_context(context);
                 return room;
@@ -357,14 +357,9 @@ impl<'a> Session<'a> {
     fn feed(&mut self, parts: &[Part]) -> Vec<(usize, Draw)> {
         let mut contexts: Vec<Context> = parts.iter().map(|part| self.take_context(part)).collect();
         let mut fed: Vec<Fed<'_>> = Vec::with_capacity(parts.len());
-        let mut drawing = Vec::new();
         for (part, context) in parts.iter().zip(&mut contexts) {
             match part {
-                Part::Row(index, count) => {
-                    let one = self.running[*index].fed(context, *count);
-                    drawing.extend(one.wanted.then_some(*index));
-                    fed.push(one);
-                }
+                Part::Row(index, count) => fed.push(self.running[*index].fed(context, *count)),
                 Part::Prompt(number, count) => {
                     let asked = &self.asked[number];
                     let start = context.tokens();
@@ -372,7 +367,9 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        let logits = self.policy.feed(&mut self.cache, &mut fed).map(to_vec).unwrap_or_default();
+        // On a thread of the pool: from outside, each of the many products of a step would wake the pool and wait for it.
+        let (policy, cache) = (self.policy, &mut self.cache);
+        let logits = rayon::scope(|_| policy.feed(cache, &mut fed));
         for (part, context) in parts.iter().zip(contexts) {
             match part {
                 Part::Row(index, count) => {
@@ -387,7 +384,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        self.draw(&drawing, &logits)
+        self.draw(parts, &logits)
     }
 
     fn take_context(&mut self, part: &Part) -> Context {
@@ -395,21 +392,29 @@ impl<'a> Session<'a> {
             Part::Row(index, _) => self.running[*index].context.take(),
             Part::Prompt(number, _) => self.asked.get_mut(number).and_then(Asked::take_context),
         };
-        context.unwrap_or_default()
+        context.unwrap_or_else(|| self.cache.open())
     }
 
     /// Draws on all cores: what is drawn depends on the sample alone.
-    fn draw(&mut self, drawing: &[usize], logits: &[f32]) -> Vec<(usize, Draw)> {
+    fn draw(&mut self, parts: &[Part], logits: &[Logits]) -> Vec<(usize, Draw)> {
         let width = self.policy.config.text.vocab_size;
+        let mut of_rows: BTreeMap<usize, &[f32]> = BTreeMap::new();
+        for Logits { numbers, values } in logits {
+            for (number, row) in numbers.iter().zip(values.chunks_exact(width)) {
+                if let Part::Row(index, _) = &parts[*number] {
+                    of_rows.insert(*index, row);
+                }
+            }
+        }
         let asked = &self.asked;
-        let mut next = drawing.iter().copied().peekable();
-        let rows: Vec<(usize, &mut Row)> =
-            self.running.iter_mut().enumerate().filter(|(index, _)| next.next_if_eq(index).is_some()).collect();
-        let draw = |((index, row), logits): ((usize, &mut Row), &[f32])| {
+        let drawing =
+            self.running.iter_mut().enumerate().filter_map(|(index, row)| Some((index, row, *of_rows.get(&index)?)));
+        let drawing: Vec<(usize, &mut Row, &[f32])> = drawing.collect();
+        let draw = |(index, row, logits): (usize, &mut Row, &[f32])| {
             let sampling = &asked[&row.request].request.sampling;
             (index, row.draw(logits, sampling))
         };
-        rows.into_par_iter().zip(logits.par_chunks(width)).map(draw).collect()
+        drawing.into_par_iter().map(draw).collect()
     }
 
     /// Takes the tokens that were drawn, in the order of the running samples.

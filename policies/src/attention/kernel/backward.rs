@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::super::heads::Heads;
 use super::super::panels::{BLOCK, Panels, Place, Sequence};
 use super::{Scratch, TILE, Vectors, View, exponentials, gather, products, weighted};
-use crate::vector::vectorised;
+use crate::vector::{LANES, add_scaled, vectorised};
 
 /// Gradients in the shapes of what they belong to.
 #[derive(Clone, Debug)]
@@ -198,11 +198,18 @@ impl OfHead {
             let parts =
                 [(&mut self.dk, slopes, query_rows.as_slice()), (&mut self.dv, weights, derivative_rows.as_slice())];
             for (sums, by_vector, vectors) in parts {
-                let sums = &mut sums[start..start + dim];
-                for t in 0..T {
-                    let factor = by_vector[t * width + token];
-                    for (sum, value) in sums.iter_mut().zip(&vectors[t * dim..(t + 1) * dim]) {
-                        *sum = factor.mul_add(*value, *sum);
+                let factors: [f32; T] = std::array::from_fn(|t| by_vector[t * width + token]);
+                let (runs, rest) = sums[start..start + dim].as_chunks_mut::<LANES>();
+                for (number, run) in runs.iter_mut().enumerate() {
+                    for (t, factor) in factors.iter().enumerate() {
+                        let Some(values) = vectors[t * dim + number * LANES..].first_chunk::<LANES>() else { continue };
+                        add_scaled(run, *factor, values);
+                    }
+                }
+                let done = dim - rest.len();
+                for (column, sum) in rest.iter_mut().enumerate() {
+                    for (t, factor) in factors.iter().enumerate() {
+                        *sum = factor.mul_add(vectors[t * dim + done + column], *sum);
                     }
                 }
             }

@@ -16,7 +16,7 @@ pub(super) use self::backward::{Passed, backward};
 pub(crate) use self::forward::{forward, pieces};
 use super::heads::Heads;
 use super::panels::{BLOCK, Sequence};
-use crate::vector::{LANES, Run, exp, largest, sum};
+use crate::vector::{LANES, Run, add_scaled, exp, largest, sum};
 
 /// Query vectors that are computed together, at most.
 const TILE: usize = 4;
@@ -112,12 +112,8 @@ fn products<const T: usize>(x: &[f32], panels: View<'_>, blocks: &[u32], out: &m
         let lanes = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
         for ((left, right), x) in lanes.zip(x.as_chunks::<T>().0) {
             for t in 0..T {
-                for lane in 0..LANES {
-                    sums[t][0][lane] = x[t].mul_add(left[lane], sums[t][0][lane]);
-                }
-                for lane in 0..LANES {
-                    sums[t][1][lane] = x[t].mul_add(right[lane], sums[t][1][lane]);
-                }
+                add_scaled(&mut sums[t][0], x[t], left);
+                add_scaled(&mut sums[t][1], x[t], right);
             }
         }
         for t in 0..T {
@@ -131,9 +127,7 @@ fn products<const T: usize>(x: &[f32], panels: View<'_>, blocks: &[u32], out: &m
         let mut sums = [[0.0_f32; LANES]; T];
         for (lanes, x) in panels.block(blocks[block]).as_chunks::<LANES>().0.iter().zip(x.as_chunks::<T>().0) {
             for t in 0..T {
-                for lane in 0..LANES {
-                    sums[t][lane] = x[t].mul_add(lanes[lane], sums[t][lane]);
-                }
+                add_scaled(&mut sums[t], x[t], lanes);
             }
         }
         for t in 0..T {
@@ -151,7 +145,7 @@ fn exponentials(scores: &mut [f32], seen: usize) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
     for run in runs.iter() {
         for (most, score) in most.iter_mut().zip(run) {
-            *most = most.max(*score);
+            *most = if *score > *most { *score } else { *most };
         }
     }
     let most = largest(&most);
@@ -174,21 +168,28 @@ fn weighted<const T: usize>(vectors: Vectors<'_>, weights: &[f32], panels: View<
     let dim = vectors.heads.dim;
     let mut column = 0;
     while column + 2 * LANES <= dim {
-        weighted_columns::<T, { 2 * LANES }>(vectors, weights, panels, tokens, (column, &mut *out));
+        weighted_runs::<T, 2>(vectors, weights, panels, tokens, (column, &mut *out));
         column += 2 * LANES;
     }
-    while column + 8 <= dim {
-        weighted_columns::<T, 8>(vectors, weights, panels, tokens, (column, &mut *out));
-        column += 8;
+    if column + LANES <= dim {
+        weighted_runs::<T, 1>(vectors, weights, panels, tokens, (column, &mut *out));
+        column += LANES;
     }
-    while column < dim {
-        weighted_columns::<T, 1>(vectors, weights, panels, tokens, (column, &mut *out));
-        column += 1;
+    for column in column..dim {
+        for t in 0..T {
+            let mut sum = 0.0_f32;
+            for token in 0..tokens {
+                let panel = panels.block(vectors.sequence.blocks[token / BLOCK]);
+                sum = weights[t * weights.len() / T + token].mul_add(panel[token % BLOCK * dim + column], sum);
+            }
+            out[t * dim + column] = sum;
+        }
     }
 }
 
+/// The same for `N` runs of columns.
 #[inline(always)]
-fn weighted_columns<const T: usize, const C: usize>(
+fn weighted_runs<const T: usize, const N: usize>(
     vectors: Vectors<'_>,
     weights: &[f32],
     panels: View<'_>,
@@ -196,22 +197,25 @@ fn weighted_columns<const T: usize, const C: usize>(
     (column, out): (usize, &mut [f32]),
 ) {
     let (dim, width) = (vectors.heads.dim, weights.len() / T);
-    let mut sums = [[0.0_f32; C]; T];
-    for block in 0..tokens.div_ceil(BLOCK) {
-        let panel = panels.block(vectors.sequence.blocks[block]);
+    let mut sums = [[[0.0_f32; LANES]; N]; T];
+    for (number, block) in vectors.sequence.blocks[..tokens.div_ceil(BLOCK)].iter().enumerate() {
         // What stands behind the last token is never read: it may be anything.
-        let some = (tokens - block * BLOCK).min(BLOCK);
-        for (slot, row) in panel.chunks_exact(dim).take(some).enumerate() {
-            let row: &[f32] = &row[column..column + C];
+        let some = (tokens - number * BLOCK).min(BLOCK);
+        let of_block: [&[f32]; T] = std::array::from_fn(|t| &weights[t * width + number * BLOCK..][..some]);
+        for (slot, row) in panels.block(*block).chunks_exact(dim).take(some).enumerate() {
+            let Some(row) = row[column..].as_chunks::<LANES>().0.first_chunk::<N>() else { continue };
             for t in 0..T {
-                let weight = weights[t * width + block * BLOCK + slot];
-                for c in 0..C {
-                    sums[t][c] = weight.mul_add(row[c], sums[t][c]);
+                let weight = of_block[t][slot];
+                for n in 0..N {
+                    add_scaled(&mut sums[t][n], weight, &row[n]);
                 }
             }
         }
     }
     for t in 0..T {
-        out[t * dim + column..t * dim + column + C].copy_from_slice(&sums[t]);
+        for n in 0..N {
+            let at = t * dim + column + n * LANES;
+            out[at..at + LANES].copy_from_slice(&sums[t][n]);
+        }
     }
 }

@@ -1,0 +1,233 @@
+//! Rows times the transpose of a weight matrix, on a CPU: `[t, i] x [o, i]^T`, with its backward pass.
+//!
+//! Each number is the dot product of a row and a weight's row, summed in 16 lanes and then over the lanes. Nothing else
+//! enters, so that a row has the same bits alone and among thousands; and weights are read where they lie, which for the
+//! few rows of decoding is half of the work of a product that packs them first.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients as Graph;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::{Autodiff, NodeId};
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::vector::{LANES, Run, sum, vectorised};
+
+/// Rows that are multiplied with a weight's rows while those are in the cache.
+const ROWS: usize = 64;
+/// Rows and weight rows of a tile.
+const TILE: usize = 4;
+/// Below so many multiplications no other thread is woken.
+const ALONE: usize = 1 << 20;
+
+/// `x_ti w_oi^T`, `[t, o]`, of f32 tensors on a CPU.
+pub(super) fn product(x_ti: Tensor<2>, w_oi: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as Product>::product(x_ti.into_dispatch(), w_oi.into_dispatch()))
+}
+
+/// The product as an operation of the graph.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait Product: Backend {
+    /// `x_ti w_oi^T`.
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl Product for Flex {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, w) = (x.to_contiguous(), w.to_contiguous());
+        let ([rows, inputs], outputs) = ([x.layout().shape()[0], x.layout().shape()[1]], w.layout().shape()[0]);
+        let numbers =
+            |tensor| FloatTensor::<Self>::as_slice::<f32>(tensor).expect("weights and rows are f32 and in one piece");
+        let y = multiply(numbers(&x), numbers(&w), inputs, outputs);
+        FloatTensor::<Self>::from_data(TensorData::new(y, [rows, outputs]))
+    }
+}
+
+/// The backward pass.
+#[derive(Debug)]
+struct Multiplied;
+
+impl Backward<Flex, 2> for Multiplied {
+    type State = [NodeId; 2];
+
+    fn backward(self, ops: Ops<[NodeId; 2], 2>, graph: &mut Graph, checkpointer: &mut Checkpointer) {
+        let derivative = graph.consume::<Flex>(&ops.node);
+        let [x, w] = ops.state.map(|node| checkpointer.retrieve_node_output::<FloatTensor<Flex>>(node));
+        let [of_x, of_w] = ops.parents;
+        if let Some(node) = of_x {
+            graph.register::<Flex>(node.id, Flex::float_matmul(derivative.clone(), w));
+        }
+        if let Some(node) = of_w {
+            graph.register::<Flex>(node.id, Flex::float_matmul(Flex::float_transpose(derivative), x));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> Product for Autodiff<Flex, C> {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        let y = || Flex::product(x.primitive().clone(), w.primitive().clone());
+        match Multiplied.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prepared) => {
+                let nodes = [&x, &w].map(|tensor| prepared.checkpoint(tensor));
+                prepared.finish(nodes, y())
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(y()),
+        }
+    }
+}
+
+/// The numbers of `x [t, i]` times those of `w [o, i]` transposed.
+fn multiply(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let rows = x.len() / inputs.max(1);
+    let mut y = vec![0.0_f32; rows * outputs];
+    let threads = rayon::current_num_threads();
+    if rows * outputs * inputs < ALONE || threads == 1 {
+        x.chunks(ROWS * inputs).zip(y.chunks_mut(ROWS * outputs)).for_each(|(x, y)| block(x, w, inputs, y));
+    } else if rows >= 2 * TILE * threads {
+        let share = rows.div_ceil(threads).next_multiple_of(TILE).min(ROWS);
+        let blocks = x.par_chunks(share * inputs).zip(y.par_chunks_mut(share * outputs));
+        blocks.for_each(|(x, y)| block(x, w, inputs, y));
+    } else {
+        // Few rows: threads share the weights, and each gives the columns that they make.
+        let share = outputs.div_ceil(threads).next_multiple_of(TILE);
+        let columns = |w: &[f32]| {
+            let mut part = vec![0.0_f32; rows * (w.len() / inputs)];
+            block(x, w, inputs, &mut part);
+            part
+        };
+        let parts: Vec<Vec<f32>> = w.par_chunks(share * inputs).map(columns).collect();
+        for (number, part) in parts.iter().enumerate() {
+            let width = part.len() / rows;
+            for (row, some) in part.chunks_exact(width).enumerate() {
+                y[row * outputs + number * share..][..width].copy_from_slice(some);
+            }
+        }
+    }
+    y
+}
+
+/// A block of rows times all weights.
+fn block(x: &[f32], w: &[f32], inputs: usize, y: &mut [f32]) {
+    let (rows, outputs) = (x.len() / inputs.max(1), w.len() / inputs.max(1));
+    vectorised(
+        #[inline(always)]
+        || {
+            for output in (0..outputs).step_by(TILE) {
+                let weights: [&[f32]; TILE] = std::array::from_fn(|c| of_row(w, inputs, (output + c).min(outputs - 1)));
+                for row in (0..rows).step_by(TILE) {
+                    let some: [&[f32]; TILE] = std::array::from_fn(|r| of_row(x, inputs, (row + r).min(rows - 1)));
+                    let sums = tile(some, weights);
+                    for r in 0..TILE.min(rows - row) {
+                        let count = TILE.min(outputs - output);
+                        y[(row + r) * outputs + output..][..count].copy_from_slice(&sums[r * TILE..r * TILE + count]);
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn of_row(numbers: &[f32], width: usize, row: usize) -> &[f32] {
+    &numbers[row * width..(row + 1) * width]
+}
+
+/// Dot products of four rows with four weight rows.
+#[inline(always)]
+fn tile(x: [&[f32]; TILE], w: [&[f32]; TILE]) -> Run {
+    let mut sums = [[0.0_f32; LANES]; TILE * TILE];
+    let (x_runs, x_rest) = (x.map(|row| row.as_chunks::<LANES>().0), x.map(|row| row.as_chunks::<LANES>().1));
+    let (w_runs, w_rest) = (w.map(|row| row.as_chunks::<LANES>().0), w.map(|row| row.as_chunks::<LANES>().1));
+    let count = x_runs[0].len();
+    let x_runs = x_runs.map(|runs| &runs[..count]);
+    let w_runs = w_runs.map(|runs| &runs[..count]);
+    for at in 0..count {
+        add(&mut sums, x_runs.map(|runs| runs[at]), w_runs.map(|runs| runs[at]));
+    }
+    if !x_rest[0].is_empty() {
+        add(&mut sums, x_rest.map(filled), w_rest.map(filled));
+    }
+    let mut totals = [0.0; TILE * TILE];
+    for (total, of_one) in totals.iter_mut().zip(&sums) {
+        *total = sum(of_one);
+    }
+    totals
+}
+
+#[inline(always)]
+fn add(sums: &mut [Run; TILE * TILE], x: [Run; TILE], w: [Run; TILE]) {
+    for r in 0..TILE {
+        for c in 0..TILE {
+            let mut all = sums[r * TILE + c];
+            for lane in 0..LANES {
+                all[lane] = x[r][lane].mul_add(w[c][lane], all[lane]);
+            }
+            sums[r * TILE + c] = all;
+        }
+    }
+}
+
+/// The end of a row, filled up with zeros.
+#[inline(always)]
+fn filled(rest: &[f32]) -> Run {
+    let mut run = [0.0; LANES];
+    run[..rest.len()].copy_from_slice(rest);
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tensor::to_vec;
+
+    fn waves(count: usize, step: f32) -> Vec<f32> {
+        (0..count).map(|at| (at as f32 * step + 0.2).sin()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn rows_are_dot_products_and_do_not_know_each_other(
+            rows in 1_usize..150, inputs in 1_usize..90, outputs in 1_usize..300,
+        ) {
+            let (x, w) = (waves(rows * inputs, 0.37), waves(outputs * inputs, 0.61));
+            let y = multiply(&x, &w, inputs, outputs);
+            for row in [0, rows / 2, rows - 1] {
+                let one = multiply(&x[row * inputs..(row + 1) * inputs], &w, inputs, outputs);
+                let of_row = &y[row * outputs..(row + 1) * outputs];
+                prop_assert!(of_row.iter().zip(&one).all(|(a, b)| a.to_bits() == b.to_bits()));
+                for (output, got) in of_row.iter().enumerate() {
+                    let pairs = x[row * inputs..].iter().zip(&w[output * inputs..(output + 1) * inputs]);
+                    let exact: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    prop_assert!((f64::from(*got) - exact).abs() < 1e-5, "{got} {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_plain_product() {
+        let device = Device::flex().autodiff();
+        let leaf = |rows: usize, columns: usize, step: f32| {
+            let data = TensorData::new(waves(rows * columns, step), [rows, columns]);
+            Tensor::<2>::from_data(data, &device).require_grad()
+        };
+        let (x, w, seed) = (leaf(5, 19, 0.3), leaf(7, 19, 0.7), leaf(5, 7, 0.9));
+        let gradients = |y: Tensor<2>| {
+            let all = (y * seed.clone()).sum().backward();
+            [&x, &w].map(|leaf| to_vec(leaf.grad(&all).expect("a gradient")))
+        };
+        let ours = gradients(product(x.clone(), w.clone()));
+        let plain = gradients(x.clone().matmul(w.clone().transpose()));
+        for (ours, plain) in ours.iter().zip(&plain) {
+            assert!(ours.iter().zip(plain).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+    }
+}
