@@ -26,8 +26,7 @@ pub(crate) fn exp(x: &Run) -> Run {
     const LARGE: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    const TERMS: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const TERMS: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let mut y = [0.0; LANES];
     for (y, x) in y.iter_mut().zip(x) {
         let clamped = if *x > LEAST { *x } else { LEAST };
@@ -43,8 +42,8 @@ pub(crate) fn exp(x: &Run) -> Run {
         // From -126 to 127: a normal number's exponent.
         let two_n = f32::from_bits(rounded.to_bits().wrapping_sub(LARGE.to_bits() - 127) << 23);
         let value = e_r * two_n;
-        // Written so that NaN goes through.
-        *y = if *x < LEAST { 0.0 } else { value + (*x - *x) };
+        let value = if *x < LEAST { 0.0 } else { value };
+        *y = if x.is_nan() { *x } else { value };
     }
     y
 }

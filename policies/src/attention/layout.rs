@@ -18,7 +18,7 @@ pub(crate) enum Layout {
     /// On a CPU, row by row.
     Rows(Arc<Seen>),
     /// Elsewhere, by padded products.
-    Padded(Padded),
+    Padded(Box<Padded>),
 }
 
 /// Index tensors and masks of a batch.
@@ -37,7 +37,7 @@ impl Layout {
         if is_cpu(device) {
             Self::Rows(Arc::new(Seen::new(heads, Arrangement::of(batch))))
         } else {
-            Self::Padded(Padded::new(batch, heads, device))
+            Self::Padded(Box::new(Padded::new(batch, heads, device)))
         }
     }
 

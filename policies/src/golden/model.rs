@@ -241,7 +241,7 @@ impl Checking<'_> {
         let (mut ids, mut margins) = (vec![Vec::new(); prompts], vec![Vec::new(); prompts]);
         for _ in 0..steps {
             let (tokens, at): (Vec<u32>, Vec<u32>) = fed.iter().copied().unzip();
-            let logits = to_vec(decoding.feed(&self.policy, &tokens, &at));
+            let logits = to_vec(decoding.feed(self.policy, &tokens, &at));
             for (row, logits) in logits.chunks(self.policy.config.text.vocab_size).enumerate() {
                 let (best, margin) = best_of(logits);
                 ids[row].push(best as i64);

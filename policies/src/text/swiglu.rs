@@ -166,7 +166,7 @@ mod tests {
     use crate::tensor::to_vec;
 
     #[test]
-    fn it_is_the_librarys_with_its_gradients() {
+    fn it_is_what_the_library_makes_with_its_gradients() {
         let device = Device::flex().autodiff();
         let leaf = |step: f32, scale: f32| {
             let values: Vec<f32> = (0..7 * 37).map(|at| (at as f32 * step).sin() * scale).collect();

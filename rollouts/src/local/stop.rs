@@ -67,7 +67,7 @@ mod tests {
             cuts.sort_unstable();
             let (mut start, mut found) = (0, StopTexts::default());
             for end in cuts {
-                let reached = found.push(text[start..end].as_bytes(), &stops);
+                let reached = found.push(&text.as_bytes()[start..end], &stops);
                 let whole = stops.iter().any(|stop| text[..end].contains(stop.as_str()));
                 prop_assert_eq!(reached.is_some(), whole);
                 if let Some(reached) = reached {

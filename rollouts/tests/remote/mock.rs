@@ -250,8 +250,8 @@ fn reply(status: u16, page: Value) -> Response<Body> {
         .expect("as planned")
 }
 
-/// Refuses fields that are not on the list, and others than those types: `i`nteger, `n`umber, `b`ool, `s`tring, `a`rray,
-/// `o`bject.
+/// Refuses fields that are not on the list, and others than those types: by first letter: integer, number, bool, string, array,
+/// object.
 pub(crate) fn strict(body: &Value, known: &[(&str, char)], required: &[&str]) -> Result<(), String> {
     let known: BTreeMap<&str, char> = known.iter().copied().collect();
     let fields = body.as_object().ok_or("no object")?;

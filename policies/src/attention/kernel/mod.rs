@@ -116,10 +116,10 @@ fn products<const T: usize>(x: &[f32], panels: View<'_>, blocks: &[u32], out: &m
                 add_scaled(&mut sums[t][1], x[t], right);
             }
         }
-        for t in 0..T {
+        for (t, [left, right]) in sums.iter().enumerate() {
             let at = t * width + block * LANES;
-            out[at..at + LANES].copy_from_slice(&sums[t][0]);
-            out[at + LANES..at + 2 * LANES].copy_from_slice(&sums[t][1]);
+            out[at..at + LANES].copy_from_slice(left);
+            out[at + LANES..at + 2 * LANES].copy_from_slice(right);
         }
         block += 2;
     }
@@ -130,9 +130,9 @@ fn products<const T: usize>(x: &[f32], panels: View<'_>, blocks: &[u32], out: &m
                 add_scaled(&mut sums[t], x[t], lanes);
             }
         }
-        for t in 0..T {
+        for (t, sums) in sums.iter().enumerate() {
             let at = t * width + block * LANES;
-            out[at..at + LANES].copy_from_slice(&sums[t]);
+            out[at..at + LANES].copy_from_slice(sums);
         }
     }
 }
@@ -212,10 +212,10 @@ fn weighted_runs<const T: usize, const N: usize>(
             }
         }
     }
-    for t in 0..T {
-        for n in 0..N {
+    for (t, of_vector) in sums.iter().enumerate() {
+        for (n, run) in of_vector.iter().enumerate() {
             let at = t * dim + column + n * LANES;
-            out[at..at + LANES].copy_from_slice(&sums[t][n]);
+            out[at..at + LANES].copy_from_slice(run);
         }
     }
 }
