@@ -15,13 +15,14 @@ pub enum RunEngine {
 }
 
 impl RunEngine {
-    /// The engine that a configuration names, for a model. Servers are asked nothing yet.
+    /// The engine that a configuration names, for a model, with the rows and MiB of cache of a local one. Servers are asked
+    /// nothing yet.
     ///
     /// # Errors
     /// When a server's address, its key or the folder for weights cannot be used.
-    pub fn open(config: &EngineConfig, model: &Model, decode_rows: usize) -> Result<Self> {
+    pub fn open(config: &EngineConfig, model: &Model, [decode_rows, cache_mib]: [usize; 2]) -> Result<Self> {
         if config.is_local() {
-            return Ok(Self::Local(local_engine(model, decode_rows)));
+            return Ok(Self::Local(local_engine(model, decode_rows, cache_mib)));
         }
         let engine = RemoteEngine::new(config, &model.processor);
         engine.map(|engine| Self::Remote(Box::new(engine))).map_err(|error| RunError::User(error.to_string()))

@@ -103,8 +103,10 @@ pub struct Generator<'a> {
 }
 
 /// The engine that samples with a policy on this machine; the one place where it is made.
-pub fn local_engine(model: &Model, decode_rows: usize) -> LocalEngine {
-    LocalEngine::new(model.processor.stop_ids(), decode_rows).reading(Arc::clone(&model.processor))
+pub fn local_engine(model: &Model, decode_rows: usize, cache_mib: usize) -> LocalEngine {
+    LocalEngine::new(model.processor.stop_ids(), decode_rows)
+        .reading(Arc::clone(&model.processor))
+        .with_cache_bytes(cache_mib << 20)
 }
 
 /// A rollout whose score is on its way.

@@ -8,6 +8,7 @@ use sapo_datasets::{Dataset, DatasetError, Split, Task};
 use sapo_policies::Model;
 use sapo_policies::weights::Loading;
 use sapo_rewards::RubricConfig;
+use sapo_rollouts::LocalEngine;
 
 use super::address;
 use super::config::compose;
@@ -107,7 +108,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     model.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
     let engine = config.as_ref().map(|config| config.engine.clone()).unwrap_or_default();
     let decode_rows = config.as_ref().map_or(DECODE_ROWS, |config| config.run.decode_rows);
-    let engine = RunEngine::open(&engine, &model, decode_rows)?;
+    let cache_mib = config.as_ref().map_or(LocalEngine::CACHE_MIB, |config| config.run.cache_mib);
+    let engine = RunEngine::open(&engine, &model, [decode_rows, cache_mib])?;
     let printer = Printer::new();
     if let Some(config) = config.as_ref().filter(|config| !config.engine.is_local()) {
         printer.say(&RunEngine::described(&config.engine));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sapo_policies::Model;
 use sapo_policies::weights::Loading;
-use sapo_rollouts::Sampling;
+use sapo_rollouts::{LocalEngine, Sampling};
 
 use self::one::Question;
 use super::printer::Printer;
@@ -76,6 +76,9 @@ pub(crate) struct RolloutArguments {
     /// Answers that are decoded together at most; what they are does not depend on it.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) batch: u32,
+    /// Keys and values of what is decoded, in MiB at most; answers that do not fit wait.
+    #[arg(long, default_value_t = LocalEngine::CACHE_MIB)]
+    pub(crate) cache_mib: usize,
     /// The same seed gives the same answers.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -126,7 +129,7 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<Ended> {
     let opened = Model::open_as(&arguments.model, arguments.seed, loading, &device);
     printer.finish();
     let model = opened?;
-    let engine = local_engine(&model, arguments.batch as usize);
+    let engine = local_engine(&model, arguments.batch as usize, arguments.cache_mib);
     match (queries, question) {
         (Some(queries), _) => queries.answer(arguments, &model, &engine, sampling),
         (None, Some(question)) => question.answer(arguments, &model, &engine, sampling).map(|()| Ended::Well),

@@ -9,6 +9,7 @@ use crate::device;
 use crate::error::{Result, RunError};
 use crate::serve::{Listening, ServeOptions, Stop, name_of, serve};
 use clap::Args;
+use sapo_rollouts::LocalEngine;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::mpsc;
@@ -44,6 +45,9 @@ pub(crate) struct ServeArguments {
     /// Answers that are decoded together at most; the others wait. What is answered does not depend on it.
     #[arg(long, default_value_t = 64)]
     pub(crate) batch: usize,
+    /// Keys and values of what is decoded, in MiB at most; requests that do not fit wait, and one that never could is refused.
+    #[arg(long, default_value_t = LocalEngine::CACHE_MIB)]
+    pub(crate) cache_mib: usize,
     /// Tokens of an answer at most [default: what the model's context leaves].
     #[arg(long)]
     pub(crate) max_new_tokens: Option<usize>,
@@ -73,6 +77,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         host: arguments.host,
         port: arguments.port,
         batch: arguments.batch,
+        cache_mib: arguments.cache_mib,
         max_new_tokens: arguments.max_new_tokens,
         max_prompt_tokens: arguments.max_prompt_tokens,
         api_key: arguments.api_key.or_else(|| std::env::var(KEY_VARIABLE).ok()),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sapo_policies::WeightFormat;
+use sapo_rollouts::LocalEngine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,10 @@ pub struct RunConfig {
     /// Rollouts that are decoded together at most.
     #[serde(default = "decode_rows")]
     pub decode_rows: usize,
+    /// Keys and values that are kept while decoding, in MiB at most; rollouts that do not fit wait, and one that never could is
+    /// refused.
+    #[serde(default = "cache_mib")]
+    pub cache_mib: usize,
     /// A run stops when more than this share of a source's rows cannot be used; a few always may be skipped: at least one
     /// of each source. Each is listed in `data/rejected.jsonl` with its reason.
     #[serde(default = "max_bad_rows_share")]
@@ -79,6 +84,7 @@ impl RunConfig {
         let counts = [
             ("run.token_budget", self.token_budget),
             ("run.decode_rows", self.decode_rows),
+            ("run.cache_mib", self.cache_mib),
             ("run.keep_checkpoints", self.keep_checkpoints),
             ("run.checkpoint_every", usize::try_from(self.checkpoint_every).unwrap_or(usize::MAX)),
         ];
@@ -118,6 +124,10 @@ fn token_budget() -> usize {
 
 fn decode_rows() -> usize {
     1024
+}
+
+fn cache_mib() -> usize {
+    LocalEngine::CACHE_MIB
 }
 
 fn max_bad_rows_share() -> f64 {

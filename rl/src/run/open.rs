@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
         model.limit_prompts(config.policy.prompt_limit());
         data::try_encoding(config, &model.processor)?;
         data_check::refuse_bad_rows(config, &model.processor, progress)?;
-        let engine = RunEngine::open(&config.engine, &model, config.run.decode_rows)?;
+        let engine = RunEngine::open(&config.engine, &model, [config.run.decode_rows, config.run.cache_mib])?;
         let dir = match found {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,

@@ -53,7 +53,7 @@ fn the_judge_is_asked_while_others_are_still_being_sampled() {
         Prompt { query: Arc::new(query), response: None, part: 0, index: at, input }
     };
     let scope = SeedScope { seed: 1, place: "test", samples: 1 };
-    let engine = local_engine(&model, 1);
+    let engine = local_engine(&model, 1, 64);
     let generator =
         Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
     let mut order = Vec::new();

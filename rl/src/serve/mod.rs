@@ -68,6 +68,8 @@ pub struct ServeOptions {
     pub port: u16,
     /// Answers that are decoded together at most.
     pub batch: usize,
+    /// Keys and values in MiB at most.
+    pub cache_mib: usize,
     /// Tokens of an answer at most, where the context is not the only bound.
     pub max_new_tokens: Option<usize>,
     /// Tokens of a prompt at most, pictures included, where the context is not the only bound.
@@ -245,7 +247,7 @@ fn start_worker(
             revision: model.policy.weights_sha256(),
         };
         if said.send(Ok(opened)).is_ok() {
-            let engine = local_engine(&model, options.batch);
+            let engine = local_engine(&model, options.batch, options.cache_mib);
             Worker { model: &model, engine, counts }.run(&orders);
         }
     };

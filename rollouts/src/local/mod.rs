@@ -17,9 +17,6 @@ pub use self::session::{Load, Session};
 use crate::engine::{Engine, EngineError, Event};
 use crate::request::Request;
 
-/// Bytes of keys and values at most, where nothing else is said.
-const CACHE_BYTES: usize = 4 << 30;
-
 /// Decodes with a policy on this machine.
 #[derive(Clone)]
 pub struct LocalEngine {
@@ -45,10 +42,13 @@ impl fmt::Debug for LocalEngine {
 }
 
 impl LocalEngine {
+    /// Keys and values in MiB at most, where nothing else is said.
+    pub const CACHE_MIB: usize = 4096;
+
     /// An engine that ends an answer at `stop_ids` and decodes at most `max_rows` samples together.
     pub fn new(stop_ids: &[u32], max_rows: usize) -> Self {
         let (stop_ids, max_rows) = (stop_ids.to_vec(), max_rows.max(1));
-        Self { stop_ids, max_rows, cache_bytes: CACHE_BYTES, processor: None, version: 0 }
+        Self { stop_ids, max_rows, cache_bytes: Self::CACHE_MIB << 20, processor: None, version: 0 }
     }
 
     /// The same with another bound on the bytes of keys and values.

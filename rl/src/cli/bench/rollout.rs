@@ -6,7 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use clap::Args;
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, PolicyInput, to_vec};
-use sapo_rollouts::{Event, Load, Request, Sampling, seed_of};
+use sapo_rollouts::{Event, Load, LocalEngine, Request, Sampling, seed_of};
 use serde_json::{Value, json};
 
 use super::super::printer::{print_json, print_text};
@@ -146,7 +146,7 @@ fn requests(arguments: &RolloutArguments, model: &Model) -> Vec<Request> {
 
 /// Answers all requests in a session of their own, so that nothing of an earlier run is left in its cache.
 fn answered(model: &Model, requests: &[Request], rows: usize) -> Result<Took> {
-    let engine = local_engine(model, rows);
+    let engine = local_engine(model, rows, LocalEngine::CACHE_MIB);
     let mut took = Took::default();
     let mut waiting: usize = requests.iter().map(|request| request.seeds.len()).sum();
     let mut begun: Vec<Vec<bool>> = requests.iter().map(|request| vec![false; request.seeds.len()]).collect();

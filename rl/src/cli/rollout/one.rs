@@ -14,9 +14,6 @@ use crate::answer_text::AnswerText;
 use crate::cli::printer::{print_json, print_text};
 use crate::error::{Result, RunError};
 
-/// Answers that are asked for in one piece; bounds memory.
-const MOST_ROWS: usize = 16;
-
 /// What is asked.
 pub(super) struct Question {
     prompt: String,
@@ -135,20 +132,16 @@ fn request(
 
 /// Answers in groups that are asked for together.
 fn together(engine: &LocalEngine, model: &Model, request: Request) -> Result<(Vec<Rollout>, Tops)> {
-    let part = |seeds: &[u64]| Request { seeds: seeds.to_vec(), ..request.clone() };
-    let requests: Vec<Request> = request.seeds.chunks(MOST_ROWS).map(part).collect();
     let mut rollouts = Vec::with_capacity(request.seeds.len());
     let mut tops = vec![Vec::new(); if request.sampling.top_log_probs > 0 { request.seeds.len() } else { 0 }];
     let mut failed = None;
-    let sampled = engine.sample(&model.policy, &requests, &mut |event| match event {
-        Event::Token { request, sample, draw } => {
-            if let Some(top) = tops.get_mut(request * MOST_ROWS + sample) {
+    let sampled = engine.sample(&model.policy, std::slice::from_ref(&request), &mut |event| match event {
+        Event::Token { sample, draw, .. } => {
+            if let Some(top) = tops.get_mut(sample) {
                 top.push(draw.top);
             }
         }
-        Event::Ended { request, rollout } => {
-            rollouts.push(Rollout { sample: request * MOST_ROWS + rollout.sample, ..rollout });
-        }
+        Event::Ended { rollout, .. } => rollouts.push(rollout),
         Event::Failed { reason, .. } => failed = Some(reason),
     });
     sampled.map_err(of_engine)?;

@@ -54,7 +54,7 @@ impl Answers {
                 let device = run.model.policy.device();
                 let mut model = Model::open_as(&name, config.run.seed, loading, device)?;
                 model.limit_prompts(config.policy.prompt_limit());
-                let engine = local_engine(&model, config.run.decode_rows);
+                let engine = local_engine(&model, config.run.decode_rows, config.run.cache_mib);
                 Self::Model(Box::new(model), engine)
             }
         })
