@@ -18,6 +18,12 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     plain == Device::flex()
 }
 
+/// Softmax over the last axis, by operations that are the same with a graph and without one; the library's own are not.
+pub(crate) fn softmax<const D: usize>(scores: Tensor<D>) -> Tensor<D> {
+    let weights = (scores.clone() - scores.detach().max_dim(D - 1)).exp();
+    weights.clone() / weights.sum_dim(D - 1)
+}
+
 /// A list of indices on a device.
 pub(crate) fn indices(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.collect();

@@ -44,7 +44,11 @@ fn run() -> Vec<Value> {
         .expect("the binary starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metrics = std::fs::read_to_string(folder.path().join("curve/metrics.jsonl")).expect("metrics");
-    lines(&metrics).iter().map(pinned_of).collect()
+    let metrics = lines(&metrics);
+    // On a CPU the sampler's log-probs are the trainer's, bit for bit.
+    let gaps: Vec<f64> = metrics.iter().filter_map(|line| line.get("policy/logprob_gap_max")?.as_f64()).collect();
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| *gap == 0.0), "{gaps:?}");
+    metrics.iter().map(pinned_of).collect()
 }
 
 #[test]

@@ -6,11 +6,12 @@
 //! Shape suffixes: `t` rows, `d` width, `e` experts, `c` experts at work (at least one row each), `m` rows of the
 //! fullest of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData};
 
+use super::swiglu::swiglu;
 use crate::config::{ExpertLayout, MoeConfig};
 use crate::nn::{Linear, Param, fewest_rows, parameters};
-use crate::tensor::{is_cpu, to_f32, to_vec};
+use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
 use crate::trace::Trace;
 
 /// The feed-forward part of a sparse layer.
@@ -31,7 +32,7 @@ impl SparseMlp {
     /// `x_td` to `[t, d]`. The router's probabilities `[t, e]` are shown to `trace` as `router_LAYER`.
     pub(crate) fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
         let [rows, width] = x_td.dims();
-        let probs_te = activation::softmax(self.router.forward(x_td.clone()), 1);
+        let probs_te = softmax(self.router.forward(x_td.clone()));
         trace.keep(|| format!("router_{layer}"), &probs_te);
         if rows == 0 {
             return x_td;
@@ -64,8 +65,9 @@ impl SparseMlp {
         };
         let x_cmd: Tensor<3> = x_td.select(0, indices(&routing.slots)).reshape([c, m, width]);
         let both_cmo = x_cmd.matmul(maps(&self.gate_up, 2 * inner, width));
-        let gate_cmi = activation::silu(both_cmo.clone().narrow(2, 0, inner));
-        let y_cmd = (gate_cmi * both_cmo.narrow(2, inner, inner)).matmul(maps(&self.down, width, inner));
+        let half = |start: usize| both_cmo.clone().narrow(2, start, inner).reshape([c * m, inner]);
+        let gated_cmi: Tensor<3> = swiglu(half(0), half(inner)).reshape([c, m, inner]);
+        let y_cmd = gated_cmi.matmul(maps(&self.down, width, inner));
         let y_tkd: Tensor<3> =
             y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);
         (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])

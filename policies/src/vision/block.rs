@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::patches::FrameRun;
 use crate::nn::{LayerNorm, Linear, RopeTable, parameters};
+use crate::tensor::softmax;
 
 /// One block: attention within a frame, then an MLP, each on normalised input.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl VisionBlock {
                 let x = x.clone().narrow(0, run.start, s * f).reshape([s, f, heads, k]);
                 x.permute([0, 2, 1, 3]).reshape([s * heads, f, k])
             };
-            let weights = activation::softmax(split(&q).matmul(split(&key).swap_dims(1, 2)), 2);
+            let weights = softmax(split(&q).matmul(split(&key).swap_dims(1, 2)));
             let context = weights.matmul(split(&value)).reshape([s, heads, f, k]);
             outputs.push(context.permute([0, 2, 1, 3]).reshape([s * f, width]));
         }

@@ -121,8 +121,9 @@ fn agrees(policy: &Policy) {
         .map(|(request, some)| Packed { prompt: &request.prompt, completions: some })
         .collect();
     let batch = Batch::groups(&packed, 2).expect("packs");
-    let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
-    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+    let tracked = policy.tracked();
+    let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
+    let trainer = tracked.score(hidden, &batch.targets, 1.0).log_probs().to_vec();
     let sampler: Vec<f32> = groups.iter().flatten().flat_map(Rollout::log_probs).collect();
     assert_eq!(trainer.len(), sampler.len());
     let gap = trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

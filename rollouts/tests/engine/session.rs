@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::tensor::Device;
 use proptest::prelude::*;
 use sapo_datasets::{Role, StopReason};
-use sapo_policies::{Batch, Cache, Completion, Group as Packed, Policy, PolicyInput, Trace};
+use sapo_policies::processor::{ChatMessage, ChatOptions};
+use sapo_policies::{Batch, Cache, Completion, Group as Packed, Model, Policy, PolicyInput, Trace};
 use sapo_rollouts::{Engine, Event, Follow, LocalEngine, Next, Request, Rollout, Sampling, Turn, sample_all};
+use serde_json::json;
 
 use super::{MODELS, golden, ids, request, tiny};
 
@@ -27,6 +30,7 @@ fn answered(engine: &LocalEngine, policy: &Policy, requests: &[Request]) -> Vec<
 
 /// The largest difference between recorded log-probs and those of one packed pass.
 fn gap(policy: &Policy, requests: &[Request], groups: &[Vec<Rollout>]) -> f32 {
+    let temperature = requests[0].sampling.temperature;
     let answers: Vec<Vec<Completion>> =
         groups.iter().map(|group| group.iter().map(Rollout::completion).collect()).collect();
     let answers: Vec<Vec<&Completion>> = answers.iter().map(|some| some.iter().collect()).collect();
@@ -36,8 +40,10 @@ fn gap(policy: &Policy, requests: &[Request], groups: &[Vec<Rollout>]) -> f32 {
         .map(|(request, some)| Packed { prompt: &request.prompt, completions: some })
         .collect();
     let batch = Batch::groups(&packed, policy.config.vision.spatial_merge_size).expect("packs");
-    let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
-    let trainer = policy.token_log_probs(hidden, &batch.targets, 1.0);
+    // As the trainer computes them, with a graph.
+    let tracked = policy.tracked();
+    let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
+    let trainer = tracked.score(hidden, &batch.targets, temperature).log_probs().to_vec();
     let sampler: Vec<f32> = groups.iter().flatten().flat_map(Rollout::log_probs).collect();
     assert_eq!(trainer.len(), sampler.len());
     trainer.iter().zip(&sampler).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -264,4 +270,26 @@ proptest! {
             prop_assert_eq!(alone[0].iter().map(ids).collect::<Vec<_>>(), group.iter().map(ids).collect::<Vec<_>>());
         }
     }
+}
+
+/// The preset, as the trainer sees it, with pictures of several sizes in one batch: not a bit differs.
+#[test]
+fn pictures_of_any_sizes_leave_no_gap() {
+    let model = Model::open("tiny", 1, &Device::flex()).expect("the preset opens");
+    let asked = |side: u32| {
+        let colour = |x: u32, y: u32| image::Rgb([(x * 3) as u8, (y * 5) as u8, (x ^ y) as u8]);
+        let content = json!([{"type": "image"}, {"type": "text", "text": "what?"}]);
+        let message = ChatMessage { role: "user".to_owned(), content, tool_calls: None };
+        let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
+        let picture = image::RgbImage::from_fn(side, side + 32, colour);
+        request(
+            &side.to_string(),
+            model.processor.encode(&[message], &[picture], &options).expect("encodes"),
+            4,
+            &Sampling::at(0.8, 24),
+        )
+    };
+    let requests = [64, 96, 128, 160].map(asked);
+    let groups = answered(&LocalEngine::new(&[7], 64), &model.policy, &requests);
+    assert_eq!(gap(&model.policy, &requests, &groups), 0.0);
 }
