@@ -109,7 +109,7 @@ impl Backed {
             sampling: asked.sampling,
             follow: None,
         };
-        let engine = local_engine(&model, 1);
+        let engine = local_engine(&model, 1, 64);
         let groups = sample_all(&engine, &model.policy, &[request]).map_err(|error| error.to_string())?;
         let group = groups.into_iter().next().ok_or("no answer")??;
         Ok((group.into_iter().next().ok_or("no rollout")?, ids))
