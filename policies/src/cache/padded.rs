@@ -85,3 +85,50 @@ impl Padded {
         heads.join(activation::softmax(scores, 2).matmul(v), s, 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Context;
+    use super::super::store::Store;
+    use super::*;
+    use crate::tensor::to_vec;
+
+    const HEADS: Heads = Heads { kv: 2, per_kv: 2, dim: 8 };
+
+    fn rows(count: usize, width: usize, step: f32) -> Tensor<2> {
+        let values: Vec<f32> = (0..count * width).map(|at| (at as f32 * step + 0.4).sin()).collect();
+        Tensor::from_data(TensorData::new(values, [count, width]), &Device::flex())
+    }
+
+    /// Two prompts are read, one is forked, and all go on: padded products say what the kernel of the CPU says.
+    #[test]
+    fn it_is_the_kernel_of_the_cpu_within_rounding() {
+        let device = Device::flex();
+        let mut stores = [Store::new(HEADS, 1, 16, &device), Store::Padded(Padded::new(HEADS, 1, 16, &device))];
+        let context = |blocks: &[u32], tokens: usize| Context { shard: 0, blocks: blocks.to_vec(), tokens };
+        let steps: [(Vec<(Context, usize)>, Option<(u32, u32)>); 3] = [
+            (vec![(context(&[3, 1], 0), 21), (context(&[4], 0), 5)], None),
+            // The first prompt's last block is copied for a second sample.
+            (vec![(context(&[3, 1], 21), 1), (context(&[3, 7], 21), 1), (context(&[4], 5), 1)], Some((1, 7))),
+            (vec![(context(&[3, 1], 22), 1), (context(&[4], 6), 3), (context(&[3, 7], 22), 1)], None),
+        ];
+        for (number, (fed, copied)) in steps.iter().enumerate() {
+            let fed_rows = FedRows::new(fed.iter().map(|(context, count)| (context, *count)));
+            let count: usize = fed.iter().map(|(_, count)| count).sum();
+            let seen = stores.each_mut().map(|store| {
+                if let Some((from, to)) = copied {
+                    store.copy(HEADS, *from, *to);
+                }
+                let step = 0.1 + number as f32;
+                let x = Projected {
+                    q: rows(count, 32, step),
+                    k: rows(count, 16, step + 0.3),
+                    v: rows(count, 16, step + 0.6),
+                };
+                to_vec(store.attend(HEADS, 0, x, &fed_rows))
+            });
+            let worst = seen[0].iter().zip(&seen[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-6 && seen[0].iter().any(|value| value.abs() > 0.1), "step {number}: {worst}");
+        }
+    }
+}
