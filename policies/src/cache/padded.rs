@@ -106,7 +106,7 @@ mod tests {
         let device = Device::flex();
         let mut stores = [Store::new(HEADS, 1, 16, &device), Store::Padded(Padded::new(HEADS, 1, 16, &device))];
         let context = |blocks: &[u32], tokens: usize| Context { shard: 0, blocks: blocks.to_vec(), tokens };
-        let steps: [(Vec<(Context, usize)>, Option<(u32, u32)>); 3] = [
+        let steps = [
             (vec![(context(&[3, 1], 0), 21), (context(&[4], 0), 5)], None),
             // The first prompt's last block is copied for a second sample.
             (vec![(context(&[3, 1], 21), 1), (context(&[3, 7], 21), 1), (context(&[4], 5), 1)], Some((1, 7))),
