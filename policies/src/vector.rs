@@ -59,6 +59,13 @@ pub(crate) fn add_scaled(sums: &mut Run, factor: f32, run: &Run) {
     *sums = all;
 }
 
+/// Writes a run at its place, as far as there is room.
+#[inline(always)]
+pub(crate) fn put(numbers: &mut [f32], at: usize, run: &Run) {
+    let count = LANES.min(numbers.len() - at);
+    numbers[at..at + count].copy_from_slice(&run[..count]);
+}
+
 /// The sum of a run, always in the same order.
 #[inline(always)]
 pub(crate) fn sum(run: &Run) -> f32 {

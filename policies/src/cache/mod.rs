@@ -51,7 +51,6 @@ impl Context {
 #[derive(Debug)]
 pub struct Cache {
     shards: Vec<Shard>,
-    block_bytes: usize,
     /// Blocks that all shards together may use.
     total: usize,
 }
@@ -67,9 +66,6 @@ pub(crate) struct Shard {
 }
 
 impl Cache {
-    /// Tokens of a block.
-    pub const BLOCK_TOKENS: usize = BLOCK;
-
     /// A cache of at most `blocks` blocks for a policy's device. Memory is taken when blocks are used, where the system
     /// allows it.
     pub fn new(policy: &Policy, blocks: usize) -> Self {
@@ -82,7 +78,7 @@ impl Cache {
             contexts: 0,
         };
         let shards = (0..count).map(shard).collect();
-        Self { shards, block_bytes: Self::block_bytes(&policy.config), total: blocks }
+        Self { shards, total: blocks }
     }
 
     /// Bytes of a block: keys and values of all layers, in f32.
@@ -104,11 +100,6 @@ impl Cache {
     /// Blocks that it may have.
     pub fn total_blocks(&self) -> usize {
         self.total
-    }
-
-    /// Bytes that are in use.
-    pub fn used_bytes(&self) -> usize {
-        self.used_blocks() * self.block_bytes
     }
 
     /// A context that has read nothing, in the shard with the fewest.

@@ -2,7 +2,7 @@
 //!
 //! Both go through this file, so that the same logits give the same log-prob whoever asks.
 
-use crate::vector::{LANES, Run, exp, largest, sum, vectorised};
+use crate::vector::{LANES, Run, exp, largest, put, sum, vectorised};
 
 /// Numbers that are summed in single precision before they are added in double.
 const STRETCH: usize = 1024;
@@ -185,13 +185,6 @@ fn for_runs(numbers: &[f32], mut work: impl FnMut(usize, &Run)) {
         run[..rest.len()].copy_from_slice(rest);
         work(runs.len() * LANES, &run);
     }
-}
-
-/// Writes a run at its place, as far as there is room.
-#[inline(always)]
-fn put(numbers: &mut [f32], at: usize, run: &Run) {
-    let count = LANES.min(numbers.len() - at);
-    numbers[at..at + count].copy_from_slice(&run[..count]);
 }
 
 #[cfg(test)]

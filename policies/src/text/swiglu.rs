@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData, activation};
 use rayon::prelude::*;
 
 use crate::tensor::is_cpu;
-use crate::vector::{LANES, Run, exp, vectorised};
+use crate::vector::{LANES, Run, exp, put, vectorised};
 
 /// Numbers that one thread takes at a time.
 const STRETCH: usize = 1 << 15;
@@ -142,12 +142,6 @@ fn run_of(numbers: &[f32], at: usize) -> Run {
             run
         }
     }
-}
-
-#[inline(always)]
-fn put(numbers: &mut [f32], at: usize, run: &Run) {
-    let count = LANES.min(numbers.len() - at);
-    numbers[at..at + count].copy_from_slice(&run[..count]);
 }
 
 fn numbers(tensor: &FloatTensor<Flex>) -> &[f32] {
