@@ -1,7 +1,7 @@
 //! The engine that a run or an evaluation samples with: this process, or servers.
 
 use sapo_policies::{Model, Policy};
-use sapo_rollouts::{Engine, EngineConfig, EngineError, Event, LocalEngine, RemoteEngine, Request, ServerLogProbs};
+use sapo_rollouts::{Engine, EngineConfig, EngineError, Listener, LocalEngine, RemoteEngine, Request, ServerLogProbs};
 
 use crate::error::{Result, RunError};
 use crate::sample::local_engine;
@@ -59,7 +59,7 @@ impl Engine for RunEngine {
         &self,
         policy: &Policy,
         requests: &[Request],
-        events: &mut dyn FnMut(Event),
+        events: Listener<'_>,
     ) -> std::result::Result<(), EngineError> {
         match self {
             Self::Local(engine) => engine.sample(policy, requests, events),

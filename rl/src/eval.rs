@@ -1,6 +1,7 @@
 //! The held-out evaluation: pass@1 per task with intervals, greedy beside it, gains paired by query.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sapo_datasets::{Dataset, Query, StopReason};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::ledger::LedgerEntry;
-use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope};
+use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -19,6 +20,9 @@ use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 pub const ALL: &str = "all";
 /// Samples of a query from which on pass@16 is told.
 const SIXTEEN: usize = 16;
+/// Prompts that are in memory at a time, as a multiple of those that are decoded together: whoever is done makes room for
+/// the next.
+const CHUNKS_OF_ROWS: usize = 4;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,7 +148,8 @@ struct Said {
     truncated: bool,
 }
 
-/// Evaluates a policy on a set of queries; `progress` is told how many sampled rollouts have ended.
+/// Evaluates a policy on a set of queries; `progress` is told how many rollouts have ended, the greedy ones among
+/// them.
 ///
 /// # Errors
 /// When an id comes twice, a task is called `all`, no query can be used, or the engine fails.
@@ -162,8 +167,8 @@ pub fn evaluate(
     let scope = SeedScope { seed, place: "eval", samples };
     let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
     let mut ids = BTreeSet::new();
-    // Prompts hold pixels, so that only those which are decoded together are in memory.
-    let chunk = (decode_rows / samples.max(1)).max(1) as u64;
+    // Prompts hold pixels, so that only some are in memory.
+    let chunk = (CHUNKS_OF_ROWS * decode_rows / (samples + 1)).max(1) as u64;
     for (part, dataset) in set.datasets.iter().enumerate() {
         let (length, mut used) = (dataset.len().unwrap_or(0), 0);
         for start in (0..length).step_by(chunk as usize) {
@@ -172,12 +177,18 @@ pub fn evaluate(
             used += prompts.len();
             evaluation.rejected.extend(rejected);
             prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
-            let before = evaluation.queries.len() * samples;
-            let ended = &mut |ended: usize| progress(before + ended);
-            let (sampled, lost) = generator.sample_and_score(prompts.clone(), &random, scope, set.rubrics, ended)?;
-            let (greedy, _) = generator.sample_and_score(prompts, &greedy, greedy_scope, set.rubrics, &mut |_| {})?;
+            let before = evaluation.queries.len() * (samples + 1);
+            let asked = prompts.iter().map(|prompt| request(prompt, &random, scope));
+            let requests = asked.chain(prompts.iter().map(|prompt| request(prompt, &greedy, greedy_scope))).collect();
+            let twice = prompts.iter().chain(&prompts).cloned().collect();
+            let all = generator.answer_and_score(twice, requests, set.rubrics, &mut |ended| {
+                progress(before + ended.rollouts);
+                ControlFlow::Continue(())
+            })?;
+            let lost: Vec<_> = all.failed.into_iter().filter(|lost| lost.request < prompts.len()).collect();
+            let (sampled, greedy) = all.groups.split_at(prompts.len() - lost.len());
             evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));
-            evaluation.add(set, dataset.name(), &sampled, &greedy);
+            evaluation.add(set, dataset.name(), sampled, greedy);
         }
         evaluation.refuse_unusable(dataset.name(), used)?;
     }

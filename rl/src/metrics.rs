@@ -50,6 +50,10 @@ pub mod names {
     pub const DROPPED_PICTURES: &str = "rollout/dropped_pictures";
     /// Queries that the engine could not answer; they are in no batch.
     pub const FAILED_REQUESTS: &str = "rollout/failed_requests";
+    /// Groups that were broken off because enough others were whole (`oversample_prompts`); they are in no batch.
+    pub const STOPPED_GROUPS: &str = "rollout/stopped_groups";
+    /// Rollouts of theirs that had ended, and were scored in vain.
+    pub const STOPPED_ROLLOUTS: &str = "rollout/stopped_rollouts";
     /// Rows that could not be used so far in this phase; `data/rejected.jsonl` lists them.
     pub const REJECTED_ROWS: &str = "data/rejected";
     /// Queries that were not drawn because of their last pass rate (`filter.revisit_steps`, `filter.curriculum`).

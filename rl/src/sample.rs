@@ -1,6 +1,7 @@
 //! Prompts to scored groups: the engine samples, and every rollout is scored as soon as it ends, while others are still
 //! being sampled.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sapo_datasets::Transcript;
@@ -62,6 +63,8 @@ impl ScoredGroup {
 /// A request that the engine could not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRequest {
+    /// Its place among the requests.
+    pub request: usize,
     /// The query.
     pub query_id: String,
     /// Its number in its source.
@@ -109,6 +112,30 @@ pub fn local_engine(model: &Model, decode_rows: usize, cache_mib: usize) -> Loca
         .with_cache_bytes(cache_mib << 20)
 }
 
+/// How far a sampling is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Rollouts that have ended.
+    pub rollouts: usize,
+    /// Groups all of whose rollouts have ended.
+    pub groups: usize,
+}
+
+/// Hears how far a sampling is, and says whether it is to go on.
+pub type OnEnded<'a> = &'a mut dyn FnMut(Ended) -> ControlFlow<()>;
+
+/// What a sampling came to.
+pub struct Sampled {
+    /// Groups that are whole, in the order of their prompts.
+    pub groups: Vec<ScoredGroup>,
+    /// Requests that the engine could not answer.
+    pub failed: Vec<FailedRequest>,
+    /// Groups that were given up because the sampling was broken off before they were whole.
+    pub stopped_groups: usize,
+    /// Rollouts of theirs that had ended, and were scored in vain.
+    pub stopped_rollouts: usize,
+}
+
 /// A rollout whose score is on its way.
 struct Open {
     rollout: Rollout,
@@ -117,8 +144,8 @@ struct Open {
 }
 
 impl Generator<'_> {
-    /// Samples answers to prompts and scores them; `rubrics` are those of the sources that prompts come from, and `ended` is
-    /// told how many rollouts have ended.
+    /// Samples answers to prompts and scores them; `rubrics` are those of the sources that prompts come from. When `ended`
+    /// breaks off, groups that are not whole are given up.
     ///
     /// # Errors
     /// When the engine fails as a whole, or a reward died.
@@ -128,8 +155,8 @@ impl Generator<'_> {
         sampling: &Sampling,
         scope: SeedScope<'_>,
         rubrics: &[ReadyRubric],
-        ended: &mut dyn FnMut(usize),
-    ) -> Result<(Vec<ScoredGroup>, Vec<FailedRequest>)> {
+        ended: OnEnded<'_>,
+    ) -> Result<Sampled> {
         let requests = prompts.iter().map(|prompt| request(prompt, sampling, scope)).collect();
         self.answer_and_score(prompts, requests, rubrics, ended)
     }
@@ -144,39 +171,52 @@ impl Generator<'_> {
         prompts: Vec<Prompt>,
         requests: Vec<Request>,
         rubrics: &[ReadyRubric],
-        ended: &mut dyn FnMut(usize),
-    ) -> Result<(Vec<ScoredGroup>, Vec<FailedRequest>)> {
+        ended: OnEnded<'_>,
+    ) -> Result<Sampled> {
         let rubrics: Vec<ReadyRubric> =
             prompts.iter().map(|prompt| self.rewards.of_row(prompt, rubrics)).collect::<Result<_>>()?;
         let mut open: Vec<Vec<Open>> = prompts.iter().map(|_| Vec::new()).collect();
         let mut failed: Vec<Option<String>> = prompts.iter().map(|_| None).collect();
-        let mut done = 0;
+        let mut done = Ended::default();
         let sampled = self.engine.sample(self.policy, &requests, &mut |event| match event {
-            Event::Token { .. } => {}
-            Event::Failed { request, reason } => failed[request] = Some(reason),
+            Event::Token { .. } => ControlFlow::Continue(()),
+            Event::Failed { request, reason } => {
+                failed[request] = Some(reason);
+                ControlFlow::Continue(())
+            }
             Event::Ended { request, rollout } => {
                 let query = &prompts[request].query;
                 let limit = requests[request].sampling.max_new_tokens;
                 let transcript = transcript(self.processor, &query.id, &rollout, limit);
                 let score = self.rewards.start(&rubrics[request], Arc::clone(query), transcript.clone());
                 open[request].push(Open { rollout, transcript, score });
-                done += 1;
-                ended(done);
+                done.rollouts += 1;
+                done.groups += usize::from(open[request].len() == requests[request].seeds.len());
+                ended(done)
             }
         });
         sampled.map_err(|error| RunError::Stopped(error.to_string()))?;
-        let mut groups = Vec::with_capacity(prompts.len());
-        let mut lost = Vec::new();
-        for (((prompt, rubric), rollouts), failed) in prompts.into_iter().zip(rubrics).zip(open).zip(failed) {
+        let groups = Vec::with_capacity(prompts.len());
+        let mut all = Sampled { groups, failed: Vec::new(), stopped_groups: 0, stopped_rollouts: 0 };
+        let asked = requests.iter().map(|request| request.seeds.len());
+        let ended = prompts.into_iter().zip(rubrics).zip(open).zip(failed).zip(asked);
+        for (request, ((((prompt, rubric), rollouts), failed), asked)) in ended.enumerate() {
+            let is_whole = rollouts.len() == asked;
+            // Whatever was given to rewards is waited for, so that their records are whole.
+            let group = self.close(prompt, rubric, rollouts)?;
             match failed {
                 Some(reason) => {
-                    let query_id = prompt.query.id.clone();
-                    lost.push(FailedRequest { query_id, index: prompt.index, reason });
+                    let query_id = group.prompt.query.id.clone();
+                    all.failed.push(FailedRequest { request, query_id, index: group.prompt.index, reason });
                 }
-                None => groups.push(self.close(prompt, rubric, rollouts)?),
+                None if is_whole => all.groups.push(group),
+                None => {
+                    all.stopped_groups += 1;
+                    all.stopped_rollouts += group.rollouts.len();
+                }
             }
         }
-        Ok((groups, lost))
+        Ok(all)
     }
 
     /// Waits for the scores of a group.
@@ -192,7 +232,8 @@ impl Generator<'_> {
     }
 }
 
-fn request(prompt: &Prompt, sampling: &Sampling, scope: SeedScope<'_>) -> Request {
+/// What asks for a prompt's samples.
+pub fn request(prompt: &Prompt, sampling: &Sampling, scope: SeedScope<'_>) -> Request {
     let id = &prompt.query.id;
     let seeds = (0..scope.samples).map(|sample| seed_of(scope.seed, scope.place, id, sample)).collect();
     Request { query_id: id.clone(), prompt: prompt.input.clone(), seeds, sampling: sampling.clone(), follow: None }

@@ -1,5 +1,7 @@
 //! The contract of an engine: requests in, rollouts out as they end, whoever samples them.
 
+use std::ops::ControlFlow;
+
 use sapo_policies::Policy;
 
 use crate::request::Request;
@@ -35,14 +37,18 @@ pub enum Event {
     },
 }
 
-/// Samples answers. Every request ends in one [`Event::Ended`] for each of its seeds, or in one [`Event::Failed`].
+/// Hears what an engine tells, and says whether it is to go on.
+pub type Listener<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
+
+/// Samples answers. Every request ends in one [`Event::Ended`] for each of its seeds, or in one [`Event::Failed`]; when the
+/// listener breaks off, whatever is still being sampled is dropped.
 pub trait Engine {
     /// Samples all requests with a policy, which is borrowed for this call alone; engines with weights of their own ignore
     /// it.
     ///
     /// # Errors
     /// When the engine as a whole cannot sample.
-    fn sample(&self, policy: &Policy, requests: &[Request], events: &mut dyn FnMut(Event)) -> Result<(), EngineError>;
+    fn sample(&self, policy: &Policy, requests: &[Request], events: Listener<'_>) -> Result<(), EngineError>;
 
     /// Takes over the weights of a policy, which from then on has this version: the number of its updates.
     ///
@@ -66,14 +72,17 @@ pub fn sample_all(
     requests: &[Request],
 ) -> Result<Vec<Result<Vec<Rollout>, String>>, EngineError> {
     let mut groups: Vec<Result<Vec<Rollout>, String>> = requests.iter().map(|_| Ok(Vec::new())).collect();
-    engine.sample(policy, requests, &mut |event| match event {
-        Event::Token { .. } => {}
-        Event::Ended { request, rollout } => {
-            if let Ok(group) = &mut groups[request] {
-                group.push(rollout);
+    engine.sample(policy, requests, &mut |event| {
+        match event {
+            Event::Token { .. } => {}
+            Event::Ended { request, rollout } => {
+                if let Ok(group) = &mut groups[request] {
+                    group.push(rollout);
+                }
             }
+            Event::Failed { request, reason } => groups[request] = Err(reason),
         }
-        Event::Failed { request, reason } => groups[request] = Err(reason),
+        ControlFlow::Continue(())
     })?;
     groups.iter_mut().flatten().for_each(|group| group.sort_by_key(|rollout| rollout.sample));
     Ok(groups)

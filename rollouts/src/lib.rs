@@ -10,7 +10,7 @@ pub mod rollout;
 pub mod sampler;
 pub mod transcript;
 
-pub use engine::{Engine, EngineError, Event, sample_all};
+pub use engine::{Engine, EngineError, Event, Listener, sample_all};
 pub use local::{Load, LocalEngine, Session};
 pub use remote::{EngineConfig, EngineKind, RemoteEngine, ServerLogProbs};
 pub use request::{Follow, Next, Request, Sampling, seed_of};

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{json, lines, smoke};
 
 /// Reinforcement learning on a policy that can do next to nothing, so that most groups have no signal.
-fn weak(dir: &Path, name: &str, filter: &str) -> Vec<Value> {
-    let filter = format!("phases.reasoning.filter={filter}");
+fn weak(dir: &Path, name: &str, option: &str) -> Vec<Value> {
+    let option = format!("phases.reasoning.{option}");
     let name = format!("run.name={name}");
     let more = [
         name.as_str(),
@@ -17,7 +17,7 @@ fn weak(dir: &Path, name: &str, filter: &str) -> Vec<Value> {
         "phases.careful.steps=6",
         "phases.curate.queries_per_source=12",
         "phases.reasoning.steps=3",
-        filter.as_str(),
+        option.as_str(),
     ];
     json(&smoke(dir, &more));
     let metrics = lines(&dir.join(&name[9..]).join("metrics.jsonl"));
@@ -42,8 +42,8 @@ fn asked(run: &Path, step: &Value) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn dropped_groups_are_replaced_from_their_source_and_all_are_counted() {
     let dir = tempfile::tempdir().expect("a folder");
-    let plain = weak(dir.path(), "plain", "{ refill = 0 }");
-    let refilled = weak(dir.path(), "refilled", "{ refill = 2 }");
+    let plain = weak(dir.path(), "plain", "filter={ refill = 0 }");
+    let refilled = weak(dir.path(), "refilled", "filter={ refill = 2 }");
     let trained = |steps: &[Value]| steps.iter().map(|step| count(step, "train/groups/trained")).sum::<usize>();
     let kinds = ["train/groups/trained", "train/groups/no_signal", "train/groups/too_easy"];
     for step in &plain {
@@ -62,4 +62,18 @@ fn dropped_groups_are_replaced_from_their_source_and_all_are_counted() {
     assert!(dropped_first > 0, "the policy is weak");
     assert!(count(&refilled[0], "train/groups/refilled") >= dropped_first);
     assert!(trained(&refilled) >= trained(&plain));
+}
+
+#[test]
+fn a_step_that_asks_more_than_it_needs_stops_when_it_has_enough() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let steps = weak(dir.path(), "over", "oversample_prompts=3");
+    for step in &steps {
+        let asked = asked(&dir.path().join("over"), step);
+        assert_eq!(asked.values().map(BTreeSet::len).sum::<usize>(), 4, "as many as without: {step}");
+        assert_eq!(count(step, "rollout/stopped_groups"), 3, "{step}");
+    }
+    let again = weak(dir.path(), "again", "oversample_prompts=3");
+    let counts = |steps: &[Value]| steps.iter().map(|step| count(step, "rollout/stopped_rollouts")).collect::<Vec<_>>();
+    assert_eq!(counts(&steps), counts(&again), "who is done first is no matter of time");
 }

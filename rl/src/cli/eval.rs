@@ -298,7 +298,7 @@ fn evaluated(
     let rubrics = target.rubrics.iter().map(|name| rewards.rubric(name)).collect::<Result<Vec<_>>>()?;
     let set = EvalSet { datasets: &target.datasets, rubrics: &rubrics, unaveraged: &target.unaveraged };
     let queries: u64 = target.datasets.iter().filter_map(Dataset::len).sum();
-    printer.begin("evaluation", queries * target.sampling.samples as u64, 0);
+    printer.begin("evaluation", queries * (target.sampling.samples as u64 + 1), 0);
     let mut evaluation = evaluate(generator, &set, target.sampling, &arguments.model, &mut |ended| {
         printer.done(ended as u64, "rollouts");
     })?;

@@ -174,7 +174,7 @@ impl Run<'_> {
         self.measure_judges(&format!("eval.{name}"), &used)?;
         let datasets = data::open_eval(config, eval)?;
         let queries: u64 = datasets.iter().filter_map(sapo_datasets::Dataset::len).sum();
-        self.progress.begin(&format!("evaluation ({after})"), queries * eval.samples as u64, 0);
+        self.progress.begin(&format!("evaluation ({after})"), queries * (eval.samples as u64 + 1), 0);
         let sampling = EvalSampling {
             samples: eval.samples,
             max_new_tokens: eval.max_new_tokens,

@@ -57,15 +57,18 @@ fn the_judge_is_asked_while_others_are_still_being_sampled() {
     let generator =
         Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
     let mut order = Vec::new();
-    let ended = &mut |done: usize| {
-        if done == 1 {
+    let ended = &mut |done: Ended| {
+        if done.rollouts == 1 {
             asked.recv_timeout(Duration::from_secs(300)).expect("the judge is asked before sampling goes on");
             order.push("asked".to_owned());
         }
-        order.push(format!("sampled {done}"));
+        assert_eq!(done.rollouts, done.groups, "each group is of one");
+        order.push(format!("sampled {}", done.rollouts));
+        ControlFlow::Continue(())
     };
     let prompts = (0..3).map(prompt).collect();
-    let (groups, lost) = generator.sample_and_score(prompts, &Sampling::greedy(96), scope, &rubrics, ended).unwrap();
+    let Sampled { groups, failed, .. } =
+        generator.sample_and_score(prompts, &Sampling::greedy(96), scope, &rubrics, ended).unwrap();
     assert_eq!(order, ["asked", "sampled 1", "sampled 2", "sampled 3"]);
-    assert!(lost.is_empty() && groups.iter().all(|group| group.rollouts[0].score.passed == Some(true)));
+    assert!(failed.is_empty() && groups.iter().all(|group| group.rollouts[0].score.passed == Some(true)));
 }

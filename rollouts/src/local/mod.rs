@@ -8,13 +8,14 @@ mod session;
 mod stop;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sapo_policies::Policy;
 use sapo_policies::processor::Processor;
 
 pub use self::session::{Load, Session};
-use crate::engine::{Engine, EngineError, Event};
+use crate::engine::{Engine, EngineError, Listener};
 use crate::request::Request;
 
 /// Decodes with a policy on this machine.
@@ -70,13 +71,18 @@ impl LocalEngine {
 }
 
 impl Engine for LocalEngine {
-    fn sample(&self, policy: &Policy, requests: &[Request], events: &mut dyn FnMut(Event)) -> Result<(), EngineError> {
+    fn sample(&self, policy: &Policy, requests: &[Request], events: Listener<'_>) -> Result<(), EngineError> {
         let mut session = self.session(policy);
         for request in requests {
             session.submit(request.clone());
         }
-        while !session.is_idle() {
-            session.step(events)?;
+        let mut flow = ControlFlow::Continue(());
+        while flow.is_continue() && !session.is_idle() {
+            session.step(&mut |event| {
+                if flow.is_continue() {
+                    flow = events(event);
+                }
+            })?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod turns;
 mod vllm;
 mod weights;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +37,7 @@ use self::sglang::Sglang;
 use self::turns::{Failure, Job, Shared};
 use self::vllm::Vllm;
 use self::weights::Store;
-use crate::engine::{Engine, EngineError, Event};
+use crate::engine::{Engine, EngineError, Event, Listener};
 use crate::request::{Request, Sampling};
 use crate::rollout::Rollout;
 
@@ -204,7 +205,7 @@ fn dialect(config: &EngineConfig, processor: &Arc<Processor>) -> Arc<dyn Dialect
 }
 
 impl Engine for RemoteEngine {
-    fn sample(&self, policy: &Policy, requests: &[Request], events: &mut dyn FnMut(Event)) -> Result<(), EngineError> {
+    fn sample(&self, policy: &Policy, requests: &[Request], events: Listener<'_>) -> Result<(), EngineError> {
         let version = self.hand_over(policy)?;
         let mut jobs = Vec::new();
         let mut failed = vec![false; requests.len()];
@@ -213,23 +214,34 @@ impl Engine for RemoteEngine {
                 Ok(of_request) => jobs.extend(of_request.into_iter().map(|job| (request, job))),
                 Err(reason) => {
                     failed[request] = true;
-                    events(Event::Failed { request, reason });
+                    if events(Event::Failed { request, reason }).is_break() {
+                        return Ok(());
+                    }
                 }
             }
         }
         let (tell, told) = mpsc::channel();
-        self.runtime.spawn(drive(Arc::new(self.shared(policy, version)), jobs, tell));
+        let driving = self.runtime.spawn(drive(Arc::new(self.shared(policy, version)), jobs, tell));
         let mut gone = None;
         // Whoever is told may be slow: servers are asked on another thread.
         for one in told {
-            match one {
-                Told::Ended(request, _) | Told::Failed(request, _) if failed[request] => {}
+            let flow = match one {
+                Told::Ended(request, _) | Told::Failed(request, _) if failed[request] => ControlFlow::Continue(()),
                 Told::Ended(request, rollout) => events(Event::Ended { request, rollout: *rollout }),
                 Told::Failed(request, reason) => {
                     failed[request] = true;
-                    events(Event::Failed { request, reason });
+                    events(Event::Failed { request, reason })
                 }
-                Told::Gone(reason) => gone = Some(reason),
+                Told::Gone(reason) => {
+                    gone = Some(reason);
+                    ControlFlow::Continue(())
+                }
+            };
+            if flow.is_break() {
+                // What is still asked for is dropped, and with it the connections.
+                driving.abort();
+                self.runtime.block_on(self.control.rest());
+                return Ok(());
             }
         }
         gone.map_or(Ok(()), |reason| Err(EngineError(reason)))

@@ -3,6 +3,7 @@
 
 mod session;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -56,14 +57,26 @@ fn requests_fail_alone_and_keep_their_own_sampling() {
     ];
     let (mut lengths, mut failed) = (Vec::new(), Vec::new());
     LocalEngine::new(&[], 64)
-        .sample(&policy, &requests, &mut |event| match event {
-            Event::Token { .. } => {}
-            Event::Ended { request, rollout } => lengths.push((request, rollout.sampled())),
-            Event::Failed { request, .. } => failed.push(request),
+        .sample(&policy, &requests, &mut |event| {
+            match event {
+                Event::Token { .. } => {}
+                Event::Ended { request, rollout } => lengths.push((request, rollout.sampled())),
+                Event::Failed { request, .. } => failed.push(request),
+            }
+            ControlFlow::Continue(())
         })
         .expect("samples");
     lengths.sort_unstable();
     assert_eq!((lengths, failed), (vec![(0, 3), (0, 3), (2, 7), (2, 7)], vec![1]));
+    // Broken off at the first end, nothing more is told.
+    let mut ended = 0;
+    let broken = &mut |event: Event| {
+        assert_eq!(ended, 0, "{event:?} after the end");
+        ended += usize::from(matches!(event, Event::Ended { .. }));
+        if ended > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    LocalEngine::new(&[], 64).sample(&policy, &requests, broken).expect("samples");
+    assert_eq!(ended, 1);
 }
 
 #[test]

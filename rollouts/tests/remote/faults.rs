@@ -1,5 +1,6 @@
 //! Servers that fail: no rollout is lost, none comes twice, and none is believed that cannot be true.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use sapo_rollouts::{Engine, EngineConfig, EngineKind, Event, Request, Sampling};
@@ -72,6 +73,7 @@ fn a_server_that_dies_loses_no_rollout_and_is_asked_again_when_it_is_back() {
         assert_eq!(rollout.policy_version, 0);
         ended.push((request, rollout.sample));
         dying.stop();
+        ControlFlow::Continue(())
     };
     engine.sample(&model().policy, &requests, told).expect("samples");
     ended.sort_unstable();
@@ -152,7 +154,10 @@ fn a_failed_rollout_fails_its_request_once() {
     let config = EngineConfig { max_in_flight: 1, ..config(EngineKind::Sglang, &[&server]) };
     let asked = [request("a", 4)];
     let mut told = Vec::new();
-    let events = &mut |event: Event| told.push(matches!(event, Event::Failed { .. }));
+    let events = &mut |event: Event| {
+        told.push(matches!(event, Event::Failed { .. }));
+        ControlFlow::Continue(())
+    };
     engine(&config).sample(&model().policy, &asked, events).expect("samples");
     assert_eq!(told, [false, true]);
 }

@@ -7,6 +7,7 @@ mod kinds;
 mod mock;
 mod weights;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
@@ -102,10 +103,32 @@ fn rollouts_are_told_as_they_end() {
                 gate.notify_one();
             }
         }
+        ControlFlow::Continue(())
     };
     engine(&config(EngineKind::Sglang, &[&server])).sample(&model().policy, &requests, told).expect("samples");
     order[..2].sort_unstable();
     assert_eq!(order, [1, 2, 0]);
+    server.content();
+}
+
+/// Whoever has enough breaks off: a rollout that would never end is not waited for.
+#[test]
+fn a_sampling_that_is_broken_off_does_not_wait() {
+    let server = Mock::start(kinds::Sglang::of_text());
+    let requests = requests(1, 3);
+    let held = seed_at(EngineKind::Sglang, requests[0].seeds[0]);
+    *server.state.gated.lock().expect("a lock") = Some((held, Arc::default()));
+    let mut ended = 0;
+    let told = &mut |event: Event| {
+        ended += usize::from(matches!(event, Event::Ended { .. }));
+        if ended < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let engine = engine(&config(EngineKind::Sglang, &[&server]));
+    engine.sample(&model().policy, &requests, told).expect("samples");
+    assert_eq!(ended, 2);
+    // The next sampling is whole: the places of what was dropped are free.
+    *server.state.gated.lock().expect("a lock") = None;
+    assert_eq!(sample(&engine, &requests).expect("samples")[0].as_ref().expect("an answer").len(), 3);
     server.content();
 }
 

@@ -1,5 +1,6 @@
 //! One question, with or without pictures: the answer is printed as it comes.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -135,14 +136,17 @@ fn together(engine: &LocalEngine, model: &Model, request: Request) -> Result<(Ve
     let mut rollouts = Vec::with_capacity(request.seeds.len());
     let mut tops = vec![Vec::new(); if request.sampling.top_log_probs > 0 { request.seeds.len() } else { 0 }];
     let mut failed = None;
-    let sampled = engine.sample(&model.policy, std::slice::from_ref(&request), &mut |event| match event {
-        Event::Token { sample, draw, .. } => {
-            if let Some(top) = tops.get_mut(sample) {
-                top.push(draw.top);
+    let sampled = engine.sample(&model.policy, std::slice::from_ref(&request), &mut |event| {
+        match event {
+            Event::Token { sample, draw, .. } => {
+                if let Some(top) = tops.get_mut(sample) {
+                    top.push(draw.top);
+                }
             }
+            Event::Ended { rollout, .. } => rollouts.push(rollout),
+            Event::Failed { reason, .. } => failed = Some(reason),
         }
-        Event::Ended { rollout, .. } => rollouts.push(rollout),
-        Event::Failed { reason, .. } => failed = Some(reason),
+        ControlFlow::Continue(())
     });
     sampled.map_err(of_engine)?;
     rollouts.sort_by_key(|rollout| rollout.sample);
@@ -158,15 +162,18 @@ fn stream(engine: &LocalEngine, model: &Model, request: Request) -> Result<(Vec<
     let mut text = AnswerText::new(&request.sampling.stop);
     let mut written = Ok(());
     let mut rollouts = Vec::new();
-    let sampled = engine.sample(&model.policy, &[request], &mut |event| match event {
-        Event::Ended { rollout, .. } => rollouts.push(rollout),
-        Event::Failed { reason, .. } => written = Err(RunError::User(reason)),
-        Event::Token { draw, .. } => {
-            let more = text.push(model.processor.token_bytes(draw.token));
-            if written.is_ok() && !more.is_empty() {
-                written = print_text(&more);
+    let sampled = engine.sample(&model.policy, &[request], &mut |event| {
+        match event {
+            Event::Ended { rollout, .. } => rollouts.push(rollout),
+            Event::Failed { reason, .. } => written = Err(RunError::User(reason)),
+            Event::Token { draw, .. } => {
+                let more = text.push(model.processor.token_bytes(draw.token));
+                if !more.is_empty() {
+                    written = print_text(&more);
+                }
             }
         }
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     sampled.map_err(of_engine)?;
     written?;

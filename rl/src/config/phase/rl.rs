@@ -26,6 +26,11 @@ pub struct RlConfig {
     pub prompts_per_step: usize,
     /// Rollouts of each query.
     pub rollouts_per_prompt: usize,
+    /// Queries that a step asks beyond `prompts_per_step`, drawn by the same shares. As soon as `prompts_per_step` groups are
+    /// whole the others are broken off: a step does not wait for its longest answers, and trains on short ones more often.
+    /// What was broken off is counted in `rollout/stopped_groups`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oversample_prompts: usize,
     /// Sampling.
     pub sampling: Sampling,
     /// The rubric of sources that name none.
@@ -103,6 +108,11 @@ fn failure_window_steps() -> usize {
     20
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 fn two() -> usize {
     2
 }
@@ -159,6 +169,11 @@ impl RlConfig {
     }
 
     fn check_filter(&self, place: &str) -> Result<(), ConfigError> {
+        must(
+            self.filter.refill == 0 || self.oversample_prompts == 0,
+            format!("{place}.oversample_prompts"),
+            "does not go with filter.refill: both ask for more queries than a step trains on; set one of them to 0",
+        )?;
         must(self.filter.refill <= MOST_REFILLS, format!("{place}.filter.refill"), "must be between 0 and 16")?;
         let some = self.filter.revisit_steps != Some(0);
         must(some, format!("{place}.filter.revisit_steps"), "must be at least 1; leave it out to retire nothing")?;

@@ -1,7 +1,7 @@
 //! Who answers a curation's queries: the policy, another model, or the record of an earlier run.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, PolicyInput};
@@ -12,7 +12,7 @@ use crate::data::Prompt;
 use crate::error::Result;
 use crate::records::{Records, read_records};
 use crate::run::Run;
-use crate::sample::{Generator, ScoredGroup, local_engine};
+use crate::sample::{Generator, Sampled, ScoredGroup, local_engine};
 use crate::score::ReadyRubric;
 
 /// Who answers, ready.
@@ -92,9 +92,11 @@ pub(super) fn ask(
         asked.push((id, samples.start));
     }
     let progress = run.progress;
-    let (groups, lost) =
-        generator.answer_and_score(prompts, requests, rubrics, &mut |ended| progress.rollouts(ended, all))?;
-    let lost: BTreeMap<String, String> = lost.into_iter().map(|lost| (lost.query_id, lost.reason)).collect();
+    let Sampled { groups, failed, .. } = generator.answer_and_score(prompts, requests, rubrics, &mut |ended| {
+        progress.rollouts(ended.rollouts, all);
+        ControlFlow::Continue(())
+    })?;
+    let lost: BTreeMap<String, String> = failed.into_iter().map(|lost| (lost.query_id, lost.reason)).collect();
     let mut groups = groups.into_iter();
     let given = asked.into_iter().map(|(id, first)| match lost.get(&id) {
         Some(reason) => Err(reason.clone()),

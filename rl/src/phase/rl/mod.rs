@@ -53,7 +53,14 @@ impl Rl {
         let sources = config.data.iter().map(|used| source(run, name, config, used)).collect::<Result<Vec<_>>>()?;
         let (parts, known): (Vec<MixturePart>, Vec<Known>) = sources.into_iter().unzip();
         let state = run.state.data.as_ref();
-        let loader = Loader::new(parts, config.prompts_per_step, false, run.config, &run.processor, state)?;
+        let loader = Loader::new(
+            parts,
+            config.prompts_per_step + config.oversample_prompts,
+            false,
+            run.config,
+            &run.processor,
+            state,
+        )?;
         run.measure_judges(name, &judges)?;
         if run.state.step_in_part == 0 {
             // Reinforcement learning starts with moments of its own: those of another loss mislead it.

@@ -1,5 +1,6 @@
 //! The groups of a step: a batch that is sampled and scored, and what takes the place of groups that are not trained on.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::Rl;
@@ -9,7 +10,7 @@ use crate::loader::{self, Prompts};
 use crate::metrics::{Metrics, names};
 use crate::pass_rates::PassedOver;
 use crate::run::Run;
-use crate::sample::{ScoredGroup, ScoredRollout, SeedScope};
+use crate::sample::{Ended, Sampled, ScoredGroup, ScoredRollout, SeedScope};
 use crate::score::judge;
 
 /// How long a step sampled and scored, and how much.
@@ -22,7 +23,7 @@ struct Spent {
 }
 
 impl Rl {
-    /// The groups of a step, refilled as often as the configuration says.
+    /// The groups of a step, broken off when there are enough, and refilled as often as the configuration says.
     pub(super) fn sample(&mut self, run: &mut Run<'_>, place: &str, metrics: &mut Metrics) -> Result<Vec<ScoredGroup>> {
         let judged = judge::counts(&run.rewards);
         let started = Instant::now();
@@ -72,17 +73,23 @@ impl Rl {
         let (before, all) = (spent.rollouts, spent.rollouts + batch.prompts.len() * scope.samples);
         let started = Instant::now();
         let (progress, mut sampling_secs) = (run.progress, 0.0);
-        let ended = &mut |ended: usize| {
+        let enough = if self.config.oversample_prompts > 0 { self.config.prompts_per_step } else { usize::MAX };
+        let ended = &mut |ended: Ended| {
             sampling_secs = started.elapsed().as_secs_f64();
-            progress.rollouts(before + ended, all);
+            progress.rollouts(before + ended.rollouts, all);
+            if ended.groups < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let (groups, lost) =
+        let Sampled { groups, failed, stopped_groups, stopped_rollouts } =
             run.generator().sample_and_score(batch.prompts, &self.config.sampling, scope, &self.rubrics, ended)?;
-        for lost in &lost {
+        for lost in &failed {
             run.say(&format!("query `{}` is left out: {}", lost.query_id, lost.reason))?;
         }
-        if !lost.is_empty() {
-            metrics.sum(names::FAILED_REQUESTS, lost.len() as f64);
+        if !failed.is_empty() {
+            metrics.sum(names::FAILED_REQUESTS, failed.len() as f64);
+        }
+        if self.config.oversample_prompts > 0 {
+            metrics.sum(names::STOPPED_GROUPS, stopped_groups as f64);
+            metrics.sum(names::STOPPED_ROLLOUTS, stopped_rollouts as f64);
         }
         if let Some(group) = groups.iter().find(|group| group.rollouts.iter().any(lacks_log_probs)) {
             let id = &group.prompt.query.id;
