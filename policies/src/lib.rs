@@ -39,7 +39,7 @@ pub use decode::{Decoding, Fed, Logits, Shown, shown};
 pub use error::{PolicyError, Result};
 pub use format::{TensorShape, WeightFormat};
 pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};
-pub use log_prob::{LogSoftmax, ScoredRows};
+pub use log_prob::{Divergence, LogSoftmax, ScoredRows, Slopes, Teacher};
 pub use lora::LoraConfig;
 pub use nearest::nearest;
 pub use part::Part;

@@ -8,10 +8,12 @@ use rand::seq::SliceRandom;
 use sapo_rewards::group_rewards;
 use sapo_rollouts::seed_of;
 
-use crate::advantage::{Dropped, advantages_of_group};
+use crate::advantage::{self, Dropped, EPS, advantages_of_group};
 use crate::config::RlConfig;
+use crate::importance::ImportanceConfig;
+use crate::kl::{self, KlPlace};
 use crate::metrics::{Metrics, names};
-use crate::sample::{ScoredGroup, SeedScope};
+use crate::sample::{ScoredGroup, ScoredRollout, SeedScope};
 use crate::update::TrainGroup;
 
 /// A group that is trained on: its number in the batch, and advantages by rollout, `None` where the score failed.
@@ -24,7 +26,8 @@ pub struct TrainedGroup {
 }
 
 /// Advantages of a group, `None` where the score failed. Where the rubric normalises, what it makes of the group's scores
-/// takes the place of their totals.
+/// takes the place of their totals. Whether there is a signal is decided by these; a KL that is taken off rewards comes
+/// after.
 ///
 /// # Errors
 /// Why the group is not trained on.
@@ -36,7 +39,18 @@ pub fn advantages(group: &ScoredGroup, config: &RlConfig, scope: SeedScope<'_>) 
         rewards.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     }
     let verdicts: Vec<bool> = group.rollouts.iter().filter_map(|rollout| rollout.score.passed).collect();
-    advantages_of_group(&rewards, &verdicts, config.algorithm.advantage_norm(), config.filter.live)
+    let norm = config.algorithm.advantage_norm();
+    let advantages = advantages_of_group(&rewards, &verdicts, norm, config.filter.live)?;
+    match config.kl.as_ref().filter(|kl| kl.within == KlPlace::Reward) {
+        None => Ok(advantages),
+        Some(kl) => {
+            let after = rewards.iter().zip(&group.rollouts).map(|(reward, scored)| {
+                let distance = kl::of_rollout(kl.estimator, &scored.rollout.log_probs(), &scored.reference);
+                reward.map(|reward| reward - kl.coef * distance)
+            });
+            advantage::advantages(&after.collect::<Vec<_>>(), norm, EPS).ok_or(Dropped::NoSignal)
+        }
+    }
 }
 
 /// Advantages of every group, and which groups are trained on.
@@ -82,8 +96,12 @@ pub fn mini_batches<'a>(
 /// A sequence that is trained on: what the trainer knows of it beside its log-probs now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainedSequence {
-    /// Log-prob of each sampled token when it was sampled.
+    /// Log-prob of each sampled token when it was sampled, or by the trainer before its update where that corrects them.
     pub old_log_probs: Vec<f32>,
+    /// By the reference; empty where there is none.
+    pub reference: Vec<f32>,
+    /// Importance weights; empty where they are all 1.
+    pub importance: Vec<f64>,
     /// Its advantage.
     pub advantage: f64,
 }
@@ -93,6 +111,7 @@ pub struct TrainedSequence {
 pub fn packed<'a>(
     batch: &'a [ScoredGroup],
     part: &[&TrainedGroup],
+    importance: Option<ImportanceConfig>,
 ) -> (Vec<TrainGroup<'a>>, Vec<Vec<TrainedSequence>>) {
     let mut groups = Vec::with_capacity(part.len());
     let mut sequences = Vec::with_capacity(part.len());
@@ -102,13 +121,17 @@ pub fn packed<'a>(
             .rollouts
             .iter()
             .zip(&trained.advantages)
-            .filter_map(|(rollout, advantage)| Some((&rollout.rollout, (*advantage)?)))
+            .filter_map(|(rollout, advantage)| Some((rollout, (*advantage)?)))
             .collect();
-        let completions = chosen.iter().map(|(rollout, _)| rollout.completion()).collect();
+        let completions = chosen.iter().map(|(scored, _)| scored.rollout.completion()).collect();
         groups.push(TrainGroup { prompt: &group.prompt.input, completions });
-        let sequence = |(rollout, advantage): &(&sapo_rollouts::Rollout, f64)| TrainedSequence {
-            old_log_probs: rollout.log_probs(),
-            advantage: *advantage,
+        let sequence = |(scored, advantage): &(&ScoredRollout, f64)| {
+            let sampled = scored.rollout.log_probs();
+            let (old_log_probs, importance) = match importance {
+                Some(correction) => (scored.trainer.clone(), correction.weights(&scored.trainer, &sampled)),
+                None => (sampled, Vec::new()),
+            };
+            TrainedSequence { old_log_probs, reference: scored.reference.clone(), importance, advantage: *advantage }
         };
         sequences.push(chosen.iter().map(sequence).collect());
     }

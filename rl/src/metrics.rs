@@ -69,6 +69,12 @@ pub mod names {
     pub const LOGPROB_GAP: &str = "policy/logprob_gap_max";
     /// Share of the trained tokens on which that gap was measured: those of mini-batches before the first update.
     pub const GAP_MEASURED: &str = "policy/logprob_gap_share";
+    /// Mean estimated KL of the trained tokens from the reference, in nats (`kl`).
+    pub const KL: &str = "policy/kl/mean";
+    /// Mean weight of the tokens that another engine sampled (`importance`).
+    pub const IMPORTANCE: &str = "policy/importance/mean";
+    /// Share of tokens whose weight is at its cap.
+    pub const IMPORTANCE_CAPPED: &str = "policy/importance/capped";
     /// Mean ratio of the policy to that which sampled.
     pub const RATIO_MEAN: &str = "policy/ratio/mean";
     /// Mean absolute difference of that ratio from 1.
@@ -92,6 +98,8 @@ pub mod names {
     /// Milliseconds that a part of a reward took for one rollout: `/<part>/p50_ms`, `p95_ms`, `p99_ms` follow. It waits for
     /// others beside it, and in line.
     pub const REWARD_LATENCY: &str = "time/reward";
+    /// Seconds of reading rollouts again, with the reference or with the trainer before its update.
+    pub const READ_AGAIN_SECS: &str = "time/read_again_secs";
     /// Seconds of updating.
     pub const UPDATE_SECS: &str = "time/update_secs";
     /// Sampled tokens a second of sampling.

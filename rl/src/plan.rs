@@ -144,7 +144,7 @@ impl Trial {
         let passes = Passes { temperature: 1.0, token_budget: config.run.token_budget, balance_coef: None };
         let started = Instant::now();
         gradients(&model.policy, &groups, passes, &mut |sequences| {
-            sequences.iter().flat_map(|sequence| vec![1.0; sequence.log_probs.len()]).collect()
+            sequences.iter().flat_map(|sequence| vec![1.0; sequence.log_probs.len()]).collect::<Vec<f32>>().into()
         })?;
         let secs = started.elapsed().as_secs_f64();
         let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / prompts.len() as f64;

@@ -2,7 +2,6 @@
 
 use sapo_datasets::StopReason;
 
-use crate::algorithm::Sequence;
 use crate::metrics::{Metrics, names};
 use crate::sample::ScoredGroup;
 
@@ -30,25 +29,29 @@ pub fn record(batch: &[ScoredGroup], metrics: &mut Metrics) {
     }
 }
 
-/// The ratio of the policy to that which sampled; where it is still the same policy, the gap between sampler and trainer.
-/// How many of the trained tokens that gap was measured on is a metric too.
-pub fn record_ratio(sequence: &Sequence<'_>, on_policy: bool, metrics: &mut Metrics) {
-    let count = sequence.log_probs.len() as f64;
-    let (mut sum, mut off, mut difference, mut largest) = (0.0, 0.0, 0.0, 0.0_f64);
-    for (now, old) in sequence.log_probs.iter().zip(sequence.old_log_probs) {
+/// The ratio of the policy to that which sampled.
+pub fn record_ratio(log_probs: &[f32], old_log_probs: &[f32], metrics: &mut Metrics) {
+    let count = log_probs.len() as f64;
+    let (mut sum, mut off) = (0.0, 0.0);
+    for (now, old) in log_probs.iter().zip(old_log_probs) {
         // In single precision, as both were computed.
         let log_ratio = f64::from(now - old);
         sum += log_ratio.exp();
         off += (log_ratio.exp() - 1.0).abs();
-        difference -= log_ratio;
-        largest = largest.max(log_ratio.abs());
     }
     metrics.mean_of(names::RATIO_MEAN, sum, count);
     metrics.mean_of(names::RATIO_OFF, off, count);
-    metrics.mean_of(names::GAP_MEASURED, if on_policy { count } else { 0.0 }, count);
-    if on_policy {
-        metrics.mean_of(names::MISMATCH_KL, difference, count);
-        metrics.max(names::LOGPROB_GAP, largest);
+}
+
+/// The gap between the log-probs of the sampler and those of the trainer, of one policy. It is measured on some of the
+/// trained tokens; for the others there is nothing to measure, and that is counted too.
+pub fn record_gap(trainer: &[f32], sampler: &[f32], is_measured: bool, metrics: &mut Metrics) {
+    let count = trainer.len() as f64;
+    metrics.mean_of(names::GAP_MEASURED, if is_measured { count } else { 0.0 }, count);
+    if is_measured {
+        let differences = trainer.iter().zip(sampler).map(|(trainer, sampler)| f64::from(trainer - sampler));
+        metrics.mean_of(names::MISMATCH_KL, -differences.clone().sum::<f64>(), count);
+        metrics.max(names::LOGPROB_GAP, differences.fold(0.0, |largest, one| one.abs().max(largest)));
     }
 }
 

@@ -27,6 +27,10 @@ pub struct ScoredRollout {
     pub calls: Vec<RewardCall>,
     /// Digest of what was scored.
     pub input: String,
+    /// Log-prob of each sampled token by the reference that a KL is measured from; empty where there is none.
+    pub reference: Vec<f32>,
+    /// By the trainer, where it corrects those of the engine; empty where it does not.
+    pub trainer: Vec<f32>,
 }
 
 impl ScoredRollout {
@@ -226,7 +230,8 @@ impl Generator<'_> {
         for Open { rollout, transcript, score } in open {
             let Scored { score, calls } = self.rewards.finish(score)?;
             let input = ledger::input_digest(&prompt.query, &transcript);
-            rollouts.push(ScoredRollout { rollout, transcript, score, calls, input });
+            let (reference, trainer) = Default::default();
+            rollouts.push(ScoredRollout { rollout, transcript, score, calls, input, reference, trainer });
         }
         Ok(ScoredGroup { prompt, rubric, rollouts })
     }

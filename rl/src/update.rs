@@ -6,7 +6,9 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use sapo_policies::text::balance_loss;
 use sapo_policies::to_vec;
-use sapo_policies::{Batch, Completion, Group, Model, ParamGradients, Policy, PolicyError, PolicyInput, Trace};
+use sapo_policies::{
+    Batch, Completion, Group, Model, ParamGradients, Policy, PolicyError, PolicyInput, ScoredRows, Slopes, Trace,
+};
 
 use crate::collective::Collective;
 use crate::optimizer::{AdamW, OptimizerConfig};
@@ -40,6 +42,8 @@ pub struct Scored<'a> {
     pub completion: usize,
     /// Log-prob of each sampled token, now.
     pub log_probs: &'a [f32],
+    /// Entropy of the distribution of each, in nats.
+    pub entropies: &'a [f32],
 }
 
 /// What a backward pass has found.
@@ -52,7 +56,7 @@ pub struct Gradients {
 }
 
 /// Gradients over groups, in micro-batches. `loss` is given the sequences of a micro-batch, and gives d loss / d log-prob of
-/// each of their tokens, in order: whatever it is the loss of, the whole loss is the sum.
+/// each of their tokens, in order (and d loss / d entropy, if it depends on that): whatever it is the loss of, the whole loss is the sum.
 ///
 /// With experts, the loss that spreads rows over them is added: that of the reference over the rows of a micro-batch, of all
 /// sparse layers together; micro-batches count by their rows. Padding is no row, and neither is the last token of an answer,
@@ -64,7 +68,7 @@ pub fn gradients(
     policy: &Policy,
     groups: &[TrainGroup<'_>],
     passes: Passes,
-    loss: &mut dyn FnMut(&[Scored<'_>]) -> Vec<f32>,
+    loss: &mut dyn FnMut(&[Scored<'_>]) -> Slopes,
 ) -> Result<Gradients, PolicyError> {
     let completions: Vec<Vec<&Completion>> = groups.iter().map(|group| group.completions.iter().collect()).collect();
     let packed: Vec<Group<'_>> = groups
@@ -86,8 +90,8 @@ pub fn gradients(
         });
         // The log-probs of the micro-batch come first; one loss over its sequences then says what goes back through it.
         let scored = tracked.score(hidden, &batch.targets, passes.temperature);
-        let derivatives = loss(&sequences(&groups[part.clone()], part.start, scored.log_probs()));
-        add(&mut all.params, scored.backward(&derivatives, beside));
+        let slopes = loss(&sequences(&groups[part.clone()], part.start, &scored));
+        add(&mut all.params, scored.backward(&slopes, beside));
     }
     Ok(all)
 }
@@ -108,13 +112,15 @@ fn spread(policy: &Policy, trace: Trace, share: f64) -> Option<(Tensor<1>, f64)>
 }
 
 /// The log-probs of a micro-batch, by sequence.
-fn sequences<'a>(groups: &[TrainGroup<'_>], first: usize, mut log_probs: &'a [f32]) -> Vec<Scored<'a>> {
+fn sequences<'a>(groups: &[TrainGroup<'_>], first: usize, rows: &'a ScoredRows<'_>) -> Vec<Scored<'a>> {
+    let (mut log_probs, mut entropies) = (rows.log_probs(), rows.entropies());
     let mut sequences = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         for (completion, of) in group.completions.iter().enumerate() {
             let (own, rest) = log_probs.split_at(of.sampled_count());
-            sequences.push(Scored { group: first + index, completion, log_probs: own });
-            log_probs = rest;
+            let (own_entropies, rest_entropies) = entropies.split_at(of.sampled_count());
+            sequences.push(Scored { group: first + index, completion, log_probs: own, entropies: own_entropies });
+            (log_probs, entropies) = (rest, rest_entropies);
         }
     }
     sequences
@@ -134,7 +140,7 @@ fn add(sum: &mut ParamGradients, gradients: ParamGradients) {
 }
 
 /// Groups in order, as many to a micro-batch as the budget takes.
-fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>> {
+pub(crate) fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (index, group) in groups.iter().enumerate() {
@@ -200,7 +206,7 @@ mod tests {
             .collect();
         let passes = Passes { temperature: 1.0, token_budget: budget, balance_coef: coef };
         let found = gradients(policy, &groups, passes, &mut |sequences| {
-            sequences.iter().flat_map(|sequence| vec![-0.01; sequence.log_probs.len()]).collect()
+            sequences.iter().flat_map(|sequence| vec![-0.01; sequence.log_probs.len()]).collect::<Vec<f32>>().into()
         })
         .expect("packs");
         let values = found.params.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect();

@@ -122,6 +122,16 @@ impl Policy {
         });
     }
 
+    /// The policy as it is without its adapter, if it has one: a view that shares its weights.
+    pub fn without_adapter(&self) -> Option<Self> {
+        self.adapter.as_ref()?;
+        let mut bare = self.clone();
+        bare.unmerge_adapter();
+        bare.adapter = None;
+        bare.visit_linears_mut(&mut |linear| linear.lora = None);
+        Some(bare)
+    }
+
     /// Makes the adapter a part of the weights for good: a bare model is left, all of which trains.
     pub fn absorb_adapter(&mut self) {
         if self.adapter.take().is_none() {

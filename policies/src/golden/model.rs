@@ -191,7 +191,7 @@ impl Checking<'_> {
         let places = Tensor::from_data(TensorData::new(places, [count]), tracked.device());
         let scored = tracked.score(hidden.select(0, places), &targets, 1.0);
         let ours = scored.log_probs().to_vec();
-        let gradients = scored.backward(&vec![-1.0 / count as f32; count], None);
+        let gradients = scored.backward(&vec![-1.0 / count as f32; count].into(), None);
         let absolute = Tolerance::Absolute(self.case.activation_abs);
         self.compare("response_log_probs", &ours, &golden, absolute)?;
         if self.case.has("mean_nll") {

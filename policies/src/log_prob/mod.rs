@@ -3,10 +3,11 @@
 //! A log-prob is log-softmax of logits / temperature over the vocabulary less the policy's banned ids. First come the
 //! log-probs of all rows, then, from whoever knows the loss, its derivative by each of them. The `[rows, vocabulary]`
 //! matrix exists for one chunk of rows at a time: the derivative goes back chunk by chunk down to the hidden rows, then
-//! once through the model.
+//! once through the model. A loss may depend on the entropy of every row as well, or on how far the row is from a teacher's.
 //!
 //! Shape suffixes: `m` predicting rows, `d` width, `w` vocabulary.
 
+mod divergence;
 mod row;
 
 use std::ops::Range;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use rayon::prelude::*;
 
+pub use self::divergence::{Divergence, Teacher};
 pub use self::row::{LogSoftmax, pick};
 use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
@@ -50,7 +52,7 @@ impl Policy {
         let head = Head::of(self, temperature);
         let chunk = |rows: Range<usize>| {
             let some_md = plain(hidden_md.clone()).narrow(0, rows.start, rows.len());
-            head.log_probs(&head.logits(some_md), &targets[rows])
+            head.rows(&head.logits(some_md), &targets[rows]).0
         };
         chunks(targets.len()).flat_map(chunk).collect()
     }
@@ -76,12 +78,15 @@ impl Policy {
             hidden_md,
             targets,
             log_probs: Vec::with_capacity(targets.len()),
+            entropies: Vec::with_capacity(targets.len()),
             kept: Vec::new(),
         };
         for rows in chunks(targets.len()) {
             let keeps = rows.start == 0 || rows.end * self.config.text.vocab_size <= kept_logits;
             let logits = scored.logits(&rows);
-            scored.log_probs.extend(scored.head.log_probs(&logits, &targets[rows]));
+            let (log_probs, entropies) = scored.head.rows(&logits, &targets[rows]);
+            scored.log_probs.extend(log_probs);
+            scored.entropies.extend(entropies);
             scored.kept.extend(keeps.then_some(logits));
         }
         scored
@@ -108,41 +113,97 @@ impl Head {
         banned(self.weight.linear(hidden_md), self.ban_1w.clone())
     }
 
-    /// Log-probs of targets by the logits of their rows.
-    fn log_probs(&self, logits_mw: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
+    /// Log-probs of targets by the logits of their rows, and the entropies of those.
+    fn rows(&self, logits_mw: &Tensor<2>, targets: &[u32]) -> (Vec<f32>, Vec<f32>) {
         let (rows, width) = (targets.len(), logits_mw.dims()[1]);
         if is_cpu(&logits_mw.device()) {
             let logits = to_vec(logits_mw.clone());
             let of_row = |(logits, target): (&[f32], &u32)| {
-                LogSoftmax::of(logits, self.temperature).log_prob(logits[*target as usize])
+                let row = LogSoftmax::of(logits, self.temperature);
+                (row.log_prob(logits[*target as usize]), row.entropy())
             };
-            return logits.par_chunks(width).zip(targets).map(of_row).collect();
+            return logits.par_chunks(width).zip(targets).map(of_row).unzip();
         }
+        let all_mw = self.log_softmax(logits_mw);
         let targets_m1 = column(targets, &logits_mw.device());
-        to_vec(activation::log_softmax(self.tempered(logits_mw), 1).gather(1, targets_m1).reshape([rows]))
+        let log_probs = to_vec(all_mw.clone().gather(1, targets_m1).reshape([rows]));
+        (log_probs, to_vec(entropies(all_mw).reshape([rows])))
     }
 
-    /// The derivative by logits `[m, w]` of a loss whose derivative by every log-prob is given.
-    fn slopes(&self, logits_mw: Tensor<2>, targets: &[u32], derivative: &[f32]) -> Tensor<2> {
+    /// The derivative by logits `[m, w]` of a loss whose derivatives by every log-prob, and by every entropy or by none,
+    /// are given.
+    fn slopes(&self, logits_mw: Tensor<2>, targets: &[u32], by: &Slopes<&[f32]>) -> Tensor<2> {
         let ([rows, width], device) = (logits_mw.dims(), logits_mw.device());
         if is_cpu(&device) {
             let logits = to_vec(logits_mw);
             let mut slopes = vec![0.0_f32; logits.len()];
-            let each = logits.par_chunks(width).zip(targets).zip(derivative);
-            slopes.par_chunks_mut(width).zip(each).for_each(|(slopes, ((logits, target), factor))| {
-                LogSoftmax::of(logits, self.temperature).slopes(logits, *target as usize, *factor, slopes);
-            });
+            slopes.par_chunks_mut(width).zip(logits.par_chunks(width)).enumerate().for_each(
+                |(at, (slopes, logits))| {
+                    let row = LogSoftmax::of(logits, self.temperature);
+                    row.slopes(logits, targets[at] as usize, by.log_probs[at], slopes);
+                    if let Some(factor) = by.entropies.get(at) {
+                        row.add_entropy_slopes(logits, *factor, slopes);
+                    }
+                },
+            );
             return Tensor::from_data(TensorData::new(slopes, [rows, width]), &device);
         }
-        let factors = TensorData::new(derivative.to_vec(), [rows, 1]);
-        let factors_m1 = Tensor::<2>::from_data(factors, &device).div_scalar(self.temperature);
-        let shares_mw = activation::softmax(self.tempered(&logits_mw), 1) * factors_m1.clone().neg();
-        shares_mw.scatter(1, column(targets, &device), factors_m1, IndexingUpdateOp::Add)
+        let per_row = |factors: &[f32]| {
+            let factors = TensorData::new(factors.to_vec(), [rows, 1]);
+            Tensor::<2>::from_data(factors, &device).div_scalar(self.temperature)
+        };
+        let factors_m1 = per_row(by.log_probs);
+        let all_mw = self.log_softmax(&logits_mw);
+        let shares_mw = all_mw.clone().exp() * factors_m1.clone().neg();
+        let slopes_mw = shares_mw.scatter(1, column(targets, &device), factors_m1, IndexingUpdateOp::Add);
+        if by.entropies.is_empty() {
+            return slopes_mw;
+        }
+        let above_mw = finite(all_mw.clone()) + entropies(all_mw.clone());
+        slopes_mw - all_mw.exp() * above_mw * per_row(by.entropies)
+    }
+
+    fn log_softmax(&self, logits_mw: &Tensor<2>) -> Tensor<2> {
+        activation::log_softmax(self.tempered(logits_mw), 1)
     }
 
     fn tempered(&self, logits_mw: &Tensor<2>) -> Tensor<2> {
         // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
         if self.temperature == 1.0 { logits_mw.clone() } else { logits_mw.clone().div_scalar(self.temperature) }
+    }
+}
+
+/// Entropies `[m, 1]` of log-probs `[m, w]`.
+fn entropies(log_probs_mw: Tensor<2>) -> Tensor<2> {
+    (log_probs_mw.clone().exp() * finite(log_probs_mw)).sum_dim(1).neg()
+}
+
+/// Log-probs of banned tokens as numbers whose products with a probability of 0 are 0.
+fn finite(log_probs_mw: Tensor<2>) -> Tensor<2> {
+    log_probs_mw.clamp_min(-1e4)
+}
+
+/// The derivative of a loss by what is known of every row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slopes<V = Vec<f32>> {
+    /// By its log-prob.
+    pub log_probs: V,
+    /// By its entropy; empty when the loss does not depend on it.
+    pub entropies: V,
+}
+
+impl Slopes {
+    fn of(&self, rows: &Range<usize>) -> Slopes<&[f32]> {
+        Slopes {
+            log_probs: &self.log_probs[rows.clone()],
+            entropies: self.entropies.get(rows.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Vec<f32>> for Slopes {
+    fn from(log_probs: Vec<f32>) -> Self {
+        Self { log_probs, entropies: Vec::new() }
     }
 }
 
@@ -175,6 +236,7 @@ pub struct ScoredRows<'a> {
     plain_md: Tensor<2>,
     targets: &'a [u32],
     log_probs: Vec<f32>,
+    entropies: Vec<f32>,
     /// Logits of the first chunks, which fit into memory; the others are computed again.
     kept: Vec<Tensor<2>>,
 }
@@ -185,54 +247,70 @@ impl ScoredRows<'_> {
         &self.log_probs
     }
 
-    /// Gradients, in the order of [`Policy::trained`], of a loss whose derivative by every log-prob is `derivative`.
+    /// The entropy of every target's distribution, in nats.
+    pub fn entropies(&self) -> &[f32] {
+        &self.entropies
+    }
+
+    /// Gradients, in the order of [`Policy::trained`], of a loss with these derivatives by what is known of every row.
     /// `beside` is a part of the loss that depends on the forward pass in another way, such as
     /// [`crate::text::balance_loss`].
     ///
     /// # Panics
     /// When there is not one derivative for every log-prob: a fault of the caller.
-    pub fn backward(mut self, derivative: &[f32], beside: Option<Tensor<1>>) -> ParamGradients {
-        assert_eq!(derivative.len(), self.targets.len(), "one derivative for every log-prob");
-        let mut hidden_gradients = Vec::new();
-        let mut head_gradient: Option<Tensor<2>> = None;
+    pub fn backward(mut self, by: &Slopes, beside: Option<Tensor<1>>) -> ParamGradients {
+        assert_eq!(by.log_probs.len(), self.targets.len(), "one derivative for every log-prob");
         let mut kept = std::mem::take(&mut self.kept).into_iter();
-        // The head goes back by hand: its logits are freed chunk by chunk, and no graph holds them.
+        let mut back = Back::default();
         for rows in chunks(self.targets.len()) {
             let logits_mw = kept.next().unwrap_or_else(|| self.logits(&rows));
-            let slopes_mw = self.head.slopes(logits_mw, &self.targets[rows.clone()], &derivative[rows.clone()]);
-            hidden_gradients.push(self.head.weight.transposed_linear(slopes_mw.clone()));
-            if self.head.weight.requires_grad {
-                let some_md = self.plain_md.clone().narrow(0, rows.start, rows.len());
-                head_gradient = sum(head_gradient, Some(slopes_mw.transpose().matmul(some_md)));
-            }
+            let slopes_mw = self.head.slopes(logits_mw, &self.targets[rows.clone()], &by.of(&rows));
+            back.add(&self.head.weight, slopes_mw, self.plain_md.clone().narrow(0, rows.start, rows.len()));
         }
-        // Only now the model: its activations are walked once, however many chunks there are.
-        let mut gradients = self.through_the_model(hidden_gradients, beside);
-        let trained = self.policy.trained();
-        // A tied head is the embedding table, which has a gradient from the forward pass as well.
-        if let Some(index) = trained.iter().position(|param| param.name == self.head.weight.name) {
-            gradients[index] = sum(gradients[index].take(), head_gradient);
-        }
-        gradients
+        back.through(self.policy, self.hidden_md, beside)
     }
 
     fn logits(&self, rows: &Range<usize>) -> Tensor<2> {
         self.head.logits(self.plain_md.clone().narrow(0, rows.start, rows.len()))
     }
+}
 
-    /// One backward pass from the hidden rows down, with what stands beside the loss.
-    fn through_the_model(&self, hidden_gradients: Vec<Tensor<2>>, beside: Option<Tensor<1>>) -> ParamGradients {
+/// The way back: first the head, by hand, whose logits are freed chunk by chunk and held by no graph; then the model.
+#[derive(Debug, Default)]
+struct Back {
+    hidden_gradients: Vec<Tensor<2>>,
+    head_gradient: Option<Tensor<2>>,
+}
+
+impl Back {
+    /// Takes a chunk's derivative by its logits down to its hidden rows.
+    fn add(&mut self, head: &Param, slopes_mw: Tensor<2>, hidden_md: Tensor<2>) {
+        self.hidden_gradients.push(head.transposed_linear(slopes_mw.clone()));
+        if head.requires_grad {
+            self.head_gradient = sum(self.head_gradient.take(), Some(slopes_mw.transpose().matmul(hidden_md)));
+        }
+    }
+
+    /// One pass through the model, however many chunks there were, with what stands beside the loss.
+    fn through(self, policy: &Policy, hidden_md: Tensor<2>, beside: Option<Tensor<1>>) -> ParamGradients {
         let mut through: Option<Tensor<1>> = beside;
-        if !hidden_gradients.is_empty() {
+        if !self.hidden_gradients.is_empty() {
             // The derivative of this product by the hidden rows is the gradient that came out of the chunks.
-            let seed_md = Tensor::cat(hidden_gradients, 0).autodiff();
-            through = sum(Some((self.hidden_md.clone() * seed_md).sum()), through);
+            let seed_md = Tensor::cat(self.hidden_gradients, 0).autodiff();
+            through = sum(Some((hidden_md * seed_md).sum()), through);
         }
+        let trained = policy.trained();
         // A batch may touch nothing that trains below the head, as text does when only the vision tower trains.
-        match through.filter(Tensor::is_tracked) {
-            Some(through) => self.policy.gradients(&mut through.backward()),
-            None => self.policy.trained().iter().map(|_| None).collect(),
+        let mut gradients = match through.filter(Tensor::is_tracked) {
+            Some(through) => policy.gradients(&mut through.backward()),
+            None => trained.iter().map(|_| None).collect(),
+        };
+        // A tied head is the embedding table, which has a gradient from the forward pass as well.
+        let head = &policy.text.head().name;
+        if let Some(index) = trained.iter().position(|param| param.name == *head) {
+            gradients[index] = sum(gradients[index].take(), self.head_gradient);
         }
+        gradients
     }
 }
 
@@ -265,7 +343,8 @@ mod tests {
         let derivative: Vec<f32> = (0..rows).map(|at| (at as f32 * 0.7).cos()).collect();
         let scored = policy.score_keeping(hidden, &targets, 0.8, kept_logits);
         let (log_probs, kept) = (scored.log_probs().to_vec(), scored.kept.len());
-        let gradients = scored.backward(&derivative, None).into_iter().flatten().map(to_vec).collect();
+        let by = Slopes { log_probs: derivative.clone(), entropies: derivative };
+        let gradients = scored.backward(&by, None).into_iter().flatten().map(to_vec).collect();
         (log_probs, gradients, kept)
     }
 

@@ -124,6 +124,34 @@ impl LogSoftmax {
         slopes[token] += factor;
     }
 
+    /// Adds the derivative of the entropy by every logit, times a factor: `-p (log p + H)`.
+    pub(crate) fn add_entropy_slopes(&self, logits: &[f32], factor: f32, slopes: &mut [f32]) {
+        let share = -factor * self.scale / self.sum as f32;
+        // The log-prob of a token is what its weight is the exponential of, less this.
+        let above = self.entropy() - self.log_sum;
+        vectorised(
+            #[inline(always)]
+            || {
+                for_runs(
+                    logits,
+                    #[inline(always)]
+                    |at, run| {
+                        let mut exponents = self.exponents(run);
+                        let weights = exp(&exponents);
+                        for lane in 0..LANES {
+                            // Where a weight is 0 its exponent may be minus infinity.
+                            let exponent = if exponents[lane] > -1e4 { exponents[lane] } else { -1e4 };
+                            exponents[lane] = share * weights[lane] * (exponent + above);
+                        }
+                        for (slope, more) in slopes[at..].iter_mut().zip(exponents) {
+                            *slope += more;
+                        }
+                    },
+                );
+            },
+        );
+    }
+
     #[inline(always)]
     fn exponents(&self, run: &Run) -> Run {
         let mut exponents = *run;
@@ -212,6 +240,9 @@ mod tests {
             let token = logits.iter().position(|logit| logit.is_finite()).unwrap_or(0);
             let mut slopes = vec![0.0; logits.len()];
             row.slopes(&logits, token, factor, &mut slopes);
+            let mut by_entropy = vec![1.0; logits.len()];
+            row.add_entropy_slopes(&logits, factor, &mut by_entropy);
+            let exact_entropy: f64 = exact.iter().filter(|one| one.is_finite()).map(|one| -one * one.exp()).sum();
             let mut entropy = 0.0;
             // What single precision can say of numbers as large as the scaled logits.
             let unit = 1e-6 * (10.0 + 40.0 / temperature);
@@ -220,6 +251,8 @@ mod tests {
                 prop_assert!((row.prob(*logit) - exact.exp()).abs() < unit);
                 let wanted = f64::from(factor) / temperature * (f64::from(u8::from(at == token)) - exact.exp());
                 prop_assert!((f64::from(slopes[at]) - wanted).abs() < 10.0 * unit);
+                let wanted = 1.0 - f64::from(factor) / temperature * exact.exp() * (exact + exact_entropy);
+                prop_assert!((f64::from(by_entropy[at]) - wanted).abs() < 10.0 * unit * (1.0 + exact_entropy));
                 entropy -= exact * exact.exp();
             }
             prop_assert!((f64::from(row.entropy()) - entropy).abs() < unit * (1.0 + entropy));

@@ -120,7 +120,7 @@ fn only_what_was_sampled_is_learned_from() {
         let batch = Batch::groups(groups, 2).expect("packs");
         let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
         let derivative: Vec<f32> = (0..batch.targets.len()).map(|at| (at as f32 * 0.3).sin() / 50.0).collect();
-        let packed = tracked.score(hidden, &batch.targets, 1.0).backward(&derivative, None);
+        let packed = tracked.score(hidden, &batch.targets, 1.0).backward(&derivative.clone().into(), None);
         let sequences = sequences(groups);
         let inputs: Vec<PolicyInput> =
             sequences.iter().map(|(prompt, completion)| whole(policy, prompt, completion)).collect();
@@ -128,7 +128,7 @@ fn only_what_was_sampled_is_learned_from() {
         let hidden = tracked.forward(&plain, &mut Trace::off());
         let (hidden, targets) = predicting(hidden, &plain, &sequences);
         assert_eq!(targets, batch.targets);
-        let plain = tracked.score(hidden, &targets, 1.0).backward(&derivative, None);
+        let plain = tracked.score(hidden, &targets, 1.0).backward(&derivative.clone().into(), None);
         same(kind, policy, packed, plain);
     });
 }

@@ -104,7 +104,7 @@ fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
     let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
     let scored = tracked.score(hidden, &batch.targets, 1.0);
     assert!(scored.log_probs().iter().all(|value| value.is_finite()));
-    assert!(scored.backward(&[1.0; 3], None).iter().all(Option::is_none));
+    assert!(scored.backward(&vec![1.0; 3].into(), None).iter().all(Option::is_none));
 }
 
 #[test]

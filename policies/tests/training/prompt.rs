@@ -56,7 +56,7 @@ pub(crate) fn gradients(policy: &Policy) -> ParamGradients {
     let tracked = policy.tracked();
     let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
     let count = batch.targets.len();
-    tracked.score(hidden, &batch.targets, 1.0).backward(&vec![1.0 / count as f32; count], None)
+    tracked.score(hidden, &batch.targets, 1.0).backward(&vec![1.0 / count as f32; count].into(), None)
 }
 
 /// Numbers that no rule would give.

@@ -78,7 +78,7 @@ impl Sft {
                 loss -= sequence.log_probs.iter().map(|log_prob| weight * f64::from(*log_prob)).sum::<f64>();
                 derivatives.extend(std::iter::repeat_n(-weight as f32, sequence.log_probs.len()));
             }
-            derivatives
+            derivatives.into()
         })?;
         let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
         let (model, optimizer) = (&mut run.model, &mut run.optimizer);

@@ -9,6 +9,8 @@ use crate::algorithm::AlgorithmConfig;
 use crate::config::Config;
 use crate::config::data::SourceUse;
 use crate::config::fault::{ConfigError, fault, must};
+use crate::importance::ImportanceConfig;
+use crate::kl::{KlConfig, Reference};
 use crate::optimizer::OptimizerConfig;
 
 /// Reinforcement learning.
@@ -43,6 +45,16 @@ pub struct RlConfig {
     pub failure_window_steps: usize,
     /// Algorithm.
     pub algorithm: AlgorithmConfig,
+    /// KL from a frozen policy, in the loss or the reward. None without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<KlConfig>,
+    /// Weight of the policy's mean entropy, which is then to grow.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub entropy_coef: f64,
+    /// Weights tokens that another engine sampled by how likely the trainer finds them, up to a cap; the trainer reads
+    /// every rollout once more for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<ImportanceConfig>,
     /// Optimizer steps per batch.
     #[serde(default = "two")]
     pub mini_batches: usize,
@@ -113,6 +125,11 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(coef: &f64) -> bool {
+    *coef == 0.0
+}
+
 fn two() -> usize {
     2
 }
@@ -168,6 +185,24 @@ impl RlConfig {
         Ok(())
     }
 
+    fn check_loss(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
+        let sane = (-1.0..=1.0).contains(&self.entropy_coef);
+        must(sane, format!("{place}.entropy_coef"), "must be between -1 and 1; 0.001 to 0.01 is usual")?;
+        if let Some(importance) = self.importance {
+            let cap = importance.cap >= 1.0 && importance.cap.is_finite();
+            must(cap, format!("{place}.importance.cap"), "must be 1 or more; 2 is usual")?;
+        }
+        let Some(kl) = &self.kl else { return Ok(()) };
+        let coef = kl.coef > 0.0 && kl.coef <= 10.0;
+        must(coef, format!("{place}.kl.coef"), "must be above 0 and at most 10; leave `kl` out to have none")?;
+        let adapted = config.policy.lora.is_some() || config.policy.adapter.is_some();
+        must(
+            kl.from != Reference::Base || adapted,
+            format!("{place}.kl.from"),
+            "is `base`, and there is no adapter to switch off: use `start`, or add policy.lora",
+        )
+    }
+
     fn check_filter(&self, place: &str) -> Result<(), ConfigError> {
         must(
             self.filter.refill == 0 || self.oversample_prompts == 0,
@@ -217,6 +252,7 @@ impl PhaseKind for RlConfig {
         self.algorithm.fault().map_or(Ok(()), |reason| Err(fault(format!("{place}.algorithm"), reason)))?;
         self.check_pools(place, config)?;
         self.check_filter(place)?;
+        self.check_loss(place, config)?;
         self.optimizer.check(&format!("{place}.optimizer"), self.steps)
     }
 }

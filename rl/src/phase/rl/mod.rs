@@ -5,25 +5,29 @@ mod sampling;
 use std::time::Instant;
 
 use sapo_datasets::{Dataset, MixturePart, MixtureState};
+use sapo_policies::{Policy, Slopes};
 
 use super::{Phase, Step, curate, stretch};
-use crate::algorithm::Sequence;
-use crate::batch::{TrainedGroup, mini_batches, packed, select};
+use crate::batch::{TrainedGroup, advantages, mini_batches, packed, select};
 use crate::collective::Collective;
 use crate::config::{RlConfig, SourceUse};
 use crate::curation::Curation;
 use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
+use crate::kl::KlPlace;
 use crate::loader::Loader;
+use crate::log_probs::log_probs;
+use crate::loss::{Counts, Loss};
 use crate::metrics::{Metrics, names};
 use crate::optimizer::AdamW;
+use crate::reference;
 use crate::reward_metrics;
 use crate::rollout_metrics;
 use crate::run::Run;
 use crate::run::record::curation_file;
 use crate::run_dir::read_lines;
-use crate::sample::ScoredGroup;
+use crate::sample::{ScoredGroup, SeedScope};
 use crate::score::ReadyRubric;
 use crate::update::{Passes, Scored, apply, gradients};
 
@@ -34,6 +38,8 @@ pub(super) struct Rl {
     loader: Loader,
     rubrics: Vec<ReadyRubric>,
     judges: Vec<String>,
+    /// What the KL is measured from.
+    reference: Option<Policy>,
 }
 
 /// The groups of one optimizer step.
@@ -77,9 +83,10 @@ impl Rl {
         if let Some(advice) = config.algorithm.advice(config.mini_batches) {
             run.say(&format!("{name}: {advice}"))?;
         }
+        let reference = config.kl.as_ref().map(|kl| reference::open(name, &kl.from, run)).transpose()?;
         run.progress.begin(name, config.steps, run.state.step_in_part);
         let judges = judges.into_iter().map(str::to_owned).collect();
-        let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges };
+        let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges, reference };
         rl.prepare(run, run.state.step_in_part);
         Ok(rl)
     }
@@ -99,6 +106,44 @@ impl Rl {
             let source = &self.loader.sources()[group.prompt.part];
             run.state.pass_rates.remember(source, group.prompt.index, group.passed(), known_at);
         }
+    }
+
+    /// Reads the rollouts that are trained on with the reference, and with the trainer as it is before the update, where
+    /// that is asked for.
+    fn read_again(
+        &self,
+        run: &Run<'_>,
+        batch: &mut [ScoredGroup],
+        scope: SeedScope<'_>,
+        metrics: &mut Metrics,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let trained = |group: &&ScoredGroup| advantages(group, &self.config, scope).is_ok();
+        let chosen: Vec<usize> = (0..batch.len()).filter(|index| trained(&&batch[*index])).collect();
+        let read = |policy: &Policy, batch: &[ScoredGroup]| {
+            let groups: Vec<&ScoredGroup> = chosen.iter().map(|index| &batch[*index]).collect();
+            log_probs(policy, &groups, self.config.sampling.logprob_temperature(), run.config.run.token_budget)
+        };
+        if let Some(reference) = &self.reference {
+            for (index, found) in chosen.iter().zip(read(reference, batch)?) {
+                let rollouts = batch[*index].rollouts.iter_mut();
+                rollouts.zip(found).for_each(|(scored, found)| scored.reference = found);
+            }
+        }
+        if let Some(importance) = self.config.importance {
+            for (index, found) in chosen.iter().zip(read(&run.model.policy, batch)?) {
+                for (scored, found) in batch[*index].rollouts.iter_mut().zip(found) {
+                    let sampled = scored.rollout.log_probs();
+                    importance.record(&importance.weights(&found, &sampled), metrics);
+                    rollout_metrics::record_gap(&found, &sampled, true, metrics);
+                    scored.trainer = found;
+                }
+            }
+        }
+        if self.reference.is_some() || self.config.importance.is_some() {
+            metrics.set(names::READ_AGAIN_SECS, started.elapsed().as_secs_f64());
+        }
+        Ok(())
     }
 
     /// The optimizer steps of a batch, one for each mini-batch.
@@ -127,33 +172,33 @@ impl Rl {
     /// One optimizer step.
     fn mini_batch(&self, run: &mut Run<'_>, mini: MiniBatch<'_>, metrics: &mut Metrics) -> Result<()> {
         let MiniBatch { batch, part, on_policy, lr } = mini;
-        let algorithm = &*self.config.algorithm;
-        let (groups, sequences) = packed(batch, part);
+        let (groups, sequences) = packed(batch, part, self.config.importance);
         let count: usize = sequences.iter().map(Vec::len).sum();
         let tokens: usize = sequences.iter().flatten().map(|sequence| sequence.old_log_probs.len()).sum();
-        let (count, tokens) = (run.collective.total(count), run.collective.total(tokens));
+        let in_loss = self.config.kl.as_ref().filter(|kl| kl.within == KlPlace::Loss);
+        let loss = Loss {
+            algorithm: &*self.config.algorithm,
+            kl: in_loss.map(|kl| (kl.coef, kl.estimator)),
+            entropy_coef: self.config.entropy_coef,
+            counts: Counts { sequences: run.collective.total(count), tokens: run.collective.total(tokens) },
+        };
         let passes = Passes {
             temperature: self.config.sampling.logprob_temperature(),
             token_budget: run.config.run.token_budget,
             balance_coef: None,
         };
         let found = gradients(&run.model.policy, &groups, passes, &mut |scored: &[Scored<'_>]| {
-            let mut derivatives = Vec::new();
+            let mut slopes = Slopes::default();
             for one in scored {
                 let known = &sequences[one.group][one.completion];
-                let sequence = Sequence {
-                    log_probs: one.log_probs,
-                    old_log_probs: &known.old_log_probs,
-                    advantage: known.advantage,
-                };
-                // The objective is maximised and the loss minimised: hence the sign.
-                let weight = -algorithm.aggregation().weight(one.log_probs.len(), count, tokens);
-                let objective = algorithm.objective(&sequence);
-                derivatives.extend(objective.derivatives.iter().map(|derivative| (weight * derivative) as f32));
-                algorithm.record(&sequence, metrics);
-                rollout_metrics::record_ratio(&sequence, on_policy, metrics);
+                loss.add(known, one.log_probs, &mut slopes, metrics);
+                rollout_metrics::record_ratio(one.log_probs, &known.old_log_probs, metrics);
+                // Where the trainer has read the rollouts again, the gap is known already.
+                if self.config.importance.is_none() {
+                    rollout_metrics::record_gap(one.log_probs, &known.old_log_probs, on_policy, metrics);
+                }
             }
-            derivatives
+            slopes
         })?;
         let (model, optimizer) = (&mut run.model, &mut run.optimizer);
         let norm = apply(model, optimizer, found.params, &self.config.optimizer, lr, &run.collective);
@@ -206,7 +251,7 @@ impl Phase for Rl {
         let place = format!("{}:{}", self.name, run.state.step_in_part);
         let mut metrics = Metrics::default();
         let before = run.state.data.clone();
-        let batch = match self.sample(run, &place, &mut metrics) {
+        let mut batch = match self.sample(run, &place, &mut metrics) {
             Ok(batch) => batch,
             Err(error) => return Err(Self::give_up(run, before, error)?),
         };
@@ -228,6 +273,7 @@ impl Phase for Rl {
         }
         self.remember(run, &batch);
         self.prepare(run, run.state.step_in_part + 1);
+        self.read_again(run, &mut batch, self.scope(run, &place), &mut metrics)?;
         let trained = select(&batch, &self.config, self.scope(run, &place), &mut metrics);
         rollout_metrics::record(&batch, &mut metrics);
         reward_metrics::record(&batch, &mut metrics);
