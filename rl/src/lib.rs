@@ -12,6 +12,7 @@ pub mod curation;
 pub mod data;
 pub mod data_check;
 pub mod device;
+pub mod distillation;
 pub mod encode;
 pub mod engine;
 pub mod error;

@@ -29,6 +29,27 @@ pub struct Prompts {
     pub passed_over: usize,
 }
 
+/// What a phase wants of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// A response to imitate.
+    response: bool,
+    /// Tokens of prompt and response at most.
+    max_tokens: Option<usize>,
+}
+
+impl Wants {
+    /// Queries alone.
+    pub fn queries() -> Self {
+        Self { response: false, max_tokens: None }
+    }
+
+    /// Responses to imitate, of so many tokens at most, with their prompts.
+    pub fn responses(max_tokens: Option<usize>) -> Self {
+        Self { response: true, max_tokens }
+    }
+}
+
 /// A batch that is being made on a thread; the mixture comes back with it.
 type Ahead = JoinHandle<(Mixture, Result<Prompts>)>;
 
@@ -38,7 +59,7 @@ pub struct Loader {
     counts: Vec<usize>,
     sources: Vec<String>,
     lengths: Vec<Option<u64>>,
-    needs_response: bool,
+    wants: Wants,
     mixture: Option<Mixture>,
     ahead: Option<Ahead>,
     rejected: BTreeMap<String, BTreeSet<u64>>,
@@ -53,7 +74,7 @@ impl Loader {
     pub fn new(
         parts: Vec<MixturePart>,
         size: usize,
-        needs_response: bool,
+        wants: Wants,
         config: &Config,
         processor: &Arc<Processor>,
         state: Option<&MixtureState>,
@@ -68,7 +89,7 @@ impl Loader {
             counts,
             sources: mixture.parts().iter().map(|part| part.name.clone()).collect(),
             lengths: mixture.parts().iter().map(|part| part.dataset.len()).collect(),
-            needs_response,
+            wants,
             mixture: Some(mixture),
             ahead: None,
             rejected: BTreeMap::new(),
@@ -91,9 +112,9 @@ impl Loader {
     pub fn prepare(&mut self, passed_over: PassedOver) {
         let Some(mut mixture) = self.mixture.take() else { return };
         let (processor, counts) = (Arc::clone(&self.processor), self.counts.clone());
-        let needs_response = self.needs_response;
+        let wants = self.wants;
         self.ahead = Some(std::thread::spawn(move || {
-            let drawing = Drawing { processor: &processor, passed_over: &passed_over, needs_response, fills_up: true };
+            let drawing = Drawing { processor: &processor, passed_over: &passed_over, wants, fills_up: true };
             let batch = drawing.batch(&mut mixture, &counts);
             (mixture, batch)
         }));
@@ -122,8 +143,8 @@ impl Loader {
             .mixture
             .take()
             .ok_or_else(|| RunError::Internal("a step is refilled after its next batch was begun".to_owned()))?;
-        let needs_response = self.needs_response;
-        let drawing = Drawing { processor: &self.processor, passed_over, needs_response, fills_up: false };
+        let wants = self.wants;
+        let drawing = Drawing { processor: &self.processor, passed_over, wants, fills_up: false };
         let batch = drawing.batch(&mut mixture, counts);
         self.checked(mixture, batch)
     }
@@ -166,7 +187,7 @@ impl Loader {
 struct Drawing<'a> {
     processor: &'a Processor,
     passed_over: &'a PassedOver,
-    needs_response: bool,
+    wants: Wants,
     /// Whether a source all of whose queries are passed over gives the next one all the same.
     fills_up: bool,
 }
@@ -227,12 +248,24 @@ impl Drawing<'_> {
     fn usable(&self, mixture: &Mixture, drawn: Drawn) -> Result<Prompt> {
         let part = &mixture.parts()[drawn.part];
         let prompt = prompt(self.processor, &part.dataset, drawn.part, drawn.index)?;
-        if self.needs_response && prompt.response.is_none() {
+        if self.wants.response && prompt.response.is_none() {
             return Err(RunError::User(format!(
                 "{} query `{}`: no response to imitate; put it in a column `response`, end `messages` with the assistant, or \
                  name its column: columns = {{ response = \"...\" }}",
                 part.name, prompt.query.id
             )));
+        }
+        if let Some(most) = self.wants.max_tokens {
+            let response = self.processor.tokenizer().encode(prompt.response.as_deref().unwrap_or_default())?;
+            // The token that ends a turn is one more.
+            let tokens = prompt.input.ids().len() + response.len() + 1;
+            if tokens > most {
+                let id = &prompt.query.id;
+                return Err(RunError::User(format!(
+                    "{} query `{id}`: prompt and response have {tokens} tokens, and the phase takes {most} (max_tokens)",
+                    part.name
+                )));
+            }
         }
         Ok(prompt)
     }

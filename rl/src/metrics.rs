@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub mod names {
     /// Mean negative log-prob of a demonstration's tokens, weighted as the loss is.
     pub const SFT_LOSS: &str = "train/loss";
+    /// Mean distance from the teacher over the trained tokens, in nats (`distill`).
+    pub const DISTANCE: &str = "train/distance";
     /// The loss that spreads rows over experts, before its coefficient: as many as a row has experts when all are used
     /// alike.
     pub const BALANCE_LOSS: &str = "train/balance_loss";

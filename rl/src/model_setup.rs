@@ -29,7 +29,8 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
         _ if adapted && kept => base.display().to_string(),
         _ => wanted.model.clone(),
     };
-    let trains = |name: &str| !adapted && !Part::of(name).is_frozen_by(&wanted.freeze);
+    let trained = || config.run.phases.iter().filter(|name| config.phases[*name].kind().trains());
+    let trains = |name: &str| !adapted && trained().any(|phase| !Part::of(name).is_frozen_by(config.frozen_in(phase)));
     let loading = Loading { f32_of: Some(&trains), ..Loading::kept_in(config.run.dtype) };
     let mut model = Model::open_as(&name, seed, loading, device)?;
     let policy = &mut model.policy;
@@ -52,10 +53,25 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
         let base = std::path::absolute(plain.unwrap_or(base)).unwrap_or_default();
         adapter.base_model = Some(base.display().to_string());
     }
-    policy.freeze(&wanted.freeze).map_err(|error| fault("policy.freeze", error.to_string()))?;
-    policy.widen_trained();
+    // Every phase is tried before the first: one that would train nothing is told now.
+    for phase in trained() {
+        train_in(policy, config, phase)?;
+        policy.widen_trained();
+    }
+    let first = trained().next();
+    first.map_or(Ok(()), |phase| train_in(policy, config, phase))?;
     check_phases(config, policy)?;
     Ok(model)
+}
+
+/// Lets train what trains in a phase, and nothing else.
+///
+/// # Errors
+/// When the policy does not have a part that is frozen, or nothing is left that trains.
+pub fn train_in(policy: &mut Policy, config: &Config, phase: &str) -> Result<()> {
+    let own = config.phases[phase].kind().freeze().is_some();
+    let place = if own { format!("phases.{phase}.freeze") } else { "policy.freeze".to_owned() };
+    policy.train_all_but(config.frozen_in(phase)).map_err(|error| fault(place, error.to_string()).into())
 }
 
 /// The folder that holds a model's own weights, if its name is one.

@@ -11,6 +11,8 @@ use crate::run::Run;
 
 /// The folder, in a run's, of the policies that phases measure from.
 const FOLDER: &str = "reference";
+/// Texts that tell tokenizers apart.
+const PROBES: [&str; 3] = ["<|im_start|>user\nWhat is 12 + 30?<|im_end|>", "三个红色圆形", "  {\"bbox_2d\": [1, 999]}"];
 
 /// Opens the reference of a phase, which stays as it is however often the run is resumed.
 ///
@@ -24,7 +26,7 @@ pub fn open(name: &str, reference: &Reference, run: &Run<'_>) -> Result<Policy> 
             fault(place, "is `base`, and the policy has no adapter to switch off; use `start`, or add policy.lora")
                 .into()
         }),
-        Reference::Model(model) => opened(model.display().to_string(), &place, own, run.config.run.seed),
+        Reference::Model(model) => opened(&model.display().to_string(), &place, run),
         Reference::Start => at_start(name, run),
     }
 }
@@ -33,15 +35,28 @@ pub fn open(name: &str, reference: &Reference, run: &Run<'_>) -> Result<Policy> 
 ///
 /// # Errors
 /// When it cannot be read, or does not fit the policy; `place` is the key that names it.
-pub fn opened(model: String, place: &str, own: &Policy, seed: u64) -> Result<Policy> {
-    let other = Model::open_as(&model, seed, Loading::default(), own.device())?.policy;
-    let (theirs, ours) = (other.config.text.vocab_size, own.config.text.vocab_size);
-    if theirs != ours {
-        let reason =
-            format!("`{model}` has a vocabulary of {theirs}, and the policy one of {ours}; use a model of the same");
-        return Err(fault(place, reason).into());
+pub fn opened(name: &str, place: &str, run: &Run<'_>) -> Result<Policy> {
+    let (own, loading) = (&run.model, Loading::kept_in(run.config.run.dtype));
+    let other = Model::open_as(name, run.config.run.seed, loading, own.policy.device())?;
+    let wrong =
+        |reason: String| RunError::from(fault(place, format!("`{name}` {reason}; use a model of the policy's family")));
+    let sizes = |model: &Model| {
+        let vision = &model.policy.config.vision;
+        [model.policy.config.text.vocab_size, vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size]
+    };
+    if sizes(&other) != sizes(own) {
+        let (theirs, ours) = (sizes(&other), sizes(own));
+        return Err(wrong(format!(
+            "has another vocabulary or other patches than the policy (vocabulary, patch, temporal patch, merge: {theirs:?} \
+             and {ours:?})"
+        )));
     }
-    Ok(other)
+    for text in PROBES {
+        if other.processor.tokenizer().encode(text)? != own.processor.tokenizer().encode(text)? {
+            return Err(wrong(format!("has another tokenizer than the policy: `{text}` becomes other tokens")));
+        }
+    }
+    Ok(other.policy)
 }
 
 fn at_start(name: &str, run: &Run<'_>) -> Result<Policy> {

@@ -126,7 +126,8 @@ fn sequences<'a>(groups: &[TrainGroup<'_>], first: usize, rows: &'a ScoredRows<'
     sequences
 }
 
-fn add(sum: &mut ParamGradients, gradients: ParamGradients) {
+/// Adds gradients to gradients.
+pub(crate) fn add(sum: &mut ParamGradients, gradients: ParamGradients) {
     if sum.is_empty() {
         *sum = gradients;
         return;

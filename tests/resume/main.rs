@@ -15,6 +15,7 @@ fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
     arguments.push("run.phases=[\"careful\", \"cold_start\", \"curate\", \"reasoning\"]".to_owned());
     arguments.extend(["phases.careful.steps=8", "phases.reasoning.steps=5"].map(str::to_owned));
     arguments.push("phases.reasoning.filter={ refill = 1, revisit_steps = 2 }".to_owned());
+    arguments.push("phases.reasoning.kl={ coef = 0.01 }".to_owned());
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     arguments
 }

@@ -1,5 +1,7 @@
 //! What trains, by the real binary: frozen parts, adapters, DeepStack and the load of experts in small runs.
 
+mod phases;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};

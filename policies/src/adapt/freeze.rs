@@ -28,14 +28,17 @@ impl Policy {
         )))
     }
 
-    /// Leaves `parts` out of training, whether they are the model's own parameters or an adapter's: they get neither
-    /// gradients nor optimizer state.
+    /// Trains the model, or its adapter if it has one, but for `parts`: they get neither gradients nor optimizer state.
     ///
     /// # Errors
     /// When the policy does not have one of them, or nothing is left that trains.
-    pub fn freeze(&mut self, parts: &[Part]) -> Result<()> {
+    pub fn train_all_but(&mut self, parts: &[Part]) -> Result<()> {
         self.check_parts(parts)?;
-        self.visit_mut(&mut |param| param.requires_grad &= !Part::of(&param.name).is_frozen_by(parts));
+        let adapted = self.adapter.is_some();
+        self.visit_mut(&mut |param| {
+            let trains = param.is_adapter() || !adapted;
+            param.requires_grad = trains && !Part::of(&param.name).is_frozen_by(parts);
+        });
         if self.trained().is_empty() {
             return Err(PolicyError::input("every part is frozen, so nothing is left to train; take one out"));
         }

@@ -129,6 +129,25 @@ mod tests {
         }
     }
 
+    /// A vector that was worked out in double precision.
+    #[test]
+    fn golden_distances_and_slopes() {
+        let device = Device::flex();
+        let log_probs = |logits: [[f32; 3]; 1]| activation::log_softmax(Tensor::<2>::from_data(logits, &device), 1);
+        let (student, teacher) = (log_probs([[2.0, 1.0, 0.0]]), log_probs([[0.5, 1.5, 1.0]]));
+        for (divergence, wanted) in [
+            (Divergence::Forward, [0.508_286_8, 0.478_917_2, -0.261_751_9, -0.217_165_3]),
+            (Divergence::Reverse, [0.558_130_3, 0.475_336_9, -0.314_590_3, -0.160_746_6]),
+        ] {
+            let (distance, slopes) = divergence.of(student.clone(), teacher.clone());
+            let found = [to_vec(distance), to_vec(slopes)].concat();
+            assert!(
+                found.iter().zip(wanted).all(|(found, wanted): (&f32, f32)| (found - wanted).abs() < 2e-6),
+                "{found:?}"
+            );
+        }
+    }
+
     #[test]
     fn distances_are_kl_by_hand_and_nothing_from_oneself() {
         let shares = |logits: [f32; 5]| {

@@ -65,7 +65,7 @@ fn frozen_parts_have_no_gradients_and_the_others_the_same() {
         frozen_sets.push(parts.iter().copied().filter(|part| *part != Part::Embeddings).collect());
         for frozen in frozen_sets {
             let mut some = policy.clone();
-            some.freeze(&frozen).expect("the policy has these parts");
+            some.train_all_but(&frozen).expect("the policy has these parts");
             let kept: Vec<&String> = names.iter().filter(|name| !frozen.contains(&Part::of(name))).collect();
             assert_eq!(some.trained().iter().map(|param| &param.name).collect::<Vec<_>>(), kept);
             let gradients = gradients(&some);
@@ -86,16 +86,16 @@ fn frozen_vision_has_no_graph() {
     let mut policy = tiny("dense");
     let records = |policy: &Policy| policy.tracked().vision.merger.fc1.weight.value.is_autodiff();
     assert!(records(&policy));
-    policy.freeze(&[Part::Vision, Part::Merger]).expect("freezes");
+    policy.train_all_but(&[Part::Vision, Part::Merger]).expect("freezes");
     assert!(records(&policy), "a DeepStack merger trains still");
-    policy.freeze(&[Part::Deepstack]).expect("freezes");
+    policy.train_all_but(&[Part::Vision, Part::Merger, Part::Deepstack]).expect("freezes");
     assert!(!records(&policy), "what is not there to record cannot be in a graph");
 }
 
 #[test]
 fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
     let mut policy = tiny("dense");
-    policy.freeze(&[Part::Text, Part::Embeddings]).expect("freezes");
+    policy.train_all_but(&[Part::Text, Part::Embeddings]).expect("freezes");
     let text = PolicyInput::of_text((20..40).collect());
     let completion = Completion::of_sampled(vec![1, 2, 3]);
     let completions = [&completion];
@@ -109,7 +109,7 @@ fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
 
 #[test]
 fn parts_that_are_not_there_are_refused() {
-    let error = |kind: &str, parts: &[Part]| tiny(kind).freeze(parts).expect_err("refused").to_string();
+    let error = |kind: &str, parts: &[Part]| tiny(kind).train_all_but(parts).expect_err("refused").to_string();
     let dense = error("dense", &[Part::Vision, Part::Experts]);
     assert!(dense.contains("`experts`") && dense.contains("vision, merger, deepstack, text, embeddings"), "{dense}");
     assert!(dense.contains("did you mean `"), "{dense}");
@@ -118,7 +118,7 @@ fn parts_that_are_not_there_are_refused() {
     assert!(error("moe", &[Part::Head]).contains("`head`"), "a tied head is the embedding table");
     let mut policy = tiny("dense");
     policy.remove_deepstack();
-    assert!(policy.freeze(&[Part::Deepstack]).expect_err("refused").to_string().contains("`deepstack`"));
+    assert!(policy.train_all_but(&[Part::Deepstack]).expect_err("refused").to_string().contains("`deepstack`"));
 }
 
 #[test]

@@ -43,6 +43,10 @@ fn check_phase(config: &Config, name: &str, phase: &PhaseConfig) -> Result<(), C
     let sampling: &Sampling = match phase {
         PhaseConfig::Rl(rl) => &rl.sampling,
         PhaseConfig::Curate(curate) if curate.by == AnsweredBy::Policy => &curate.sampling,
+        PhaseConfig::Distill(distill) => match &distill.on_policy {
+            Some(on_policy) => &on_policy.sampling,
+            None => return Ok(()),
+        },
         PhaseConfig::Curate(_) | PhaseConfig::Sft(_) => return Ok(()),
     };
     let place = format!("phases.{name}.sampling");

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sapo_datasets::SourceConfig;
+use sapo_policies::Part;
 use sapo_rewards::{Endpoints, RewardConfig, RubricConfig, registry};
 use sapo_rollouts::EngineConfig;
 use schemars::JsonSchema;
@@ -29,8 +30,8 @@ pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
 use self::fault::{fault, nearest};
 pub use self::phase::{
-    AnsweredBy, CurateConfig, CurriculumConfig, FilterConfig, PhaseConfig, PhaseKind, RlConfig, SftConfig,
-    WithoutPictures, Work,
+    AnsweredBy, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig, PhaseConfig, PhaseKind,
+    RlConfig, SftConfig, Weighting, WithoutPictures, Work,
 };
 pub use self::policy::PolicyConfig;
 pub use self::run::{RewardCheckConfig, RunConfig};
@@ -163,6 +164,12 @@ impl Config {
         self.rubrics.get(rubric).map_or(Vec::new(), |rubric| rubric.rewards().into_iter().filter(is_judge).collect())
     }
 
+    /// The parts that do not train in a phase.
+    pub fn frozen_in(&self, phase: &str) -> &[Part] {
+        let own = self.phases.get(phase).and_then(|phase| phase.kind().freeze());
+        own.unwrap_or(&self.policy.freeze)
+    }
+
     /// The run's folder.
     pub fn run_path(&self) -> PathBuf {
         self.run.dir.join(&self.run.name)
@@ -197,15 +204,24 @@ mod tests {
     #[test]
     fn every_shipped_config_loads_and_its_resolved_form_is_the_same() {
         let mut seen = 0;
-        for entry in std::fs::read_dir(configs()).unwrap() {
-            let config = Config::compose(&[entry.unwrap().path()], &[]).unwrap();
+        let files = std::fs::read_dir(configs()).unwrap().map(|entry| vec![entry.unwrap().path()]);
+        let recipe = |name: &str| configs().join("recipes").join(format!("{name}.toml"));
+        let recipes = ["rl", "cold-start", "distillation", "pretraining"].into_iter().flat_map(|name| {
+            let more = if name == "rl" { vec![vec![], vec![recipe("rl-lora")]] } else { vec![vec![]] };
+            let sized = |more: Vec<PathBuf>| {
+                ["2b", "4b", "8b"].map(|size| [vec![recipe(name), recipe(size)], more.clone()].concat())
+            };
+            more.into_iter().flat_map(sized)
+        });
+        for files in files.filter(|files| files[0].is_file()).chain(recipes) {
+            let config = Config::compose(&files, &[]).unwrap_or_else(|error| panic!("{files:?}: {error}"));
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("config.toml");
             std::fs::write(&file, config.to_toml().unwrap()).unwrap();
             assert_eq!(Config::compose(&[file], &[]).unwrap(), config);
             seen += 1;
         }
-        assert!(seen >= 2);
+        assert_eq!(seen, 6 + 15);
     }
 
     fn error(text: &str) -> String {

@@ -24,7 +24,7 @@ const NAMED: usize = 3;
 pub fn refuse_bad_rows(config: &Config, processor: &Processor, progress: &dyn Progress) -> Result<()> {
     let mut seen = BTreeSet::new();
     for phase in config.run.phases.iter().map(|name| &config.phases[name]) {
-        let needs_response = phase.as_sft().is_some();
+        let needs_response = phase.kind().imitates();
         for used in phase.kind().data() {
             let source = config.source(used, "data")?;
             if seen.insert((format!("{source:?}"), needs_response)) {

@@ -202,10 +202,10 @@ impl Uses<'_> {
     }
 }
 
-/// Whether a supervised phase imitates a source.
+/// Whether a phase imitates a source.
 fn is_imitated(config: &Config, used: &SourceUse) -> bool {
-    let phases = config.run.phases.iter().filter_map(|name| config.phases[name].as_sft());
-    phases.into_iter().any(|phase| phase.data.iter().any(|other| other.name == used.name))
+    let mut phases = config.run.phases.iter().map(|name| config.phases[name].kind()).filter(|phase| phase.imitates());
+    phases.any(|phase| phase.data().iter().any(|other| other.name == used.name))
 }
 
 /// A generated source up to some row; what has an end stays as it is.

@@ -54,7 +54,7 @@ fn dataset(folder: &std::path::Path, layout: &str) -> Dataset {
 
 fn loader(dataset: Dataset, size: usize, processor: &Arc<Processor>, state: Option<&MixtureState>) -> Loader {
     let part = MixturePart { name: "clocks".to_owned(), dataset, share: 1.0 };
-    Loader::new(vec![part], size, true, &config(), processor, state).unwrap()
+    Loader::new(vec![part], size, Wants::responses(None), &config(), processor, state).unwrap()
 }
 
 fn indices(batch: &Prompts) -> Vec<u64> {

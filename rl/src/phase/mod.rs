@@ -1,6 +1,8 @@
 //! The parts of a run at work, one file for each kind: a step at a time, until the last.
 
 mod curate;
+mod demonstrations;
+mod distill;
 mod evaluate;
 mod rl;
 mod sft;
@@ -39,9 +41,14 @@ pub fn open(part: &Part, run: &mut Run<'_>) -> Result<Box<dyn Phase>> {
         Part::Evaluate { after, sets } => return Ok(Box::new(evaluate::Evaluate::new(after, sets))),
         Part::Phase(name) => name,
     };
-    Ok(match &run.config.phases[name] {
+    let phase = &run.config.phases[name];
+    if phase.kind().trains() && run.state.step_in_part == 0 {
+        run.begin_training(name)?;
+    }
+    Ok(match phase {
         PhaseConfig::Sft(config) => Box::new(sft::Sft::open(name, &config.clone(), run)?),
         PhaseConfig::Curate(config) => Box::new(curate::Curate::open(name, &config.clone(), run)?),
+        PhaseConfig::Distill(config) => Box::new(distill::Distill::open(name, &config.clone(), run)?),
         PhaseConfig::Rl(config) => Box::new(rl::Rl::open(name, &config.clone(), run)?),
     })
 }

@@ -3,17 +3,17 @@
 use std::time::Instant;
 
 use sapo_datasets::MixturePart;
-use sapo_policies::Completion;
 
+use super::demonstrations::{demonstrations, end_of_turn};
 use super::{Phase, Step, stretch};
 use crate::config::SftConfig;
 use crate::data;
-use crate::error::{Result, RunError};
-use crate::loader::{self, Loader, Prompts};
+use crate::error::Result;
+use crate::loader::{self, Loader, Prompts, Wants};
 use crate::metrics::{Metrics, names};
 use crate::pass_rates::PassedOver;
 use crate::run::Run;
-use crate::update::{Passes, Scored, TrainGroup, apply, gradients};
+use crate::update::{Passes, Scored, apply, gradients};
 
 /// Supervised learning at work.
 pub(super) struct Sft {
@@ -26,27 +26,23 @@ pub(super) struct Sft {
 
 impl Sft {
     pub(super) fn open(name: &str, config: &SftConfig, run: &mut Run<'_>) -> Result<Self> {
-        let end = run.processor.tokenizer().id("<|im_end|>");
-        let end = end.ok_or_else(|| RunError::User("the tokenizer has no <|im_end|>".to_owned()))?;
+        let end = end_of_turn(&run.processor)?;
         let parts = config.data.iter().map(|used| {
             let dataset = data::open(run.config, used, stretch(run, name))?;
             Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let state = run.state.data.as_ref();
-        let loader = Loader::new(parts, config.batch_size, true, run.config, &run.processor, state)?;
+        let loader = Loader::new(
+            parts,
+            config.batch_size,
+            Wants::responses(config.max_tokens),
+            run.config,
+            &run.processor,
+            state,
+        )?;
         run.progress.begin(name, config.steps, run.state.step_in_part);
         Ok(Self { name: name.to_owned(), config: config.clone(), loader, end })
-    }
-
-    /// The demonstrations of a batch, each a group of one.
-    fn groups<'a>(&self, run: &Run<'_>, batch: &'a Prompts) -> Result<Vec<TrainGroup<'a>>> {
-        let group = |prompt: &'a data::Prompt| {
-            let mut tokens = run.processor.tokenizer().encode(prompt.response.as_deref().unwrap_or_default())?;
-            tokens.push(self.end);
-            Ok(TrainGroup { prompt: &prompt.input, completions: vec![Completion::of_sampled(tokens)] })
-        };
-        batch.prompts.iter().map(group).collect()
     }
 
     /// The weight of the loss that spreads rows over experts. A dense model has no router to balance, and a coefficient for
@@ -58,13 +54,11 @@ impl Sft {
 
     /// One optimizer step.
     ///
-    /// The loss is the negative log-prob of each answer token, weighted `1 / sqrt(n)` within an answer of n tokens and
-    /// normalised over the batch by the sum of `sqrt(n)` (InternVL 2.5, arXiv 2412.05271).
+    /// The loss is the negative log-prob of each answer token, with the weight that the phase gives it.
     fn update(&self, run: &mut Run<'_>, batch: &Prompts, metrics: &mut Metrics) -> Result<()> {
-        let groups = self.groups(run, batch)?;
-        let lengths: Vec<f64> = groups.iter().map(|group| group.completions[0].sampled_count() as f64).collect();
-        let total: f64 = lengths.iter().map(|length| length.sqrt()).sum();
-        let weights: Vec<f64> = lengths.iter().map(|length| 1.0 / length.sqrt() / total).collect();
+        let groups = demonstrations(&run.processor, self.end, &batch.prompts)?;
+        let lengths: Vec<usize> = groups.iter().map(|group| group.completions[0].sampled_count()).collect();
+        let weights = self.config.weighting.of_tokens(&lengths);
         let passes = Passes {
             temperature: 1.0,
             token_budget: run.config.run.token_budget,

@@ -27,6 +27,7 @@ use crate::error::{Result, RunError};
 use crate::eval::{EvalSampling, EvalSet, evaluate};
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::model_setup;
 use crate::optimizer::AdamW;
 use crate::parts::Part;
 use crate::progress::Progress;
@@ -93,6 +94,15 @@ impl Run<'_> {
         self.state.part += 1;
         self.state.step_in_part = 0;
         self.state.data = None;
+    }
+
+    /// A phase begins to train: with its own parts, and with moments of its own, since those of another loss mislead it.
+    ///
+    /// # Errors
+    /// When nothing is left that trains.
+    pub fn begin_training(&mut self, phase: &str) -> Result<()> {
+        self.optimizer = AdamW::default();
+        model_setup::train_in(&mut self.model.policy, self.config, phase)
     }
 
     /// Says something, and keeps it in the run's log.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::engine::RunEngine;
 use crate::error::Result;
 use crate::optimizer::AdamW;
-use crate::parts::parts;
+use crate::parts::{Part, parts};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
@@ -129,6 +129,13 @@ impl<'a> Run<'a> {
 
     fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         self.roll_back(&mut checkpoint)?;
+        let mut trained = self.parts.iter().take(checkpoint.state.part + 1).filter_map(|part| match part {
+            Part::Phase(name) => self.config.phases[name].kind().trains().then_some(name),
+            Part::Evaluate { .. } => None,
+        });
+        if let Some(last) = trained.next_back() {
+            model_setup::train_in(&mut self.model.policy, self.config, last)?;
+        }
         self.optimizer = checkpoint.optimizer(&self.model.policy)?;
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;

@@ -22,6 +22,17 @@ use crate::tensorboard;
 /// The folder of curations, in a run's: the record of each, what it kept, its summary and its picture.
 pub const CURATION: &str = "curation";
 
+/// Which rollouts of a step are trained on.
+#[derive(Clone, Copy, Debug)]
+pub enum InLoss<'a> {
+    /// None.
+    None,
+    /// All, without advantages.
+    All,
+    /// Those with an advantage: those of every group, `None` where it is not trained on.
+    By(&'a [Option<Vec<Option<f64>>>]),
+}
+
 /// Writes what a run leaves behind.
 pub struct Recorder<'a> {
     dir: RunDir<'a>,
@@ -116,23 +127,20 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Writes the rollouts of a step, with their queries and scores; `advantages` are those of every group, `None` where it
-    /// is not trained on.
+    /// Writes the rollouts of a step, with their queries and scores, and which of them are trained on.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn rollouts(
-        &mut self,
-        file: &str,
-        step: u64,
-        groups: &[ScoredGroup],
-        advantages: &[Option<Vec<Option<f64>>>],
-    ) -> Result<()> {
+    pub fn rollouts(&mut self, file: &str, step: u64, groups: &[ScoredGroup], in_loss: InLoss<'_>) -> Result<()> {
         let mut lines = Vec::new();
         for (index, group) in groups.iter().enumerate() {
             for (at, rollout) in group.rollouts.iter().enumerate() {
-                let advantage = advantages.get(index).and_then(|group| group.as_ref()?.get(at).copied()?);
-                lines.push(rollout_line(group, rollout, advantage));
+                let advantage = match in_loss {
+                    InLoss::By(all) => all.get(index).and_then(|group| group.as_ref()?.get(at).copied()?),
+                    InLoss::None | InLoss::All => None,
+                };
+                let trained = advantage.is_some() || matches!(in_loss, InLoss::All);
+                lines.push(rollout_line(group, rollout, advantage, trained));
             }
         }
         self.dir.append(file, &lines)?;
@@ -232,7 +240,7 @@ fn now_secs() -> f64 {
 }
 
 /// The line of a rollout: its tokens are the record, its texts a view of them.
-fn rollout_line(group: &ScoredGroup, scored: &ScoredRollout, advantage: Option<f64>) -> Value {
+fn rollout_line(group: &ScoredGroup, scored: &ScoredRollout, advantage: Option<f64>, in_loss: bool) -> Value {
     let (query, rollout) = (&group.prompt.query, &scored.rollout);
     let turn = |(turn, text): (&Turn, &sapo_datasets::Turn)| json!({"role": text.role, "text": text.text, "sampled": turn.is_sampled(), "tokens": turn.ids().len()});
     json!({
@@ -252,6 +260,6 @@ fn rollout_line(group: &ScoredGroup, scored: &ScoredRollout, advantage: Option<f
         "rubric": group.rubric.name(),
         "score": scored.score,
         "advantage": advantage,
-        "in_loss": advantage.is_some(),
+        "in_loss": in_loss,
     })
 }

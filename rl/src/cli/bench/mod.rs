@@ -1,6 +1,7 @@
 //! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded and answers sampled.
 
 mod rollout;
+mod step;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,12 @@ pub(crate) enum BenchCommand {
     ///
     /// Example: sapo bench rollout --model tiny --queries 4 --group 16 --new-tokens 128
     Rollout(rollout::RolloutArguments),
+    /// Does whole steps of SAPO, sampling and updates, and tells the seconds of one.
+    ///
+    /// Every rollout has exactly as many tokens, its reward is a sum of its ids, and no group is dropped.
+    ///
+    /// Example: sapo bench step --model tiny --prompts 36 --group 16 --new-tokens 14
+    Step(step::StepArguments),
 }
 
 /// What to make.
@@ -90,6 +97,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Init(arguments) => init(arguments),
         BenchCommand::Load(arguments) => load(arguments),
         BenchCommand::Rollout(arguments) => rollout::run(arguments),
+        BenchCommand::Step(arguments) => step::run(arguments),
     }
 }
 

@@ -109,18 +109,24 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
     ))
 }
 
-/// The requests: ids that spread over the vocabulary and are the same for whoever measures.
-fn requests(arguments: &RolloutArguments, model: &Model) -> Vec<Request> {
+/// A prompt of ids that spread over the vocabulary and are the same for whoever measures.
+pub(super) fn prompt(model: &Model, number: u32, tokens: u32) -> PolicyInput {
     let spread = (model.policy.config.text.vocab_size as u64).saturating_sub(32).max(1);
+    let b = u64::from(number);
+    let id = |t: u64| ((7919 * b + 104_729 * t + 31 * b * t + 7 * t * t) % spread) as u32;
+    PolicyInput::of_text((0..u64::from(tokens)).map(id).collect())
+}
+
+/// The requests.
+fn requests(arguments: &RolloutArguments, model: &Model) -> Vec<Request> {
     // What ends a text is never drawn, so that every answer has its length.
     let sampling = |tokens: u32| Sampling {
         banned_ids: model.processor.stop_ids().to_vec(),
         ..Sampling::at(1.0, tokens as usize)
     };
     let mut all = Vec::new();
-    for b in 0..u64::from(arguments.queries) {
-        let id = |t: u64| ((7919 * b + 104_729 * t + 31 * b * t + 7 * t * t) % spread) as u32;
-        let prompt = PolicyInput::of_text((0..u64::from(arguments.prompt_tokens)).map(id).collect());
+    for b in 0..arguments.queries {
+        let prompt = prompt(model, b, arguments.prompt_tokens);
         let query_id = b.to_string();
         let seed = |sample: u32| seed_of(1, "bench", &query_id, sample as usize);
         let seeds: Vec<u64> = (0..arguments.group).map(seed).collect();

@@ -1,16 +1,19 @@
 //! `[phases.NAME]`: a section of a run; one file for each kind.
 
 mod curate;
+mod distill;
 mod rl;
 mod sft;
 
+use sapo_policies::Part;
 use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::curate::{AnsweredBy, CurateConfig, WithoutPictures};
+pub use self::distill::{DistillConfig, OnPolicyConfig};
 pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
-pub use self::sft::SftConfig;
+pub use self::sft::{SftConfig, Weighting};
 use super::Config;
 use super::data::SourceUse;
 use super::fault::{ConfigError, fault};
@@ -25,6 +28,8 @@ pub enum PhaseConfig {
     Curate(CurateConfig),
     /// Reinforcement learning.
     Rl(RlConfig),
+    /// Learning a teacher's distribution.
+    Distill(DistillConfig),
 }
 
 /// What the rest of a run asks of a kind of phase.
@@ -40,6 +45,14 @@ pub trait PhaseKind {
     /// Rubrics that it uses beside those of its queries.
     fn further_rubrics(&self) -> Vec<&str> {
         Vec::new()
+    }
+    /// Whether it learns from the responses of its rows.
+    fn imitates(&self) -> bool {
+        false
+    }
+    /// The parts that do not train in it, where it says so itself.
+    fn freeze(&self) -> Option<&[Part]> {
+        None
     }
     /// How much it does.
     fn work(&self) -> Work;
@@ -78,6 +91,7 @@ impl PhaseConfig {
             Self::Sft(phase) => phase,
             Self::Curate(phase) => phase,
             Self::Rl(phase) => phase,
+            Self::Distill(phase) => phase,
         }
     }
 

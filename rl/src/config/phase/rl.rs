@@ -1,5 +1,6 @@
 //! `kind = "rl"`: reinforcement learning.
 
+use sapo_policies::Part;
 use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct RlConfig {
     pub failure_window_steps: usize,
     /// Algorithm.
     pub algorithm: AlgorithmConfig,
+    /// Parts that do not train in this phase, in place of `policy.freeze`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Vec<Part>>,
     /// KL from a frozen policy, in the loss or the reward. None without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<KlConfig>,
@@ -235,6 +239,10 @@ impl PhaseKind for RlConfig {
 
     fn rubric(&self) -> Option<&str> {
         Some(&self.rubric)
+    }
+
+    fn freeze(&self) -> Option<&[Part]> {
+        self.freeze.as_deref()
     }
 
     fn work(&self) -> Work {

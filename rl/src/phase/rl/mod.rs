@@ -16,16 +16,15 @@ use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
 use crate::kl::KlPlace;
-use crate::loader::Loader;
+use crate::loader::{Loader, Wants};
 use crate::log_probs::log_probs;
 use crate::loss::{Counts, Loss};
 use crate::metrics::{Metrics, names};
-use crate::optimizer::AdamW;
 use crate::reference;
 use crate::reward_metrics;
 use crate::rollout_metrics;
 use crate::run::Run;
-use crate::run::record::curation_file;
+use crate::run::record::{InLoss, curation_file};
 use crate::run_dir::read_lines;
 use crate::sample::{ScoredGroup, SeedScope};
 use crate::score::ReadyRubric;
@@ -62,15 +61,13 @@ impl Rl {
         let loader = Loader::new(
             parts,
             config.prompts_per_step + config.oversample_prompts,
-            false,
+            Wants::queries(),
             run.config,
             &run.processor,
             state,
         )?;
         run.measure_judges(name, &judges)?;
         if run.state.step_in_part == 0 {
-            // Reinforcement learning starts with moments of its own: those of another loss mislead it.
-            run.optimizer = AdamW::default();
             run.state.failures.clear();
             run.state.pass_rates.clear();
             for (used, known) in config.data.iter().zip(known) {
@@ -224,7 +221,7 @@ impl Rl {
 
     /// Keeps what failed, to be looked at, and stops the run before the step: it goes on from there.
     fn refuse(&self, run: &mut Run<'_>, file: &str, batch: &[ScoredGroup], reason: &str) -> Result<Step> {
-        run.recorder.rollouts(file, run.state.step, batch, &[])?;
+        run.recorder.rollouts(file, run.state.step, batch, InLoss::None)?;
         Err(RunError::Stopped(format!(
             "{}: {reason}. See {}; mend it, then go on with --resume={}",
             self.name,
@@ -238,7 +235,7 @@ impl Rl {
         for group in trained {
             advantages[group.index] = Some(group.advantages);
         }
-        run.recorder.rollouts(file, run.state.step, batch, &advantages)
+        run.recorder.rollouts(file, run.state.step, batch, InLoss::By(&advantages))
     }
 }
 
