@@ -230,7 +230,7 @@ impl ScoredRows<'_> {
         }
         // A batch may touch nothing that trains below the head, as text does when only the vision tower trains.
         match through.filter(Tensor::is_tracked) {
-            Some(through) => self.policy.gradients(&mut through.backward()),
+            Some(through) => self.policy.backward(through),
             None => self.policy.trained().iter().map(|_| None).collect(),
         }
     }
