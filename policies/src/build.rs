@@ -47,7 +47,7 @@ impl Policy {
             config.image_token_id,
             config.video_token_id,
         ];
-        Ok(Self { config, vision, text, banned, device: device.clone(), adapter: None })
+        Ok(Self { config, vision, text, banned, device: device.clone(), adapter: None, tape: None })
     }
 }
 

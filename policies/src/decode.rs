@@ -12,7 +12,7 @@ use crate::input::{ImageSpan, PictureInput, PolicyInput, positions};
 use crate::nn::RopeTable;
 use crate::policy::Policy;
 use crate::tensor::{indices, to_vec};
-use crate::text::Visual;
+use crate::text::{TextLayer, Visual};
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
 
@@ -70,7 +70,7 @@ pub fn shown<'a>(input: &PolicyInput, tokens: Range<usize>, features: &[&'a Visi
 impl Policy {
     /// What the vision tower makes of a picture or of a video's slots.
     pub fn see(&self, picture: &PictureInput) -> VisionFeatures {
-        self.vision.forward(&[picture], self.device(), &mut Trace::off())
+        self.vision.forward(&[picture], self.device(), None, &mut Trace::off())
     }
 
     /// Feeds tokens to contexts, and gives the logits behind the last token of those that want them, in parts.
@@ -108,9 +108,11 @@ impl Policy {
         let (text, device) = (&self.config.text, self.device());
         let visual = self.shown(fed, ids.len());
         let rope = RopeTable::text(&at, text.head_dim, text.rope_theta, text.mrope_section, device);
-        let mut attend = |layer: usize, x: Projected| shard.attend(layer, x, &rows);
+        let mut through = |index: usize, layer: &TextLayer, x_td: Tensor<2>| {
+            layer.forward(x_td, &rope, text, &mut |x: Projected| shard.attend(index, x, &rows))
+        };
         let ids = indices(ids.into_iter(), device);
-        let hidden = self.text.forward(ids, &rope, visual.as_ref(), &mut attend, &mut Trace::off());
+        let hidden = self.text.forward(ids, visual.as_ref(), &mut through, &mut Trace::off());
         fed.iter_mut().for_each(|(_, one)| one.context.advance(one.ids.len()));
         if wanted.is_empty() {
             return None;

@@ -1,7 +1,7 @@
 //! Qwen3-VL on burn, and everything between messages and tensors.
 //!
 //! No dataset, no reward and no network lives here. Modules stand on each other in this order: [`error`], [`format`],
-//! [`part`], [`tensor`]; [`config`]; [`nn`], [`input`]; [`attention`], [`vision`], [`text`]; [`policy`]; what reads,
+//! [`part`], [`tensor`]; [`config`]; [`nn`], [`input`]; `tape`; [`attention`], [`vision`], [`text`]; [`policy`]; what reads,
 //! decodes, scores and adapts a policy; [`processor`], [`preset`] and [`golden`] on top.
 
 pub mod adapt;
@@ -26,6 +26,7 @@ pub mod policy;
 pub mod preset;
 pub mod processor;
 pub mod sizes;
+mod tape;
 pub mod tensor;
 pub mod text;
 pub mod trace;
@@ -47,3 +48,4 @@ pub use policy::{ParamGradients, Policy};
 pub use preset::Model;
 pub use tensor::to_vec;
 pub use trace::Trace;
+pub use vector::vector_units;

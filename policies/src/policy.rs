@@ -2,15 +2,18 @@
 //!
 //! Shape suffixes: `t` rows of a batch, `d` text width, `w` vocabulary.
 
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::attention::{Heads, Layout, Projected};
 use crate::config::Config;
 use crate::input::Batch;
 use crate::lora::Adapter;
 use crate::nn::{Param, Parameters, RopeTable, parameters, requires_grad};
+use crate::tape::{First, Tape};
 use crate::tensor::{indices, to_f32};
-use crate::text::{TextModel, Visual};
+use crate::text::{TextLayer, TextModel, Visual};
 use crate::trace::Trace;
 use crate::vision::VisionTower;
 
@@ -31,6 +34,8 @@ pub struct Policy {
     /// What its low-rank adapter is, if it has one.
     pub adapter: Option<Adapter>,
     pub(crate) device: Device,
+    /// Of a tracked view that runs its layers again on the way back: what it has run.
+    pub(crate) tape: Option<Tape>,
 }
 parameters!(Policy { vision, text });
 
@@ -120,9 +125,27 @@ impl Policy {
         view
     }
 
-    /// Takes this tracked view's gradients out of `gradients`.
-    pub fn gradients(&self, gradients: &mut Gradients) -> ParamGradients {
-        self.trained().iter().map(|param| param.value.grad_remove(gradients)).collect()
+    /// This tracked view, with `recompute` one whose layers keep only their input and run again on the way back: less memory
+    /// for more time, and the same gradients, bit for bit. The last layer, whose way back begins at once, keeps all it has.
+    #[must_use]
+    pub fn recomputing(mut self, recompute: bool) -> Self {
+        self.tape = recompute.then(Tape::default);
+        self
+    }
+
+    /// Gradients of a loss that was computed from this tracked view's forward passes.
+    pub fn backward(&self, loss: Tensor<1>) -> ParamGradients {
+        let trained = self.trained();
+        let mut found: ParamGradients = trained.iter().map(|_| None).collect();
+        // No parameter belongs to two layers: each has its gradient in one piece.
+        self.tape.clone().unwrap_or_default().backward(loss, &mut |gradients| {
+            for (found, param) in found.iter_mut().zip(&trained) {
+                if let Some(gradient) = param.value.grad_remove(gradients) {
+                    *found = Some(gradient);
+                }
+            }
+        });
+        found
     }
 
     /// Hidden rows `[t, d]` of a batch, before the head.
@@ -130,15 +153,18 @@ impl Policy {
         let visual = self.visual(batch, trace);
         let text = &self.config.text;
         let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let layout = Layout::new(batch, Heads::of(text), &self.device);
-        let mut attend = |_: usize, projected: Projected| layout.attend(projected);
-        self.text.forward(
-            indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device),
-            &rope,
-            visual.as_ref(),
-            &mut attend,
-            trace,
-        )
+        let layout = Arc::new(Layout::new(batch, Heads::of(text), &self.device));
+        let mut through = |index: usize, layer: &TextLayer, x_td: Tensor<2>| {
+            let Some(tape) = self.tape.as_ref().filter(|_| index + 1 < self.text.layers.len()) else {
+                return layer.forward(x_td, &rope, text, &mut |x: Projected| layout.attend(x));
+            };
+            let (rope, text, layout) = (rope.clone(), text.clone(), Arc::clone(&layout));
+            tape.run(layer, x_td, First::Rows, move |layer: &TextLayer, x_td| {
+                layer.forward(x_td, &rope, &text, &mut |x: Projected| layout.attend(x))
+            })
+        };
+        let ids = indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device);
+        self.text.forward(ids, visual.as_ref(), &mut through, trace)
     }
 
     fn visual(&self, batch: &Batch<'_>, trace: &mut Trace) -> Option<Visual> {
@@ -148,9 +174,9 @@ impl Policy {
         // A frozen tower computes without a graph: its activations are then freed as it goes, and only what it makes of
         // the pictures is lifted.
         let features = if self.device.is_autodiff() && !requires_grad(&self.vision) {
-            self.vision.forward(&batch.pictures, &self.device.clone().inner(), trace).autodiff()
+            self.vision.forward(&batch.pictures, &self.device.clone().inner(), None, trace).autodiff()
         } else {
-            self.vision.forward(&batch.pictures, &self.device, trace)
+            self.vision.forward(&batch.pictures, &self.device, self.tape.as_ref(), trace)
         };
         // Placeholders have embeddings of their own, which picture features replace and are not added to.
         let mut keep = vec![1.0_f32; batch.rows()];

@@ -17,6 +17,17 @@ pub(crate) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
     Arch::new().dispatch(work)
 }
 
+/// The vectors of this machine that loops are compiled for: `avx512`, `avx2`, `none`, or what the library calls others.
+pub fn vector_units() -> String {
+    let arch = format!("{:?}", Arch::new());
+    match arch.split(['(', ' ']).next().unwrap_or_default() {
+        "V4" => "avx512".to_owned(),
+        "V3" => "avx2".to_owned(),
+        "Scalar" => "none".to_owned(),
+        other => other.to_lowercase(),
+    }
+}
+
 /// `e^x` for `x` up to 88, within two units in the last place; 0 below about -87, where single precision loses digits.
 #[inline(always)]
 pub(crate) fn exp(x: &Run) -> Run {

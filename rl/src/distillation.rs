@@ -15,6 +15,8 @@ pub struct Distillation<'a> {
     pub temperature: f64,
     /// Rows of a micro-batch at most (one group always fits).
     pub token_budget: usize,
+    /// Whether layers keep only their input and run again on the way back.
+    pub recompute: bool,
 }
 
 /// The distance at every trained token of the groups, in nats and in their order, and the gradients of their sum times
@@ -28,7 +30,7 @@ pub fn distil(
     groups: &[TrainGroup<'_>],
     weight: f32,
 ) -> Result<(Vec<f32>, ParamGradients), PolicyError> {
-    let Distillation { teacher, divergence, temperature, token_budget } = distillation;
+    let Distillation { teacher, divergence, temperature, token_budget, recompute } = distillation;
     let completions: Vec<Vec<&Completion>> = groups.iter().map(|group| group.completions.iter().collect()).collect();
     let packed: Vec<Group<'_>> = groups
         .iter()
@@ -41,7 +43,7 @@ pub fn distil(
         // The teacher reads first: what it keeps is small, and the policy's graph is not there yet.
         let hidden_md = batch.predicting(teacher.forward(&batch, &mut Trace::off()));
         let teacher = Teacher { policy: teacher, hidden_md };
-        let tracked = policy.tracked();
+        let tracked = policy.tracked().recomputing(recompute);
         let hidden_md = batch.predicting(tracked.forward(&batch, &mut Trace::off()));
         let weights = vec![weight; batch.targets.len()];
         let (found, of_part) = tracked.diverge(hidden_md, &teacher, divergence, &weights, temperature);
@@ -74,7 +76,7 @@ mod tests {
             TrainGroup { prompt: &prompts[0], completions: vec![completion(&[3, 4]), completion(&[8, 1, 20])] },
             TrainGroup { prompt: &prompts[1], completions: vec![completion(&[11])] },
         ];
-        let distillation = Distillation { teacher: &teacher, divergence, temperature: 0.8, token_budget: budget };
+        let distillation = Distillation { teacher: &teacher, divergence, temperature: 0.8, token_budget: budget, recompute: false };
         let (distances, gradients) = distil(policy, distillation, &groups, 0.25).expect("packs");
         (distances, gradients.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect())
     }

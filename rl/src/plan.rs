@@ -141,7 +141,12 @@ impl Trial {
                 completions: vec![Completion::of_sampled(ids.clone())],
             })
             .collect();
-        let passes = Passes { temperature: 1.0, token_budget: config.run.token_budget, balance_coef: None };
+        let passes = Passes {
+            temperature: 1.0,
+            token_budget: config.run.token_budget,
+            balance_coef: None,
+            recompute: config.run.recompute,
+        };
         let started = Instant::now();
         gradients(&model.policy, &groups, passes, &mut |sequences| {
             sequences.iter().flat_map(|sequence| vec![1.0; sequence.log_probs.len()]).collect::<Vec<f32>>().into()

@@ -31,6 +31,8 @@ pub struct Passes {
     pub token_budget: usize,
     /// Weight of the loss that spreads rows over experts; `None` for dense models.
     pub balance_coef: Option<f64>,
+    /// Layers keep only their input, and run again on the way back: less memory, more time, the same gradients.
+    pub recompute: bool,
 }
 
 /// The log-probs of one sequence in a micro-batch.
@@ -80,7 +82,7 @@ pub fn gradients(
     let mut all = Gradients::default();
     for part in micro_batches(&packed, passes.token_budget) {
         let batch = Batch::groups(&packed[part.clone()], policy.config.vision.spatial_merge_size)?;
-        let tracked = policy.tracked();
+        let tracked = policy.tracked().recomputing(passes.recompute);
         let mut trace = if passes.balance_coef.is_some() { Trace::routers() } else { Trace::off() };
         let hidden = batch.predicting(tracked.forward(&batch, &mut trace));
         let beside = passes.balance_coef.and_then(|coef| {
@@ -205,7 +207,7 @@ mod tests {
             .iter()
             .map(|(prompt, ids)| TrainGroup { prompt, completions: vec![Completion::of_sampled(ids.clone())] })
             .collect();
-        let passes = Passes { temperature: 1.0, token_budget: budget, balance_coef: coef };
+        let passes = Passes { temperature: 1.0, token_budget: budget, balance_coef: coef, recompute: false };
         let found = gradients(policy, &groups, passes, &mut |sequences| {
             sequences.iter().flat_map(|sequence| vec![-0.01; sequence.log_probs.len()]).collect::<Vec<f32>>().into()
         })

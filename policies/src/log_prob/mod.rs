@@ -302,7 +302,7 @@ impl Back {
         let trained = policy.trained();
         // A batch may touch nothing that trains below the head, as text does when only the vision tower trains.
         let mut gradients = match through.filter(Tensor::is_tracked) {
-            Some(through) => policy.gradients(&mut through.backward()),
+            Some(through) => policy.backward(through),
             None => trained.iter().map(|_| None).collect(),
         };
         // A tied head is the embedding table, which has a gradient from the forward pass as well.

@@ -9,7 +9,7 @@ use super::swiglu::swiglu;
 use crate::attention::Projected;
 use crate::config::TextConfig;
 use crate::nn::{Linear, LinearMaps, Param, Parameters, RmsNorm, RopeTable, parameters};
-use crate::trace::Trace;
+use crate::tape::Passed;
 
 /// One decoder layer.
 #[derive(Clone, Debug)]
@@ -36,8 +36,30 @@ pub struct TextLayer {
 parameters!(TextLayer { input_norm, q, k, v, o, q_norm, k_norm, post_norm, feed_forward });
 
 impl TextLayer {
+    /// Rows `[t, d]` through the layer, and beside them the probabilities of its router, if it has one. `attend` turns queries,
+    /// keys and values of all rows into their contexts `[t, h*k]`.
+    pub(crate) fn forward(
+        &self,
+        x_td: Tensor<2>,
+        rope: &RopeTable,
+        config: &TextConfig,
+        attend: &mut dyn FnMut(Projected) -> Tensor<2>,
+    ) -> Passed {
+        let projected = self.project(self.input_norm.forward(x_td.clone()), rope, config);
+        let x_td = x_td + self.o.forward(attend(projected));
+        let normed_td = self.post_norm.forward(x_td.clone());
+        let (update_td, beside) = match &self.feed_forward {
+            FeedForward::Dense(mlp) => (mlp.forward(normed_td), None),
+            FeedForward::Sparse(mlp) => {
+                let (update_td, probs_te) = mlp.forward(normed_td);
+                (update_td, Some(probs_te))
+            }
+        };
+        Passed { rows_td: x_td + update_td, beside }
+    }
+
     /// Queries, keys and values of rows `[t, d]`, heads normalised and turned to their positions.
-    pub(super) fn project(&self, x_td: Tensor<2>, rope: &RopeTable, config: &TextConfig) -> Projected {
+    fn project(&self, x_td: Tensor<2>, rope: &RopeTable, config: &TextConfig) -> Projected {
         let rows = x_td.dims()[0];
         let turned = |linear: &Linear, norm: &RmsNorm, heads: usize| {
             let x = linear.forward(x_td.clone()).reshape([rows * heads, config.head_dim]);
@@ -88,16 +110,6 @@ impl LinearMaps for FeedForward {
         match self {
             Self::Dense(mlp) => mlp.visit_linears_mut(visit),
             Self::Sparse(mlp) => mlp.visit_linears_mut(visit),
-        }
-    }
-}
-
-impl FeedForward {
-    /// `x_td` to `[t, d]`.
-    pub(super) fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
-        match self {
-            Self::Dense(mlp) => mlp.forward(x_td),
-            Self::Sparse(mlp) => mlp.forward(x_td, layer, trace),
         }
     }
 }

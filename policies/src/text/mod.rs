@@ -1,6 +1,6 @@
-//! The text decoder: one list of rows through the layers; how rows see each other is handed in.
+//! The text decoder: one list of rows through the layers; how a layer runs is handed in.
 //!
-//! Shape suffixes: `t` rows, `d` width, `n` picture rows, `h` query heads, `k` head width.
+//! Shape suffixes: `t` rows, `d` width, `n` picture rows.
 
 mod layer;
 mod moe;
@@ -10,9 +10,9 @@ use burn::tensor::{Int, Tensor};
 
 pub use self::layer::{DenseMlp, FeedForward, TextLayer};
 pub use self::moe::{SparseMlp, balance_loss};
-use crate::attention::Projected;
 use crate::config::TextConfig;
-use crate::nn::{Param, RmsNorm, RopeTable, parameters};
+use crate::nn::{Param, RmsNorm, parameters};
+use crate::tape::Passed;
 use crate::tensor::to_f32;
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
@@ -47,14 +47,12 @@ impl TextModel {
         self.head.as_ref().unwrap_or(&self.embed)
     }
 
-    /// Hidden rows `[t, d]` after the final norm. `attend(layer, projected)` turns queries, keys and values of all
-    /// rows into their contexts `[t, h*k]`.
+    /// Hidden rows `[t, d]` after the final norm. `through(number, layer, rows)` takes rows through a layer.
     pub(crate) fn forward(
         &self,
         ids_t: Tensor<1, Int>,
-        rope: &RopeTable,
         visual: Option<&Visual>,
-        attend: &mut dyn FnMut(usize, Projected) -> Tensor<2>,
+        through: &mut dyn FnMut(usize, &TextLayer, Tensor<2>) -> Passed,
         trace: &mut Trace,
     ) -> Tensor<2> {
         let mut x_td = to_f32(self.embed.value.clone().select(0, ids_t));
@@ -63,10 +61,11 @@ impl TextModel {
         }
         trace.keep(|| "inputs_embeds".to_owned(), &x_td);
         for (index, layer) in self.layers.iter().enumerate() {
-            let projected = layer.project(layer.input_norm.forward(x_td.clone()), rope, &self.config);
-            x_td = x_td + layer.o.forward(attend(index, projected));
-            let update = layer.feed_forward.forward(layer.post_norm.forward(x_td.clone()), index, trace);
-            x_td = x_td + update;
+            let passed = through(index, layer, x_td);
+            x_td = passed.rows_td;
+            if let Some(probs_te) = &passed.beside {
+                trace.keep(|| format!("router_{index}"), probs_te);
+            }
             trace.keep(|| format!("layer_{index}"), &x_td);
             if let Some(visual) = visual {
                 x_td = visual.features.add(index, x_td, &visual.rows_n);

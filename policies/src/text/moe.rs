@@ -12,7 +12,6 @@ use super::swiglu::swiglu;
 use crate::config::{ExpertLayout, MoeConfig};
 use crate::nn::{Linear, Param, fewest_rows, parameters};
 use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
-use crate::trace::Trace;
 
 /// The feed-forward part of a sparse layer.
 #[derive(Clone, Debug)]
@@ -29,13 +28,12 @@ pub struct SparseMlp {
 parameters!(SparseMlp { router, gate_up, down });
 
 impl SparseMlp {
-    /// `x_td` to `[t, d]`. The router's probabilities `[t, e]` are shown to `trace` as `router_LAYER`.
-    pub(crate) fn forward(&self, x_td: Tensor<2>, layer: usize, trace: &mut Trace) -> Tensor<2> {
+    /// `x_td` to `[t, d]`, and the router's probabilities `[t, e]`.
+    pub(super) fn forward(&self, x_td: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let [rows, width] = x_td.dims();
         let probs_te = softmax(self.router.forward(x_td.clone()));
-        trace.keep(|| format!("router_{layer}"), &probs_te);
         if rows == 0 {
-            return x_td;
+            return (x_td, probs_te);
         }
         let k = self.config.top_k;
         // Which experts a row takes is decided on the host, and has no gradient: that goes through the weights alone.
@@ -49,7 +47,7 @@ impl SparseMlp {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
         };
         let experts_tk: Tensor<2, Int> = indices(&routing.choices).reshape([rows, k]);
-        let weights_tk = probs_te.gather(1, experts_tk);
+        let weights_tk = probs_te.clone().gather(1, experts_tk);
         let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
 
         let (c, m) = (routing.experts.len(), routing.width);
@@ -70,7 +68,7 @@ impl SparseMlp {
         let y_cmd = gated_cmi.matmul(maps(&self.down, width, inner));
         let y_tkd: Tensor<3> =
             y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);
-        (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])
+        ((y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width]), probs_te)
     }
 }
 

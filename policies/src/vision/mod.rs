@@ -10,10 +10,11 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 pub use self::block::VisionBlock;
 pub use self::merger::Merger;
-use self::patches::{block_coordinates, frame_runs, table_neighbours};
+use self::patches::{FrameRun, block_coordinates, frame_runs, table_neighbours};
 use crate::config::VisionConfig;
 use crate::input::PictureInput;
 use crate::nn::{Linear, Param, RopeTable, parameters};
+use crate::tape::{First, Passed, Tape};
 use crate::tensor::{indices, to_f32};
 use crate::trace::Trace;
 
@@ -44,30 +45,91 @@ pub struct VisionFeatures {
     pub deepstack_nd: Vec<Tensor<2>>,
 }
 
+/// A DeepStack merger, if one taps the rows, and the block that takes them on, or behind the last block the merger.
+#[derive(Clone, Debug)]
+struct Stage {
+    tap: Option<Merger>,
+    block: Option<VisionBlock>,
+    merger: Option<Merger>,
+}
+parameters!(Stage { tap, block, merger });
+
+/// What blocks and mergers need to know of the pictures.
+#[derive(Clone, Debug)]
+struct Around {
+    rope: RopeTable,
+    runs: Vec<FrameRun>,
+    heads: usize,
+    area: usize,
+}
+
+impl Stage {
+    fn forward(&self, x_pv: Tensor<2>, around: &Around) -> Passed {
+        let beside = self.tap.as_ref().map(|tap| tap.forward(x_pv.clone(), around.area));
+        let x_pv = match &self.block {
+            Some(block) => block.forward(x_pv, &around.rope, &around.runs, around.heads),
+            None => x_pv,
+        };
+        let rows_td = match &self.merger {
+            Some(merger) => merger.forward(x_pv, around.area),
+            None => x_pv,
+        };
+        Passed { rows_td, beside }
+    }
+}
+
 impl VisionTower {
-    /// Features of `pictures`, in their order. `device` is where the tower's tensors are.
-    pub fn forward(&self, pictures: &[&PictureInput], device: &Device, trace: &mut Trace) -> VisionFeatures {
+    /// Features of `pictures`, in their order. `device` is where the tower's tensors are. With a tape, blocks keep only their
+    /// input.
+    pub(crate) fn forward(
+        &self,
+        pictures: &[&PictureInput],
+        device: &Device,
+        tape: Option<&Tape>,
+        trace: &mut Trace,
+    ) -> VisionFeatures {
         let coordinates: Vec<Vec<[usize; 2]>> =
             pictures.iter().map(|picture| block_coordinates(picture.grid, self.config.spatial_merge_size)).collect();
         let mut x_pv = self.patch_embed.forward(self.pixels(pictures, device));
         x_pv = x_pv + self.interpolated_positions(pictures, &coordinates, device);
-        let heads = self.config.heads;
-        let rope = RopeTable::vision(&coordinates.concat(), self.config.hidden_size / heads, device);
-        let runs = frame_runs(pictures);
-        let area = self.config.merge_area();
+        let around = Around {
+            rope: RopeTable::vision(&coordinates.concat(), self.config.hidden_size / self.config.heads, device),
+            runs: frame_runs(pictures),
+            heads: self.config.heads,
+            area: self.config.merge_area(),
+        };
         let mut deepstack_nd = Vec::with_capacity(self.deepstack.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            x_pv = block.forward(x_pv, &rope, &runs, heads);
-            if let Some(tap) = self.config.deepstack_indexes.iter().position(|at| *at == index) {
-                let feature_nd = self.deepstack[tap].forward(x_pv.clone(), area);
-                trace.keep(|| format!("deepstack_0_{tap}"), &feature_nd);
+        for at in 0..=self.blocks.len() {
+            let stage = self.stage(at);
+            if stage.merger.is_some() {
+                trace.keep(|| "vision_last_0".to_owned(), &x_pv);
+            }
+            let passed = match tape {
+                None => stage.forward(x_pv, &around),
+                Some(tape) => {
+                    // The way back comes to the tower from the last DeepStack feature, which the highest layer takes.
+                    let last = deepstack_nd.len() + 1 == self.deepstack.len();
+                    let around = around.clone();
+                    let first = if last { First::Beside } else { First::Rows };
+                    tape.run(&stage, x_pv, first, move |stage: &Stage, x_pv| stage.forward(x_pv, &around))
+                }
+            };
+            if let Some(feature_nd) = passed.beside {
+                trace.keep(|| format!("deepstack_0_{}", deepstack_nd.len()), &feature_nd);
                 deepstack_nd.push(feature_nd);
             }
+            x_pv = passed.rows_td;
         }
-        trace.keep(|| "vision_last_0".to_owned(), &x_pv);
-        let merged_nd = self.merger.forward(x_pv, area);
-        trace.keep(|| "vision_merged_0".to_owned(), &merged_nd);
-        VisionFeatures { merged_nd, deepstack_nd }
+        trace.keep(|| "vision_merged_0".to_owned(), &x_pv);
+        VisionFeatures { merged_nd: x_pv, deepstack_nd }
+    }
+
+    /// What the outputs of the first `at` blocks go through next. All that reads them is in one stage.
+    fn stage(&self, at: usize) -> Stage {
+        let tap = self.config.deepstack_indexes.iter().position(|index| index + 1 == at);
+        let block = self.blocks.get(at).cloned();
+        let merger = block.is_none().then(|| self.merger.clone());
+        Stage { tap: tap.map(|tap| self.deepstack[tap].clone()), block, merger }
     }
 
     fn pixels(&self, pictures: &[&PictureInput], device: &Device) -> Tensor<2> {

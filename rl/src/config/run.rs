@@ -40,6 +40,10 @@ pub struct RunConfig {
     /// Rows (tokens) of a micro-batch at most; bounds memory.
     #[serde(default = "token_budget")]
     pub token_budget: usize,
+    /// Each layer keeps only its input and runs again on the way back: activations take a small part of their memory and a step
+    /// about a third more time, with the same gradients to the last bit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
     /// Rollouts that are decoded together at most.
     #[serde(default = "decode_rows")]
     pub decode_rows: usize,

@@ -102,6 +102,7 @@ impl Distill {
             divergence: self.config.divergence,
             temperature: sampling.map_or(1.0, sapo_rollouts::Sampling::logprob_temperature),
             token_budget: run.config.run.token_budget,
+            recompute: run.config.run.recompute,
         };
         let weight = 1.0 / run.collective.total(tokens) as f32;
         let (distances, gradients) = distil(&run.model.policy, distillation, groups, weight)?;

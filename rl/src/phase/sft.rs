@@ -63,6 +63,7 @@ impl Sft {
             temperature: 1.0,
             token_budget: run.config.run.token_budget,
             balance_coef: self.balance_coef(run),
+            recompute: run.config.run.recompute,
         };
         let mut loss = 0.0;
         let found = gradients(&run.model.policy, &groups, passes, &mut |sequences: &[Scored<'_>]| {

@@ -1,7 +1,9 @@
-//! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded and answers sampled.
+//! `sapo bench`: checkpoints of any published size with random weights, and how fast weights are loaded, answers sampled and
+//! steps trained.
 
 mod rollout;
 mod step;
+mod train;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -49,6 +51,13 @@ pub(crate) enum BenchCommand {
     ///
     /// Example: sapo bench step --model tiny --prompts 36 --group 16 --new-tokens 14
     Step(step::StepArguments),
+    /// Trains steps on sequences of a set length and tells how long the forward pass, the backward pass and AdamW take.
+    ///
+    /// The loss is the mean negative log-prob of every next token. One step warms up, whose loss and memory are told; of the
+    /// others the median times. The weights are forgotten.
+    ///
+    /// Example: sapo bench train --model tiny --sequences 8 --tokens 512 --json
+    Train(train::TrainArguments),
 }
 
 /// What to make.
@@ -98,6 +107,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Load(arguments) => load(arguments),
         BenchCommand::Rollout(arguments) => rollout::run(arguments),
         BenchCommand::Step(arguments) => step::run(arguments),
+        BenchCommand::Train(arguments) => train::run(arguments),
     }
 }
 

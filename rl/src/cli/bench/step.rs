@@ -156,7 +156,7 @@ impl Trainer<'_> {
         let counts = Counts { sequences: count, tokens };
         let loss = Loss { algorithm: &algorithm, kl: None, entropy_coef: 0.0, counts };
         let token_budget = self.arguments.token_budget as usize;
-        let passes = Passes { temperature: 1.0, token_budget, balance_coef: None };
+        let passes = Passes { temperature: 1.0, token_budget, balance_coef: None, recompute: false };
         let mut metrics = Metrics::default();
         let found = gradients(&self.model.policy, &groups, passes, &mut |scored: &[Scored<'_>]| {
             let mut slopes = Slopes::default();

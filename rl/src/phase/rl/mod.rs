@@ -183,6 +183,7 @@ impl Rl {
             temperature: self.config.sampling.logprob_temperature(),
             token_budget: run.config.run.token_budget,
             balance_coef: None,
+            recompute: run.config.run.recompute,
         };
         let found = gradients(&run.model.policy, &groups, passes, &mut |scored: &[Scored<'_>]| {
             let mut slopes = Slopes::default();
