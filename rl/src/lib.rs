@@ -17,6 +17,8 @@ pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod failure;
+pub mod finite;
+pub mod guards;
 pub mod ledger;
 pub mod loader;
 pub mod memory;
