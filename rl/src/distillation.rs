@@ -76,7 +76,8 @@ mod tests {
             TrainGroup { prompt: &prompts[0], completions: vec![completion(&[3, 4]), completion(&[8, 1, 20])] },
             TrainGroup { prompt: &prompts[1], completions: vec![completion(&[11])] },
         ];
-        let distillation = Distillation { teacher: &teacher, divergence, temperature: 0.8, token_budget: budget, recompute: false };
+        let distillation =
+            Distillation { teacher: &teacher, divergence, temperature: 0.8, token_budget: budget, recompute: false };
         let (distances, gradients) = distil(policy, distillation, &groups, 0.25).expect("packs");
         (distances, gradients.into_iter().map(|gradient| gradient.map(to_vec).unwrap_or_default()).collect())
     }

@@ -40,6 +40,9 @@ pub enum RunError {
     /// A run that was stopped by something outside of it: it goes on from its last checkpoint.
     #[error("{0}")]
     Stopped(String),
+    /// A number that had to be finite was not: what a run has learned is of no use from there on.
+    #[error("{0}")]
+    NotFinite(String),
     /// Anything else that the caller can mend.
     #[error("{0}")]
     User(String),
@@ -63,6 +66,8 @@ impl RunError {
             | Self::Report(crate::report_error::ReportError::Write { source, .. }) => source,
             _ => return false,
         };
-        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        // A limit on the size of files (`ulimit -f`) is a disk that is full for one file.
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::ledger::LedgerEntry;
-use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, request};
+use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -152,7 +152,8 @@ struct Said {
 /// them.
 ///
 /// # Errors
-/// When an id comes twice, a task is called `all`, no query can be used, or the engine fails.
+/// When an id comes twice, a task is called `all`, no query can be used, the policy gives log-probs that are not finite, or
+/// the engine fails.
 pub fn evaluate(
     generator: Generator<'_>,
     set: &EvalSet<'_>,
@@ -185,6 +186,7 @@ pub fn evaluate(
                 progress(before + ended.rollouts);
                 ControlFlow::Continue(())
             })?;
+            refuse_not_finite(&all.groups)?;
             let lost: Vec<_> = all.failed.into_iter().filter(|lost| lost.request < prompts.len()).collect();
             let (sampled, greedy) = all.groups.split_at(prompts.len() - lost.len());
             evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));

@@ -18,6 +18,8 @@ pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod failure;
+pub mod finite;
+pub mod guards;
 pub mod importance;
 pub mod kl;
 pub mod ledger;

@@ -26,6 +26,8 @@ pub mod names {
     pub const PASSED: &str = "train/reward/passed";
     /// Rollouts whose reward failed.
     pub const REWARD_FAILED: &str = "train/reward/failed";
+    /// The same as a share of all.
+    pub const REWARD_FAILED_SHARE: &str = "train/reward/failed_share";
     /// Rows with a known verdict that the judge was asked beside the answers; they are in no reward.
     pub const JUDGE_CANARIES: &str = "judge/canaries";
     /// Those of them that were judged wrongly.
@@ -91,6 +93,8 @@ pub mod names {
     pub const EFFECTIVE_SAMPLES: &str = "sapo/effective_samples";
     /// Global norm of the gradients before clipping (the mean over a step's updates).
     pub const GRAD_NORM: &str = "optim/grad_norm";
+    /// Updates of this step that were left out because a number on their way was not finite.
+    pub const SKIPPED_STEPS: &str = "optim/skipped_steps";
     /// Learning rate.
     pub const LR: &str = "optim/lr";
     /// Seconds of sampling.
@@ -250,6 +254,12 @@ impl Metrics {
     pub fn not_finite(&self) -> Vec<String> {
         self.values().into_iter().filter(|(_, value)| !value.is_finite()).map(|(name, _)| name).collect()
     }
+}
+
+/// The numbers of a record by name, whatever else it holds.
+pub fn numbers(line: &Value) -> BTreeMap<String, f64> {
+    let entries = line.as_object().map(Map::iter).into_iter().flatten();
+    entries.filter_map(|(name, value)| value.as_f64().map(|value| (name.clone(), value))).collect()
 }
 
 /// SHA-256 over lines of metrics in step order with sorted keys, without whatever depends on the clock.

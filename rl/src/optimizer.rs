@@ -1,5 +1,6 @@
 //! AdamW with f32 state, clipping by the global norm, and the learning-rate schedule.
 
+use crate::finite::{first_not_finite, read_all};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,16 +78,29 @@ pub struct AdamW {
     pub moments: Vec<Option<Moments>>,
 }
 
+/// Why a step is not what it should be: the place, in the list of parameters, of the first that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadStep {
+    /// Its gradient was not, or the sum of the gradient's squares: nothing was changed.
+    Gradient(usize),
+    /// The parameter itself is not, after the step: gradients were finite, and what is there now cannot be used.
+    Weight(usize),
+}
+
 impl AdamW {
     /// One step. Gradients are clipped together by their global norm, which is returned as it was before clipping.
+    ///
+    /// # Errors
+    /// When a gradient is not finite, and then neither parameters nor moments have changed; or when a parameter no longer
+    /// is.
     pub fn step(
         &mut self,
         params: &mut [&mut Tensor<2>],
         gradients: Vec<Option<Tensor<2>>>,
         config: &OptimizerConfig,
         lr: f64,
-    ) -> f64 {
-        let norm = global_norm(&gradients);
+    ) -> Result<f64, BadStep> {
+        let norm = global_norm(&gradients)?;
         let scale = (config.clip_norm / (norm + 1e-6)).min(1.0);
         self.steps += 1;
         self.moments.resize(params.len(), None);
@@ -107,12 +121,79 @@ impl AdamW {
             param.inplace(|value| value.mul_scalar(1.0 - lr * config.weight_decay) - update);
             *moments = Some(Moments { first, second });
         }
-        norm
+        let bad = first_not_finite(params.iter().map(|param| &**param));
+        bad.map_or(Ok(norm), |place| Err(BadStep::Weight(place)))
     }
 }
 
-fn global_norm(gradients: &[Option<Tensor<2>>]) -> f64 {
-    let squares =
-        gradients.iter().flatten().map(|gradient| f64::from(gradient.clone().square().sum().into_scalar::<f32>()));
-    squares.sum::<f64>().sqrt()
+/// The norm of all gradients together; the place of the first whose squares have no finite sum.
+fn global_norm(gradients: &[Option<Tensor<2>>]) -> Result<f64, BadStep> {
+    let there = gradients.iter().enumerate().filter_map(|(place, gradient)| Some((place, gradient.as_ref()?)));
+    let (places, sums): (Vec<usize>, Vec<Tensor<1>>) =
+        there.map(|(place, gradient)| (place, gradient.clone().square().sum())).unzip();
+    let squares = read_all(sums);
+    if let Some(bad) = squares.iter().position(|sum| !sum.is_finite()) {
+        return Err(BadStep::Gradient(places[bad]));
+    }
+    Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use sapo_policies::to_vec;
+
+    use super::*;
+
+    fn config(eps: f64) -> OptimizerConfig {
+        OptimizerConfig {
+            lr: 0.1,
+            warmup_steps: 0,
+            final_lr_ratio: 1.0,
+            betas: betas(),
+            eps,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+        }
+    }
+
+    fn of(values: [f32; 2]) -> Tensor<2> {
+        Tensor::from_floats([values], &Device::flex())
+    }
+
+    fn all(adam: &AdamW) -> Vec<Vec<f32>> {
+        let moments = adam.moments.iter().flatten();
+        moments.flat_map(|moments| [to_vec(moments.first.clone()), to_vec(moments.second.clone())]).collect()
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_changes_nothing_and_is_named() {
+        let (mut one, mut two) = (of([1.0, 2.0]), of([3.0, 4.0]));
+        let mut adam = AdamW::default();
+        let mut step =
+            |adam: &mut AdamW, gradients| adam.step(&mut [&mut one, &mut two], gradients, &config(1e-8), 0.1);
+        step(&mut adam, vec![Some(of([0.1, 0.2])), Some(of([0.3, 0.4]))]).expect("all is finite");
+        let (steps, moments) = (adam.steps, all(&adam));
+        // A sum of squares that overflows has no norm to clip by.
+        for bad in [f32::NAN, f32::INFINITY, 1e25] {
+            let gradients = vec![None, Some(of([0.0, bad]))];
+            assert_eq!(step(&mut adam, gradients), Err(BadStep::Gradient(1)), "{bad}");
+        }
+        assert_eq!((adam.steps, all(&adam)), (steps, moments));
+        let before = (0.9, 1.9, 2.9, 3.9);
+        let near = |value: f32, wanted: f32| assert!((value - wanted).abs() < 1e-5, "{value} {wanted}");
+        let (one, two) = (to_vec(one), to_vec(two));
+        [(one[0], before.0), (one[1], before.1), (two[0], before.2), (two[1], before.3)]
+            .into_iter()
+            .for_each(|(value, wanted)| near(value, wanted));
+    }
+
+    #[test]
+    fn a_weight_that_an_update_breaks_is_named() {
+        let (mut one, mut two) = (of([1.0, 2.0]), of([3.0, 4.0]));
+        // In single precision this `eps` is 0, and so is what a gradient of 0 is divided by.
+        let gradients = vec![Some(of([0.1, 0.2])), Some(of([0.3, 0.0]))];
+        let step = AdamW::default().step(&mut [&mut one, &mut two], gradients, &config(1e-60), 0.1);
+        assert_eq!(step, Err(BadStep::Weight(1)));
+    }
 }

@@ -13,7 +13,9 @@ pub fn record(batch: &[ScoredGroup], metrics: &mut Metrics) {
     let passed = rollouts.iter().filter(|rollout| rollout.score.passed == Some(true)).count();
     metrics.mean_of(names::REWARD_MEAN, totals.iter().sum(), totals.len() as f64);
     metrics.mean_of(names::PASSED, passed as f64, totals.len() as f64);
-    metrics.sum(names::REWARD_FAILED, (rollouts.len() - totals.len()) as f64);
+    let failed = (rollouts.len() - totals.len()) as f64;
+    metrics.sum(names::REWARD_FAILED, failed);
+    metrics.mean_of(names::REWARD_FAILED_SHARE, failed, count);
     let tokens: usize = rollouts.iter().map(|rollout| rollout.rollout.sampled()).sum();
     metrics.mean_of(names::LENGTH_MEAN, tokens as f64, count);
     let cut = rollouts.iter().filter(|rollout| rollout.rollout.stop == StopReason::Length).count();

@@ -12,6 +12,7 @@ use sapo_rollouts::{Engine, Event, LocalEngine, Request, Rollout, Sampling, seed
 
 use crate::data::{Prompt, Rejected};
 use crate::error::{Result, RunError};
+use crate::finite::{NotFinite, Watch};
 use crate::score::{Pending, ReadyRubric, Rewards};
 
 /// A rollout with its score.
@@ -234,6 +235,28 @@ impl Generator<'_> {
             rollouts.push(ScoredRollout { rollout, transcript, score, calls, input, reference, trainer });
         }
         Ok(ScoredGroup { prompt, rubric, rollouts })
+    }
+}
+
+/// The first sampled token whose log-prob is not a finite number: the policy that gives one is broken.
+pub fn first_not_finite(groups: &[ScoredGroup]) -> Option<NotFinite> {
+    let mut watch = Watch::default();
+    for group in groups {
+        for scored in &group.rollouts {
+            watch.answer(&group.prompt.query.id, &scored.rollout.log_probs(), &[]);
+        }
+    }
+    watch.first()
+}
+
+/// Refuses answers of a policy that is broken.
+///
+/// # Errors
+/// When the log-prob of a token is not finite.
+pub fn refuse_not_finite(groups: &[ScoredGroup]) -> Result<()> {
+    match first_not_finite(groups) {
+        Some(first) => Err(RunError::NotFinite(format!("the policy gives no distribution to sample from: {first}"))),
+        None => Ok(()),
     }
 }
 

@@ -1,10 +1,9 @@
 //! A run: its parts in order, each step recorded, checkpoints when they are due.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
-use crate::error::{Result, RunError};
+use crate::error::Result;
 use crate::phase::{self, Step};
 use crate::progress::Progress;
 use crate::report;
@@ -34,7 +33,7 @@ pub fn train(config: &Config, start: Start, stop: &AtomicBool, progress: &dyn Pr
         Opened::Running(run) => run,
         Opened::Finished(summary) => return Ok(Ended::Finished(summary)),
     };
-    let outcome = follow(&mut run, stop).map_err(|error| resumable(error, run.path()));
+    let outcome = follow(&mut run, stop).map_err(|error| run.stopped_by(error));
     run.close(outcome.as_ref().map(Ended::status))?;
     if matches!(outcome, Ok(Ended::Finished(_))) {
         report::write(run.path())?;
@@ -76,13 +75,5 @@ impl Ended {
             Self::Finished(_) => "finished",
             Self::Interrupted { .. } => "interrupted",
         }
-    }
-}
-
-/// Whatever ends a run on its way leaves it at its last checkpoint.
-fn resumable(error: RunError, path: &Path) -> RunError {
-    match error {
-        RunError::Stopped(_) | RunError::Internal(_) => error,
-        other => RunError::Stopped(format!("{other}; mend it, then go on with --resume={}", path.display())),
     }
 }

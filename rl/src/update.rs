@@ -11,7 +11,8 @@ use sapo_policies::{
 };
 
 use crate::collective::Collective;
-use crate::optimizer::{AdamW, OptimizerConfig};
+use crate::finite::NotFinite;
+use crate::optimizer::{AdamW, BadStep, OptimizerConfig};
 
 /// A prompt with the completions that are trained on.
 #[derive(Clone, Debug)]
@@ -165,6 +166,9 @@ pub(crate) fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Ra
 /// Changes the weights: gradients of all processes, clipped by their norm, then one step. Gives the norm before clipping.
 ///
 /// Nothing else writes a weight while a run goes on. The policy must have no other handle, so that it changes in place.
+///
+/// # Errors
+/// The first parameter whose gradient is not finite, and then nothing has changed; or the first that no longer is.
 pub fn apply(
     model: &mut Model,
     optimizer: &mut AdamW,
@@ -172,11 +176,14 @@ pub fn apply(
     config: &OptimizerConfig,
     lr: f64,
     collective: &dyn Collective,
-) -> f64 {
+) -> Result<f64, NotFinite> {
     let gradients = collective.all_reduce(gradients);
     let mut params = model.policy.trained_mut();
     let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
-    optimizer.step(&mut values, gradients, config, lr)
+    optimizer.step(&mut values, gradients, config, lr).map_err(|bad| match bad {
+        BadStep::Gradient(place) => NotFinite::Gradient(params[place].name.clone()),
+        BadStep::Weight(place) => NotFinite::Weight(params[place].name.clone()),
+    })
 }
 
 #[cfg(test)]

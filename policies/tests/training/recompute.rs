@@ -27,7 +27,8 @@ fn passed(policy: &Policy, prompts: &[PolicyInput], recompute: bool) -> (Vec<u32
     let derivative: Vec<f32> = (0..batch.targets.len()).map(|at| (at as f32 * 0.7).cos()).collect();
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
     let log_probs = bits(scored.log_probs().to_vec());
-    let gradients = scored.backward(&derivative.into(), beside).into_iter().map(|gradient| Some(bits(to_vec(gradient?))));
+    let gradients =
+        scored.backward(&derivative.into(), beside).into_iter().map(|gradient| Some(bits(to_vec(gradient?))));
     (log_probs, gradients.collect())
 }
 

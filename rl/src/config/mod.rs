@@ -13,6 +13,7 @@ mod renamed;
 mod run;
 pub mod schema;
 mod upgrade;
+mod warn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use self::phase::{
 };
 pub use self::policy::PolicyConfig;
 pub use self::run::{RewardCheckConfig, RunConfig};
+pub use self::warn::WarnConfig;
 
 /// Everything that a run is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

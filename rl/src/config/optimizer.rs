@@ -13,7 +13,8 @@ impl OptimizerConfig {
         must((0.0..=1.0).contains(&self.final_lr_ratio), key("final_lr_ratio"), "must be between 0 and 1")?;
         let betas = self.betas.iter().all(|beta| (0.0..1.0).contains(beta));
         must(betas, key("betas"), "must be from 0 up and below 1")?;
-        must(self.eps > 0.0 && self.eps.is_finite(), key("eps"), "must be above 0")?;
+        // Less is 0 in single precision, as soon as it is multiplied.
+        must((1e-30..=1.0).contains(&self.eps), key("eps"), "must be between 1e-30 and 1")?;
         must((0.0..=1.0).contains(&self.weight_decay), key("weight_decay"), "must be between 0 and 1")?;
         must(self.clip_norm > 0.0, key("clip_norm"), "must be above 0")
     }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{ConfigError, fault, must};
+use super::warn::WarnConfig;
 
 /// The run as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +35,13 @@ pub struct RunConfig {
     /// How many checkpoints are kept: the newest ones.
     #[serde(default = "keep_checkpoints")]
     pub keep_checkpoints: usize,
+    /// An update is skipped when a number on its way is not finite: a log-prob, a derivative, a gradient. More than so many in
+    /// a row stop the run (exit code 3) and name its last good checkpoint; 0 stops it at the first.
+    #[serde(default = "max_skipped_steps")]
+    pub max_skipped_steps: u64,
+    /// From where on it warns of what it measures.
+    #[serde(default)]
+    pub warn: WarnConfig,
     /// How long a full disk is waited for before the run stops, in seconds.
     #[serde(default = "disk_wait_secs")]
     pub disk_wait_secs: u64,
@@ -98,6 +106,7 @@ impl RunConfig {
         let share = |value: f64| (0.0..=1.0).contains(&value);
         must(share(self.max_bad_rows_share), "run.max_bad_rows_share", "must be between 0 and 1")?;
         must(share(self.reward_check.min_gold_share), "run.reward_check.min_gold_share", "must be between 0 and 1")?;
+        self.warn.check()?;
         super::device::check(&self.device).map_err(|reason| fault("run.device", reason))
     }
 }
@@ -116,6 +125,10 @@ fn checkpoint_every() -> u64 {
 
 fn keep_checkpoints() -> usize {
     2
+}
+
+fn max_skipped_steps() -> u64 {
+    3
 }
 
 fn disk_wait_secs() -> u64 {

@@ -13,6 +13,7 @@ use crate::config::{DistillConfig, OnPolicyConfig};
 use crate::data;
 use crate::distillation::{Distillation, distil};
 use crate::error::Result;
+use crate::finite::Watch;
 use crate::loader::{self, Loader, Prompts, Wants};
 use crate::metrics::{Metrics, names};
 use crate::pass_rates::PassedOver;
@@ -21,9 +22,10 @@ use crate::reward_metrics;
 use crate::rollout_metrics;
 use crate::run::Run;
 use crate::run::record::InLoss;
+use crate::run::updating::Rate;
 use crate::sample::{Sampled, ScoredGroup, SeedScope};
 use crate::score::ReadyRubric;
-use crate::update::{TrainGroup, apply};
+use crate::update::TrainGroup;
 
 /// Distillation at work.
 pub(super) struct Distill {
@@ -107,12 +109,12 @@ impl Distill {
         let weight = 1.0 / run.collective.total(tokens) as f32;
         let (distances, gradients) = distil(&run.model.policy, distillation, groups, weight)?;
         let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
-        let (model, optimizer) = (&mut run.model, &mut run.optimizer);
-        let norm = apply(model, optimizer, gradients, &self.config.optimizer, lr, &run.collective);
         let sum: f64 = distances.iter().map(|distance| f64::from(*distance)).sum();
         metrics.mean_of(names::DISTANCE, sum, distances.len() as f64);
-        metrics.set(names::GRAD_NORM, norm);
         metrics.set(names::LR, lr);
+        let mut watch = Watch::default();
+        watch.loss("distance from the teacher", sum);
+        run.apply(gradients, Rate { optimizer: &self.config.optimizer, lr }, watch, metrics)?;
         metrics.set(names::UPDATE_SECS, started.elapsed().as_secs_f64());
         Ok(())
     }

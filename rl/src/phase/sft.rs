@@ -9,11 +9,13 @@ use super::{Phase, Step, stretch};
 use crate::config::SftConfig;
 use crate::data;
 use crate::error::Result;
+use crate::finite::Watch;
 use crate::loader::{self, Loader, Prompts, Wants};
 use crate::metrics::{Metrics, names};
 use crate::pass_rates::PassedOver;
 use crate::run::Run;
-use crate::update::{Passes, Scored, apply, gradients};
+use crate::run::updating::Rate;
+use crate::update::{Passes, Scored, gradients};
 
 /// Supervised learning at work.
 pub(super) struct Sft {
@@ -65,26 +67,26 @@ impl Sft {
             balance_coef: self.balance_coef(run),
             recompute: run.config.run.recompute,
         };
-        let mut loss = 0.0;
+        let (mut loss, mut watch) = (0.0, Watch::default());
         let found = gradients(&run.model.policy, &groups, passes, &mut |sequences: &[Scored<'_>]| {
             let mut derivatives = Vec::new();
             for sequence in sequences {
                 let weight = weights[sequence.group];
                 loss -= sequence.log_probs.iter().map(|log_prob| weight * f64::from(*log_prob)).sum::<f64>();
-                derivatives.extend(std::iter::repeat_n(-weight as f32, sequence.log_probs.len()));
+                let own = vec![-weight as f32; sequence.log_probs.len()];
+                watch.answer(&batch.prompts[sequence.group].query.id, sequence.log_probs, &own);
+                derivatives.extend(own);
             }
             derivatives.into()
         })?;
         let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
-        let (model, optimizer) = (&mut run.model, &mut run.optimizer);
-        let norm = apply(model, optimizer, found.params, &self.config.optimizer, lr, &run.collective);
         metrics.sum(names::SFT_LOSS, loss);
         if let Some(balance) = found.balance {
             metrics.sum(names::BALANCE_LOSS, balance);
+            watch.loss("loss that spreads rows over experts", balance);
         }
-        metrics.set(names::GRAD_NORM, norm);
         metrics.set(names::LR, lr);
-        Ok(())
+        run.apply(found.params, Rate { optimizer: &self.config.optimizer, lr }, watch, metrics)
     }
 }
 

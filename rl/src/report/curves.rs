@@ -19,6 +19,8 @@ pub(super) struct Step {
     pub(super) step: u64,
     pub(super) phase: String,
     pub(super) values: BTreeMap<String, f64>,
+    /// Names of metrics that were not finite, and are null in the record.
+    pub(super) not_finite: Vec<String>,
 }
 
 struct Chart {

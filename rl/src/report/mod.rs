@@ -48,7 +48,7 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
     let mut report = Report {
         v: 2,
         run: sections::run_facts(&mut files, run_dir, summary.as_ref(), !shuffled.is_empty(), steps.len()),
-        warnings: warnings::warnings(&mut files, &steps),
+        warnings: warnings::warnings(&mut files, &steps, &saved),
         gates: curves::gates(&steps),
         curves: curves::curves(&steps, &sets),
         curation: sections::curation(&mut files),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sapo_datasets::Picture;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The largest picture that a page carries, in bytes.
 const PICTURE_BYTES: usize = 1 << 20;
@@ -178,10 +178,4 @@ fn query_record(line: &Value) -> QueryRecord {
         other => Some(other.to_string()),
     };
     QueryRecord { prompt, images: images.collect(), ground_truth: truth }
-}
-
-/// The numbers of a record by name, whatever else it holds.
-pub(super) fn numbers(line: &Value) -> BTreeMap<String, f64> {
-    let entries = line.as_object().map(Map::iter).into_iter().flatten();
-    entries.filter_map(|(name, value)| value.as_f64().map(|value| (name.clone(), value))).collect()
 }

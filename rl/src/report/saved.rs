@@ -3,6 +3,8 @@
 
 use toml::{Table, Value};
 
+use crate::config::WarnConfig;
+
 /// A saved configuration; empty when it is absent or damaged.
 #[derive(Debug, Default)]
 pub(super) struct SavedConfig(Table);
@@ -45,6 +47,12 @@ impl SavedConfig {
             phase.get("eval_after").and_then(Value::as_str).unwrap_or(name).to_owned()
         };
         shuffled.map(label).collect()
+    }
+
+    /// From where on the run warned; as today where it does not say.
+    pub(super) fn warn(&self) -> WarnConfig {
+        let table = self.0.get("run").and_then(|run| run.get("warn")).cloned();
+        table.and_then(|table| table.try_into().ok()).unwrap_or_default()
     }
 
     /// The table of an evaluation. Runs of earlier versions have one that needs no name.

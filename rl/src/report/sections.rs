@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::answers::of_rollout;
 use super::curves::{Step, phases};
 use super::model::{CurationFacts, CurationRow, RunFacts, TrainingGroup};
-use super::read::{RunFiles, numbers};
-use crate::metrics::names;
+use super::read::RunFiles;
+use crate::metrics::{names, numbers};
 use crate::score::judge::JudgeRecord;
 
 /// What earlier versions called the share of rollouts with reasoning before the answer.
@@ -39,7 +39,9 @@ pub(super) fn steps(files: &mut RunFiles) -> Vec<Step> {
         if let Some(share) = values.remove(REASONED_BEFORE) {
             values.entry(names::REASONED.to_owned()).or_insert(share);
         }
-        steps.insert(step, Step { step, phase, values });
+        let nulls = line.as_object().into_iter().flatten().filter(|(_, value)| value.is_null());
+        let not_finite = nulls.map(|(name, _)| name.clone()).collect();
+        steps.insert(step, Step { step, phase, values, not_finite });
     });
     steps.into_values().collect()
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::curves::{Step, phases};
 use super::model::Warning;
 use super::read::RunFiles;
+use super::saved::SavedConfig;
+use crate::guards::{Guards, Trouble};
 use crate::metrics::names;
 
 /// The list of rows that could not be used.
@@ -15,9 +17,12 @@ const REJECTED: &str = "data/rejected.jsonl";
 const SOURCES: usize = 5;
 
 /// Warnings, from the metrics of the steps and the list of rejected rows; none where all went well.
-pub(super) fn warnings(files: &mut RunFiles, steps: &[Step]) -> Vec<Warning> {
+pub(super) fn warnings(files: &mut RunFiles, steps: &[Step], saved: &SavedConfig) -> Vec<Warning> {
     let sum = |name: &str| steps.iter().filter_map(|step| step.values.get(name)).sum::<f64>();
     let mut warnings: Vec<Warning> = rejected(files, steps).into_iter().collect();
+    warnings.extend(skipped(steps));
+    warnings.extend(not_finite(steps));
+    warnings.extend(troubles(steps, saved));
     let dropped = sum(names::DROPPED_PICTURES);
     if dropped > 0.0 {
         let text = format!(
@@ -32,6 +37,50 @@ pub(super) fn warnings(files: &mut RunFiles, steps: &[Step]) -> Vec<Warning> {
         warnings.push(Warning { text, file: Some("log.txt".to_owned()) });
     }
     warnings
+}
+
+/// Updates that were left out.
+fn skipped(steps: &[Step]) -> Option<Warning> {
+    let of = |step: &Step| step.values.get(names::SKIPPED_STEPS).copied().filter(|count| *count > 0.0);
+    let first = steps.iter().find(|step| of(step).is_some())?;
+    let count: f64 = steps.iter().filter_map(of).sum();
+    let text = format!(
+        "Updates that were skipped because a number was not finite: {count}, the first at step {} ({}). The log names the \
+         token or the parameter.",
+        first.step, first.phase
+    );
+    Some(Warning { text, file: Some("log.txt".to_owned()) })
+}
+
+/// Metrics that were not finite.
+fn not_finite(steps: &[Step]) -> Option<Warning> {
+    let mut found: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for step in steps {
+        step.not_finite.iter().for_each(|name| found.entry(name).or_insert((0, step.step)).0 += 1);
+    }
+    let said = found.iter().map(|(name, (count, first))| format!("{name} ({count}, the first at step {first})"));
+    let said: Vec<String> = said.collect();
+    let text = format!("Steps whose metrics were not finite numbers: {}.", said.join(", "));
+    (!said.is_empty()).then_some(Warning { text, file: Some("metrics.jsonl".to_owned()) })
+}
+
+/// What the run warned of, each trouble once for each phase.
+fn troubles(steps: &[Step], saved: &SavedConfig) -> Vec<Warning> {
+    let mut guards = Guards::new(&saved.warn());
+    let mut found: Vec<(Trouble, &str, u64, String, usize)> = Vec::new();
+    for step in steps {
+        for alert in guards.step(step.step, &step.phase, &step.values) {
+            match found.iter_mut().rev().find(|one| one.0 == alert.trouble && one.1 == step.phase) {
+                Some(known) if !alert.is_first => known.4 += 1,
+                _ => found.push((alert.trouble, &step.phase, alert.step, alert.text, 1)),
+            }
+        }
+    }
+    let warning = |(_, _, step, text, count): (Trouble, &str, u64, String, usize)| Warning {
+        text: format!("Step {step}, and {count} steps in all: {text}."),
+        file: None,
+    };
+    found.into_iter().map(warning).collect()
 }
 
 /// Rows that could not be used, by source. The list has every row once; the metric counts for a phase.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::record::CURATION;
 use super::state::TrainerState;
 use crate::error::{Result, RunError};
+use crate::finite::{NotFinite, first_not_finite};
 use crate::ledger;
 use crate::metrics::sha256;
 use crate::optimizer::{AdamW, Moments};
@@ -48,6 +49,7 @@ pub struct Checkpoint {
 /// # Errors
 /// When it cannot be written; the ones before are untouched then.
 pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState, keep: usize) -> Result<()> {
+    refuse_not_finite(model, optimizer)?;
     let folder = dir.file(&format!("checkpoints/step-{:06}", state.step))?;
     let aside = folder.with_extension("tmp");
     dir.patiently(|| {
@@ -80,14 +82,44 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
     Ok(())
 }
 
+/// A checkpoint holds numbers to go on with.
+fn refuse_not_finite(model: &Model, optimizer: &AdamW) -> Result<()> {
+    let params = model.policy.trained();
+    let refused = |what: NotFinite| Err(RunError::NotFinite(format!("no checkpoint is written: {what}")));
+    if let Some(place) = first_not_finite(params.iter().map(|param| &param.value)) {
+        return refused(NotFinite::Weight(params[place].name.clone()));
+    }
+    let moments = params.iter().zip(&optimizer.moments).filter_map(|(param, moments)| Some((param, moments.as_ref()?)));
+    let both: Vec<(&str, &Tensor<2>)> = moments
+        .flat_map(|(param, Moments { first, second })| [(param.name.as_str(), first), (param.name.as_str(), second)])
+        .collect();
+    match first_not_finite(both.iter().map(|(_, moment)| *moment)) {
+        Some(place) => refused(NotFinite::Weight(format!("{} (a moment of the optimizer)", both[place].0))),
+        None => Ok(()),
+    }
+}
+
 /// The newest checkpoint of a run that is whole; torn ones are told to `torn` and passed over.
 ///
 /// # Errors
 /// When the newest whole one was written by another version of this program.
 pub fn newest(run: &Path, torn: &mut dyn FnMut(&Path, &str)) -> Result<Option<Checkpoint>> {
+    newest_that(run, |_| true, torn)
+}
+
+/// The newest whole checkpoint of a run whose state is as wanted.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_that(
+    run: &Path,
+    wanted: impl Fn(&TrainerState) -> bool,
+    torn: &mut dyn FnMut(&Path, &str),
+) -> Result<Option<Checkpoint>> {
     for path in folders(run).into_iter().rev() {
         match read(&path) {
-            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Ok(checkpoint) if wanted(&checkpoint.state) => return Ok(Some(checkpoint)),
+            Ok(_) => {}
             Err(RunError::Internal(reason)) => torn(&path, &reason),
             Err(error) => return Err(error),
         }

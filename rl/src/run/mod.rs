@@ -8,6 +8,7 @@ pub mod record;
 mod recorded;
 pub mod resume;
 pub mod state;
+pub mod updating;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::data;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
 use crate::eval::{EvalSampling, EvalSet, evaluate};
+use crate::guards::Guards;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::model_setup;
@@ -60,6 +62,7 @@ pub struct Run<'a> {
     /// Who is told how it goes.
     pub progress: &'a dyn Progress,
     parts: Vec<Part>,
+    guards: Guards,
     started: Instant,
     wall_secs_before: f64,
     saved_at: u64,
@@ -140,6 +143,11 @@ impl Run<'_> {
     pub fn record(&mut self, phase: &str, metrics: &Metrics, started: Instant, note: &str) -> Result<()> {
         let metrics = self.collective.reduce(metrics.clone());
         self.recorder.step(self.state.step, phase, &metrics, started.elapsed().as_secs_f64())?;
+        for alert in self.guards.step(self.state.step, phase, &metrics.values()) {
+            if alert.is_first {
+                self.say(&format!("warning: step {}: {}", alert.step, alert.text))?;
+            }
+        }
         self.state.step += 1;
         self.state.step_in_part += 1;
         self.progress.done(self.state.step_in_part, note);
@@ -219,7 +227,8 @@ impl Run<'_> {
 
     /// Whether so many steps have passed since the last checkpoint that another is due.
     pub fn checkpoint_is_due(&self) -> bool {
-        self.state.step >= self.saved_at + self.config.run.checkpoint_every
+        // What an update was skipped at may be no policy to go on from.
+        self.state.skipped.in_a_row == 0 && self.state.step >= self.saved_at + self.config.run.checkpoint_every
     }
 
     /// Whether anything was done since the last checkpoint.

@@ -11,6 +11,8 @@ use crate::collective::Alone;
 use crate::config::Config;
 use crate::engine::RunEngine;
 use crate::error::Result;
+use crate::guards::Guards;
+use crate::metrics::numbers;
 use crate::optimizer::AdamW;
 use crate::parts::{Part, parts};
 use crate::plan::Plan;
@@ -84,6 +86,7 @@ impl<'a> Run<'a> {
             collective: Alone,
             progress,
             parts: parts(config),
+            guards: Guards::new(&config.run.warn),
             started: Instant::now(),
             wall_secs_before: 0.0,
             saved_at: 0,
@@ -124,7 +127,13 @@ impl<'a> Run<'a> {
         let curated: Vec<String> = done.chain(recorded.phases).collect();
         checkpoint.keep_up_to(ledger::FILE, recorded.ledger);
         checkpoint.roll_back(self.path(), &checkpoint.state.evaluated, &curated)?;
-        self.recorder.catch_up()
+        self.recorder.catch_up()?;
+        // The guards have seen what is recorded.
+        for line in self.recorder.lines() {
+            let (step, phase) = (line["step"].as_u64().unwrap_or(0), line["phase"].as_str().unwrap_or_default());
+            self.guards.step(step, phase, &numbers(line));
+        }
+        Ok(())
     }
 
     fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {

@@ -121,10 +121,13 @@ impl<'a> Recorder<'a> {
         self.dir.append("metrics.jsonl", std::slice::from_ref(&line))?;
         self.dir.append_bytes(EVENTS, &tensorboard::events(&line, now_secs()))?;
         self.lines.push(line);
-        for name in metrics.not_finite() {
-            self.say(&format!("warning: {name} is not a finite number at step {step}"))?;
+        match metrics.not_finite().as_slice() {
+            [] => Ok(()),
+            names => self.say(&format!(
+                "warning: not a finite number at step {step}, and null in the metrics: {}",
+                names.join(", ")
+            )),
         }
-        Ok(())
     }
 
     /// Writes the rollouts of a step, with their queries and scores, and which of them are trained on.

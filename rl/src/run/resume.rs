@@ -51,6 +51,8 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
     run.dir.clone_from(&config.run.dir);
     run.disk_wait_secs = config.run.disk_wait_secs;
     run.checkpoint_every = config.run.checkpoint_every;
+    run.warn.clone_from(&config.run.warn);
+    run.max_skipped_steps = config.run.max_skipped_steps;
     run.keep_checkpoints = config.run.keep_checkpoints;
     run.reward_check.clone_from(&config.run.reward_check);
     before.engine.reached_like(&config.engine);

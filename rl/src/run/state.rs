@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sapo_datasets::MixtureState;
 use serde::{Deserialize, Serialize};
 
+use super::updating::Skipped;
 use crate::eval::Evaluation;
 use crate::failure::Window;
 use crate::pass_rates::PassRates;
@@ -31,6 +32,9 @@ pub struct TrainerState {
     pub policy_version: u64,
     /// Steps of the optimizer since it began anew.
     pub optimizer_steps: i32,
+    /// Updates that were left out because a number was not finite.
+    #[serde(default)]
+    pub skipped: Skipped,
     /// Where the data of this part stand.
     pub data: Option<MixtureState>,
     /// Failed rewards of the last steps of this part.

@@ -166,7 +166,8 @@ impl Trainer<'_> {
             slopes
         })?;
         let (options, lr) = (&self.options, self.options.lr);
-        apply(&mut self.model, &mut self.optimizer, found.params, options, lr, &Alone);
+        apply(&mut self.model, &mut self.optimizer, found.params, options, lr, &Alone)
+            .map_err(|reason| RunError::User(format!("the step broke: {reason}")))?;
         Ok(())
     }
 }

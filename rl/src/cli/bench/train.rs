@@ -156,7 +156,8 @@ impl Bench {
         let found = found?;
         let both = started.elapsed().as_secs_f64();
         let config = optimizer();
-        apply(&mut self.model, &mut self.optimizer, found.params, &config, config.lr, &Alone);
+        apply(&mut self.model, &mut self.optimizer, found.params, &config, config.lr, &Alone)
+            .map_err(|reason| RunError::User(format!("the step broke: {reason}")))?;
         self.model.policy.device().sync().map_err(|error| RunError::Internal(error.to_string()))?;
         let step = started.elapsed().as_secs_f64();
         Ok(Took { step, forward, backward: both - forward, optimizer: step - both, loss, activation_bytes })

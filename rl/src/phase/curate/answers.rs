@@ -12,7 +12,7 @@ use crate::data::Prompt;
 use crate::error::Result;
 use crate::records::{Records, read_records};
 use crate::run::Run;
-use crate::sample::{Generator, Sampled, ScoredGroup, local_engine};
+use crate::sample::{Generator, Sampled, ScoredGroup, local_engine, refuse_not_finite};
 use crate::score::ReadyRubric;
 
 /// Who answers, ready.
@@ -96,6 +96,7 @@ pub(super) fn ask(
         progress.rollouts(ended.rollouts, all);
         ControlFlow::Continue(())
     })?;
+    refuse_not_finite(&groups)?;
     let lost: BTreeMap<String, String> = failed.into_iter().map(|lost| (lost.query_id, lost.reason)).collect();
     let mut groups = groups.into_iter();
     let given = asked.into_iter().map(|(id, first)| match lost.get(&id) {

@@ -15,6 +15,7 @@ use crate::curation::Curation;
 use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
+use crate::finite::Watch;
 use crate::kl::KlPlace;
 use crate::loader::{Loader, Wants};
 use crate::log_probs::log_probs;
@@ -25,10 +26,11 @@ use crate::reward_metrics;
 use crate::rollout_metrics;
 use crate::run::Run;
 use crate::run::record::{InLoss, curation_file};
+use crate::run::updating::Rate;
 use crate::run_dir::read_lines;
-use crate::sample::{ScoredGroup, SeedScope};
+use crate::sample::{ScoredGroup, SeedScope, first_not_finite};
 use crate::score::ReadyRubric;
-use crate::update::{Passes, Scored, apply, gradients};
+use crate::update::{Passes, Scored, gradients};
 
 /// Reinforcement learning at work.
 pub(super) struct Rl {
@@ -153,7 +155,14 @@ impl Rl {
     ) -> Result<()> {
         let started = Instant::now();
         let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
-        let parts = mini_batches(batch, trained, self.config.mini_batches);
+        let parts = match first_not_finite(batch) {
+            None => mini_batches(batch, trained, self.config.mini_batches),
+            // What was sampled by numbers that are not finite is nothing to learn from.
+            Some(first) => {
+                run.skip(&first, metrics)?;
+                Vec::new()
+            }
+        };
         for (index, part) in parts.iter().enumerate() {
             let mini = MiniBatch { batch, part, on_policy: index == 0, lr };
             self.mini_batch(run, mini, metrics)?;
@@ -185,11 +194,14 @@ impl Rl {
             balance_coef: None,
             recompute: run.config.run.recompute,
         };
+        let mut watch = Watch::default();
         let found = gradients(&run.model.policy, &groups, passes, &mut |scored: &[Scored<'_>]| {
-            let mut slopes = Slopes::default();
+            let mut slopes: Slopes = Slopes::default();
             for one in scored {
                 let known = &sequences[one.group][one.completion];
+                let before = slopes.log_probs.len();
                 loss.add(known, one.log_probs, &mut slopes, metrics);
+                watch.answer(&batch[part[one.group].index].prompt.query.id, one.log_probs, &slopes.log_probs[before..]);
                 rollout_metrics::record_ratio(one.log_probs, &known.old_log_probs, metrics);
                 // Where the trainer has read the rollouts again, the gap is known already.
                 if self.config.importance.is_none() {
@@ -198,10 +210,7 @@ impl Rl {
             }
             slopes
         })?;
-        let (model, optimizer) = (&mut run.model, &mut run.optimizer);
-        let norm = apply(model, optimizer, found.params, &self.config.optimizer, lr, &run.collective);
-        metrics.mean(names::GRAD_NORM, norm);
-        Ok(())
+        run.apply(found.params, Rate { optimizer: &self.config.optimizer, lr }, watch, metrics)
     }
 
     /// Saves the run before a step that could not be sampled, which has changed nothing: it goes on from there.
@@ -278,7 +287,8 @@ impl Phase for Rl {
         self.update(run, &batch, &trained, &mut metrics)?;
         let Failures { failed, all } = Failures::of(&batch);
         run.state.failures.push(failed, all, self.config.failure_window());
-        run.state.logprob_gap_max = run.state.logprob_gap_max.max(metrics.get(names::LOGPROB_GAP).unwrap_or(0.0));
+        let gap = metrics.get(names::LOGPROB_GAP).filter(|gap| gap.is_finite()).unwrap_or(0.0);
+        run.state.logprob_gap_max = run.state.logprob_gap_max.max(gap);
         self.record(run, &file, &batch, trained)?;
         run.record(&self.name, &metrics, started, &rollout_metrics::note(&metrics))?;
         Ok(if run.state.step_in_part >= self.config.steps { Step::Last } else { Step::More })
