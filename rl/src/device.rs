@@ -83,9 +83,11 @@ mod graphics {
         let gpus = kinds.into_iter().flat_map(|kind| (0..there.len()).map(kind)).filter(is_there);
         let mut gpus: Vec<DeviceKind> = gpus.collect();
         match gpus.len() {
-            0 => Err("no GPU is visible to Vulkan, Metal or DirectX here; check its driver with `vulkaninfo --summary`, or \
+            0 => Err(
+                "no GPU is visible to Vulkan, Metal or DirectX here; check its driver with `vulkaninfo --summary`, or \
                       use `cpu` (`wgpu:cpu` is Vulkan's software device, for checks)"
-                .to_owned()),
+                    .to_owned(),
+            ),
             count if index < count => Ok(gpus.swap_remove(index)),
             count => Err(format!("`wgpu:{index}` is asked for, but GPUs are numbered 0 to {} here", count - 1)),
         }

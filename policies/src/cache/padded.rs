@@ -95,12 +95,6 @@ impl Padded {
             self.attend_padded(layer, q, part)
         };
         let mut parts: Vec<Tensor<2>> = seen.parts.iter().map(part).collect();
-        let [all, width] = x.q.dims();
-        let known: usize = rows.places.len();
-        if known < all {
-            // Rows that fill a product up belong to no sequence.
-            parts.push(Tensor::zeros([all - known, width], &self.device));
-        }
         if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) }
     }
 
