@@ -104,8 +104,9 @@ impl Model {
     /// and kept.
     ///
     /// # Errors
-    /// As [`Model::open`].
+    /// As [`Model::open`], and when the device does not compute in the format that weights are to be kept in.
     pub fn open_as(name: &str, seed: u64, loading: Loading<'_>, device: &Device) -> Result<Self> {
+        loading.check(device)?;
         if PRESETS.contains(&name) {
             let mut model = preset(name, seed, device)?;
             model.policy.keep_in(&loading);

@@ -1,5 +1,7 @@
 //! The real binary against golden cases: `sapo parity` and its exit codes.
 
+mod kit;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -39,11 +39,9 @@ pub fn attend_completions(
     from_prefix + weights.narrow(2, p, c).matmul(own.1)
 }
 
-/// The causal mask of prompts, `[b*m, r*p, p]`: 0 where a token may look, minus infinity elsewhere.
-pub fn causal_mask(heads: Heads, b: usize, p: usize, device: &Device) -> Tensor<3> {
-    let block = causal_rows(p);
-    let values = block.repeat(b * heads.kv * heads.per_kv);
-    Tensor::from_data(TensorData::new(values, [b * heads.kv, heads.per_kv * p, p]), device)
+/// The causal mask of prompts, `[1, r*p, p]`: 0 where a token may look, minus infinity elsewhere.
+pub fn causal_mask(heads: Heads, p: usize, device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(causal_rows(p), [1, p, p]), device).repeat_dim(1, heads.per_kv)
 }
 
 /// The mask of completions, `[b*m*g, r*a, p + a]`: prompts of `prefix_lens` tokens are seen whole, the completion
@@ -56,20 +54,18 @@ pub fn completion_mask(
     p: usize,
     device: &Device,
 ) -> Tensor<3> {
+    let (b, n) = (prefix_lens.len(), p + a);
     let causal = causal_rows(a);
-    let mut values = Vec::with_capacity(prefix_lens.len() * heads.kv * g * heads.per_kv * a * (p + a));
+    let mut values = Vec::with_capacity(b * a * n);
     for length in prefix_lens {
-        let mut block = Vec::with_capacity(a * (p + a));
         for row in causal.chunks(a) {
-            block.extend((0..p).map(|column| if column < *length { 0.0 } else { f32::NEG_INFINITY }));
-            block.extend_from_slice(row);
-        }
-        for _ in 0..heads.kv * g * heads.per_kv {
-            values.extend_from_slice(&block);
+            values.extend((0..p).map(|column| if column < *length { 0.0 } else { f32::NEG_INFINITY }));
+            values.extend_from_slice(row);
         }
     }
-    let shape = [prefix_lens.len() * heads.kv * g, heads.per_kv * a, p + a];
-    Tensor::from_data(TensorData::new(values, shape), device)
+    let mask: Tensor<4> = Tensor::from_data(TensorData::new(values, [b, 1, a, n]), device);
+    // Each head of each completion of a prompt sees the same; the device repeats it.
+    mask.repeat_dim(1, heads.kv * g * heads.per_kv).reshape([b * heads.kv * g, heads.per_kv * a, n])
 }
 
 fn causal_rows(n: usize) -> Vec<f32> {

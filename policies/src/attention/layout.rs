@@ -63,7 +63,7 @@ impl Padded {
             prompts,
             completions: batch.completions,
             prefix_slots: indices(batch.prefix_slots.iter().copied(), device),
-            prefix_mask: causal_mask(heads, prompts, batch.prefix_width, device),
+            prefix_mask: causal_mask(heads, batch.prefix_width, device),
             completion,
             row_slots: indices(batch.row_slots.iter().copied(), device),
         }

@@ -10,6 +10,8 @@ mod blocks;
 mod padded;
 mod store;
 
+use std::cell::OnceCell;
+
 use burn::tensor::Tensor;
 
 use self::blocks::Blocks;
@@ -170,6 +172,8 @@ pub(crate) struct FedRows {
     /// The same, cut for threads.
     pub(crate) pieces: Vec<Sequence>,
     pub(crate) places: Vec<Place>,
+    /// What padded products need of them, made by the first layer.
+    padded: OnceCell<padded::Seen>,
 }
 
 impl FedRows {
@@ -186,6 +190,6 @@ impl FedRows {
             rows += count;
         }
         let pieces = crate::attention::pieces(&sequences);
-        Self { sequences, pieces, places }
+        Self { sequences, pieces, places, padded: OnceCell::new() }
     }
 }

@@ -3,28 +3,60 @@
 //! Shape suffixes: `s` sequences, `a` rows of each, `n` tokens that they see, `m` key-value heads, `r` query heads of
 //! each, `k` head width, `t` rows.
 
-use burn::tensor::{Device, IndexingUpdateOp, Tensor, TensorData, activation};
+use std::ops::Range;
+
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::FedRows;
 use crate::attention::{BLOCK, Heads, Projected, Sequence};
 use crate::tensor::indices;
 
-/// One row for each token that there is room for.
+/// Blocks that there is room for from the start.
+const FIRST_ROOM: usize = 64;
+
+/// One row for each token that there is room for. Room grows as blocks are used: a device would otherwise give away all
+/// that the cache may have, and limits how large one tensor is.
 #[derive(Debug)]
 pub(super) struct Padded {
     heads: Heads,
-    /// Keys and values `[blocks * 16, m*k]` of every layer.
+    /// Keys and values `[room * 16, m*k]` of every layer.
     layers: Vec<[Tensor<2>; 2]>,
+    /// Blocks that there is room for now.
+    room: usize,
+    /// Blocks that there may be room for.
+    most: usize,
     device: Device,
+}
+
+/// What all layers of a step share: where its rows are written, and what they look at.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Where keys and values of rows go, `[t]`.
+    slots: Tensor<1, Int>,
+    parts: Vec<Part>,
+}
+
+/// Sequences with equally many rows, which follow each other.
+#[derive(Debug)]
+struct Part {
+    rows: Range<usize>,
+    sequences: usize,
+    /// Where the tokens lie that they see, `[s*n]`.
+    slots: Tensor<1, Int>,
+    /// 0 where a row may look, minus infinity elsewhere: `[s*m, r*a, n]`.
+    mask: Tensor<3>,
 }
 
 impl Padded {
     pub(super) fn new(heads: Heads, layers: usize, blocks: usize, device: &Device) -> Self {
-        let zeros = || Tensor::zeros([blocks * BLOCK, heads.kv * heads.dim], device);
-        Self { heads, layers: (0..layers).map(|_| [zeros(), zeros()]).collect(), device: device.clone() }
+        let room = blocks.min(FIRST_ROOM);
+        let zeros = || Tensor::zeros([room * BLOCK, heads.kv * heads.dim], device);
+        let layers = (0..layers).map(|_| [zeros(), zeros()]).collect();
+        Self { heads, layers, room, most: blocks, device: device.clone() }
     }
 
     pub(super) fn copy(&mut self, from: u32, to: u32) {
+        self.make_room(to);
         let (from, to) = (from as usize * BLOCK, to as usize * BLOCK);
         let width = self.heads.kv * self.heads.dim;
         for numbers in self.layers.iter_mut().flatten() {
@@ -34,36 +66,69 @@ impl Padded {
         }
     }
 
-    pub(super) fn attend(&mut self, layer: usize, x: Projected, rows: &FedRows) -> Tensor<2> {
-        let slots = rows.places.iter().map(|place| i64::from(place.block) * BLOCK as i64 + i64::from(place.slot));
-        let slots = indices(slots, &self.device);
-        for (numbers, new) in self.layers[layer].iter_mut().zip([x.k, x.v]) {
-            numbers.inplace(|all| all.select_assign(0, slots.clone(), new, IndexingUpdateOp::Assign));
+    /// Grows until `block` has its place, to twice the room at least, so that what was there is seldom copied.
+    fn make_room(&mut self, block: u32) {
+        let needed = block as usize + 1;
+        if needed <= self.room {
+            return;
         }
+        let room = needed.max((2 * self.room).min(self.most));
+        let shape = [(room - self.room) * BLOCK, self.heads.kv * self.heads.dim];
+        for numbers in self.layers.iter_mut().flatten() {
+            let more = Tensor::zeros(shape, &self.device);
+            numbers.inplace(|all| Tensor::cat(vec![all, more], 0));
+        }
+        self.room = room;
+    }
+
+    pub(super) fn attend(&mut self, layer: usize, x: Projected, rows: &FedRows) -> Tensor<2> {
+        if let Some(block) = rows.places.iter().map(|place| place.block).max() {
+            self.make_room(block);
+        }
+        let seen = rows.padded.get_or_init(|| Seen::new(self.heads, rows, &self.device));
+        for (numbers, new) in self.layers[layer].iter_mut().zip([x.k, x.v]) {
+            let slots = seen.slots.clone();
+            numbers.inplace(|all| all.select_assign(0, slots, new, IndexingUpdateOp::Assign));
+        }
+        let part = |part: &Part| {
+            let q = x.q.clone().narrow(0, part.rows.start, part.rows.len());
+            self.attend_padded(layer, q, part)
+        };
+        let mut parts: Vec<Tensor<2>> = seen.parts.iter().map(part).collect();
+        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) }
+    }
+
+    /// Contexts of sequences with equally many rows.
+    fn attend_padded(&self, layer: usize, q: Tensor<2>, part: &Part) -> Tensor<2> {
+        let (heads, s) = (self.heads, part.sequences);
+        let [k, v] = self.layers[layer].clone().map(|all| heads.split_keys(all.select(0, part.slots.clone()), s, 1));
+        let scores = heads.split_queries(q, s, 1).matmul(k.swap_dims(1, 2)) + part.mask.clone();
+        heads.join(activation::softmax(scores, 2).matmul(v), s, 1)
+    }
+}
+
+impl Seen {
+    fn new(heads: Heads, rows: &FedRows, device: &Device) -> Self {
+        let slots = rows.places.iter().map(|place| i64::from(place.block) * BLOCK as i64 + i64::from(place.slot));
+        let slots = indices(slots, device);
         // Sequences of one row each are decoded together; longer ones are prompts, read one by one.
         let (mut parts, mut at) = (Vec::new(), 0);
         while at < rows.sequences.len() {
             let single = |sequence: &&Sequence| sequence.rows.len() == 1;
             let count = rows.sequences[at..].iter().take_while(single).count().max(1);
-            let some = &rows.sequences[at..at + count];
-            let first = some[0].rows.start;
-            let q = x.q.clone().narrow(0, first, some[count - 1].rows.end - first);
-            parts.push(self.attend_padded(layer, q, some));
+            parts.push(Part::new(heads, &rows.sequences[at..at + count], device));
             at += count;
         }
-        let [all, width] = x.q.dims();
-        let known: usize = rows.places.len();
-        if known < all {
-            // Rows that fill a product up belong to no sequence.
-            parts.push(Tensor::zeros([all - known, width], &self.device));
-        }
-        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) }
+        Self { slots, parts }
     }
+}
 
-    /// Contexts of sequences with equally many rows.
-    fn attend_padded(&self, layer: usize, q: Tensor<2>, sequences: &[Sequence]) -> Tensor<2> {
-        let (heads, s, a) = (self.heads, sequences.len(), sequences[0].rows.len());
-        let n = sequences.iter().map(|sequence| sequence.before + a).max().unwrap_or(a);
+impl Part {
+    fn new(heads: Heads, sequences: &[Sequence], device: &Device) -> Self {
+        let (s, a) = (sequences.len(), sequences[0].rows.len());
+        let longest = sequences.iter().map(|sequence| sequence.before + a).max().unwrap_or(a);
+        // Whole blocks: kernels are made for shapes, and lengths differ from step to step.
+        let n = longest.next_multiple_of(BLOCK);
         let mut slots = Vec::with_capacity(s * n);
         let mut mask = Vec::with_capacity(s * a * n);
         for Sequence { before, blocks, .. } in sequences {
@@ -76,13 +141,11 @@ impl Padded {
                 mask.extend((0..n).map(|token| if token <= before + row { 0.0 } else { f32::NEG_INFINITY }));
             }
         }
-        let slots = indices(slots.into_iter(), &self.device);
-        let [k, v] = self.layers[layer].clone().map(|all| heads.split_keys(all.select(0, slots.clone()), s, 1));
-        let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [s, 1, a, n]), &self.device);
-        // `[s*m, r*a, n]`: each head of a sequence sees the same.
+        let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [s, 1, a, n]), device);
+        // Each head of a sequence sees the same.
         let mask = mask.expand([s, heads.kv * heads.per_kv, a, n]).reshape([s * heads.kv, heads.per_kv * a, n]);
-        let scores = heads.split_queries(q, s, 1).matmul(k.swap_dims(1, 2)) + mask;
-        heads.join(activation::softmax(scores, 2).matmul(v), s, 1)
+        let rows = sequences[0].rows.start..sequences[s - 1].rows.end;
+        Self { rows, sequences: s, slots: indices(slots.into_iter(), device), mask }
     }
 }
 
@@ -104,7 +167,11 @@ mod tests {
     #[test]
     fn it_is_the_kernel_of_the_cpu_within_rounding() {
         let device = Device::flex();
-        let mut stores = [Store::new(HEADS, 1, 16, &device), Store::Padded(Padded::new(HEADS, 1, 16, &device))];
+        let mut padded = Padded::new(HEADS, 1, 16, &device);
+        // As if there were room for three blocks: the first prompt stands in block 3, the copy in 7.
+        padded.layers = vec![[Tensor::zeros([3 * BLOCK, 16], &device), Tensor::zeros([3 * BLOCK, 16], &device)]];
+        padded.room = 3;
+        let mut stores = [Store::new(HEADS, 1, 16, &device), Store::Padded(padded)];
         let context = |blocks: &[u32], tokens: usize| Context { shard: 0, blocks: blocks.to_vec(), tokens };
         let steps = [
             (vec![(context(&[3, 1], 0), 21), (context(&[4], 0), 5)], None),
@@ -130,5 +197,7 @@ mod tests {
             let worst = seen[0].iter().zip(&seen[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 1e-6 && seen[0].iter().any(|value| value.abs() > 0.1), "step {number}: {worst}");
         }
+        let Store::Padded(padded) = &stores[1] else { panic!("it was made so") };
+        assert_eq!(padded.room, 12, "3 grew to twice that for block 4, and again for block 7");
     }
 }

@@ -20,12 +20,12 @@ pub(crate) use self::stored::StoredWeights;
 pub(crate) use self::writer::{Layout, Pieces, write_weights};
 use crate::build::Values;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{PolicyError, Result};
 use crate::file::write_synced;
 use crate::format::{TensorShape, WeightFormat};
 use crate::nn::{Param, Parameters};
 use crate::policy::Policy;
-use crate::tensor::{as_matrix, to_f32, to_vec};
+use crate::tensor::{as_matrix, is_cpu, to_f32, to_vec};
 
 /// Bytes of one shard when saving, as the reference library has it; larger weights are split and indexed.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
@@ -59,6 +59,19 @@ impl<'a> Loading<'a> {
     pub fn format_of(&self, name: &str) -> WeightFormat {
         let is_f32 = self.f32_of.is_some_and(|f32_of| f32_of(name));
         if is_f32 { WeightFormat::F32 } else { self.format }
+    }
+
+    /// Whether a device can compute with weights that are kept so.
+    ///
+    /// # Errors
+    /// When it cannot; a CPU widens them, and can.
+    pub(crate) fn check(&self, device: &Device) -> Result<()> {
+        if self.format == WeightFormat::F32 || is_cpu(device) || device.supports_dtype(DType::BF16) {
+            return Ok(());
+        }
+        Err(PolicyError::input(
+            "this device does not compute in bf16: keep weights in f32 (`--dtype f32`, `run.dtype = \"f32\"`)",
+        ))
     }
 
     /// Loads as `self` does, and tells `told` how far it is.

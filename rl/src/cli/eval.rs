@@ -81,6 +81,10 @@ pub(crate) struct EvalArguments {
     /// The format that weights are kept in; all is computed in f32.
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
+    /// Where the model computes: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md) [default: `run.device` of the configuration, else cpu].
+    #[arg(long)]
+    pub(crate) device: Option<String>,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -102,7 +106,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     for line in rewards.prepared() {
         eprintln!("{line}");
     }
-    let device = device::open(config.as_ref().map_or("cpu", |config| &config.run.device))?;
+    let configured = config.as_ref().map(|config| &*config.run.device);
+    let device = device::open(arguments.device.as_deref().or(configured).unwrap_or("cpu"))?;
     let seed = targets.first().map_or(SEED, |target| target.sampling.seed);
     let mut model = Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?;
     model.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));

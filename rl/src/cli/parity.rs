@@ -23,6 +23,10 @@ pub(crate) struct ParityArguments {
     /// processor chat texts and token ids, sizes, pixels, frames and timestamps.
     #[arg(value_name = "CASES_DIR")]
     pub(crate) cases: PathBuf,
+    /// Where the model computes: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -48,7 +52,7 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
         }
     }
     if !files.model.is_empty() {
-        let policy = Policy::load(&arguments.model, &device::open("cpu")?)?;
+        let policy = Policy::load(&arguments.model, &device::open(&arguments.device)?)?;
         // A folder with weights alone has no texts to compare.
         let with_texts = arguments.model.join("tokenizer.json").is_file();
         let processor = with_texts.then(|| Processor::from_dir(&arguments.model, &policy.config)).transpose()?;

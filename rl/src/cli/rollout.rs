@@ -85,7 +85,8 @@ pub(crate) struct RolloutArguments {
     /// The format that weights are kept in; bf16 needs half the memory of f32, and computes in f32 as well.
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
-    /// Where the model computes: `cpu`, or `cuda:0` in a build with the feature `cuda`.
+    /// Where the model computes: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// Prints one JSON object on stdout, and nothing else there.

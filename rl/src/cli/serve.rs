@@ -60,7 +60,8 @@ pub(crate) struct ServeArguments {
     /// The format that weights are kept in; bf16 needs half the memory of f32, and computes in f32 as well.
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
-    /// Where the model computes: `cpu`, or `cuda:0` in a build with the feature `cuda`.
+    /// Where the model computes: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// Changes nothing: what is printed is one JSON object with url, model and pid in any case.

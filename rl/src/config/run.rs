@@ -23,7 +23,7 @@ pub struct RunConfig {
     pub seed: u64,
     /// Names of phases, in order.
     pub phases: Vec<String>,
-    /// Where tensors live: `cpu`, or `cuda:0` in a build with the feature `cuda`.
+    /// Where tensors live: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu` (docs/gpu.md).
     #[serde(default = "cpu")]
     pub device: String,
     /// The format that frozen weights are kept in, `f32` or `bf16`; what trains is kept in f32, and all is computed so.

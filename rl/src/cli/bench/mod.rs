@@ -95,6 +95,10 @@ pub(crate) struct LoadArguments {
     /// Copies the files of weights first, beside themselves, and takes the time of that too; the copies are deleted.
     #[arg(long)]
     pub(crate) copy: bool,
+    /// Where the model computes: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -143,7 +147,7 @@ fn load(arguments: &LoadArguments) -> Result<()> {
     let printer = Printer::new();
     let told = telling("loading, MiB", &printer);
     let before = memory::anonymous_bytes();
-    let device = device::open("cpu")?;
+    let device = device::open(&arguments.device)?;
     let (opened, secs, peak) = watched(|| {
         Model::open_as(&arguments.model, 0, Loading::kept_in(arguments.dtype.format()).telling(&told), &device)
     });
