@@ -30,6 +30,7 @@ pub mod memory;
 pub mod metrics;
 pub mod model_setup;
 pub mod optimizer;
+pub mod outline;
 pub mod pairs;
 pub mod parts;
 pub mod pass_rates;

@@ -2,6 +2,7 @@
 
 use crate::finite::{first_not_finite, read_all};
 use burn::tensor::Tensor;
+use sapo_policies::Part;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,10 @@ pub struct OptimizerConfig {
     /// Steps over which the learning rate rises from 0.
     #[serde(default)]
     pub warmup_steps: u64,
-    /// The cosine decay ends at this share of the peak; 1 keeps it constant.
+    /// How the learning rate falls after the warm-up: by a `cosine`, in a straight line (`linear`), or not (`constant`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+    /// The decay ends at this share of the peak; 1 keeps it constant.
     #[serde(default = "one")]
     pub final_lr_ratio: f64,
     /// Decay rates of the two moments.
@@ -29,6 +33,41 @@ pub struct OptimizerConfig {
     /// Largest global norm of the gradients.
     #[serde(default = "one")]
     pub clip_norm: f64,
+    /// Parts with a learning rate or a decay of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<PartRate>,
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// By half a cosine.
+    #[default]
+    Cosine,
+    /// In a straight line.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// What parts of the model train with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartRate {
+    /// The parts, with the names of `policy.freeze`; an adapter's parameters belong to the part that they are beside.
+    pub parts: Vec<Part>,
+    /// Their learning rate, as a multiple of the others'.
+    #[serde(default = "one")]
+    pub lr_scale: f64,
+    /// Their weight decay, in place of the others'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_default(schedule: &Schedule) -> bool {
+    *schedule == Schedule::default()
 }
 
 fn one() -> f64 {
@@ -55,8 +94,22 @@ impl OptimizerConfig {
         }
         let span = steps.saturating_sub(self.warmup_steps).max(1) as f64;
         let done = ((step - self.warmup_steps) as f64 / span).min(1.0);
-        let cosine = (1.0 + (std::f64::consts::PI * done).cos()) / 2.0;
-        self.lr * (self.final_lr_ratio + (1.0 - self.final_lr_ratio) * cosine)
+        let left = match self.schedule {
+            Schedule::Cosine => (1.0 + (std::f64::consts::PI * done).cos()) / 2.0,
+            Schedule::Linear => 1.0 - done,
+            Schedule::Constant => 1.0,
+        };
+        self.lr * (self.final_lr_ratio + (1.0 - self.final_lr_ratio) * left)
+    }
+
+    /// A parameter by its name, as it trains.
+    pub fn trainee<'a>(&self, name: &str, value: &'a mut Tensor<2>) -> Trainee<'a> {
+        let own = self.groups.iter().find(|group| Part::of(name).is_frozen_by(&group.parts));
+        Trainee {
+            value,
+            lr_scale: own.map_or(1.0, |group| group.lr_scale),
+            weight_decay: own.and_then(|group| group.weight_decay).unwrap_or(self.weight_decay),
+        }
     }
 }
 
@@ -67,6 +120,17 @@ pub struct Moments {
     pub first: Tensor<2>,
     /// Mean of squared gradients.
     pub second: Tensor<2>,
+}
+
+/// A parameter that trains.
+#[derive(Debug)]
+pub struct Trainee<'a> {
+    /// Its numbers.
+    pub value: &'a mut Tensor<2>,
+    /// Multiplies the learning rate.
+    pub lr_scale: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
 }
 
 /// AdamW over a fixed list of matrices.
@@ -95,7 +159,7 @@ impl AdamW {
     /// is.
     pub fn step(
         &mut self,
-        params: &mut [&mut Tensor<2>],
+        params: &mut [Trainee<'_>],
         gradients: Vec<Option<Tensor<2>>>,
         config: &OptimizerConfig,
         lr: f64,
@@ -117,11 +181,13 @@ impl AdamW {
             let first = before.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
             let second = before.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             let denominator = second.clone().sqrt().div_scalar(unbias2).add_scalar(config.eps);
+            let lr = lr * param.lr_scale;
             let update = (first.clone() / denominator).mul_scalar(lr / unbias1);
-            param.inplace(|value| value.mul_scalar(1.0 - lr * config.weight_decay) - update);
+            let kept = 1.0 - lr * param.weight_decay;
+            param.value.inplace(|value| value.mul_scalar(kept) - update);
             *moments = Some(Moments { first, second });
         }
-        let bad = first_not_finite(params.iter().map(|param| &**param));
+        let bad = first_not_finite(params.iter().map(|param| &*param.value));
         bad.map_or(Ok(norm), |place| Err(BadStep::Weight(place)))
     }
 }
@@ -154,6 +220,8 @@ mod tests {
             eps,
             weight_decay: 0.0,
             clip_norm: 1.0,
+            schedule: Schedule::default(),
+            groups: Vec::new(),
         }
     }
 
@@ -170,8 +238,11 @@ mod tests {
     fn a_gradient_that_is_not_finite_changes_nothing_and_is_named() {
         let (mut one, mut two) = (of([1.0, 2.0]), of([3.0, 4.0]));
         let mut adam = AdamW::default();
-        let mut step =
-            |adam: &mut AdamW, gradients| adam.step(&mut [&mut one, &mut two], gradients, &config(1e-8), 0.1);
+        let mut step = |adam: &mut AdamW, gradients| {
+            let config = config(1e-8);
+            let mut params = [config.trainee("a", &mut one), config.trainee("b", &mut two)];
+            adam.step(&mut params, gradients, &config, 0.1)
+        };
         step(&mut adam, vec![Some(of([0.1, 0.2])), Some(of([0.3, 0.4]))]).expect("all is finite");
         let (steps, moments) = (adam.steps, all(&adam));
         // A sum of squares that overflows has no norm to clip by.
@@ -189,11 +260,34 @@ mod tests {
     }
 
     #[test]
+    fn parts_have_rates_of_their_own_and_schedules_their_form() {
+        let tower = "model.visual.blocks.0.attn.qkv.weight";
+        let rate = PartRate { parts: vec![Part::Vision], lr_scale: 0.1, weight_decay: Some(0.5) };
+        let config = OptimizerConfig { groups: vec![rate], ..config(1e-8) };
+        let (mut one, mut two) = (of([1.0, 1.0]), of([1.0, 1.0]));
+        let mut params = [config.trainee(tower, &mut one), config.trainee("model.language_model.norm.weight", &mut two)];
+        let gradients = || vec![Some(of([0.1, 0.1])), Some(of([0.1, 0.1]))];
+        AdamW::default().step(&mut params, gradients(), &config, 0.1).expect("all is finite");
+        // The first step of Adam is the rate itself: 0.01 with a decay of 0.5 times that, and 0.1 without one.
+        assert!((to_vec(one)[0] - (1.0 - 0.01 * 0.5 - 0.01)).abs() < 1e-5);
+        assert!((to_vec(two)[0] - 0.9).abs() < 1e-5);
+        let at = |schedule, step| OptimizerConfig { schedule, final_lr_ratio: 0.2, ..config.clone() }.lr_at(step, 100);
+        for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
+            assert!((at(schedule, 0) - 0.1).abs() < 1e-12, "{schedule:?}");
+            let end = if schedule == Schedule::Constant { 0.1 } else { 0.02 };
+            assert!((at(schedule, 100) - end).abs() < 1e-12, "{schedule:?}");
+        }
+        assert!((at(Schedule::Linear, 25) - 0.08).abs() < 1e-12 && at(Schedule::Cosine, 25) > 0.08);
+    }
+
+    #[test]
     fn a_weight_that_an_update_breaks_is_named() {
         let (mut one, mut two) = (of([1.0, 2.0]), of([3.0, 4.0]));
         // In single precision this `eps` is 0, and so is what a gradient of 0 is divided by.
         let gradients = vec![Some(of([0.1, 0.2])), Some(of([0.3, 0.0]))];
-        let step = AdamW::default().step(&mut [&mut one, &mut two], gradients, &config(1e-60), 0.1);
+        let config = config(1e-60);
+        let mut params = [config.trainee("a", &mut one), config.trainee("b", &mut two)];
+        let step = AdamW::default().step(&mut params, gradients, &config, 0.1);
         assert_eq!(step, Err(BadStep::Weight(1)));
     }
 }

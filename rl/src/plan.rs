@@ -165,7 +165,7 @@ impl Trial {
         let limit = if work.max_new_tokens == 0 { f64::INFINITY } else { work.max_new_tokens as f64 };
         let answers = prompts as f64 * rollouts.max(1) as f64 * self.tokens_per_answer.min(limit);
         let read = prompts as f64 * self.tokens_per_prompt;
-        let trained = if matches!(kind, "sft" | "rl") { read + answers } else { 0.0 };
+        let trained = if matches!(kind, "sft" | "distill" | "rl") { read + answers } else { 0.0 };
         let sampled = if rollouts > 0 { SAMPLING_SHARE * (read + answers) } else { 0.0 };
         PartPlan {
             name: name.to_owned(),

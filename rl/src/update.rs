@@ -179,8 +179,8 @@ pub fn apply(
 ) -> Result<f64, NotFinite> {
     let gradients = collective.all_reduce(gradients);
     let mut params = model.policy.trained_mut();
-    let mut values: Vec<&mut Tensor<2>> = params.iter_mut().map(|param| &mut param.value).collect();
-    optimizer.step(&mut values, gradients, config, lr).map_err(|bad| match bad {
+    let trainees = params.iter_mut().map(|param| config.trainee(&param.name, &mut param.value));
+    optimizer.step(&mut trainees.collect::<Vec<_>>(), gradients, config, lr).map_err(|bad| match bad {
         BadStep::Gradient(place) => NotFinite::Gradient(params[place].name.clone()),
         BadStep::Weight(place) => NotFinite::Weight(params[place].name.clone()),
     })

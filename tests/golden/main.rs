@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use sapo::advantage::{AdvantageNorm, advantages};
 use sapo::algorithm::{Algorithm, Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo, Sapo, Sequence};
-use sapo::optimizer::{AdamW, OptimizerConfig};
+use sapo::optimizer::{AdamW, OptimizerConfig, Schedule};
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3_vl").join(name))
@@ -130,13 +130,16 @@ fn adamw_steps_are_the_golden_ones() {
         eps: 1e-8,
         weight_decay: 0.1,
         clip_norm: 0.5,
+        schedule: Schedule::Constant,
+        groups: Vec::new(),
     };
     let norms = [8.421_915, 7.959_913_3, 0.092_119_78, 9.221_578, 7.775_735];
     let mut params: Vec<Tensor<2>> = (0..3).map(|index| matrix(format!("param_{index}.start"))).collect();
     let mut optimizer = AdamW::default();
     for (step, golden_norm) in norms.into_iter().enumerate() {
         let gradients = (0..3).map(|index| Some(matrix(format!("step_{step}.grad_{index}")))).collect();
-        let norm = optimizer.step(&mut params.iter_mut().collect::<Vec<_>>(), gradients, &config, config.lr);
+        let mut trainees: Vec<_> = params.iter_mut().map(|param| config.trainee("param", param)).collect();
+        let norm = optimizer.step(&mut trainees, gradients, &config, config.lr);
         let norm = norm.expect("all is finite");
         assert!((norm - golden_norm).abs() < 1e-4, "{norm} against {golden_norm}");
         for (index, param) in params.iter().enumerate() {

@@ -4,6 +4,7 @@ use crate::device;
 use crate::error::{Result, RunError};
 use crate::memory::available_bytes;
 use crate::model_setup;
+use crate::outline::Outline;
 use crate::plan::Plan;
 use crate::sizes::{Method, ModelSize, Question};
 use clap::{Args, ValueEnum};
@@ -139,16 +140,9 @@ fn model_text(model: &str, of: &ModelSize) -> String {
 
 fn plan_run(arguments: &PlanArguments) -> Result<()> {
     let config = compose(&arguments.config)?;
-    let sizes = config_of(&config.policy.model)?;
-    let parameters = sapo_policies::sizes::parameter_count(&sizes);
-    if parameters > TRIED_PARAMETERS {
-        return Err(RunError::User(format!(
-            "`{}` has {} parameters; a run is planned by trying a step, which is done up to {}. See its memory with \
-             `sapo plan --model {0}`",
-            config.policy.model,
-            grouped(parameters),
-            grouped(TRIED_PARAMETERS)
-        )));
+    let outline = Outline::of(&config)?;
+    if outline.parameters > TRIED_PARAMETERS || !outline.missing.is_empty() {
+        return if arguments.json { print_json(&outline, true) } else { print_text(&outline_text(&outline)) };
     }
     let model = model_setup::open(&config, None, &device::open(&config.run.device)?)?;
     let plan = Plan::of(&config, &model)?;
@@ -160,6 +154,37 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
         first.push_str(&fits(plan.about_bytes));
     }
     print_text(&(lines.join("\n") + "\n"))
+}
+
+/// The outline for people.
+fn outline_text(of: &Outline) -> String {
+    let there = if of.model_is_there { "" } else { " (not there; its sizes are the published ones of that name)" };
+    let mut text = format!("{}{there}: {} parameters, {} trained\n\n", of.model, grouped(of.parameters), grouped(of.trained_parameters));
+    for phase in &of.phases {
+        let (steps, prompts, rollouts) = (phase.steps, grouped(phase.prompts_per_step as u64), phase.rollouts_per_prompt);
+        let work = match (phase.prompts_per_step, rollouts) {
+            (0, _) => format!("all queries x {rollouts} rollouts of at most {} tokens", phase.max_new_tokens),
+            (_, 0) => format!("{steps} steps x {prompts} demonstrations"),
+            _ => format!("{steps} steps x {prompts} queries x {rollouts} rollouts of at most {} tokens", phase.max_new_tokens),
+        };
+        let frozen: Vec<&str> = phase.frozen.iter().map(|part| part.name()).collect();
+        let frozen = if frozen.is_empty() { String::new() } else { format!("; frozen: {}", frozen.join(", ")) };
+        text.push_str(&format!("  {:<14} {:<8} {work}{frozen}\n", phase.name, phase.kind));
+    }
+    text.push_str("\nmemory (no activations)\n");
+    for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
+        text.push_str(&format!("  {name:<20} {:>12}\n", size(bytes)));
+    }
+    text.push_str(&format!("  {:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
+    if !of.missing.is_empty() {
+        text.push_str("\nsources that are not there yet\n");
+        of.missing.iter().for_each(|missing| text.push_str(&format!("  data.{}: {}\n", missing.source, missing.reason)));
+    }
+    text.push_str(&format!(
+        "\nTime is told where a step can be tried: all sources are there, and the model has at most {} parameters.\n",
+        grouped(TRIED_PARAMETERS)
+    ));
+    text
 }
 
 /// How this compares with the memory of this machine, where the system tells it.

@@ -16,6 +16,13 @@ impl OptimizerConfig {
         // Less is 0 in single precision, as soon as it is multiplied.
         must((1e-30..=1.0).contains(&self.eps), key("eps"), "must be between 1e-30 and 1")?;
         must((0.0..=1.0).contains(&self.weight_decay), key("weight_decay"), "must be between 0 and 1")?;
+        for group in &self.groups {
+            must(!group.parts.is_empty(), key("groups"), "names no part; write parts = [\"vision\"]")?;
+            let scale = group.lr_scale >= 0.0 && group.lr_scale <= 1000.0;
+            must(scale, key("groups"), "`lr_scale` must be between 0 and 1000; `freeze` leaves a part out")?;
+            let decay = group.weight_decay.is_none_or(|decay| (0.0..=1.0).contains(&decay));
+            must(decay, key("groups"), "`weight_decay` must be between 0 and 1")?;
+        }
         must(self.clip_norm > 0.0, key("clip_norm"), "must be above 0")
     }
 }

@@ -12,7 +12,7 @@ use super::rollout::prompt;
 use super::watched;
 use crate::collective::Alone;
 use crate::error::{Result, RunError};
-use crate::optimizer::{AdamW, OptimizerConfig};
+use crate::optimizer::{AdamW, OptimizerConfig, Schedule};
 use crate::progress::Progress;
 use crate::update::{Passes, Scored, TrainGroup, apply, gradients};
 use crate::{device, memory};
@@ -174,5 +174,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.1,
         clip_norm: f64::INFINITY,
+        schedule: Schedule::Constant,
+        groups: Vec::new(),
     }
 }
