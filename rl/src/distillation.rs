@@ -1,6 +1,6 @@
 //! Gradients of the distance from a teacher, over the whole vocabulary, in micro-batches.
 
-use sapo_policies::{Batch, Completion, Divergence, Group, ParamGradients, Policy, PolicyError, Teacher, Trace};
+use sapo_policies::{Batch, Divergence, Group, ParamGradients, Policy, PolicyError, Teacher, Trace};
 
 use crate::update::{TrainGroup, add, micro_batches};
 
@@ -31,12 +31,7 @@ pub fn distil(
     weight: f32,
 ) -> Result<(Vec<f32>, ParamGradients), PolicyError> {
     let Distillation { teacher, divergence, temperature, token_budget, recompute } = distillation;
-    let completions: Vec<Vec<&Completion>> = groups.iter().map(|group| group.completions.iter().collect()).collect();
-    let packed: Vec<Group<'_>> = groups
-        .iter()
-        .zip(&completions)
-        .map(|(group, completions)| Group { prompt: group.prompt, completions })
-        .collect();
+    let packed: Vec<Group<'_>> = groups.iter().map(TrainGroup::packed).collect();
     let (mut distances, mut gradients) = (Vec::new(), ParamGradients::new());
     for part in micro_batches(&packed, token_budget) {
         let batch = Batch::groups(&packed[part], policy.config.vision.spatial_merge_size)?;
@@ -58,7 +53,7 @@ mod tests {
     use std::path::Path;
 
     use burn::tensor::Device;
-    use sapo_policies::{PolicyInput, to_vec};
+    use sapo_policies::{Completion, PolicyInput, to_vec};
 
     use super::*;
 

@@ -22,16 +22,14 @@ pub fn log_probs(
     of_groups(policy, &prompts.zip(&completions).collect::<Vec<_>>(), temperature, token_budget)
 }
 
-fn of_groups(
+fn of_groups<'a>(
     policy: &Policy,
-    groups: &[(&PolicyInput, &Vec<Completion>)],
+    groups: &[(&'a PolicyInput, &'a Vec<Completion>)],
     temperature: f64,
     token_budget: usize,
 ) -> Result<Vec<Vec<Vec<f32>>>, PolicyError> {
-    let completions: Vec<Vec<&Completion>> =
-        groups.iter().map(|(_, completions)| completions.iter().collect()).collect();
-    let packed: Vec<Group<'_>> =
-        groups.iter().zip(&completions).map(|((prompt, _), completions)| Group { prompt, completions }).collect();
+    let group = |(prompt, completions): &(&'a PolicyInput, &'a Vec<Completion>)| Group { prompt, completions };
+    let packed: Vec<Group<'_>> = groups.iter().map(group).collect();
     let mut all = Vec::with_capacity(groups.len());
     for part in micro_batches(&packed, token_budget) {
         let batch = Batch::groups(&packed[part.clone()], policy.config.vision.spatial_merge_size)?;

@@ -23,10 +23,12 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
     let (wanted, seed) = (&config.policy, config.run.seed);
     let adapted = wanted.lora.is_some() || wanted.adapter.is_some();
     let base = config.run_path().join(BASE);
-    let kept = checkpoint.is_some() && base.join("config.json").is_file();
-    let name = match checkpoint {
-        Some(checkpoint) if !adapted => checkpoint.display().to_string(),
-        _ if adapted && kept => base.display().to_string(),
+    // A fork finds it in the run that it is from.
+    let found = checkpoint.and_then(Path::parent).and_then(Path::parent).map(|run| run.join(BASE));
+    let kept = found.filter(|base| base.join("config.json").is_file());
+    let name = match (checkpoint, &kept) {
+        (Some(checkpoint), _) if !adapted => checkpoint.display().to_string(),
+        (_, Some(kept)) if adapted => kept.display().to_string(),
         _ => wanted.model.clone(),
     };
     let trained = || config.run.phases.iter().filter(|name| config.phases[*name].kind().trains());

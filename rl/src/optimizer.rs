@@ -120,6 +120,8 @@ pub struct Moments {
     pub first: Tensor<2>,
     /// Mean of squared gradients.
     pub second: Tensor<2>,
+    /// Gradients that they are means of: a parameter that no batch touches stands still.
+    pub steps: i32,
 }
 
 /// A parameter that trains.
@@ -136,8 +138,6 @@ pub struct Trainee<'a> {
 /// AdamW over a fixed list of matrices.
 #[derive(Clone, Debug, Default)]
 pub struct AdamW {
-    /// Steps taken.
-    pub steps: i32,
     /// Moments by the parameter's place in the list; `None` until it has had a gradient.
     pub moments: Vec<Option<Moments>>,
 }
@@ -166,18 +166,18 @@ impl AdamW {
     ) -> Result<f64, BadStep> {
         let norm = global_norm(&gradients)?;
         let scale = (config.clip_norm / (norm + 1e-6)).min(1.0);
-        self.steps += 1;
         self.moments.resize(params.len(), None);
         let [beta1, beta2] = config.betas;
-        let unbias1 = 1.0 - beta1.powi(self.steps);
-        let unbias2 = (1.0 - beta2.powi(self.steps)).sqrt();
         for ((param, gradient), moments) in params.iter_mut().zip(gradients).zip(&mut self.moments) {
             let Some(gradient) = gradient else { continue };
             let gradient = gradient.mul_scalar(scale);
             let before = moments.take().unwrap_or_else(|| {
                 let zeros = Tensor::zeros_like(&gradient);
-                Moments { first: zeros.clone(), second: zeros }
+                Moments { first: zeros.clone(), second: zeros, steps: 0 }
             });
+            let steps = before.steps + 1;
+            let unbias1 = 1.0 - beta1.powi(steps);
+            let unbias2 = (1.0 - beta2.powi(steps)).sqrt();
             let first = before.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
             let second = before.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             let denominator = second.clone().sqrt().div_scalar(unbias2).add_scalar(config.eps);
@@ -185,7 +185,7 @@ impl AdamW {
             let update = (first.clone() / denominator).mul_scalar(lr / unbias1);
             let kept = 1.0 - lr * param.weight_decay;
             param.value.inplace(|value| value.mul_scalar(kept) - update);
-            *moments = Some(Moments { first, second });
+            *moments = Some(Moments { first, second, steps });
         }
         let bad = first_not_finite(params.iter().map(|param| &*param.value));
         bad.map_or(Ok(norm), |place| Err(BadStep::Weight(place)))
@@ -231,7 +231,7 @@ mod tests {
 
     fn all(adam: &AdamW) -> Vec<Vec<f32>> {
         let moments = adam.moments.iter().flatten();
-        moments.flat_map(|moments| [to_vec(moments.first.clone()), to_vec(moments.second.clone())]).collect()
+        moments.flat_map(|of| [to_vec(of.first.clone()), to_vec(of.second.clone()), vec![of.steps as f32]]).collect()
     }
 
     #[test]
@@ -244,13 +244,13 @@ mod tests {
             adam.step(&mut params, gradients, &config, 0.1)
         };
         step(&mut adam, vec![Some(of([0.1, 0.2])), Some(of([0.3, 0.4]))]).expect("all is finite");
-        let (steps, moments) = (adam.steps, all(&adam));
+        let moments = all(&adam);
         // A sum of squares that overflows has no norm to clip by.
         for bad in [f32::NAN, f32::INFINITY, 1e25] {
             let gradients = vec![None, Some(of([0.0, bad]))];
             assert_eq!(step(&mut adam, gradients), Err(BadStep::Gradient(1)), "{bad}");
         }
-        assert_eq!((adam.steps, all(&adam)), (steps, moments));
+        assert_eq!(all(&adam), moments);
         let before = (0.9, 1.9, 2.9, 3.9);
         let near = |value: f32, wanted: f32| assert!((value - wanted).abs() < 1e-5, "{value} {wanted}");
         let (one, two) = (to_vec(one), to_vec(two));
@@ -265,7 +265,8 @@ mod tests {
         let rate = PartRate { parts: vec![Part::Vision], lr_scale: 0.1, weight_decay: Some(0.5) };
         let config = OptimizerConfig { groups: vec![rate], ..config(1e-8) };
         let (mut one, mut two) = (of([1.0, 1.0]), of([1.0, 1.0]));
-        let mut params = [config.trainee(tower, &mut one), config.trainee("model.language_model.norm.weight", &mut two)];
+        let mut params =
+            [config.trainee(tower, &mut one), config.trainee("model.language_model.norm.weight", &mut two)];
         let gradients = || vec![Some(of([0.1, 0.1])), Some(of([0.1, 0.1]))];
         AdamW::default().step(&mut params, gradients(), &config, 0.1).expect("all is finite");
         // The first step of Adam is the rate itself: 0.01 with a decay of 0.5 times that, and 0.1 without one.

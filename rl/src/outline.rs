@@ -152,7 +152,11 @@ mod tests {
                 let outline = Outline::of(&recipe(&[name, size])).unwrap();
                 assert_eq!((outline.parameters, outline.model_is_there), (parameters, false), "{name} {size}");
                 assert!(!outline.missing.is_empty() && !outline.phases.is_empty());
-                assert!(outline.missing.iter().all(|missing| missing.reason.contains("parquet")), "{:?}", outline.missing);
+                assert!(
+                    outline.missing.iter().all(|missing| missing.reason.contains("parquet")),
+                    "{:?}",
+                    outline.missing
+                );
             }
         }
         let whole = Outline::of(&recipe(&["rl", "8b"])).unwrap();

@@ -10,7 +10,7 @@ use crate::model_setup;
 use crate::run::Run;
 
 /// The folder, in a run's, of the policies that phases measure from.
-const FOLDER: &str = "reference";
+pub const FOLDER: &str = "reference";
 /// Texts that tell tokenizers apart.
 const PROBES: [&str; 3] = ["<|im_start|>user\nWhat is 12 + 30?<|im_end|>", "三个红色圆形", "  {\"bbox_2d\": [1, 999]}"];
 
@@ -78,6 +78,11 @@ fn at_start(name: &str, run: &Run<'_>) -> Result<Policy> {
             }
             std::fs::rename(&aside, &folder).map_err(io)
         })?;
+    }
+    if !folder.is_dir() {
+        let reason =
+            "is `start`, and the policy as this phase began was not kept; name a checkpoint: { model = \"DIR\" }";
+        return Err(fault(format!("phases.{name}.kl.from"), reason).into());
     }
     Ok(model_setup::open(run.config, Some(&folder), run.model.policy.device())?.policy)
 }

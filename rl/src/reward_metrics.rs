@@ -75,7 +75,9 @@ impl Seen {
             metrics.set(name(&format!("failed/{kind}")), failed as f64);
         }
         self.secs.sort_by(f64::total_cmp);
-        for (statistic, share) in [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)] {
+        // A part that nobody asked took no time.
+        let quantiles = [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)];
+        for (statistic, share) in quantiles.into_iter().filter(|_| !self.secs.is_empty()) {
             metrics.set(format!("{}/{part}/{statistic}", names::REWARD_LATENCY), 1e3 * quantile(&self.secs, share));
         }
     }

@@ -115,6 +115,19 @@ impl<'a> RunDir<'a> {
         })
     }
 
+    /// Writes a file aside and renames it into place, for readers beside the run: they see a whole one, old or new. It is not
+    /// waited for until it is on the disk, since each step writes it anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let (path, aside) = (self.file(name)?, self.path.join(format!("{name}.tmp")));
+        self.patiently(|| {
+            let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, &path));
+            written.map_err(|source| RunError::io(&path, source))
+        })
+    }
+
     /// Does something that needs room on the disk, again and again while there is none.
     ///
     /// # Errors

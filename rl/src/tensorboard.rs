@@ -1,7 +1,7 @@
-//! TensorBoard event files: the records of a step's metrics, as bytes to append.
+//! TensorBoard event files: the records of a step's metrics, and of what an evaluation shows, as bytes to append.
 //!
 //! A file is a sequence of TFRecords, each an `Event` message of TensorFlow: first [`header`], then [`events`] once per
-//! step. Both are pure, so that a run can cut its file back to a step and go on.
+//! step, and [`shown`] once per evaluation. All are pure, so that a run can cut its file back to a step and go on.
 
 use serde_json::Value;
 
@@ -9,6 +9,9 @@ use serde_json::Value;
 const FILE_VERSION: &str = "brain.Event:2";
 /// The key of a metrics line that is the step itself, not a metric.
 const STEP: &str = "step";
+
+/// TensorFlow's number for strings.
+const DT_STRING: u64 = 7;
 
 /// Protocol buffer wire types.
 #[derive(Clone, Copy)]
@@ -34,11 +37,68 @@ pub fn events(line: &Value, wall_secs: f64) -> Vec<u8> {
             put_bytes(&mut summary, 1, &scalar(name, value as f32));
         }
     }
+    event(line[STEP].as_u64().unwrap_or(0), wall_secs, &summary)
+}
+
+/// A text, and a picture beside it, under one name.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The name.
+    pub name: String,
+    /// The text, in Markdown.
+    pub text: String,
+    /// A picture as an encoded file, with its width and height.
+    pub picture: Option<(Vec<u8>, [u32; 2])>,
+}
+
+/// The record of texts and pictures of a step.
+pub fn shown(all: &[Shown], step: u64, wall_secs: f64) -> Vec<u8> {
+    let mut summary = Vec::new();
+    for Shown { name, text: said, picture } in all {
+        put_bytes(&mut summary, 1, &text(name, said));
+        if let Some((encoded, size)) = picture {
+            put_bytes(&mut summary, 1, &image(&format!("{name}/picture"), encoded, *size));
+        }
+    }
+    event(step, wall_secs, &summary)
+}
+
+/// The record of an `Event` with a summary.
+fn event(step: u64, wall_secs: f64, summary: &[u8]) -> Vec<u8> {
     let mut event = wall_time(wall_secs);
     put_tag(&mut event, 2, Wire::Varint);
-    put_varint(&mut event, line[STEP].as_u64().unwrap_or(0));
-    put_bytes(&mut event, 5, &summary);
+    put_varint(&mut event, step);
+    put_bytes(&mut event, 5, summary);
     framed(&event)
+}
+
+/// A `Summary.Value`: `tag`, `tensor` with one string, and the `metadata` that says it is a text.
+fn text(name: &str, said: &str) -> Vec<u8> {
+    let (mut dimension, mut shape, mut tensor) = (Vec::new(), Vec::new(), Vec::new());
+    put_number(&mut dimension, 1, 1);
+    put_bytes(&mut shape, 2, &dimension);
+    put_number(&mut tensor, 1, DT_STRING);
+    put_bytes(&mut tensor, 2, &shape);
+    put_bytes(&mut tensor, 8, said.as_bytes());
+    let (mut plugin, mut metadata, mut message) = (Vec::new(), Vec::new(), Vec::new());
+    put_bytes(&mut plugin, 1, b"text");
+    put_bytes(&mut metadata, 1, &plugin);
+    put_bytes(&mut message, 1, name.as_bytes());
+    put_bytes(&mut message, 8, &tensor);
+    put_bytes(&mut message, 9, &metadata);
+    message
+}
+
+/// A `Summary.Value`: `tag` and `image` with its size, three colours, and the file.
+fn image(name: &str, encoded: &[u8], [width, height]: [u32; 2]) -> Vec<u8> {
+    let (mut image, mut message) = (Vec::new(), Vec::new());
+    put_number(&mut image, 1, u64::from(height));
+    put_number(&mut image, 2, u64::from(width));
+    put_number(&mut image, 3, 3);
+    put_bytes(&mut image, 4, encoded);
+    put_bytes(&mut message, 1, name.as_bytes());
+    put_bytes(&mut message, 4, &image);
+    message
 }
 
 /// An `Event` with its time and nothing else.
@@ -60,6 +120,11 @@ fn scalar(name: &str, value: f32) -> Vec<u8> {
 
 fn put_tag(message: &mut Vec<u8>, field: u64, wire: Wire) {
     put_varint(message, field << 3 | wire as u64);
+}
+
+fn put_number(message: &mut Vec<u8>, field: u64, value: u64) {
+    put_tag(message, field, Wire::Varint);
+    put_varint(message, value);
 }
 
 fn put_bytes(message: &mut Vec<u8>, field: u64, bytes: &[u8]) {
@@ -199,6 +264,15 @@ mod tests {
                     15000080be0a0b0a0473656373150000c03fe0cf1358";
         let line = json!({"step": 300, "train/reward/mean": -0.25, "phase": "reasoning", "secs": 1.5});
         assert_eq!(hex(events(&line, 1_700_000_000.5)), step);
+        let shown_there = "620000000000000079fd606f0900002040fc54d94110ac022a540a2d0a0c6576616c2f682f636c6f636b4213080712041202\
+                           080142092a2a72696768742a2a4a080a060a04746578740a230a146576616c2f682f636c6f636b2f70696374757265220b08\
+                           07100518032203010203e0982624";
+        let all = [Shown {
+            name: "eval/h/clock".to_owned(),
+            text: "**right**".to_owned(),
+            picture: Some((vec![1, 2, 3], [5, 7])),
+        }];
+        assert_eq!(hex(shown(&all, 300, 1_700_000_000.5)), shown_there);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// When the configuration, the data, the model, a judge or the disk do not allow it; what was written stays.
-pub fn train(config: &Config, start: Start, stop: &AtomicBool, progress: &dyn Progress) -> Result<Ended> {
+pub fn train(config: &Config, start: &Start, stop: &AtomicBool, progress: &dyn Progress) -> Result<Ended> {
     let mut run = match Run::open(config, start, progress)? {
         Opened::Running(run) => run,
         Opened::Finished(summary) => return Ok(Ended::Finished(summary)),

@@ -23,6 +23,13 @@ pub struct TrainGroup<'a> {
     pub completions: Vec<Completion>,
 }
 
+impl<'a> TrainGroup<'a> {
+    /// The group as a batch packs it.
+    pub fn packed(&self) -> Group<'_> {
+        Group { prompt: self.prompt, completions: &self.completions }
+    }
+}
+
 /// How gradients are computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Passes {
@@ -73,13 +80,8 @@ pub fn gradients(
     passes: Passes,
     loss: &mut dyn FnMut(&[Scored<'_>]) -> Slopes,
 ) -> Result<Gradients, PolicyError> {
-    let completions: Vec<Vec<&Completion>> = groups.iter().map(|group| group.completions.iter().collect()).collect();
-    let packed: Vec<Group<'_>> = groups
-        .iter()
-        .zip(&completions)
-        .map(|(group, completions)| Group { prompt: group.prompt, completions })
-        .collect();
-    let rows: usize = packed.iter().map(packed_rows).sum();
+    let packed: Vec<Group<'_>> = groups.iter().map(TrainGroup::packed).collect();
+    let rows: usize = packed.iter().map(Group::rows).sum();
     let mut all = Gradients::default();
     for part in micro_batches(&packed, passes.token_budget) {
         let batch = Batch::groups(&packed[part.clone()], policy.config.vision.spatial_merge_size)?;
@@ -97,12 +99,6 @@ pub fn gradients(
         add(&mut all.params, scored.backward(&slopes, beside));
     }
     Ok(all)
-}
-
-/// Rows of a group in a batch: the last token of the prompt is the first of every completion.
-fn packed_rows(group: &Group<'_>) -> usize {
-    let completions: usize = group.completions.iter().map(|completion| completion.ids().len()).sum();
-    group.prompt.ids().len().saturating_sub(1) + completions
 }
 
 /// The loss that spreads rows over experts, weighted by this micro-batch's share of all rows.
@@ -148,7 +144,7 @@ pub(crate) fn micro_batches(groups: &[Group<'_>], token_budget: usize) -> Vec<Ra
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (index, group) in groups.iter().enumerate() {
-        let rows = packed_rows(group) + 1;
+        let rows = group.rows();
         match parts.last_mut() {
             Some(part) if filled + rows <= token_budget => {
                 part.end = index + 1;

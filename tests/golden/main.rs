@@ -1,5 +1,7 @@
 //! Losses, advantages and optimizer steps against the golden numbers of the reference implementation.
 
+mod steps;
+
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -1,5 +1,9 @@
 //! Runs that are stopped, killed and resumed: the end is that of the run that nobody disturbed.
 
+mod broken;
+mod fork;
+mod kills;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -55,6 +59,66 @@ fn signal(child: &Child, name: &str) {
 fn same(one: &Value, other: &Value) {
     for key in ["weights_sha256", "metrics_sha256", "evals", "gains", "curation", "logprob_gap_max"] {
         assert_eq!(one[key], other[key], "{key}");
+    }
+}
+
+/// What a command says that ends with a code.
+fn errors_of(arguments: &[String], code: i32) -> String {
+    let output = sapo(arguments).output().expect("the binary starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    errors
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("a file of the run");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Takes away what depends on the clock, and how a process was started.
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            let timed = |key: &str| {
+                ["secs", "us"].contains(&key) || ["time/", "perf/"].iter().any(|prefix| key.starts_with(prefix))
+            };
+            object.retain(|key, _| !timed(key));
+            object.values_mut().for_each(without_times);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+/// Files of lines below a folder, by their paths in it.
+fn records(run: &Path, folder: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(run.join(folder)).expect("a folder of the run") {
+        let entry = entry.expect("an entry");
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            records(run, &name, found);
+        } else if name.ends_with(".jsonl") {
+            found.push(name);
+        }
+    }
+}
+
+/// What two runs have recorded is the same, line by line, times aside.
+fn same_record(one: &Path, other: &Path) {
+    let all = |run: &Path| {
+        let mut names = ["metrics.jsonl", "queries.jsonl", "ledger.jsonl"].map(str::to_owned).to_vec();
+        ["rollouts", "eval", "curation"].iter().for_each(|folder| records(run, folder, &mut names));
+        names.sort();
+        names
+    };
+    let names = all(one);
+    assert_eq!(names, all(other));
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        let [mut one, mut other] = [one, other].map(|run| lines(&run.join(&name)));
+        one.iter_mut().chain(&mut other).for_each(without_times);
+        let differs = one.iter().zip(&other).position(|(one, other)| one != other);
+        assert!(one == other, "{name}: {} and {} lines; line {differs:?} differs", one.len(), other.len());
     }
 }
 

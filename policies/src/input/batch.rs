@@ -17,7 +17,7 @@ pub struct Group<'a> {
     /// The shared prompt.
     pub prompt: &'a PolicyInput,
     /// What follows it, each with at least one sampled (or demonstrated) token.
-    pub completions: &'a [&'a Completion],
+    pub completions: &'a [Completion],
 }
 
 impl Group<'_> {

@@ -53,15 +53,14 @@ fn each(check: impl Fn(&str, &Policy, &[Group<'_>])) {
         let prompts = prompts(&policy);
         let pairs: Vec<[Completion; 2]> =
             (0..4).map(|seed| [turns(&policy, seed), Completion::of_sampled(answer(seed + 4))]).collect();
-        let completions: Vec<[&Completion; 2]> = pairs.iter().map(|[one, other]| [one, other]).collect();
         let groups: Vec<Group<'_>> =
-            prompts.iter().zip(&completions).map(|(prompt, completions)| Group { prompt, completions }).collect();
+            prompts.iter().zip(&pairs).map(|(prompt, completions)| Group { prompt, completions }).collect();
         check(kind, &policy, &groups);
     }
 }
 
 fn sequences<'a>(groups: &[Group<'a>]) -> Vec<(&'a PolicyInput, &'a Completion)> {
-    let of = |group: &Group<'a>| -> Vec<_> { group.completions.iter().map(|one| (group.prompt, *one)).collect() };
+    let of = |group: &Group<'a>| -> Vec<_> { group.completions.iter().map(|one| (group.prompt, one)).collect() };
     groups.iter().flat_map(of).collect()
 }
 
@@ -80,7 +79,7 @@ fn positions_are_those_of_the_whole_sequence() {
         }
         assert_eq!(row, batch.rows());
         for ((origin, target), row) in batch.origins.iter().zip(&batch.targets).zip(&batch.target_rows) {
-            let completion = groups[origin.group].completions[origin.completion];
+            let completion = &groups[origin.group].completions[origin.completion];
             assert!(completion.sampled()[origin.token] && completion.ids()[origin.token] == *target);
             // A row holds the token before the one that it predicts.
             let before = match origin.token {
@@ -151,7 +150,7 @@ fn a_completion_without_a_sampled_token_is_refused() {
         injected.push_injected(&prompt(&policy, 1, &[[1, 2, 2]]));
         injected
     }] {
-        let error = Batch::groups(&[Group { prompt: &text, completions: &[&completion] }], 2).expect_err("refused");
+        let error = Batch::groups(&[Group { prompt: &text, completions: &[completion] }], 2).expect_err("refused");
         assert!(error.to_string().contains("without a sampled token"), "{error}");
     }
 }

@@ -98,7 +98,7 @@ fn a_batch_that_does_not_touch_what_trains_has_no_gradients() {
     policy.train_all_but(&[Part::Text, Part::Embeddings]).expect("freezes");
     let text = PolicyInput::of_text((20..40).collect());
     let completion = Completion::of_sampled(vec![1, 2, 3]);
-    let completions = [&completion];
+    let completions = [completion];
     let batch = Batch::groups(&[Group { prompt: &text, completions: &completions }], 2).expect("packs");
     let tracked = policy.tracked();
     let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));

@@ -51,9 +51,8 @@ fn packed_rows_are_those_of_each_prompt_alone() {
         let prompts = prompts(&policy);
         let answers: Vec<[Completion; 2]> =
             (0..4).map(|seed| [answer(seed), answer(seed + 7)].map(Completion::of_sampled)).collect();
-        let completions: Vec<Vec<&Completion>> = answers.iter().map(|pair| pair.iter().collect()).collect();
         let groups: Vec<Group<'_>> =
-            prompts.iter().zip(&completions).map(|(prompt, completions)| Group { prompt, completions }).collect();
+            prompts.iter().zip(&answers).map(|(prompt, completions)| Group { prompt, completions }).collect();
         let batch = Batch::groups(&groups, 2).expect("packs");
         let hidden = batch.predicting(policy.forward(&batch, &mut Trace::off()));
         let packed = policy.token_log_probs(hidden, &batch.targets, 1.0);

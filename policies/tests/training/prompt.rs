@@ -50,8 +50,7 @@ pub(crate) fn logits(policy: &Policy) -> Vec<f32> {
 /// Gradients of the mean log-prob of an answer, in the order of what trains.
 pub(crate) fn gradients(policy: &Policy) -> ParamGradients {
     let (prompt, answer) = (prompt(policy), answer());
-    let completion = Completion::of_sampled(answer);
-    let completions = [&completion];
+    let completions = [Completion::of_sampled(answer)];
     let batch = Batch::groups(&[Group { prompt: &prompt, completions: &completions }], 2).expect("packs");
     let tracked = policy.tracked();
     let hidden = batch.predicting(tracked.forward(&batch, &mut Trace::off()));

@@ -13,9 +13,8 @@ use crate::prompt::{folder, tiny, untied};
 fn passed(policy: &Policy, prompts: &[PolicyInput], recompute: bool) -> (Vec<u32>, Vec<Option<Vec<u32>>>) {
     let answers: Vec<[Completion; 2]> =
         (0..prompts.len() as u32).map(|seed| [answer(seed), answer(seed + 7)].map(Completion::of_sampled)).collect();
-    let completions: Vec<Vec<&Completion>> = answers.iter().map(|pair| pair.iter().collect()).collect();
     let groups: Vec<Group<'_>> =
-        prompts.iter().zip(&completions).map(|(prompt, completions)| Group { prompt, completions }).collect();
+        prompts.iter().zip(&answers).map(|(prompt, completions)| Group { prompt, completions }).collect();
     let batch = Batch::groups(&groups, 2).expect("packs");
     let tracked = policy.tracked().recomputing(recompute);
     let mut trace = Trace::routers();

@@ -7,7 +7,7 @@ use crate::curation::CurationSummary;
 use crate::error::{Result, RunError};
 use crate::report::figures::{interval, percent};
 use crate::run::record::CURATION;
-use crate::train::{Ended, Start, train};
+use crate::train::{Ended, train};
 use clap::Args;
 use serde_json::json;
 
@@ -31,12 +31,11 @@ pub(crate) struct CurateArguments {
 
 /// Runs the command; false when it was interrupted.
 pub(crate) fn run(arguments: &CurateArguments) -> Result<bool> {
-    let mut config = configuration(&arguments.config, arguments.resume.as_ref())?;
+    let (mut config, start) = configuration(&arguments.config, arguments.resume.as_ref())?;
     only_curate(&mut config)?;
-    let start = if arguments.resume.is_some() { Start::Resume } else { Start::New };
     let printer = Printer::new();
     let stop = interruptible()?;
-    let ended = train(&config, start, &stop, &printer);
+    let ended = train(&config, &start, &stop, &printer);
     printer.finish();
     let path = config.run_path();
     if let Ended::Interrupted { .. } = ended? {

@@ -159,13 +159,22 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
 /// The outline for people.
 fn outline_text(of: &Outline) -> String {
     let there = if of.model_is_there { "" } else { " (not there; its sizes are the published ones of that name)" };
-    let mut text = format!("{}{there}: {} parameters, {} trained\n\n", of.model, grouped(of.parameters), grouped(of.trained_parameters));
+    let mut text = format!(
+        "{}{there}: {} parameters, {} trained\n\n",
+        of.model,
+        grouped(of.parameters),
+        grouped(of.trained_parameters)
+    );
     for phase in &of.phases {
-        let (steps, prompts, rollouts) = (phase.steps, grouped(phase.prompts_per_step as u64), phase.rollouts_per_prompt);
+        let (steps, prompts, rollouts) =
+            (phase.steps, grouped(phase.prompts_per_step as u64), phase.rollouts_per_prompt);
         let work = match (phase.prompts_per_step, rollouts) {
             (0, _) => format!("all queries x {rollouts} rollouts of at most {} tokens", phase.max_new_tokens),
             (_, 0) => format!("{steps} steps x {prompts} demonstrations"),
-            _ => format!("{steps} steps x {prompts} queries x {rollouts} rollouts of at most {} tokens", phase.max_new_tokens),
+            _ => format!(
+                "{steps} steps x {prompts} queries x {rollouts} rollouts of at most {} tokens",
+                phase.max_new_tokens
+            ),
         };
         let frozen: Vec<&str> = phase.frozen.iter().map(|part| part.name()).collect();
         let frozen = if frozen.is_empty() { String::new() } else { format!("; frozen: {}", frozen.join(", ")) };
@@ -178,7 +187,9 @@ fn outline_text(of: &Outline) -> String {
     text.push_str(&format!("  {:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
     if !of.missing.is_empty() {
         text.push_str("\nsources that are not there yet\n");
-        of.missing.iter().for_each(|missing| text.push_str(&format!("  data.{}: {}\n", missing.source, missing.reason)));
+        of.missing
+            .iter()
+            .for_each(|missing| text.push_str(&format!("  data.{}: {}\n", missing.source, missing.reason)));
     }
     text.push_str(&format!(
         "\nTime is told where a step can be tried: all sources are there, and the model has at most {} parameters.\n",

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::error::{Result, RunError};
+use crate::run::resume;
 use crate::summary::Summary;
 use crate::train::{Ended, Start, train};
 use clap::Args;
@@ -17,12 +18,22 @@ use super::printer::{Printer, gains, print_json, table};
 #[derive(Args)]
 pub(crate) struct TrainArguments {
     /// Configuration files, then overrides such as `phases.reasoning.steps=20`.
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "fork"])]
     pub(crate) config: Vec<String>,
     /// Goes on from the last checkpoint of the run that the configuration names, or of the run directory PATH (whose own
-    /// configuration is used when none is given). Begins the run when there is nothing to resume.
+    /// configuration is used when none is given). Begins the run when there is nothing to resume. PATH may be a checkpoint
+    /// of a run, RUN/checkpoints/step-000100: it goes on from that one, and what was recorded after goes to RUN/aside/.
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     pub(crate) resume: Option<Option<PathBuf>>,
+    /// Begins a new run where another one stood: PATH is a run directory (its last checkpoint), or one of its checkpoints.
+    ///
+    /// The configuration may differ (that of PATH is used when none is given), and needs another run.name; what differs is
+    /// said, and kept in fork.json. The model, what of it trains and the phases that are done must be the same. What the
+    /// other run recorded up to there is taken over, so that the report is whole.
+    ///
+    /// Example: sapo train --fork=runs/a/checkpoints/step-000100 run.name=b phases.reasoning.optimizer.lr=5e-5
+    #[arg(long, value_name = "PATH", require_equals = true, conflicts_with = "resume")]
+    pub(crate) fork: Option<PathBuf>,
     /// Prints one JSON object on stdout at the end, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -30,11 +41,16 @@ pub(crate) struct TrainArguments {
 
 /// Runs the command; false when the run was interrupted.
 pub(crate) fn run(arguments: &TrainArguments) -> Result<bool> {
-    let config = configuration(&arguments.config, arguments.resume.as_ref())?;
-    let start = if arguments.resume.is_some() { Start::Resume } else { Start::New };
+    let (config, start) = match &arguments.fork {
+        Some(path) => {
+            let (run, step) = resume::place(path)?;
+            (compose(&with_saved(&arguments.config, &run))?, Start::Fork { run, step })
+        }
+        None => configuration(&arguments.config, arguments.resume.as_ref())?,
+    };
     let printer = Printer::new();
     let stop = interruptible()?;
-    let ended = train(&config, start, &stop, &printer);
+    let ended = train(&config, &start, &stop, &printer);
     printer.finish();
     match ended? {
         Ended::Finished(summary) if arguments.json => print_json(&summary, true)?,
@@ -70,26 +86,30 @@ fn show(summary: &Summary) {
     println!("report: {}/report.html", end.run_dir);
 }
 
-/// The configuration that is asked for; with `--resume=PATH`, that run's own, or one that lies in its folder.
-pub(super) fn configuration(config: &[String], resume: Option<&Option<PathBuf>>) -> Result<Config> {
-    let Some(Some(path)) = resume else { return compose(config) };
-    let mut given = config.to_vec();
-    if !given.iter().any(|argument| !argument.contains('=')) {
-        let saved = path.join("config.toml");
-        if !saved.is_file() {
-            return Err(RunError::User(format!(
-                "{} holds no config.toml, so it is not a run directory",
-                path.display()
-            )));
-        }
-        given.insert(0, saved.display().to_string());
-    }
-    let mut config = compose(&given)?;
-    let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().and_then(|name| name.to_str()));
+/// The configuration that is asked for, and how the run is to begin; with `--resume=PATH`, that run's own configuration, or
+/// one that lies in its folder.
+pub(super) fn configuration(config: &[String], resume: Option<&Option<PathBuf>>) -> Result<(Config, Start)> {
+    let path = match resume {
+        None => return Ok((compose(config)?, Start::New)),
+        Some(None) => return Ok((compose(config)?, Start::Resume)),
+        Some(Some(path)) => path,
+    };
+    let (run, step) = resume::place(path)?;
+    let mut config = compose(&with_saved(config, &run))?;
+    let (dir, name) = (run.parent().unwrap_or(Path::new("")), run.file_name().and_then(|name| name.to_str()));
     config.run.dir = dir.to_owned();
     config.run.name =
-        name.ok_or_else(|| RunError::User(format!("{} is not a run directory", path.display())))?.to_owned();
-    Ok(config)
+        name.ok_or_else(|| RunError::User(format!("{} is not a run directory", run.display())))?.to_owned();
+    Ok((config, step.map_or(Start::Resume, Start::ResumeAt)))
+}
+
+/// What is given, on top of a run's own configuration where no file is given.
+fn with_saved(config: &[String], run: &Path) -> Vec<String> {
+    let mut given = config.to_vec();
+    if !given.iter().any(|argument| !argument.contains('=')) {
+        given.insert(0, run.join("config.toml").display().to_string());
+    }
+    given
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.

@@ -1,10 +1,13 @@
 //! The configuration of a run: TOML files merged left to right, then `key=value` overrides; closed, checked, saved.
 
+mod best;
 mod data;
 pub(crate) mod device;
+mod difference;
 mod engine;
 mod eval;
 pub(crate) mod fault;
+mod log;
 mod merge;
 mod optimizer;
 mod phase;
@@ -26,10 +29,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub use self::best::BestBy;
 pub use self::data::SourceUse;
+pub use self::difference::Difference;
 pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
 use self::fault::{fault, nearest};
+pub use self::log::{LogConfig, MlflowConfig};
 pub use self::phase::{
     AnsweredBy, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig, PhaseConfig, PhaseKind,
     RlConfig, SftConfig, Weighting, WithoutPictures, Work,
@@ -63,6 +69,9 @@ pub struct Config {
     /// Evaluations on held-out queries, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub eval: BTreeMap<String, EvalConfig>,
+    /// Who is told of a run's metrics beside its own files.
+    #[serde(default, skip_serializing_if = "LogConfig::is_default")]
+    pub log: LogConfig,
 }
 
 impl Config {
@@ -94,10 +103,18 @@ impl Config {
     /// What must hold of a configuration beyond its form; each part has its own check beside it.
     fn check(&self) -> Result<(), ConfigError> {
         self.run.check()?;
+        self.log.check()?;
         self.policy.check(self.run.dtype)?;
         engine::check(self)?;
         self.check_rubrics()?;
         self.check_sources()?;
+        if let Some(best) = &self.run.keep_best
+            && !self.eval.contains_key(&best.set)
+        {
+            let guess = nearest(&best.set, self.eval.keys().map(String::as_str));
+            let reason = format!("names the evaluation `{}`, but there is no [eval.{}]{guess}", best.set, best.set);
+            return Err(fault("run.keep_best", reason));
+        }
         for name in &self.run.reward_check.skip {
             self.named_rubric("run.reward_check.skip", name)?;
         }

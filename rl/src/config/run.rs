@@ -7,6 +7,7 @@ use sapo_rollouts::LocalEngine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::best::BestBy;
 use super::fault::{ConfigError, fault, must};
 use super::warn::WarnConfig;
 
@@ -32,9 +33,21 @@ pub struct RunConfig {
     /// Steps between two checkpoints within a phase; every phase and evaluation ends with one as well.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_every: u64,
-    /// How many checkpoints are kept: the newest ones.
+    /// How many checkpoints are kept: the newest ones. The keys below keep further ones.
     #[serde(default = "keep_checkpoints")]
     pub keep_checkpoints: usize,
+    /// The first checkpoint at or behind every multiple of so many steps is kept for good; 0 keeps none.
+    #[serde(default)]
+    pub keep_every: u64,
+    /// Whether the checkpoint at the end of each phase is kept for good.
+    #[serde(default = "yes")]
+    pub keep_phase_ends: bool,
+    /// The best checkpoint so far is kept, by a number of an evaluation: `SET/TASK/STATISTIC`, such as `heldout/all/pass_at_1`
+    /// (or `greedy`, `pass_at_16`). An evaluation that is better than all before it ends with a checkpoint;
+    /// `checkpoints/best` is a link to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub keep_best: Option<BestBy>,
     /// An update is skipped when a number on its way is not finite: a log-prob, a derivative, a gradient. More than so many in
     /// a row stop the run (exit code 3) and name its last good checkpoint; 0 stops it at the first.
     #[serde(default = "max_skipped_steps")]
@@ -121,6 +134,10 @@ fn cpu() -> String {
 
 fn checkpoint_every() -> u64 {
     100
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn keep_checkpoints() -> usize {

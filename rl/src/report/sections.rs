@@ -174,6 +174,13 @@ pub(super) fn run_facts(
         };
         facts.extend(value.map(|value| (label.replace('_', " "), value)));
     }
+    if let Some(fork) = files.json("fork.json", None) {
+        let of = |name: &str| fork[name].as_str().unwrap_or("?").to_owned();
+        facts.push(("forked from".to_owned(), format!("{}, {}", of("run"), of("checkpoint"))));
+        let differs: Vec<&str> = fork["differs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let differs = if differs.is_empty() { "in nothing".to_owned() } else { differs.join("; ") };
+        facts.push(("differs from it".to_owned(), differs));
+    }
     for label in ["peak_rss_bytes", "logprob_gap_max", "weights_sha256", "metrics_sha256"] {
         let value = summary.map(|summary| &summary[label]).and_then(|value| match (label, value.as_u64()) {
             ("peak_rss_bytes", Some(bytes)) => Some(format!("{} MiB", bytes >> 20)),

@@ -12,6 +12,7 @@ use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::keep::{BEST, Rule, Saved, outdated};
 use super::record::CURATION;
 use super::state::TrainerState;
 use crate::error::{Result, RunError};
@@ -30,8 +31,33 @@ pub const GROWING: [&str; 5] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, 
 struct Manifest {
     v: u32,
     step: u64,
+    /// Whether a phase ends with it.
+    #[serde(default)]
+    phase_end: bool,
+    /// Whether the update before it was done, and not skipped.
+    #[serde(default)]
+    good: bool,
     sha256: BTreeMap<String, String>,
     lengths: BTreeMap<String, u64>,
+    /// The hash of all the above; empty in the first version.
+    #[serde(default)]
+    own_sha256: String,
+}
+
+impl Manifest {
+    fn sealed(self) -> Result<Self> {
+        let unsealed = Self { own_sha256: String::new(), ..self };
+        Ok(Self { own_sha256: sha256(&json(&unsealed)?), ..unsealed })
+    }
+
+    /// Refuses one that was altered.
+    fn check(&self) -> Result<()> {
+        let first = self.v == 1 && self.own_sha256.is_empty();
+        if first || self.clone().sealed()?.own_sha256 == self.own_sha256 {
+            return Ok(());
+        }
+        Err(RunError::Internal("manifest.json is not what was written".to_owned()))
+    }
 }
 
 /// A whole checkpoint on disk.
@@ -44,11 +70,11 @@ pub struct Checkpoint {
     lengths: BTreeMap<String, u64>,
 }
 
-/// Writes a checkpoint and deletes the oldest beyond `keep`.
+/// Writes a checkpoint and deletes those that `rule` does not keep.
 ///
 /// # Errors
 /// When it cannot be written; the ones before are untouched then.
-pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState, keep: usize) -> Result<()> {
+pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState, rule: Rule) -> Result<()> {
     refuse_not_finite(model, optimizer)?;
     let folder = dir.file(&format!("checkpoints/step-{:06}", state.step))?;
     let aside = folder.with_extension("tmp");
@@ -62,8 +88,16 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
         }
         write_file(&trainer.join("state.json"), &json(state)?)?;
         write_file(&trainer.join("optimizer.safetensors"), &moments_file(&model.policy, optimizer)?)?;
-        let manifest = Manifest { v: 1, step: state.step, sha256: hashes(&aside)?, lengths: lengths(dir.path()) };
-        write_file(&aside.join("manifest.json"), &json(&manifest)?)
+        let manifest = Manifest {
+            v: 2,
+            step: state.step,
+            phase_end: state.step_in_part == 0 && state.step > 0,
+            good: state.skipped.in_a_row == 0,
+            sha256: hashes(&aside)?,
+            lengths: lengths(dir.path()),
+            own_sha256: String::new(),
+        };
+        write_file(&aside.join("manifest.json"), &json(&manifest.sealed()?)?)
     })?;
     let old = folder.with_extension("old");
     remove(&old)?;
@@ -75,9 +109,8 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
     // A rename is kept only when its folder is.
     sapo_datasets::sync_folder(&folder).map_err(io)?;
     remove(&old)?;
-    let all = folders(dir.path());
-    for outdated in &all[..all.len().saturating_sub(keep)] {
-        remove(outdated)?;
+    for step in outdated(&saved(dir.path()), rule) {
+        remove(&folder_of(dir.path(), step))?;
     }
     Ok(())
 }
@@ -91,7 +124,9 @@ fn refuse_not_finite(model: &Model, optimizer: &AdamW) -> Result<()> {
     }
     let moments = params.iter().zip(&optimizer.moments).filter_map(|(param, moments)| Some((param, moments.as_ref()?)));
     let both: Vec<(&str, &Tensor<2>)> = moments
-        .flat_map(|(param, Moments { first, second })| [(param.name.as_str(), first), (param.name.as_str(), second)])
+        .flat_map(|(param, Moments { first, second, .. })| {
+            [(param.name.as_str(), first), (param.name.as_str(), second)]
+        })
         .collect();
     match first_not_finite(both.iter().map(|(_, moment)| *moment)) {
         Some(place) => refused(NotFinite::Weight(format!("{} (a moment of the optimizer)", both[place].0))),
@@ -116,7 +151,8 @@ pub fn newest_that(
     wanted: impl Fn(&TrainerState) -> bool,
     torn: &mut dyn FnMut(&Path, &str),
 ) -> Result<Option<Checkpoint>> {
-    for path in folders(run).into_iter().rev() {
+    put_back(run)?;
+    for path in steps(run).into_iter().rev().map(|step| folder_of(run, step)) {
         match read(&path) {
             Ok(checkpoint) if wanted(&checkpoint.state) => return Ok(Some(checkpoint)),
             Ok(_) => {}
@@ -127,8 +163,42 @@ pub fn newest_that(
     Ok(None)
 }
 
+/// The checkpoint of a run at a step.
+///
+/// # Errors
+/// When there is none, or it is not whole.
+pub fn at(run: &Path, step: u64) -> Result<Checkpoint> {
+    put_back(run)?;
+    let path = folder_of(run, step);
+    if !path.is_dir() {
+        let steps: Vec<String> = steps(run).iter().map(u64::to_string).collect();
+        let found = if steps.is_empty() { "none".to_owned() } else { steps.join(", ") };
+        return Err(RunError::User(format!("there is no checkpoint {}; steps with one: {found}", path.display())));
+    }
+    read(&path).map_err(|error| match error {
+        RunError::Internal(reason) => {
+            RunError::User(format!("{} is torn or altered ({reason}); name another checkpoint", path.display()))
+        }
+        other => other,
+    })
+}
+
+/// A checkpoint that was about to be replaced when the run was killed is still there, under another name.
+fn put_back(run: &Path) -> Result<()> {
+    let folder = run.join("checkpoints");
+    for name in entries(&folder) {
+        if let Some(place) = name.strip_suffix(".old").map(|name| folder.join(name))
+            && !place.exists()
+        {
+            std::fs::rename(folder.join(&name), &place).map_err(|source| RunError::io(&place, source))?;
+        }
+    }
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<Checkpoint> {
     let manifest: Manifest = read_json(&path.join("manifest.json"))?;
+    manifest.check()?;
     for (name, wanted) in &manifest.sha256 {
         let found = hash(&path.join(name)).map_err(|error| RunError::Internal(error.to_string()))?;
         if found != *wanted {
@@ -172,9 +242,11 @@ impl Checkpoint {
             let shape = param.value.dims();
             let first = read(&format!("first.{}", param.name), shape, policy.device())?;
             let second = read(&format!("second.{}", param.name), shape, policy.device())?;
-            moments.push(first.zip(second).map(|(first, second)| Moments { first, second }));
+            let steps = read(&format!("steps.{}", param.name), [1, 1], policy.device())?;
+            let steps = steps.map_or(0, |steps| to_vec(steps)[0] as i32);
+            moments.push(first.zip(second).map(|(first, second)| Moments { first, second, steps }));
         }
-        Ok(AdamW { steps: self.state.optimizer_steps, moments })
+        Ok(AdamW { moments })
     }
 
     /// How long a growing file was, in bytes.
@@ -207,12 +279,19 @@ impl Checkpoint {
         later("eval", &|name| evaluated.iter().any(|kept| kept == name))?;
         let phase = |name: &str| name.rsplit_once('.').map_or(String::new(), |(phase, _)| phase.to_owned());
         later(CURATION, &|name| curated.contains(&phase(name)))?;
-        later("checkpoints", &|name| step_of(name).is_some_and(|step| step <= self.state.step))
+        later("checkpoints", &|name| name == BEST || step_of(name).is_some_and(|step| step <= self.state.step))?;
+        // What a run leaves at its end.
+        for name in ["summary.json", "report.html", "report.json", "export"].map(|name| run.join(name)) {
+            if name.exists() {
+                move_into(&name, &aside)?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// The step in a name such as `reasoning-000012.jsonl` or `step-000012`.
-fn step_of(name: &str) -> Option<u64> {
+pub(super) fn step_of(name: &str) -> Option<u64> {
     let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
     let step = stem.rsplit_once('-')?.1.parse().ok()?;
     (extension.is_empty() || extension == "jsonl").then_some(step)
@@ -246,7 +325,7 @@ fn move_into(path: &Path, folder: &Path) -> Result<()> {
     std::fs::rename(path, folder.join(name)).map_err(|source| RunError::io(path, source))
 }
 
-fn entries(folder: &Path) -> Vec<String> {
+pub(super) fn entries(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
@@ -257,13 +336,27 @@ fn count(folder: &Path) -> usize {
     entries(folder).len()
 }
 
-/// Finished checkpoint folders, oldest first.
-fn folders(run: &Path) -> Vec<PathBuf> {
-    let folder = run.join("checkpoints");
+/// The steps of finished checkpoints, in order.
+pub(super) fn steps(run: &Path) -> Vec<u64> {
+    let names = entries(&run.join("checkpoints"));
     let mut steps: Vec<u64> =
-        entries(&folder).iter().filter(|name| name.starts_with("step-")).filter_map(|name| step_of(name)).collect();
+        names.iter().filter(|name| name.starts_with("step-")).filter_map(|name| step_of(name)).collect();
     steps.sort_unstable();
-    steps.into_iter().map(|step| folder.join(format!("step-{step:06}"))).collect()
+    steps
+}
+
+fn folder_of(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:06}"))
+}
+
+/// What the manifests of finished checkpoints say, in order; of a torn one, that it is good for nothing.
+fn saved(run: &Path) -> Vec<Saved> {
+    let of = |step: u64| {
+        let manifest: Manifest = read_json(&folder_of(run, step).join("manifest.json")).unwrap_or_default();
+        // The first version knew no skipped updates.
+        Saved { step, phase_end: manifest.phase_end, good: manifest.good || manifest.v == 1 }
+    };
+    steps(run).into_iter().map(of).collect()
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -323,6 +416,8 @@ fn moments_file(policy: &Policy, optimizer: &AdamW) -> Result<Vec<u8>> {
             let bytes: Vec<u8> = to_vec(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
             encoded.push((format!("{kind}.{}", param.name), tensor.dims(), bytes));
         }
+        // Whole numbers of this size are exact in single precision.
+        encoded.push((format!("steps.{}", param.name), [1, 1], (moments.steps as f32).to_le_bytes().to_vec()));
     }
     let mut views = Vec::with_capacity(encoded.len());
     for (name, shape, bytes) in &encoded {
@@ -337,13 +432,15 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
 
+    const NEWEST: Rule = Rule { newest: 2, every: 0, phase_ends: false, best: None };
+
     fn run(folder: &Path) -> (Model, AdamW, RunDir<'static>) {
         let model = Model::open("tiny", 1, &Device::flex()).unwrap();
         let moments = model.policy.parameters().into_iter().map(|param| {
             let second = param.value.clone().square();
-            Some(Moments { first: param.value.clone(), second })
+            Some(Moments { first: param.value.clone(), second, steps: 3 })
         });
-        let optimizer = AdamW { steps: 3, moments: moments.collect() };
+        let optimizer = AdamW { moments: moments.collect() };
         (model, optimizer, RunDir::open(folder, 0, &Silent))
     }
 
@@ -352,24 +449,85 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (model, optimizer, dir) = run(folder.path());
         for step in [5, 7, 9] {
-            let state = TrainerState { step, optimizer_steps: 3, ..TrainerState::default() };
-            write(&dir, &model, &optimizer, &state, 2).unwrap();
+            let state = TrainerState { step, ..TrainerState::default() };
+            write(&dir, &model, &optimizer, &state, NEWEST).unwrap();
         }
         assert_eq!(entries(&folder.path().join("checkpoints")), ["step-000007", "step-000009"]);
         let mut torn = Vec::new();
         let whole = newest(folder.path(), &mut |path, _| torn.push(path.to_owned())).unwrap().unwrap();
         assert_eq!((whole.state.step, torn.len()), (9, 0));
         let again = whole.optimizer(&model.policy).unwrap();
-        assert_eq!(again.steps, 3);
         for (one, other) in again.moments.iter().zip(&optimizer.moments) {
             let (one, other) = (one.as_ref().unwrap(), other.as_ref().unwrap());
-            assert_eq!(to_vec(one.second.clone()), to_vec(other.second.clone()));
+            assert_eq!((to_vec(one.second.clone()), one.steps), (to_vec(other.second.clone()), 3));
         }
         let weights = whole.path.join("policy/model.safetensors");
         let bytes = std::fs::read(&weights).unwrap();
         std::fs::write(&weights, &bytes[..bytes.len() - 1]).unwrap();
         let whole = newest(folder.path(), &mut |path, _| torn.push(path.to_owned())).unwrap().unwrap();
         assert_eq!((whole.state.step, torn.len()), (7, 1));
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for name in entries(folder) {
+            let path = folder.join(name);
+            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        }
+        found
+    }
+
+    #[test]
+    fn a_byte_that_is_altered_in_any_file_is_found_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, optimizer, dir) = run(folder.path());
+        for step in [5, 7] {
+            let state = TrainerState { step, ..TrainerState::default() };
+            write(&dir, &model, &optimizer, &state, NEWEST).unwrap();
+        }
+        let files = files(&folder.path().join("checkpoints/step-000007"));
+        assert!(files.len() > 6, "{files:?}");
+        for file in files {
+            let whole = std::fs::read(&file).unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+            for place in [0, whole.len() / 3, whole.len() / 2, whole.len() - 2] {
+                let mut altered = whole.clone();
+                altered[place] ^= 1;
+                std::fs::write(&file, altered).unwrap();
+                let mut torn = Vec::new();
+                let found = newest(folder.path(), &mut |path, reason| torn.push((path.to_owned(), reason.to_owned())));
+                assert_eq!(found.unwrap().unwrap().state.step, 5, "{name}, byte {place}");
+                assert!(torn.len() == 1 && torn[0].0.ends_with("step-000007"), "{name}, byte {place}: {torn:?}");
+                let refused = at(folder.path(), 7).unwrap_err().to_string();
+                assert!(refused.contains("torn or altered") && refused.contains("another checkpoint"), "{refused}");
+            }
+            std::fs::write(&file, whole).unwrap();
+        }
+        assert_eq!(at(folder.path(), 7).unwrap().state.step, 7);
+        assert!(at(folder.path(), 6).unwrap_err().to_string().contains("steps with one: 5, 7"));
+        // Killed between the two renames that replace a checkpoint.
+        let place = folder.path().join("checkpoints/step-000007");
+        std::fs::rename(&place, place.with_extension("old")).unwrap();
+        assert_eq!(newest(folder.path(), &mut |_, _| {}).unwrap().unwrap().state.step, 7);
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_never_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut model, mut optimizer, dir) = run(folder.path());
+        let state = TrainerState { step: 5, ..TrainerState::default() };
+        let bad = |value: &Tensor<2>| value.clone().mul_scalar(f32::INFINITY);
+        let named = model.policy.trained()[3].name.clone();
+        let moments = optimizer.moments[3].take().unwrap();
+        optimizer.moments[3] = Some(Moments { second: bad(&moments.second), ..moments.clone() });
+        let refused = write(&dir, &model, &optimizer, &state, NEWEST).unwrap_err();
+        assert!(matches!(&refused, RunError::NotFinite(said) if said.contains(&named)), "{refused}");
+        optimizer.moments[3] = Some(moments);
+        let mut params = model.policy.trained_mut();
+        params[3].value = bad(&params[3].value);
+        let refused = write(&dir, &model, &optimizer, &state, NEWEST).unwrap_err();
+        assert!(matches!(&refused, RunError::NotFinite(said) if said.contains(&named)), "{refused}");
+        assert!(entries(&folder.path().join("checkpoints")).is_empty());
     }
 
     #[test]
@@ -380,7 +538,7 @@ mod tests {
         dir.append("metrics.jsonl", &line(0)).unwrap();
         dir.append("rollouts/rl-000000.jsonl", &line(0)).unwrap();
         let state = TrainerState { step: 1, ..TrainerState::default() };
-        write(&dir, &model, &optimizer, &state, 2).unwrap();
+        write(&dir, &model, &optimizer, &state, NEWEST).unwrap();
         dir.append("metrics.jsonl", &line(1)).unwrap();
         dir.append("rollouts/rl-000001.jsonl", &line(1)).unwrap();
         dir.append("eval/heldout-000001/samples.jsonl", &line(1)).unwrap();

@@ -14,11 +14,15 @@ impl Run<'_> {
     /// When that cannot be written.
     pub fn close(&mut self, outcome: std::result::Result<&str, &RunError>) -> Result<()> {
         match outcome {
-            Ok(status) => self.set_status(status),
+            Ok(status) => {
+                self.set_status(status)?;
+                self.recorder.finish(status)
+            }
             // The reason matters more than a status that cannot be written either, and is not kept waiting for it.
             Err(error) => {
                 self.recorder.do_not_wait();
                 drop(self.set_status("failed").and_then(|()| self.recorder.log(&format!("error: {error}"))));
+                drop(self.recorder.finish("failed"));
                 Ok(())
             }
         }

@@ -2,14 +2,19 @@
 
 pub mod checkpoint;
 mod end;
+pub mod fork;
 mod judging;
+pub mod keep;
 mod open;
 pub mod record;
 mod recorded;
 pub mod resume;
+mod shown;
+pub mod skipped;
 pub mod state;
 pub mod updating;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +23,7 @@ use sapo_policies::Model;
 use sapo_policies::processor::Processor;
 use sapo_rollouts::Engine;
 
+use self::keep::{Best, Rule, point_to_best};
 use self::record::{Recorder, evaluation_folder};
 use self::state::TrainerState;
 use crate::collective::{Alone, Collective};
@@ -68,6 +74,8 @@ pub struct Run<'a> {
     saved_at: u64,
     /// What the judges had done when their records were last brought up to date.
     judged: Counts,
+    /// Held as long as the run goes on: nobody else writes into its folder.
+    _lock: Option<File>,
 }
 
 impl Run<'_> {
@@ -206,6 +214,9 @@ impl Run<'_> {
         self.rewards.ensure_running()?;
         name.clone_into(&mut evaluation.set);
         let folder = self.recorder.evaluation(self.state.step, &mut evaluation)?;
+        if let Some(by) = &config.run.keep_best {
+            self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
+        }
         if let Some(all) = evaluation.rows.last() {
             self.say(&format!(
                 "{name}: pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}, cut by the token limit {:.3}",
@@ -228,7 +239,15 @@ impl Run<'_> {
     /// Whether so many steps have passed since the last checkpoint that another is due.
     pub fn checkpoint_is_due(&self) -> bool {
         // What an update was skipped at may be no policy to go on from.
-        self.state.skipped.in_a_row == 0 && self.state.step >= self.saved_at + self.config.run.checkpoint_every
+        let due =
+            self.state.skipped.in_a_row == 0 && self.state.step >= self.saved_at + self.config.run.checkpoint_every;
+        due || self.best_step() == Some(self.state.step) && self.is_ahead()
+    }
+
+    /// The step of the best checkpoint, if one is to be kept.
+    fn best_step(&self) -> Option<u64> {
+        let by = self.config.run.keep_best.as_ref()?;
+        self.state.best.as_ref().filter(|best| best.by == *by).map(|best| best.step)
     }
 
     /// Whether anything was done since the last checkpoint.
@@ -244,11 +263,11 @@ impl Run<'_> {
         self.note_judges();
         self.state.wall_secs = self.wall_secs();
         self.state.peak_rss_bytes = self.peak_rss_bytes();
-        self.state.optimizer_steps = self.optimizer.steps;
-        let keep = self.config.run.keep_checkpoints;
-        checkpoint::write(self.recorder.dir(), &self.model, &self.optimizer, &self.state, keep)?;
+        let best = self.best_step();
+        let rule = Rule::of(&self.config.run, best);
+        checkpoint::write(self.recorder.dir(), &self.model, &self.optimizer, &self.state, rule)?;
         self.saved_at = self.state.step;
-        Ok(())
+        point_to_best(&self.path().join("checkpoints"), best)
     }
 
     fn wall_secs(&self) -> f64 {

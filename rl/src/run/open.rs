@@ -1,18 +1,22 @@
 //! How a run begins: anew, or from its last checkpoint.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint};
+use super::fork::Fork;
+use super::keep::point_to_best;
 use super::record::Recorder;
 use super::state::TrainerState;
 use super::{Run, recorded, resume};
 use crate::collective::Alone;
 use crate::config::Config;
 use crate::engine::RunEngine;
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::guards::Guards;
 use crate::metrics::numbers;
+use crate::mlflow::Experiment;
 use crate::optimizer::AdamW;
 use crate::parts::{Part, parts};
 use crate::plan::Plan;
@@ -23,12 +27,59 @@ use crate::summary::Summary;
 use crate::{checking, data, data_check, device, ledger, model_setup};
 
 /// How a run is to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Anew; an existing run directory is refused.
     New,
     /// From the last checkpoint; anew when there is none; a finished run gives its summary again.
     Resume,
+    /// From its checkpoint at a step; what came after goes aside.
+    ResumeAt(u64),
+    /// Anew, from a checkpoint of another run: that of a step, or the last.
+    Fork {
+        /// The other run's folder.
+        run: PathBuf,
+        /// The step.
+        step: Option<u64>,
+    },
+}
+
+/// Where a run begins.
+enum Origin {
+    New,
+    Resumed(Box<Checkpoint>),
+    Forked(Box<Fork>),
+}
+
+impl Origin {
+    /// Reads the checkpoint that a run begins from, if there is one.
+    fn read(config: &Config, start: &Start, progress: &dyn Progress) -> Result<Self> {
+        let path = config.run_path();
+        let found = match start {
+            Start::New => None,
+            Start::Resume if !path.exists() => None,
+            Start::Resume => resume::newest(&path, progress)?,
+            Start::ResumeAt(step) => Some(checkpoint::at(&path, *step)?),
+            Start::Fork { run, step } => {
+                let checkpoint = match step {
+                    Some(step) => checkpoint::at(run, *step)?,
+                    None => resume::newest(run, progress)?.ok_or_else(|| {
+                        RunError::User(format!("{} has no checkpoint yet to fork from", run.display()))
+                    })?,
+                };
+                return Ok(Self::Forked(Box::new(Fork::read(config, run, checkpoint)?)));
+            }
+        };
+        Ok(found.map_or(Self::New, |checkpoint| Self::Resumed(Box::new(checkpoint))))
+    }
+
+    fn checkpoint(&self) -> Option<&Path> {
+        match self {
+            Self::New => None,
+            Self::Resumed(checkpoint) => Some(&checkpoint.path),
+            Self::Forked(fork) => Some(&fork.checkpoint.path),
+        }
+    }
 }
 
 /// What opening a run has found.
@@ -45,26 +96,28 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When the model, the data, a judge or the run directory cannot be used.
-    pub fn open(config: &'a Config, start: Start, progress: &'a dyn Progress) -> Result<Opened<'a>> {
+    pub fn open(config: &'a Config, start: &Start, progress: &'a dyn Progress) -> Result<Opened<'a>> {
         let path = config.run_path();
-        let found = start == Start::Resume && path.exists();
+        let found = matches!(start, Start::Resume | Start::ResumeAt(_)) && path.exists();
+        let lock = if found { resume::locked(&path)? } else { None };
         if found {
             resume::is_run(&path)?;
             resume::same_config(config, &path)?;
-            if let Some(summary) = resume::finished(&path) {
+            if let Some(summary) = resume::finished(&path).filter(|_| *start == Start::Resume) {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
                 return Ok(Opened::Finished(Box::new(summary)));
             }
         } else {
             RunDir::refuse_existing(&path)?;
         }
+        let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
+        let origin = Origin::read(config, start, progress)?;
         let notes = data::check_all(config)?;
         recorded::check_inputs(config)?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
-        let checkpoint = if found { resume::newest(&path, progress)? } else { None };
         let device = device::open(&config.run.device)?;
-        let mut model = model_setup::open(config, checkpoint.as_ref().map(|found| found.path.as_path()), &device)?;
+        let mut model = model_setup::open(config, origin.checkpoint(), &device)?;
         model.limit_prompts(config.policy.prompt_limit());
         data::try_encoding(config, &model.processor)?;
         data_check::refuse_bad_rows(config, &model.processor, progress)?;
@@ -73,6 +126,7 @@ impl<'a> Run<'a> {
             true => RunDir::open(&path, config.run.disk_wait_secs, progress),
             false => RunDir::create(&path, config.run.disk_wait_secs, progress)?,
         };
+        let lock = if found { lock } else { resume::locked(&path)? };
         rewards.remember_in(&path);
         let mut run = Run {
             state: TrainerState::default(),
@@ -91,11 +145,9 @@ impl<'a> Run<'a> {
             wall_secs_before: 0.0,
             saved_at: 0,
             judged: Default::default(),
+            _lock: lock,
         };
-        match checkpoint {
-            Some(checkpoint) => run.restore(checkpoint)?,
-            None => run.begin()?,
-        }
+        run.enter(origin, experiment)?;
         for line in notes.iter().chain(run.rewards.prepared()) {
             run.say(line)?;
         }
@@ -106,11 +158,29 @@ impl<'a> Run<'a> {
         Ok(Opened::Running(Box::new(run)))
     }
 
+    /// Puts the run where it begins, and tells of it who else is to be told.
+    fn enter(&mut self, origin: Origin, experiment: Option<Experiment>) -> Result<()> {
+        match origin {
+            Origin::Resumed(checkpoint) => self.restore(*checkpoint)?,
+            Origin::Forked(fork) => self.fork(*fork)?,
+            Origin::New => self.begin()?,
+        }
+        if let Some(experiment) = experiment {
+            let mlflow = experiment.run(self.recorder.dir(), &self.config.run.name, &self.config.values()?)?;
+            self.recorder.tell(mlflow);
+        }
+        Ok(())
+    }
+
     fn begin(&mut self) -> Result<()> {
         // What a run that never saved left behind, when it is begun again by a resume.
         self.roll_back(&mut Checkpoint::none())?;
         self.recorder.begin(&self.config.to_toml()?)?;
         model_setup::keep_base(self.recorder.dir(), &self.model)?;
+        self.write_plan()
+    }
+
+    fn write_plan(&self) -> Result<()> {
         let plan = Plan::of(self.config, &self.model)?;
         for line in plan.lines() {
             self.say(&line)?;
@@ -127,6 +197,11 @@ impl<'a> Run<'a> {
         let curated: Vec<String> = done.chain(recorded.phases).collect();
         checkpoint.keep_up_to(ledger::FILE, recorded.ledger);
         checkpoint.roll_back(self.path(), &checkpoint.state.evaluated, &curated)?;
+        self.catch_up()
+    }
+
+    /// Brings what knows of the run's past up to what is recorded.
+    fn catch_up(&mut self) -> Result<()> {
         self.recorder.catch_up()?;
         // The guards have seen what is recorded.
         for line in self.recorder.lines() {
@@ -136,8 +211,32 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Begins a new run where another one stood.
+    fn fork(&mut self, fork: Fork) -> Result<()> {
+        fork.copy_into(self.recorder.dir())?;
+        self.recorder.dir().write("config.toml", self.config.to_toml()?.as_bytes())?;
+        model_setup::keep_base(self.recorder.dir(), &self.model)?;
+        self.catch_up()?;
+        let place = fork.checkpoint.path.display().to_string();
+        self.stand_at(fork.checkpoint)?;
+        self.say(&format!("forked from {place} (step {})", self.state.step))?;
+        for difference in &fork.differs {
+            self.say(&format!("differs from it: {difference}"))?;
+        }
+        self.write_plan()?;
+        self.checkpoint()
+    }
+
     fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         self.roll_back(&mut checkpoint)?;
+        let place = checkpoint.path.display().to_string();
+        self.stand_at(checkpoint)?;
+        point_to_best(&self.path().join("checkpoints"), self.best_step())?;
+        self.say(&format!("going on from {place} (step {})", self.state.step))
+    }
+
+    /// Puts the run where it stood at a checkpoint.
+    fn stand_at(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let mut trained = self.parts.iter().take(checkpoint.state.part + 1).filter_map(|part| match part {
             Part::Phase(name) => self.config.phases[name].kind().trains().then_some(name),
             Part::Evaluate { .. } => None,
@@ -148,7 +247,6 @@ impl<'a> Run<'a> {
         self.optimizer = checkpoint.optimizer(&self.model.policy)?;
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;
-        let place = checkpoint.path.display().to_string();
         self.state = checkpoint.state;
         self.publish(0)?;
         for (name, record) in &self.state.judges {
@@ -156,6 +254,6 @@ impl<'a> Run<'a> {
                 judge.carry(record.calls, record.prompt_tokens, record.reply_tokens);
             }
         }
-        self.say(&format!("going on from {place} (step {})", self.state.step))
+        Ok(())
     }
 }

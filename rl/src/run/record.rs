@@ -8,13 +8,16 @@ use sapo_datasets::{Picture, Query};
 use sapo_rollouts::Turn;
 use serde_json::{Value, json};
 
+use super::shown::shown;
 use crate::curation::Curation;
 use crate::data::Rejected;
 use crate::error::{Result, RunError};
 use crate::eval::Evaluation;
 use crate::ledger::{self, Ledger, LedgerEntry};
 use crate::metrics::Metrics;
+use crate::mlflow::Mlflow;
 use crate::progress::Progress;
+use crate::prometheus;
 use crate::run_dir::{EVENTS, REJECTED, RunDir, read_lines};
 use crate::sample::{ScoredGroup, ScoredRollout};
 use crate::tensorboard;
@@ -41,13 +44,28 @@ pub struct Recorder<'a> {
     rejected: BTreeSet<(String, u64)>,
     lines: Vec<Value>,
     progress: &'a dyn Progress,
+    mlflow: Option<Mlflow>,
 }
 
 impl<'a> Recorder<'a> {
     /// A recorder of a new run's folder.
     pub fn new(dir: RunDir<'a>, progress: &'a dyn Progress) -> Self {
         let (ledger, logged, rejected, lines) = Default::default();
-        Self { dir, ledger, logged, rejected, lines, progress }
+        Self { dir, ledger, logged, rejected, lines, progress, mlflow: None }
+    }
+
+    /// From now on every step is told to this server too.
+    pub fn tell(&mut self, mlflow: Mlflow) {
+        self.mlflow = Some(mlflow);
+    }
+
+    /// Says how the run has ended to whoever else was told of it.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn finish(&mut self, status: &str) -> Result<()> {
+        let left = self.mlflow.take().and_then(|mlflow| mlflow.finish(status));
+        left.map_or(Ok(()), |left| self.say(&left))
     }
 
     /// Reads what the run has written so far, so that nothing is written twice.
@@ -120,7 +138,10 @@ impl<'a> Recorder<'a> {
         let line = metrics.line(step, phase, secs);
         self.dir.append("metrics.jsonl", std::slice::from_ref(&line))?;
         self.dir.append_bytes(EVENTS, &tensorboard::events(&line, now_secs()))?;
+        self.dir.replace(prometheus::FILE, prometheus::text(&line).as_bytes())?;
+        let trouble = self.mlflow.as_ref().and_then(|mlflow| mlflow.step(&line));
         self.lines.push(line);
+        trouble.map_or(Ok(()), |trouble| self.say(&trouble))?;
         match metrics.not_finite().as_slice() {
             [] => Ok(()),
             names => self.say(&format!(
@@ -170,6 +191,7 @@ impl<'a> Recorder<'a> {
     pub fn evaluation(&mut self, step: u64, evaluation: &mut Evaluation) -> Result<String> {
         let folder = evaluation_folder(&evaluation.set, step);
         let samples = format!("eval/{folder}/samples.jsonl");
+        self.dir.append_bytes(EVENTS, &tensorboard::shown(&shown(evaluation), step, now_secs()))?;
         self.dir.append(&samples, &std::mem::take(&mut evaluation.samples))?;
         let entries = std::mem::take(&mut evaluation.entries);
         self.dir.append(ledger::FILE, &self.ledger.lines(step, Some(&samples), &entries))?;

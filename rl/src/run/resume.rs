@@ -1,20 +1,27 @@
 //! What a resume finds in a run's folder, and whether it may go on from it.
 
-use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use sapo_rewards::RewardConfig;
 use serde_json::Value;
 
 use super::checkpoint::{self, Checkpoint};
+use super::fork;
 use crate::config::Config;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
 use crate::summary::Summary;
 
+/// The file that whoever trains a run holds locked.
+const LOCK: &str = "lock";
+/// Differences that a message names at most.
+const TOLD: usize = 5;
+
 /// Refuses to resume a folder that holds something else than a run.
 pub(crate) fn is_run(path: &Path) -> Result<()> {
-    let empty = std::fs::read_dir(path).map_err(|source| RunError::io(path, source))?.next().is_none();
+    let mut entries = std::fs::read_dir(path).map_err(|source| RunError::io(path, source))?.flatten();
+    let empty = entries.all(|entry| entry.file_name() == LOCK);
     if empty || path.join("config.toml").is_file() {
         return Ok(());
     }
@@ -34,10 +41,25 @@ pub(crate) fn finished(path: &Path) -> Option<Summary> {
 }
 
 /// The newest whole checkpoint.
+///
+/// # Errors
+/// When there are checkpoints, and none of them is whole; or a fork has not come to its first.
 pub(crate) fn newest(path: &Path, progress: &dyn Progress) -> Result<Option<Checkpoint>> {
-    checkpoint::newest(path, &mut |torn, reason| {
+    let found = checkpoint::newest(path, &mut |torn, reason| {
         progress.say(&format!("{} is torn ({reason}); the one before is used", torn.display()));
-    })
+    })?;
+    let remedy = "move it away and begin anew";
+    match found {
+        None if !checkpoint::steps(path).is_empty() => Err(RunError::User(format!(
+            "no checkpoint of {} is whole, so there is nothing to go on from; {remedy}",
+            path.display()
+        ))),
+        None if path.join(fork::FILE).exists() => Err(RunError::User(format!(
+            "{} was stopped while it was forked, before its first checkpoint; {remedy}",
+            path.display()
+        ))),
+        found => Ok(found),
+    }
 }
 
 /// Refuses to go on with another configuration than the run began with, but for what changes no number.
@@ -54,23 +76,70 @@ pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
     run.warn.clone_from(&config.run.warn);
     run.max_skipped_steps = config.run.max_skipped_steps;
     run.keep_checkpoints = config.run.keep_checkpoints;
+    run.keep_every = config.run.keep_every;
+    run.keep_phase_ends = config.run.keep_phase_ends;
+    run.keep_best.clone_from(&config.run.keep_best);
     run.reward_check.clone_from(&config.run.reward_check);
+    before.log.clone_from(&config.log);
     before.engine.reached_like(&config.engine);
     for (name, reward) in &mut before.rewards {
         if let (RewardConfig::Judge(judge), Some(RewardConfig::Judge(now))) = (reward, config.rewards.get(name)) {
             judge.asked_like(now);
         }
     }
-    let (before, now) = (before.to_toml()?, config.to_toml()?);
-    if before == now {
+    let differences: Vec<String> = config.differences(&before)?.iter().map(ToString::to_string).collect();
+    if differences.is_empty() {
         return Ok(());
     }
-    let old: BTreeSet<&str> = before.lines().collect();
-    let differing: Vec<&str> = now.lines().filter(|line| !old.contains(line)).take(5).collect();
+    let more = match differences.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
     Err(RunError::User(format!(
-        "{} was begun with another configuration (now: {}); resume with the saved {}, or begin a new run by run.name=...",
+        "{} was begun with another configuration (now {}{more}); resume with the saved {}, or go on in a new run with \
+         --fork={} run.name=...",
         path.display(),
-        differing.join(", "),
-        saved.display()
+        differences[..differences.len().min(TOLD)].join(", "),
+        saved.display(),
+        path.display()
     )))
+}
+
+/// What `--resume=PATH` and `--fork=PATH` name: a run's folder, or one of its checkpoints, by its step.
+pub(crate) fn place(path: &Path) -> Result<(PathBuf, Option<u64>)> {
+    if path.join("config.toml").is_file() {
+        return Ok((path.to_owned(), None));
+    }
+    // `checkpoints/best` is a link beside what it means.
+    let target = std::fs::read_link(path).ok().and_then(|target| Some(path.parent()?.join(target)));
+    let path = target.as_deref().unwrap_or(path);
+    let step = path.file_name().and_then(|name| name.to_str()).filter(|name| name.starts_with("step-"));
+    let step = step.and_then(checkpoint::step_of);
+    let run = path.parent().filter(|folder| folder.ends_with("checkpoints")).and_then(Path::parent);
+    match (run, step) {
+        (Some(run), Some(step)) if run.join("config.toml").is_file() => Ok((run.to_owned(), Some(step))),
+        _ => Err(RunError::User(format!(
+            "{} holds no config.toml, so it is not a run directory, nor a checkpoint of one (RUN/checkpoints/step-000100)",
+            path.display()
+        ))),
+    }
+}
+
+/// Locks a run's folder as long as the file is open; the system unlocks it when the process ends, however it does. `None`
+/// where there are no locks.
+pub(crate) fn locked(path: &Path) -> Result<Option<File>> {
+    let place = path.join(LOCK);
+    let file = match File::options().create(true).truncate(false).write(true).open(&place) {
+        Ok(file) => file,
+        // Whatever is wrong with the folder is told by whoever writes the first line into it.
+        Err(_) => return Ok(None),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(RunError::User(format!(
+            "{} is being trained by another process; wait for its end, or stop it",
+            path.display()
+        ))),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }

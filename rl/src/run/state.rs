@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sapo_datasets::MixtureState;
 use serde::{Deserialize, Serialize};
 
-use super::updating::Skipped;
+use super::keep::Best;
+use super::skipped::Skipped;
 use crate::eval::Evaluation;
 use crate::failure::Window;
 use crate::pass_rates::PassRates;
@@ -30,11 +31,12 @@ pub struct TrainerState {
     pub logprob_gap_max: f64,
     /// Updates of the policy so far.
     pub policy_version: u64,
-    /// Steps of the optimizer since it began anew.
-    pub optimizer_steps: i32,
     /// Updates that were left out because a number was not finite.
     #[serde(default)]
     pub skipped: Skipped,
+    /// The best checkpoint so far.
+    #[serde(default)]
+    pub best: Option<Best>,
     /// Where the data of this part stand.
     pub data: Option<MixtureState>,
     /// Failed rewards of the last steps of this part.

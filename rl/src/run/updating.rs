@@ -1,43 +1,17 @@
 //! The updates of a run: applied, or left out where a number on their way was not finite; and what a run that breaks ends with.
 
 use sapo_policies::ParamGradients;
-use serde::{Deserialize, Serialize};
 
-use super::{Run, checkpoint};
+use super::Run;
+use super::checkpoint::{self, Checkpoint};
+use super::skipped::Skipped;
+use super::state::TrainerState;
 use crate::collective::Collective;
 use crate::error::{Result, RunError};
 use crate::finite::{NotFinite, Watch};
 use crate::metrics::{Metrics, names};
 use crate::optimizer::OptimizerConfig;
 use crate::update::apply;
-
-/// Updates that were left out; part of a checkpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Skipped {
-    /// Over the whole run.
-    pub total: u64,
-    /// Since the last that was not.
-    pub in_a_row: u64,
-    /// Why the first of them was.
-    pub first: Option<String>,
-}
-
-impl Skipped {
-    /// An update was done.
-    fn none(&mut self) {
-        self.in_a_row = 0;
-        self.first = None;
-    }
-
-    /// Counts an update that is left out; whether that is more than may be in a row.
-    fn one_more(&mut self, reason: &NotFinite, most: u64) -> bool {
-        self.total += 1;
-        self.in_a_row += 1;
-        self.first.get_or_insert_with(|| reason.to_string());
-        self.in_a_row > most
-    }
-}
 
 /// With what an update changes the weights.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +69,7 @@ impl Run<'_> {
         metrics.sum(names::SKIPPED_STEPS, 1.0);
         metrics.mean(names::GRAD_NORM, f64::NAN);
         let most = self.config.run.max_skipped_steps;
-        let too_many = self.state.skipped.one_more(reason, most);
+        let too_many = self.state.skipped.one_more(self.state.step, reason, most);
         let Skipped { in_a_row, first, .. } = &self.state.skipped;
         self.say(&format!(
             "warning: an update of step {} is skipped, the weights stay as they are: {reason} ({in_a_row} in a row; the run \
@@ -105,10 +79,10 @@ impl Run<'_> {
         if !too_many {
             return Ok(());
         }
-        let first = first.clone().unwrap_or_default();
+        let (first, reason) = first.clone().unwrap_or_default();
         Err(RunError::NotFinite(format!(
             "step {}: {in_a_row} updates in a row were skipped, more than run.max_skipped_steps = {most}; at the first of \
-             them, {first}",
+             them, at step {first}, {reason}",
             self.state.step
         )))
     }
@@ -119,8 +93,7 @@ impl Run<'_> {
         match error {
             RunError::NotFinite(reason) => {
                 let steps = "the same steps come to the same end, so change what breaks it";
-                let good = checkpoint::newest_that(self.path(), |state| state.skipped.in_a_row == 0, &mut |_, _| {});
-                RunError::Stopped(match good.ok().flatten() {
+                RunError::Stopped(match self.last_good() {
                     Some(good) => {
                         let from = good.path.display();
                         format!(
@@ -138,6 +111,17 @@ impl Run<'_> {
         }
     }
 
+    /// The newest checkpoint from which an update has been done that was not skipped, or at least the newest that none was
+    /// skipped before.
+    fn last_good(&self) -> Option<Checkpoint> {
+        let trouble = self.state.skipped.first.as_ref().map_or(self.state.step, |(step, _)| *step);
+        let newest = |wanted: &dyn Fn(&TrainerState) -> bool| {
+            let wanted = |state: &TrainerState| state.skipped.in_a_row == 0 && wanted(state);
+            checkpoint::newest_that(self.path(), wanted, &mut |_, _| {}).ok().flatten()
+        };
+        newest(&|state| state.step < trouble).or_else(|| newest(&|_| true))
+    }
+
     /// The name of the phase at hand, or of the first.
     fn phase_at_hand(&self) -> &str {
         let names = &self.config.run.phases;
@@ -145,24 +129,5 @@ impl Run<'_> {
             Some(crate::parts::Part::Phase(name)) => name,
             _ => names.first().map_or("NAME", String::as_str),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn skipped_updates_are_counted_in_a_row_and_the_first_is_kept() {
-        let mut skipped = Skipped::default();
-        let of = |name: &str| NotFinite::Gradient(name.to_owned());
-        assert!(!skipped.one_more(&of("a"), 2) && !skipped.one_more(&of("b"), 2));
-        skipped.none();
-        assert_eq!((skipped.total, skipped.in_a_row, &skipped.first), (2, 0, &None));
-        assert!(!skipped.one_more(&of("c"), 2) && !skipped.one_more(&of("d"), 2) && skipped.one_more(&of("e"), 2));
-        assert!(skipped.first.as_ref().is_some_and(|first| first.contains("`c`")), "{skipped:?}");
-        assert!(Skipped::default().one_more(&of("a"), 0), "0 stops at the first");
-        let read: Skipped = serde_json::from_str(&serde_json::to_string(&skipped).unwrap()).unwrap();
-        assert_eq!(read, skipped);
     }
 }

@@ -127,7 +127,6 @@ fn agrees(policy: &Policy) {
     let (requests, groups) = sampled(policy);
     let answers: Vec<Vec<Completion>> =
         groups.iter().map(|group| group.iter().map(Rollout::completion).collect()).collect();
-    let answers: Vec<Vec<&Completion>> = answers.iter().map(|some| some.iter().collect()).collect();
     let packed: Vec<Packed<'_>> = requests
         .iter()
         .zip(&answers)

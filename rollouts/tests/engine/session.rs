@@ -33,7 +33,6 @@ fn gap(policy: &Policy, requests: &[Request], groups: &[Vec<Rollout>]) -> f32 {
     let temperature = requests[0].sampling.temperature;
     let answers: Vec<Vec<Completion>> =
         groups.iter().map(|group| group.iter().map(Rollout::completion).collect()).collect();
-    let answers: Vec<Vec<&Completion>> = answers.iter().map(|some| some.iter().collect()).collect();
     let packed: Vec<Packed<'_>> = requests
         .iter()
         .zip(&answers)

@@ -1,0 +1,73 @@
+//! Runs that are killed at random moments.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::{arguments, finish, same, same_record, sapo, signal};
+
+/// Runs, kills at a moment, and gives whether it was still going on then.
+fn killed(arguments: &[String], moment: Duration) -> bool {
+    let mut child = sapo(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut said = child.stderr.take().expect("a pipe");
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        drop(said.read_to_end(&mut all));
+        drop(ended.send(all));
+    });
+    let goes_on = end.recv_timeout(moment) == Err(mpsc::RecvTimeoutError::Timeout);
+    if goes_on {
+        signal(&child, "-KILL");
+    }
+    child.wait().expect("it ends");
+    goes_on
+}
+
+/// So many runs, each killed once at a moment that the seed draws, and resumed: all end as the one that nobody disturbed.
+fn kills(dir: &Path, count: u64, more: &[&str]) {
+    let began = Instant::now();
+    let undisturbed = finish(&arguments(dir, "undisturbed", more));
+    let mut longest = began.elapsed();
+    let mut random = ChaCha8Rng::seed_from_u64(14);
+    let mut killed_so_far = 0;
+    while killed_so_far < count {
+        let name = format!("killed-{killed_so_far}");
+        let moment = longest.mul_f64(random.random::<f64>());
+        if killed(&arguments(dir, &name, more), moment) {
+            killed_so_far += 1;
+        } else {
+            // It had ended: whatever a machine does beside this, later moments would come too late as well.
+            longest = moment;
+        }
+        let end = finish(&arguments(dir, &name, &[more, &["--resume"]].concat()));
+        same(&undisturbed, &end);
+        same_record(&dir.join("undisturbed"), &dir.join(&name));
+        let weights = end["weights_sha256"].as_str().expect("a hash");
+        writeln!(std::io::stderr(), "{killed_so_far}: killed at {:.2} s: {weights}", moment.as_secs_f64())
+            .expect("stderr");
+        std::fs::remove_dir_all(dir.join(&name)).expect("removed");
+    }
+}
+
+#[test]
+fn runs_that_are_killed_at_three_random_moments_end_as_the_undisturbed_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Short, since it is done four times.
+    let more =
+        ["phases.careful.steps=4", "phases.cold_start.steps=2", "phases.reasoning.steps=3", "run.checkpoint_every=1"];
+    kills(dir.path(), 3, &more);
+}
+
+/// Takes some minutes: CONTRIBUTING.md has the command.
+#[test]
+#[ignore = "20 runs"]
+fn runs_that_are_killed_at_twenty_random_moments_end_as_the_undisturbed_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    kills(dir.path(), 20, &[]);
+}
