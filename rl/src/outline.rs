@@ -72,7 +72,10 @@ impl Outline {
         let model_is_there = config_of(name).is_ok() && published(name).is_none_or(|_| Path::new(name).exists());
         let by_name = || Path::new(name).file_name().and_then(|name| published(name.to_str()?));
         let sizes = config_of(name).or_else(|error| by_name().ok_or(error))?;
-        let size = ModelSize::of(&sizes, &question(config));
+        let mut size = ModelSize::of(&sizes, &question(config));
+        let uncapped = size.memory.kv_cache;
+        size.memory.kv_cache = uncapped.min((config.run.cache_mib as u64) << 20);
+        size.memory.total -= uncapped - size.memory.kv_cache;
         let phases = config.run.phases.iter().map(|name| {
             let (kind, work) = (config.phases[name].kind(), config.phases[name].kind().work());
             PhaseOutline {

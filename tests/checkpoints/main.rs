@@ -79,7 +79,13 @@ fn a_plan_of_a_run_tells_its_parts() {
     let plan = object(&sapo(&["plan", smoke, "phases.careful.steps=7", "--json"]));
     assert_eq!((&plan["parts"][1]["name"], &plan["parts"][1]["steps"]), (&Value::from("careful"), &Value::from(7)));
     assert!(text(&sapo(&["plan", smoke])).starts_with("plan: "));
-    refused(&["plan", smoke, "policy.model=8b"], &["8b", "8,767,123,696 parameters", "sapo plan --model 8b"]);
+    // A large one is outlined: no step is tried.
+    let outline = object(&sapo(&["plan", smoke, "policy.model=8b", "--json"]));
+    assert_eq!((&outline["parameters"], &outline["missing"]), (&Value::from(8_767_123_696_u64), &serde_json::json!([])));
+    assert_eq!(outline["phases"][0]["name"], "careful");
+    let recipes = ["rl", "4b"].map(|name| smoke.replace("smoke", &format!("recipes/{name}")));
+    let outlined = text(&sapo(&["plan", &recipes[0], &recipes[1]]));
+    assert!(outlined.contains("data.charts: ") && outlined.contains("4,437,815,808 parameters"), "{outlined}");
     refused(&["plan", "--model", "7b"], &["7b", "235b-a22b"]);
     refused(&["plan", "--model", "8b", "--freeze", "visoin"], &["visoin", "vision, merger"]);
     refused(&["plan"], &["--model"]);

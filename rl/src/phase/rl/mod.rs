@@ -1,5 +1,6 @@
 //! One step of reinforcement learning: sample, score, advantage, loss, update, record.
 
+mod read_again;
 mod sampling;
 
 use std::time::Instant;
@@ -8,7 +9,7 @@ use sapo_datasets::{Dataset, MixturePart, MixtureState};
 use sapo_policies::{Policy, Slopes};
 
 use super::{Phase, Step, curate, stretch};
-use crate::batch::{TrainedGroup, advantages, mini_batches, packed, select};
+use crate::batch::{TrainedGroup, mini_batches, packed, select};
 use crate::collective::Collective;
 use crate::config::{RlConfig, SourceUse};
 use crate::curation::Curation;
@@ -18,7 +19,6 @@ use crate::failure::{Failures, refusal};
 use crate::finite::Watch;
 use crate::kl::KlPlace;
 use crate::loader::{Loader, Wants};
-use crate::log_probs::log_probs;
 use crate::loss::{Counts, Loss};
 use crate::metrics::{Metrics, names};
 use crate::reference;
@@ -28,7 +28,7 @@ use crate::run::Run;
 use crate::run::record::{InLoss, curation_file};
 use crate::run::updating::Rate;
 use crate::run_dir::read_lines;
-use crate::sample::{ScoredGroup, SeedScope, first_not_finite};
+use crate::sample::{ScoredGroup, first_not_finite};
 use crate::score::ReadyRubric;
 use crate::update::{Passes, Scored, gradients};
 
@@ -105,44 +105,6 @@ impl Rl {
             let source = &self.loader.sources()[group.prompt.part];
             run.state.pass_rates.remember(source, group.prompt.index, group.passed(), known_at);
         }
-    }
-
-    /// Reads the rollouts that are trained on with the reference, and with the trainer as it is before the update, where
-    /// that is asked for.
-    fn read_again(
-        &self,
-        run: &Run<'_>,
-        batch: &mut [ScoredGroup],
-        scope: SeedScope<'_>,
-        metrics: &mut Metrics,
-    ) -> Result<()> {
-        let started = Instant::now();
-        let trained = |group: &&ScoredGroup| advantages(group, &self.config, scope).is_ok();
-        let chosen: Vec<usize> = (0..batch.len()).filter(|index| trained(&&batch[*index])).collect();
-        let read = |policy: &Policy, batch: &[ScoredGroup]| {
-            let groups: Vec<&ScoredGroup> = chosen.iter().map(|index| &batch[*index]).collect();
-            log_probs(policy, &groups, self.config.sampling.logprob_temperature(), run.config.run.token_budget)
-        };
-        if let Some(reference) = &self.reference {
-            for (index, found) in chosen.iter().zip(read(reference, batch)?) {
-                let rollouts = batch[*index].rollouts.iter_mut();
-                rollouts.zip(found).for_each(|(scored, found)| scored.reference = found);
-            }
-        }
-        if let Some(importance) = self.config.importance {
-            for (index, found) in chosen.iter().zip(read(&run.model.policy, batch)?) {
-                for (scored, found) in batch[*index].rollouts.iter_mut().zip(found) {
-                    let sampled = scored.rollout.log_probs();
-                    importance.record(&importance.weights(&found, &sampled), metrics);
-                    rollout_metrics::record_gap(&found, &sampled, true, metrics);
-                    scored.trainer = found;
-                }
-            }
-        }
-        if self.reference.is_some() || self.config.importance.is_some() {
-            metrics.set(names::READ_AGAIN_SECS, started.elapsed().as_secs_f64());
-        }
-        Ok(())
     }
 
     /// The optimizer steps of a batch, one for each mini-batch.
