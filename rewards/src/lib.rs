@@ -33,6 +33,7 @@ pub use error::{Result, RewardError};
 pub use judge::{Calibration, CalibrationConfig, Judge, JudgeConfig, JudgeCounts, LabelledPair};
 pub use kind::Endpoints;
 pub use ledger::{RewardCall, RewardId, Scored};
+pub use net::{Refusal, Rest};
 pub use normalise::{Normalise, group_rewards};
 pub use plugin::{HttpConfig, Plugin, ProcessConfig};
 pub use registry::{Registry, RewardConfig, catalogue};

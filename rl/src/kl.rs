@@ -28,6 +28,13 @@ pub struct KlConfig {
     pub from: Reference,
 }
 
+impl KlConfig {
+    /// Its weight in the loss.
+    pub fn in_loss(&self) -> f64 {
+        if self.within == KlPlace::Loss { self.coef } else { 0.0 }
+    }
+}
+
 /// Where the KL stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

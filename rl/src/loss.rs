@@ -24,7 +24,7 @@ pub struct Counts {
 pub struct Loss<'a> {
     /// The objective.
     pub algorithm: &'a dyn Algorithm,
-    /// Weight and estimator of the KL in the loss, if it is there.
+    /// Weight and estimator of the KL, if there is a reference; the weight is 0 where it stands in the reward.
     pub kl: Option<(f64, Estimator)>,
     /// Weight of the entropy.
     pub entropy_coef: f64,

@@ -13,6 +13,8 @@ use crate::progress::Progress;
 
 /// The TensorBoard event file.
 pub const EVENTS: &str = "tb/events.out.tfevents.0.sapo";
+/// The folder of the policies, as phases began, that a KL is measured from.
+pub const REFERENCE: &str = "reference";
 /// Rows that could not be used.
 pub const REJECTED: &str = "data/rejected.jsonl";
 /// Seconds between two tries on a full disk, at most.

@@ -81,7 +81,10 @@ fn a_plan_of_a_run_tells_its_parts() {
     assert!(text(&sapo(&["plan", smoke])).starts_with("plan: "));
     // A large one is outlined: no step is tried.
     let outline = object(&sapo(&["plan", smoke, "policy.model=8b", "--json"]));
-    assert_eq!((&outline["parameters"], &outline["missing"]), (&Value::from(8_767_123_696_u64), &serde_json::json!([])));
+    assert_eq!(
+        (&outline["parameters"], &outline["missing"]),
+        (&Value::from(8_767_123_696_u64), &serde_json::json!([]))
+    );
     assert_eq!(outline["phases"][0]["name"], "careful");
     let recipes = ["rl", "4b"].map(|name| smoke.replace("smoke", &format!("recipes/{name}")));
     let outlined = text(&sapo(&["plan", &recipes[0], &recipes[1]]));

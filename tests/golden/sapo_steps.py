@@ -2,7 +2,7 @@
 
     python tests/golden/sapo_steps.py tests/fixtures/qwen3_vl
 
-Made with torch 2.15.0 and transformers 5.24.0 (CPU, float32, nothing random). It writes `sapo_steps.json` into the folder.
+Made with torch 2.15.0 and transformers 5.24.0 (CPU, float32, nothing random). It writes `sapo_steps.json` beside itself.
 Every sequence goes through the model alone, prompt and answer together: what is packed elsewhere must come to the same.
 """
 
@@ -104,5 +104,5 @@ for name, value in model.named_parameters():
     at = [index * flat.numel() // min(48, flat.numel()) for index in range(min(48, flat.numel()))]
     params[name] = {"at": at, "end": [float(flat[i]) for i in at], "moved": float((flat - before).abs().max())}
 golden = {"lr": LR, "old_log_probs": old, "norms": norms, "params": params}
-(folder / "sapo_steps.json").write_text(json.dumps(golden) + "\n")
+Path(__file__).with_suffix(".json").write_text(json.dumps(golden) + "\n")
 print("norms", norms, "moved", max(one["moved"] for one in params.values()))

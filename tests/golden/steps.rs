@@ -63,8 +63,7 @@ const REWARDS: [[Option<f64>; 4]; 4] = [
 
 #[test]
 fn five_sapo_steps_are_those_of_pytorch() {
-    let golden = std::fs::read(folder().join("sapo_steps.json")).expect("in the repository");
-    let golden: Golden = serde_json::from_slice(&golden).expect("JSON");
+    let golden: Golden = serde_json::from_str(include_str!("sapo_steps.json")).expect("JSON");
     let path = folder().join("tiny-dense");
     let mut model = Model::open(&path.display().to_string(), 1, &Device::flex()).expect("the fixture loads");
     model.policy.banned.clear();

@@ -69,7 +69,12 @@ fn a_run_that_breaks_stops_at_its_last_good_checkpoint_and_says_where() {
 #[test]
 fn a_run_warns_of_what_its_numbers_mean_and_so_does_its_report() {
     let dir = tempfile::tempdir().expect("a folder");
-    let more = ["run.phases=[\"curate\", \"reasoning\"]", "phases.reasoning.steps=12", "run.warn.cut_share=0.8"];
+    let more = [
+        "run.phases=[\"curate\", \"reasoning\"]",
+        "phases.reasoning.steps=12",
+        "run.warn.cut_share=0.8",
+        "run.warn.no_signal_share=0.6",
+    ];
     finish(&arguments(dir.path(), "warned", &more));
     let run = dir.path().join("warned");
     let log = std::fs::read_to_string(run.join("log.txt")).expect("a log");
@@ -83,7 +88,7 @@ fn a_run_warns_of_what_its_numbers_mean_and_so_does_its_report() {
         assert_eq!(said.count(), 1, "`{part}` is said once: {log}");
         let in_report = |warning: &&Value| {
             let text = warning["text"].as_str().unwrap_or_default();
-            text.contains(part) && text.starts_with("Step 9, and 3 steps in all: reasoning: ")
+            text.contains(part) && text.starts_with("Step 9, the first of 3: reasoning: ")
         };
         assert_eq!(warnings.iter().filter(in_report).count(), 1, "`{part}`: {warnings:?}");
     }

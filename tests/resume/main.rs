@@ -19,7 +19,6 @@ fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
     arguments.push("run.phases=[\"careful\", \"cold_start\", \"curate\", \"reasoning\"]".to_owned());
     arguments.extend(["phases.careful.steps=8", "phases.reasoning.steps=5"].map(str::to_owned));
     arguments.push("phases.reasoning.filter={ refill = 1, revisit_steps = 2 }".to_owned());
-    arguments.push("phases.reasoning.kl={ coef = 0.01 }".to_owned());
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     arguments
 }
@@ -147,9 +146,11 @@ fn a_stopped_run_ends_as_the_undisturbed_one() {
 fn a_killed_run_ends_as_the_undisturbed_one() {
     let dir = tempfile::tempdir().expect("a folder");
     // Nothing is there to resume, so the run begins.
-    let undisturbed = finish(&arguments(dir.path(), "undisturbed", &["--resume"]));
-    let killed = arguments(dir.path(), "killed", &[]);
-    let resumed = arguments(dir.path(), "killed", &["--resume"]);
+    // The policy as a phase began outlives a kill.
+    let kl = "phases.reasoning.kl={ coef = 0.01 }";
+    let undisturbed = finish(&arguments(dir.path(), "undisturbed", &["--resume", kl]));
+    let killed = arguments(dir.path(), "killed", &[kl]);
+    let resumed = arguments(dir.path(), "killed", &["--resume", kl]);
     for (arguments, said) in
         [(&killed, "evaluation (init)"), (&resumed, "cold_start: 4 to do"), (&resumed, "evaluation (reasoning)")]
     {

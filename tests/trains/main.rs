@@ -193,8 +193,10 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
         "B has moved"
     );
     let moments = tensors(&last.join("trainer/optimizer.safetensors"));
-    let expected: Vec<String> =
-        ["first", "second"].iter().flat_map(|kind| adapter.keys().map(move |key| format!("{kind}.{key}"))).collect();
+    let expected: Vec<String> = ["first", "second", "steps"]
+        .iter()
+        .flat_map(|kind| adapter.keys().map(move |key| format!("{kind}.{key}")))
+        .collect();
     assert_eq!(moments.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
     assert!(bytes(&last.join("trainer/optimizer.safetensors")) < bytes(&run.join("base/model.safetensors")) / 4);
 

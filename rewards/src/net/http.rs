@@ -11,7 +11,7 @@ use crate::text::shortened;
 const CONNECT_SECS: u64 = 5;
 
 /// Makes rustls use ring, once for the process.
-fn install_crypto() {
+pub(super) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that somebody has installed a provider before, which is as good.
@@ -139,7 +139,7 @@ impl Poster {
 }
 
 /// The last of the reasons that an error gives: the words of the system.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

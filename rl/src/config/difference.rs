@@ -69,6 +69,8 @@ fn collect(value: &Value, path: String, leaves: &mut BTreeMap<String, String>) {
                 collect(value, path, leaves);
             }
         }
+        // As people write it: 1e-30, and not thirty noughts.
+        Value::Float(number) => _ = leaves.insert(path, format!("{number:?}")),
         leaf => _ = leaves.insert(path, leaf.to_string()),
     }
 }

@@ -1,15 +1,13 @@
 //! MLflow: a run's configuration and the metrics of its steps, sent to a tracking server while the run goes on. Nothing here
 //! slows a step down or ends a run.
 
-mod server;
-
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use sapo_rewards::{Refusal, Rest};
 use serde_json::{Value, json};
 
-use self::server::{Refusal, Server};
 use crate::config::MlflowConfig;
 use crate::error::{Result, RunError};
 use crate::run_dir::RunDir;
@@ -27,14 +25,14 @@ const LAST_TRIES: usize = 3;
 
 /// A server that was reached, and the experiment there.
 pub struct Experiment {
-    server: Server,
+    server: Rest,
     id: String,
 }
 
 /// A run that is told to a server.
 pub struct Mlflow {
     lines: Option<Sender<Value>>,
-    thread: Option<JoinHandle<(Server, Undelivered)>>,
+    thread: Option<JoinHandle<(Rest, Undelivered)>>,
     run_id: String,
     trouble: Arc<Mutex<Option<String>>>,
 }
@@ -57,10 +55,13 @@ impl Experiment {
                 "log.mlflow: {reason}; start the server (`mlflow server`), mend log.mlflow.uri, or leave log.mlflow out"
             ))
         };
-        let server = Server::new(config).map_err(failed)?;
-        let found = server.get("experiments/get-by-name", &[("experiment_name", config.experiment.as_str())]);
+        let server = Rest::new(&config.uri, config.token_env.as_deref()).map_err(failed)?;
+        let found =
+            server.get("api/2.0/mlflow/experiments/get-by-name", &[("experiment_name", config.experiment.as_str())]);
         let answer = match found {
-            Err(Refusal::NotThere(_)) => server.post("experiments/create", &json!({"name": config.experiment})),
+            Err(Refusal::NotThere(_)) => {
+                server.post("api/2.0/mlflow/experiments/create", &json!({"name": config.experiment}))
+            }
             Ok(answer) => Ok(answer["experiment"].clone()),
             Err(other) => Err(other),
         };
@@ -80,7 +81,7 @@ impl Experiment {
             std::fs::read(dir.path().join(FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let known = known.as_ref().filter(|known| known["uri"] == server.base());
         if let Some(run_id) = known.and_then(|known| known["run_id"].as_str()) {
-            match server.post("runs/update", &json!({"run_id": run_id, "status": "RUNNING"})) {
+            match server.post("api/2.0/mlflow/runs/update", &json!({"run_id": run_id, "status": "RUNNING"})) {
                 Ok(_) => return Ok(Mlflow::start(server, run_id.to_owned())),
                 // One that was deleted there begins anew.
                 Err(Refusal::NotThere(_)) => {}
@@ -88,11 +89,13 @@ impl Experiment {
             }
         }
         let wanted = json!({"experiment_id": id, "run_name": name, "start_time": now_millis()});
-        let answer = server.post("runs/create", &wanted).map_err(failed)?;
+        let answer = server.post("api/2.0/mlflow/runs/create", &wanted).map_err(failed)?;
         let run_id = answer["run"]["info"]["run_id"].as_str().unwrap_or_default().to_owned();
         for part in params.chunks(PARAMS) {
             let params: Vec<Value> = part.iter().map(|(key, value)| param(key, value)).collect();
-            server.post("runs/log-batch", &json!({"run_id": run_id, "params": params})).map_err(failed)?;
+            server
+                .post("api/2.0/mlflow/runs/log-batch", &json!({"run_id": run_id, "params": params}))
+                .map_err(failed)?;
         }
         dir.write_json(FILE, &json!({"v": 1, "uri": server.base(), "experiment_id": id, "run_id": run_id}))?;
         Ok(Mlflow::start(server, run_id))
@@ -100,7 +103,7 @@ impl Experiment {
 }
 
 impl Mlflow {
-    fn start(server: Server, run_id: String) -> Self {
+    fn start(server: Rest, run_id: String) -> Self {
         let (lines, taken) = channel();
         let trouble: Arc<Mutex<Option<String>>> = Arc::default();
         let (told, id) = (Arc::clone(&trouble), run_id.clone());
@@ -134,7 +137,7 @@ impl Mlflow {
             _ => "FAILED",
         };
         let end = json!({"run_id": self.run_id, "status": status, "end_time": now_millis()});
-        let ended = server.post("runs/update", &end).err().map(|refusal| refusal.to_string());
+        let ended = server.post("api/2.0/mlflow/runs/update", &end).err().map(|refusal| refusal.to_string());
         if left.steps == 0 {
             return ended.map(|reason| format!("log.mlflow: the end of the run was not taken: {reason}"));
         }
@@ -150,7 +153,7 @@ const TIME: &str = "\0time";
 
 /// Sends lines as they come, together where several wait; what the server did not take for a while is tried again with the
 /// next.
-fn deliver(server: &Server, run_id: &str, lines: &Receiver<Value>, trouble: &Mutex<Option<String>>) -> Undelivered {
+fn deliver(server: &Rest, run_id: &str, lines: &Receiver<Value>, trouble: &Mutex<Option<String>>) -> Undelivered {
     let (mut waiting, mut left): (Vec<Value>, Undelivered) = Default::default();
     let mut told = false;
     let mut send = |waiting: &mut Vec<Value>| {
@@ -163,7 +166,7 @@ fn deliver(server: &Server, run_id: &str, lines: &Receiver<Value>, trouble: &Mut
             });
             let part = fits.count().max(1);
             let metrics: Vec<Value> = waiting[..part].iter().flat_map(metrics).collect();
-            match server.post("runs/log-batch", &json!({"run_id": run_id, "metrics": metrics})) {
+            match server.post("api/2.0/mlflow/runs/log-batch", &json!({"run_id": run_id, "metrics": metrics})) {
                 Ok(_) => drop(waiting.drain(..part)),
                 Err(refusal) => {
                     left.reason = refusal.to_string();

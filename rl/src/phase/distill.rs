@@ -52,8 +52,7 @@ impl Distill {
         let wants = if config.on_policy.is_none() { Wants::responses(None) } else { Wants::queries() };
         let state = run.state.data.as_ref();
         let loader = Loader::new(parts, config.prompts_per_step, wants, run.config, &run.processor, state)?;
-        let place = format!("phases.{name}.teacher");
-        let teacher = reference::opened(&config.teacher.display().to_string(), &place, run)?;
+        let teacher = reference::opened(&config.teacher.display().to_string(), run.config, &run.model.policy)?;
         let judges: Vec<&str> = rubrics.iter().flat_map(|rubric| run.config.judges_of(rubric.name())).collect();
         run.measure_judges(name, &judges)?;
         run.progress.begin(name, config.steps, run.state.step_in_part);

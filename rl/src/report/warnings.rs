@@ -76,9 +76,9 @@ fn troubles(steps: &[Step], saved: &SavedConfig) -> Vec<Warning> {
             }
         }
     }
-    let warning = |(_, _, step, text, count): (Trouble, &str, u64, String, usize)| Warning {
-        text: format!("Step {step}, and {count} steps in all: {text}."),
-        file: None,
+    let warning = |(_, _, step, text, count): (Trouble, &str, u64, String, usize)| {
+        let which = if count == 1 { String::new() } else { format!(", the first of {count}") };
+        Warning { text: format!("Step {step}{which}: {text}."), file: None }
     };
     found.into_iter().map(warning).collect()
 }

@@ -10,8 +10,7 @@ use super::state::TrainerState;
 use crate::config::{Config, PhaseKind};
 use crate::error::{Result, RunError};
 use crate::parts::{Part, parts};
-use crate::reference;
-use crate::run_dir::RunDir;
+use crate::run_dir::{REFERENCE, RunDir};
 
 /// What a forked run says of where it is from, in its folder.
 pub const FILE: &str = "fork.json";
@@ -84,9 +83,9 @@ impl Fork {
         self.copy_entries(dir, "rollouts", &|name| checkpoint::step_of(name).is_some_and(|of| of < step))?;
         self.copy_entries(dir, "images", &|_| true)?;
         // What the phase at hand measures its KL from.
-        for name in checkpoint::entries(&self.run.join(reference::FOLDER)) {
+        for name in checkpoint::entries(&self.run.join(REFERENCE)) {
             for part in ["policy", "adapter"] {
-                self.copy_entries(dir, &format!("{}/{name}/{part}", reference::FOLDER), &|_| true)?;
+                self.copy_entries(dir, &format!("{}/{name}/{part}", REFERENCE), &|_| true)?;
             }
         }
         for folder in &state.evaluated {
@@ -201,4 +200,51 @@ fn adapt(state: &mut TrainerState, config: &Config, before: &Config) {
         .filter(|(evaluation, _)| same_set(&evaluation.set))
         .unzip();
     (state.evaluations, state.evaluated) = (evaluations, evaluated);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smoke(overrides: &[&str]) -> Config {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs/smoke.toml");
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        Config::compose(&[file], &overrides).unwrap()
+    }
+
+    /// Where a run with this configuration begins that goes on from the smoke run; its parts are the evaluation before
+    /// training, `careful`, its evaluation, `cold_start`, its evaluation, `curate`, `reasoning`, and so on.
+    fn begins(overrides: &[&str], part: usize, step_in_part: u64) -> Result<usize> {
+        place(&smoke(overrides), &smoke(&[]), &TrainerState { part, step_in_part, ..TrainerState::default() })
+    }
+
+    #[test]
+    fn a_fork_begins_at_the_same_place_of_its_own_parts() {
+        for part in 0..10 {
+            assert_eq!(begins(&[], part, 0).unwrap(), part);
+        }
+        assert_eq!(begins(&[], 1, 7).unwrap(), 1);
+        // Other phases behind what is done.
+        assert_eq!(begins(&["run.phases=[\"careful\", \"general\"]"], 3, 0).unwrap(), 3);
+        // No evaluations any more: those that were done are no parts, and neither is the one to come.
+        let without = ["eval={}"];
+        assert_eq!((begins(&without, 3, 0).unwrap(), begins(&without, 2, 0).unwrap()), (1, 1));
+        // The end, and what is left behind it.
+        let parts = parts(&smoke(&[])).len();
+        assert_eq!(begins(&[], parts, 0).unwrap(), parts);
+    }
+
+    #[test]
+    fn what_is_done_or_under_way_cannot_be_another_thing() {
+        let refused = |overrides: &[&str], part, step| begins(overrides, part, step).unwrap_err().to_string();
+        let other = refused(&["run.phases=[\"cold_start\", \"careful\"]"], 3, 0);
+        assert!(
+            other.contains("done the phases [careful]") && other.contains("it has [cold_start, careful]"),
+            "{other}"
+        );
+        let data = ["phases.careful.data=[{ use = \"count\" }]"];
+        let within = refused(&data, 1, 7);
+        assert!(within.contains("phases.careful") && within.contains("at the end of a phase"), "{within}");
+        assert_eq!(begins(&data, 1, 0).unwrap(), 1, "nothing of it is done yet");
+    }
 }

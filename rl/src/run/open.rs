@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::score::Rewards;
 use crate::summary::Summary;
-use crate::{checking, data, data_check, device, ledger, model_setup};
+use crate::{checking, data, data_check, device, ledger, model_setup, reference};
 
 /// How a run is to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,7 @@ impl<'a> Run<'a> {
         let mut model = model_setup::open(config, origin.checkpoint(), &device)?;
         model.limit_prompts(config.policy.prompt_limit());
         data::try_encoding(config, &model.processor)?;
+        reference::check(config, &model)?;
         data_check::refuse_bad_rows(config, &model.processor, progress)?;
         let engine = RunEngine::open(&config.engine, &model, [config.run.decode_rows, config.run.cache_mib])?;
         let dir = match found {

@@ -17,7 +17,6 @@ use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
 use crate::finite::Watch;
-use crate::kl::KlPlace;
 use crate::loader::{Loader, Wants};
 use crate::loss::{Counts, Loss};
 use crate::metrics::{Metrics, names};
@@ -82,7 +81,13 @@ impl Rl {
         if let Some(advice) = config.algorithm.advice(config.mini_batches) {
             run.say(&format!("{name}: {advice}"))?;
         }
-        let reference = config.kl.as_ref().map(|kl| reference::open(name, &kl.from, run)).transpose()?;
+        let reference = config
+            .kl
+            .as_ref()
+            .map(|kl| {
+                reference::open(name, &kl.from, run.config, run.recorder.dir(), &run.model, run.state.step_in_part == 0)
+            })
+            .transpose()?;
         run.progress.begin(name, config.steps, run.state.step_in_part);
         let judges = judges.into_iter().map(str::to_owned).collect();
         let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges, reference };
@@ -143,10 +148,9 @@ impl Rl {
         let (groups, sequences) = packed(batch, part, self.config.importance);
         let count: usize = sequences.iter().map(Vec::len).sum();
         let tokens: usize = sequences.iter().flatten().map(|sequence| sequence.old_log_probs.len()).sum();
-        let in_loss = self.config.kl.as_ref().filter(|kl| kl.within == KlPlace::Loss);
         let loss = Loss {
             algorithm: &*self.config.algorithm,
-            kl: in_loss.map(|kl| (kl.coef, kl.estimator)),
+            kl: self.config.kl.as_ref().map(|kl| (kl.in_loss(), kl.estimator)),
             entropy_coef: self.config.entropy_coef,
             counts: Counts { sequences: run.collective.total(count), tokens: run.collective.total(tokens) },
         };

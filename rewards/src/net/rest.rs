@@ -1,4 +1,4 @@
-//! A tracking server's REST API: one request, and what came of it.
+//! A REST API: JSON to a server and back, one request at a time, for whoever is told of things and must not hold them up.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::MlflowConfig;
+use super::http::{innermost, install_crypto};
 
 /// Seconds to connect.
 const CONNECT_SECS: u64 = 5;
@@ -17,7 +17,7 @@ const SAID: usize = 300;
 
 /// Why a request came to nothing.
 #[derive(Clone, Debug)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// What it is about is not there.
     NotThere(String),
     /// The server is not there, or cannot serve now.
@@ -33,56 +33,66 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A tracking server.
-pub(super) struct Server {
+/// A server with a REST API. It blocks, and is not for threads that run futures.
+pub struct Rest {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
     runtime: Runtime,
 }
 
-impl Server {
-    /// A server that was not asked yet.
-    pub(super) fn new(config: &MlflowConfig) -> Result<Self, String> {
-        let token = match &config.token_env {
+impl Rest {
+    /// A server that was not asked yet, with the bearer token that an environment variable holds.
+    ///
+    /// # Errors
+    /// When the address is none, the variable is not set, or no client can be made.
+    pub fn new(base: &str, token_env: Option<&str>) -> Result<Self, String> {
+        let token = match token_env {
             None => None,
             Some(name) => Some(std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?),
         };
-        // An error means that somebody has installed a provider before, which is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        install_crypto();
+        let parsed = reqwest::Url::parse(base).map_err(|error| format!("{base}: {error}"))?;
         let builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECS))
-            .timeout(Duration::from_secs(REQUEST_SECS));
+            .timeout(Duration::from_secs(REQUEST_SECS))
+            // Between requests nobody looks after connections, so that one that the server has closed would be used again.
+            .pool_max_idle_per_host(0);
         // A proxy cannot reach this machine's own loopback.
-        let host = url::Url::parse(&config.uri).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let local = host.is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()));
+        let local = parsed.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
         let builder = if local { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|error| format!("no HTTP client can be made: {error}"))?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no runtime can be made: {error}"))?;
-        Ok(Self { http, base: config.uri.trim_end_matches('/').to_owned(), token, runtime })
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token, runtime })
     }
 
     /// Where it is.
-    pub(super) fn base(&self) -> &str {
+    pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Asks for something.
-    pub(super) fn get(&self, what: &str, query: &[(&str, &str)]) -> Result<Value, Refusal> {
+    /// Asks for something; `what` is a path behind the base.
+    ///
+    /// # Errors
+    /// When it is not there, or the server does not give it.
+    pub fn get(&self, what: &str, query: &[(&str, &str)]) -> Result<Value, Refusal> {
         let mut url = self.url(what)?;
         url.query_pairs_mut().extend_pairs(query);
         self.send(self.http.get(url))
     }
 
-    /// Sends something.
-    pub(super) fn post(&self, what: &str, body: &Value) -> Result<Value, Refusal> {
+    /// Sends something; `what` is a path behind the base.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub fn post(&self, what: &str, body: &Value) -> Result<Value, Refusal> {
         let request = self.http.post(self.url(what)?).header("content-type", "application/json");
         self.send(request.body(body.to_string()))
     }
 
     fn url(&self, what: &str) -> Result<reqwest::Url, Refusal> {
-        let url = format!("{}/api/2.0/mlflow/{what}", self.base);
+        let url = format!("{}/{what}", self.base);
         reqwest::Url::parse(&url).map_err(|error| Refusal::Refused(format!("{url}: {error}")))
     }
 
@@ -110,13 +120,4 @@ impl Server {
             _ => Err(Refusal::Refused(said())),
         }
     }
-}
-
-/// The last of the reasons that an error gives: the words of the system.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
