@@ -111,12 +111,12 @@ fn of_row<S: Simd>(simd: S, lanes: &[f32], row: usize) -> [f32; RUNS * WIDEST] {
     for (run, to) in to.iter_mut().enumerate() {
         let of = |lane: usize| S::as_simd_f32s(&lanes[(lane * ROWS + row) * width..][..width]).0[run];
         let mut eight = [simd.splat_f32s(0.0); 8];
-        for lane in 0..8 {
-            eight[lane] = simd.add_f32s(of(lane), of(lane + 8));
+        for (lane, sum) in eight.iter_mut().enumerate() {
+            *sum = simd.add_f32s(of(lane), of(lane + 8));
         }
         let mut four = [simd.splat_f32s(0.0); 4];
-        for lane in 0..4 {
-            four[lane] = simd.add_f32s(eight[lane], eight[lane + 4]);
+        for (lane, sum) in four.iter_mut().enumerate() {
+            *sum = simd.add_f32s(eight[lane], eight[lane + 4]);
         }
         *to = simd.add_f32s(simd.add_f32s(four[0], four[2]), simd.add_f32s(four[1], four[3]));
     }
