@@ -11,6 +11,7 @@ use crate::config::{Config, SourceUse, Work};
 use crate::data::{self, Prompt};
 use crate::error::{Result, RunError};
 use crate::parts::{Part, parts};
+use crate::sizes::Activations;
 use crate::update::{Passes, TrainGroup, gradients};
 
 /// Demonstrations of the trial step that the time is estimated from.
@@ -37,6 +38,8 @@ pub struct Plan {
     pub about_secs: f64,
     /// Bytes of weights, gradients, moments and activations that it may hold at its peak.
     pub about_bytes: u64,
+    /// Bytes that a micro-batch of text keeps for its backward pass, with and without `run.recompute`.
+    pub activations: Activations,
 }
 
 /// A part of a run, planned.
@@ -84,6 +87,7 @@ impl Plan {
             trained_parameters: model.policy.trained_count(),
             about_secs: parts.iter().map(|part| part.about_secs).sum(),
             about_bytes: about_bytes(config, model, parameters),
+            activations: Activations::of(&model.policy.config, config.run.token_budget),
             parts,
         })
     }
@@ -100,6 +104,12 @@ impl Plan {
             duration(self.about_secs),
             self.about_bytes >> 20
         )];
+        let Activations { plain, recomputed } = self.activations;
+        lines.push(format!(
+            "  activations of a micro-batch of text: {} MiB, {} MiB with run.recompute",
+            plain >> 20,
+            recomputed >> 20
+        ));
         for part in &self.parts {
             let (steps, prompts, rollouts) = (part.steps, part.prompts_per_step, part.rollouts_per_prompt);
             let work = match (part.kind, rollouts) {
@@ -241,7 +251,9 @@ fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
     let adapter: usize =
         model.policy.adapter_parameters().iter().map(|param| param.value.dims().iter().product::<usize>()).sum();
     let held = parameters + adapter + 3 * model.policy.trained_count();
-    (4 * (held + training + decoding) - 2 * narrowed + PROCESS_BYTES) as u64
+    let all = (4 * (held + training + decoding) - 2 * narrowed + PROCESS_BYTES) as u64;
+    let Activations { plain, recomputed } = Activations::of(&model.policy.config, config.run.token_budget);
+    if config.run.recompute { all.saturating_sub(plain.saturating_sub(recomputed)) } else { all }
 }
 
 fn duration(secs: f64) -> String {

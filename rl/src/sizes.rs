@@ -55,7 +55,7 @@ pub struct PartSize {
     pub trainable: u64,
 }
 
-/// Bytes of everything that is kept; activations are not counted.
+/// Bytes of everything that is kept; [`Activations`] are not counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemorySize {
     /// The model's own weights in the chosen format.
@@ -156,6 +156,42 @@ impl ModelSize {
     }
 }
 
+/// Rows whose logits exist at the same time, and how many logits are kept for the way back, as the head has it.
+const HEAD_ROWS: u64 = 2048;
+const KEPT_LOGITS: u64 = 1 << 26;
+
+/// Bytes of what a forward pass over text keeps for its way back, with the logits that exist at its turning point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Activations {
+    /// When all layers keep what they need.
+    pub plain: u64,
+    /// When they keep only their input and run again.
+    pub recomputed: u64,
+}
+
+impl Activations {
+    /// Of a micro-batch of so many rows. Counted from what each operation of a layer keeps on a CPU; experts are taken to be used
+    /// alike.
+    pub fn of(config: &Config, rows: usize) -> Self {
+        let text = &config.text;
+        let (width, rows, layers) = (text.hidden_size as u64, rows as u64, text.layers as u64);
+        let (heads, kv_heads) = ((text.heads * text.head_dim) as u64, (text.kv_heads * text.head_dim) as u64);
+        let inner = match &text.moe {
+            Some(moe) => (moe.top_k * (2 * text.hidden_size + 3 * moe.intermediate_size)) as u64,
+            None => 3 * text.intermediate_size as u64,
+        };
+        // Both norms with their inputs, projections before and after their norms, contexts, gate, input and their product.
+        let of_layer = 6 * width + 4 * heads + 4 * kv_heads + inner;
+        let vocabulary = text.vocab_size as u64;
+        let chunk = rows.min(HEAD_ROWS) * vocabulary;
+        let logits = (rows * vocabulary).min(KEPT_LOGITS.max(chunk)) + 2 * chunk;
+        Self {
+            plain: F32 * (rows * layers * of_layer + logits),
+            recomputed: F32 * (rows * (layers * width + of_layer) + logits),
+        }
+    }
+}
+
 impl MemorySize {
     /// What is kept, with names for people; the total is not among them.
     pub fn rows(&self) -> [(&'static str, u64); 6] {
@@ -206,6 +242,17 @@ mod tests {
         assert_eq!(size.memory.total, (2 + 2 + 4 + 8) * all + size.memory.kv_cache);
         let head = size.parts.iter().find(|part| part.part == Part::Head).expect("an untied head");
         assert_eq!((head.tensors, head.parameters), (1, 151_936 * 4096));
+    }
+
+    #[test]
+    fn activations_are_about_what_was_measured() {
+        // `sapo bench train --model tiny` (8 sequences of 512 tokens): what a step held beyond the weights at most, gradients
+        // (6.7 MB) among it.
+        let config = sapo_policies::preset::config_of("tiny").expect("a preset");
+        let activations = Activations::of(&config, 8 * 511);
+        for (counted, measured) in [(activations.plain, 147_869_696.0), (activations.recomputed, 76_570_624.0)] {
+            assert!((0.85..1.0).contains(&(counted as f64 / measured)), "{counted} {measured}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod norm;
 mod param;
 mod product;
 mod rope;
+mod wide;
 
 pub(crate) use self::linear::parameters;
 pub use self::linear::{Linear, LinearMaps, Lora};

@@ -2,7 +2,8 @@
 //!
 //! Each number is the dot product of a row and a weight's row, summed in 16 lanes and then over the lanes. Nothing else
 //! enters, so that a row has the same bits alone and among thousands; and weights are read where they lie, which for the
-//! few rows of decoding is half of the work of a product that packs them first.
+//! few rows of decoding is half of the work of a product that packs them first. Many rows take the same sums tile by tile
+//! (`wide`), at twice the speed.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -15,6 +16,7 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::wide;
 use crate::vector::{LANES, Run, sum, vectorised};
 
 /// Rows that are multiplied with a weight's rows while those are in the cache.
@@ -85,7 +87,17 @@ fn multiply(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs.max(1);
     let mut y = vec![0.0_f32; rows * outputs];
     let threads = rayon::current_num_threads();
-    if rows * outputs * inputs < ALONE || threads == 1 {
+    let alone = rows * outputs * inputs < ALONE || threads == 1;
+    let share = if alone { rows } else { rows.div_ceil(threads) };
+    if share >= wide::FEWEST && inputs > 0 && outputs > 0 {
+        let share = share.min(wide::MOST);
+        let part = |(x, y): (&[f32], &mut [f32])| wide::multiply(x, w, inputs, y);
+        if alone {
+            x.chunks(share * inputs).zip(y.chunks_mut(share * outputs)).for_each(part);
+        } else {
+            x.par_chunks(share * inputs).zip(y.par_chunks_mut(share * outputs)).for_each(part);
+        }
+    } else if alone {
         x.chunks(ROWS * inputs).zip(y.chunks_mut(ROWS * outputs)).for_each(|(x, y)| block(x, w, inputs, y));
     } else if rows >= 2 * TILE * threads {
         let share = rows.div_ceil(threads).next_multiple_of(TILE).min(ROWS);
@@ -195,11 +207,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn rows_are_dot_products_and_do_not_know_each_other(
-            rows in 1_usize..150, inputs in 1_usize..90, outputs in 1_usize..300,
+            rows in 1_usize..400, inputs in 1_usize..90, outputs in 1_usize..300,
         ) {
             let (x, w) = (waves(rows * inputs, 0.37), waves(outputs * inputs, 0.61));
             let y = multiply(&x, &w, inputs, outputs);
-            for row in [0, rows / 2, rows - 1] {
+            for row in [0, rows / 3, rows / 2, rows - 1] {
                 let one = multiply(&x[row * inputs..(row + 1) * inputs], &w, inputs, outputs);
                 let of_row = &y[row * outputs..(row + 1) * outputs];
                 prop_assert!(of_row.iter().zip(&one).all(|(a, b)| a.to_bits() == b.to_bits()));
