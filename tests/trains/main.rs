@@ -155,7 +155,7 @@ fn trains_further(dir: &Path, run: &Path, last: &Path, expected: &[String], expo
     assert!(
         further.keys().eq(expected
             .iter()
-            .take(expected.len() / 2)
+            .take(expected.len() / 3)
             .map(|key| key.trim_start_matches("first.").to_owned())
             .collect::<Vec<_>>()
             .iter())
