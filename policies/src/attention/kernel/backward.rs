@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::super::heads::Heads;
 use super::super::panels::{BLOCK, Panels, Place, Sequence};
 use super::{Scratch, TILE, Vectors, View, exponentials, gather, products, weighted};
-use crate::vector::{LANES, add_scaled, vectorised};
+use crate::vector::{LANES, Run, add_scaled, vectorised};
 
 /// Gradients in the shapes of what they belong to.
 #[derive(Clone, Debug)]
@@ -192,27 +192,46 @@ impl OfHead {
         let (mut query_rows, mut derivative_rows) = (Vec::new(), Vec::new());
         rows(queries, &mut query_rows);
         rows(derivatives, &mut derivative_rows);
-        for token in 0..tokens {
-            let block = vectors.sequence.blocks[token / BLOCK] as usize;
-            let start = (block * BLOCK + token % BLOCK) * dim;
-            let parts =
-                [(&mut self.dk, slopes, query_rows.as_slice()), (&mut self.dv, weights, derivative_rows.as_slice())];
-            for (sums, by_vector, vectors) in parts {
-                let factors: [f32; T] = std::array::from_fn(|t| by_vector[t * width + token]);
-                let (runs, rest) = sums[start..start + dim].as_chunks_mut::<LANES>();
-                for (number, run) in runs.iter_mut().enumerate() {
-                    for (t, factor) in factors.iter().enumerate() {
-                        let Some(values) = vectors[t * dim + number * LANES..].first_chunk::<LANES>() else { continue };
-                        add_scaled(run, *factor, values);
+        let parts =
+            [(&mut self.dk, slopes, query_rows.as_slice()), (&mut self.dv, weights, derivative_rows.as_slice())];
+        for (sums, by_vector, rows) in parts {
+            let factors: [&[f32]; T] = std::array::from_fn(|t| &by_vector[t * width..(t + 1) * width]);
+            let blocks = vectors.sequence.blocks.iter().zip((0..tokens).step_by(BLOCK));
+            let mut column = 0;
+            while column + LANES <= dim {
+                // A run of every vector stays in a register for all tokens, and a token's sums for all vectors.
+                let runs: [Run; T] = std::array::from_fn(|t| run_at(rows, t * dim + column));
+                for (block, token) in blocks.clone() {
+                    let of_block = &mut sums[*block as usize * BLOCK * dim..][..BLOCK * dim];
+                    for (slot, sums) in of_block.chunks_exact_mut(dim).take(tokens - token).enumerate() {
+                        let Some(run) = sums[column..].first_chunk_mut::<LANES>() else { continue };
+                        let mut all = *run;
+                        for t in 0..T {
+                            add_scaled(&mut all, factors[t][token + slot], &runs[t]);
+                        }
+                        *run = all;
                     }
                 }
-                let done = dim - rest.len();
-                for (column, sum) in rest.iter_mut().enumerate() {
-                    for (t, factor) in factors.iter().enumerate() {
-                        *sum = factor.mul_add(vectors[t * dim + done + column], *sum);
+                column += LANES;
+            }
+            for column in column..dim {
+                for (block, token) in blocks.clone() {
+                    for at in token..tokens.min(token + BLOCK) {
+                        let sum = &mut sums[(*block as usize * BLOCK + at - token) * dim + column];
+                        for t in 0..T {
+                            *sum = factors[t][at].mul_add(rows[t * dim + column], *sum);
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// The run of numbers at a place.
+#[inline(always)]
+fn run_at(numbers: &[f32], at: usize) -> Run {
+    let mut run = [0.0; LANES];
+    run.copy_from_slice(&numbers[at..at + LANES]);
+    run
 }
