@@ -7,7 +7,7 @@ use sapo_policies::Slopes;
 
 use crate::algorithm::{Algorithm, Sequence};
 use crate::batch::TrainedSequence;
-use crate::kl::Estimator;
+use crate::kl::{Estimator, of_rollout};
 use crate::metrics::{Metrics, names};
 
 /// A mini-batch as sums see it, over all processes.
@@ -44,9 +44,11 @@ impl Loss<'_> {
             let mut slope = derivative * known.importance.get(at).copied().unwrap_or(1.0);
             if let (Some((coef, estimator)), Some(reference)) = (self.kl, known.reference.get(at)) {
                 slope -= coef * estimator.derivative(*now, *reference);
-                metrics.mean_of(names::KL, estimator.value(*now, *reference), 1.0);
             }
             slopes.log_probs.push((weight * slope) as f32);
+        }
+        if let Some((_, estimator)) = self.kl {
+            metrics.mean_of(names::KL, of_rollout(estimator, log_probs, &known.reference), log_probs.len() as f64);
         }
         if self.entropy_coef != 0.0 {
             let slope = (weight * self.entropy_coef) as f32;

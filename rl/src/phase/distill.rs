@@ -3,20 +3,17 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use sapo_datasets::MixturePart;
 use sapo_policies::{Completion, Policy};
 
 use super::demonstrations::{demonstrations, end_of_turn};
-use super::{Phase, Step, stretch};
+use super::{Phase, Step, draw, whole};
 use crate::collective::Collective;
 use crate::config::{DistillConfig, OnPolicyConfig};
-use crate::data;
 use crate::distillation::{Distillation, distil};
 use crate::error::Result;
 use crate::finite::Watch;
-use crate::loader::{self, Loader, Prompts, Wants};
+use crate::loader::{Loader, Prompts, Wants};
 use crate::metrics::{Metrics, names};
-use crate::pass_rates::PassedOver;
 use crate::reference;
 use crate::reward_metrics;
 use crate::rollout_metrics;
@@ -40,11 +37,7 @@ pub(super) struct Distill {
 
 impl Distill {
     pub(super) fn open(name: &str, config: &DistillConfig, run: &mut Run<'_>) -> Result<Self> {
-        let parts = config.data.iter().map(|used| {
-            let dataset = data::open(run.config, used, stretch(run, name))?;
-            Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
-        });
-        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let parts = whole(run, name, &config.data)?;
         let rubrics = match &config.on_policy {
             Some(on_policy) => run.rewards.of_uses(run.config, &config.data, &on_policy.rubric)?,
             None => Vec::new(),
@@ -125,14 +118,8 @@ impl Phase for Distill {
             return Ok(Step::Last);
         }
         let started = Instant::now();
-        let mut batch = self.loader.next_batch()?;
-        if run.state.step_in_part + 1 < self.config.steps {
-            self.loader.prepare(PassedOver::new());
-        }
-        run.recorder.rejected(&batch.rejected)?;
         let mut metrics = Metrics::default();
-        metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
-        loader::count(&self.loader, &batch, &mut metrics);
+        let mut batch = draw(&mut self.loader, run, self.config.steps, &mut metrics)?;
         let state = std::mem::take(&mut batch.state);
         if let Some(on_policy) = &self.config.on_policy {
             let answered = self.answers(run, on_policy, batch, &mut metrics)?;

@@ -7,9 +7,17 @@ mod evaluate;
 mod rl;
 mod sft;
 
-use crate::config::PhaseConfig;
+use std::time::Instant;
+
+use sapo_datasets::MixturePart;
+
+use crate::config::{PhaseConfig, SourceUse};
+use crate::data;
 use crate::error::Result;
+use crate::loader::{self, Loader, Prompts};
+use crate::metrics::{Metrics, names};
 use crate::parts::Part;
+use crate::pass_rates::PassedOver;
 use crate::run::Run;
 
 /// Whether a part goes on.
@@ -51,6 +59,28 @@ pub fn open(part: &Part, run: &mut Run<'_>) -> Result<Box<dyn Phase>> {
         PhaseConfig::Distill(config) => Box::new(distill::Distill::open(name, &config.clone(), run)?),
         PhaseConfig::Rl(config) => Box::new(rl::Rl::open(name, &config.clone(), run)?),
     })
+}
+
+/// The sources of a phase that takes all their queries.
+fn whole(run: &Run<'_>, name: &str, data: &[SourceUse]) -> Result<Vec<MixturePart>> {
+    let part = |used: &SourceUse| {
+        let dataset = data::open(run.config, used, stretch(run, name))?;
+        Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
+    };
+    data.iter().map(part).collect()
+}
+
+/// The next batch of a phase with so many steps, its rows counted; the one after is begun.
+fn draw(loader: &mut Loader, run: &mut Run<'_>, steps: u64, metrics: &mut Metrics) -> Result<Prompts> {
+    let started = Instant::now();
+    let batch = loader.next_batch()?;
+    if run.state.step_in_part + 1 < steps {
+        loader.prepare(PassedOver::new());
+    }
+    run.recorder.rejected(&batch.rejected)?;
+    metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
+    loader::count(loader, &batch, metrics);
+    Ok(batch)
 }
 
 /// The number of a phase among those of its run: each has a stretch of generated queries of its own.

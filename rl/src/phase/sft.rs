@@ -2,17 +2,13 @@
 
 use std::time::Instant;
 
-use sapo_datasets::MixturePart;
-
 use super::demonstrations::{demonstrations, end_of_turn};
-use super::{Phase, Step, stretch};
+use super::{Phase, Step, draw, whole};
 use crate::config::SftConfig;
-use crate::data;
 use crate::error::Result;
 use crate::finite::Watch;
-use crate::loader::{self, Loader, Prompts, Wants};
+use crate::loader::{Loader, Prompts, Wants};
 use crate::metrics::{Metrics, names};
-use crate::pass_rates::PassedOver;
 use crate::run::Run;
 use crate::run::updating::Rate;
 use crate::update::{Passes, Scored, gradients};
@@ -29,11 +25,7 @@ pub(super) struct Sft {
 impl Sft {
     pub(super) fn open(name: &str, config: &SftConfig, run: &mut Run<'_>) -> Result<Self> {
         let end = end_of_turn(&run.processor)?;
-        let parts = config.data.iter().map(|used| {
-            let dataset = data::open(run.config, used, stretch(run, name))?;
-            Ok(MixturePart { name: used.name.clone(), dataset, share: used.share })
-        });
-        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let parts = whole(run, name, &config.data)?;
         let state = run.state.data.as_ref();
         let loader = Loader::new(
             parts,
@@ -94,14 +86,8 @@ impl Phase for Sft {
     fn step(&mut self, run: &mut Run<'_>) -> Result<Step> {
         if run.state.step_in_part < self.config.steps {
             let started = Instant::now();
-            let batch = self.loader.next_batch()?;
-            if run.state.step_in_part + 1 < self.config.steps {
-                self.loader.prepare(PassedOver::new());
-            }
-            run.recorder.rejected(&batch.rejected)?;
             let mut metrics = Metrics::default();
-            metrics.set(names::DATA_SECS, started.elapsed().as_secs_f64());
-            loader::count(&self.loader, &batch, &mut metrics);
+            let batch = draw(&mut self.loader, run, self.config.steps, &mut metrics)?;
             self.update(run, &batch, &mut metrics)?;
             run.publish(1)?;
             run.state.data = Some(batch.state);
