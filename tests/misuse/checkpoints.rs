@@ -1,0 +1,1 @@
+//! Misuses of checkpoints and models: folders, hub ids, other architectures, resumes.

@@ -1,0 +1,1 @@
+//! Misuses of data: sources, rows, pictures, memory.

@@ -1,0 +1,1 @@
+//! Misuses of evaluations: sets, baselines, comparisons.

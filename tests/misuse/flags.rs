@@ -1,0 +1,1 @@
+//! Misuses of flags and commands.

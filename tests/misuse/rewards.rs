@@ -1,0 +1,1 @@
+//! Misuses of rewards: plugins, rubrics, judges.
