@@ -1,10 +1,22 @@
 //! Between tensors and numbers: to the host, to 32-bit floats, and the matrix that stands for a tensor of any rank.
 
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 /// The numbers of a tensor of 32-bit floats, on the host.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("float tensors of a policy are f32")
+}
+
+/// The numbers of a CPU's tensor that lies in one piece.
+pub(crate) fn numbers(tensor: &FloatTensor<Flex>) -> &[f32] {
+    tensor.as_slice().expect("activations are f32 and in one piece")
+}
+
+/// A CPU's tensor of `values` in the shape of another.
+pub(crate) fn like(values: Vec<f32>, tensor: &FloatTensor<Flex>) -> FloatTensor<Flex> {
+    FloatTensor::<Flex>::from_data(TensorData::new(values, tensor.layout().shape().clone()))
 }
 
 /// A tensor in f32.

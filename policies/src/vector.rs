@@ -70,6 +70,19 @@ pub(crate) fn add_scaled(sums: &mut Run, factor: f32, run: &Run) {
     *sums = all;
 }
 
+/// The run at a place, filled up with zeros.
+#[inline(always)]
+pub(crate) fn run_of(numbers: &[f32], at: usize) -> Run {
+    match numbers[at..].first_chunk::<LANES>() {
+        Some(run) => *run,
+        None => {
+            let mut run = [0.0; LANES];
+            run[..numbers.len() - at].copy_from_slice(&numbers[at..]);
+            run
+        }
+    }
+}
+
 /// Writes a run at its place, as far as there is room.
 #[inline(always)]
 pub(crate) fn put(numbers: &mut [f32], at: usize, run: &Run) {

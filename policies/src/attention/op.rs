@@ -9,12 +9,13 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::arrangement::Arrangement;
 use super::heads::{Heads, Projected};
 use super::kernel::{Passed, backward, forward, pieces};
 use super::panels::{Panels, Sequence};
+use crate::tensor::{like, numbers};
 
 /// How the rows of a batch see each other.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub(crate) trait Attend: Backend {
 impl Attend for Flex {
     fn attend(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, seen: Arc<Seen>) -> FloatTensor<Self> {
         let (q, panels) = (q.to_contiguous(), seen.panels(&k, &v));
-        of_numbers(forward(seen.heads, &panels, &seen.pieces, numbers(&q)), q.layout().shape()[1])
+        like(forward(seen.heads, &panels, &seen.pieces, numbers(&q)), &q)
     }
 }
 
@@ -59,16 +60,6 @@ impl Seen {
     }
 }
 
-/// The numbers of a tensor that lies in one piece.
-fn numbers(tensor: &FloatTensor<Flex>) -> &[f32] {
-    tensor.as_slice().expect("activations are contiguous and f32")
-}
-
-fn of_numbers(values: Vec<f32>, width: usize) -> FloatTensor<Flex> {
-    let rows = values.len() / width.max(1);
-    FloatTensor::<Flex>::from_data(TensorData::new(values, [rows, width]))
-}
-
 /// The backward pass.
 #[derive(Debug)]
 struct Attended;
@@ -87,11 +78,11 @@ impl Backward<Flex, 3> for Attended {
         let passed = Passed { q: numbers(&q), contexts: numbers(&contexts), derivative: numbers(&derivative) };
         let Arrangement { sequences, places, .. } = &seen.arrangement;
         let gradients = backward(seen.heads, &panels, sequences, places, passed);
-        for (parent, (gradient, like)) in
+        for (parent, (gradient, of)) in
             ops.parents.iter().zip([(gradients.q, &q), (gradients.k, &k), (gradients.v, &v)])
         {
             if let Some(node) = parent {
-                graph.register::<Flex>(node.id, of_numbers(gradient, like.layout().shape()[1]));
+                graph.register::<Flex>(node.id, like(gradient, of));
             }
         }
     }

@@ -49,10 +49,22 @@ impl Place {
 }
 
 impl Panels {
-    /// Room for so many blocks; where the system gives memory when it is touched, it takes none yet.
+    /// Room for so many blocks.
     pub(crate) fn new(heads: Heads, blocks: usize) -> Self {
         let numbers = blocks * heads.kv * heads.dim * BLOCK;
         Self { keys: vec![0.0; numbers], values: vec![0.0; numbers] }
+    }
+
+    /// Grows until `block` has its place, to twice the room at least, so that what was there is seldom copied; never to
+    /// more than `most` blocks.
+    pub(crate) fn make_room(&mut self, heads: Heads, block: u32, most: usize) {
+        let numbers = heads.kv * heads.dim * BLOCK;
+        let (room, needed) = (self.keys.len() / numbers, block as usize + 1);
+        if needed > room {
+            let room = needed.max((2 * room).min(most));
+            self.keys.resize(room * numbers, 0.0);
+            self.values.resize(room * numbers, 0.0);
+        }
     }
 
     /// Writes keys and values `[t, m*k]` of rows to their places.

@@ -3,15 +3,16 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::FedRows;
-use super::padded::Padded;
+use super::padded::{FIRST_ROOM, Padded};
 use crate::attention::{Heads, Panels, Projected, forward};
 use crate::tensor::{is_cpu, to_vec};
 
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// On a CPU.
-    Panels(Vec<Panels>),
+    /// On a CPU: those of every layer, and how many blocks there may be. Room grows as blocks are used: an allocator may
+    /// otherwise take, or clear, all that the cache may have.
+    Panels(Vec<Panels>, usize),
     /// On any device.
     Padded(Padded),
 }
@@ -19,7 +20,7 @@ pub(super) enum Store {
 impl Store {
     pub(super) fn new(heads: Heads, layers: usize, blocks: usize, device: &Device) -> Self {
         if is_cpu(device) {
-            Self::Panels((0..layers).map(|_| Panels::new(heads, blocks)).collect())
+            Self::Panels((0..layers).map(|_| Panels::new(heads, FIRST_ROOM.min(blocks))).collect(), blocks)
         } else {
             Self::Padded(Padded::new(heads, layers, blocks, device))
         }
@@ -27,14 +28,22 @@ impl Store {
 
     pub(super) fn copy(&mut self, heads: Heads, from: u32, to: u32) {
         match self {
-            Self::Panels(layers) => layers.iter_mut().for_each(|panels| panels.copy(heads, from, to)),
+            Self::Panels(layers, most) => {
+                for panels in layers {
+                    panels.make_room(heads, to, *most);
+                    panels.copy(heads, from, to);
+                }
+            }
             Self::Padded(padded) => padded.copy(from, to),
         }
     }
 
     pub(super) fn attend(&mut self, heads: Heads, layer: usize, x: Projected, rows: &FedRows) -> Tensor<2> {
         match self {
-            Self::Panels(layers) => {
+            Self::Panels(layers, most) => {
+                if let Some(last) = rows.places.iter().map(|place| place.block).max() {
+                    layers[layer].make_room(heads, last, *most);
+                }
                 let (shape, device) = (x.q.dims(), x.q.device());
                 layers[layer].write(heads, &rows.places, &to_vec(x.k), &to_vec(x.v));
                 let contexts = forward(heads, &layers[layer], &rows.pieces, &to_vec(x.q));

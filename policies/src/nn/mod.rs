@@ -4,7 +4,10 @@ mod linear;
 mod norm;
 mod param;
 mod product;
+mod rms;
 mod rope;
+mod tall;
+mod turn;
 mod wide;
 
 pub(crate) use self::linear::parameters;

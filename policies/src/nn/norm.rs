@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 
 use super::linear::parameters;
 use super::param::Param;
+use super::rms::rms_norm;
 
 /// `x * rsqrt(mean(x^2) + eps) * weight` over the columns.
 #[derive(Clone, Debug)]
@@ -20,9 +21,7 @@ parameters!(RmsNorm { weight });
 impl RmsNorm {
     /// `x_td` to `[t, d]`.
     pub fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
-        let mean_square_t1 = x_td.clone().square().mean_dim(1);
-        let scale_t1 = (mean_square_t1 + self.eps).sqrt().recip();
-        x_td * scale_t1 * self.weight.to_f32()
+        rms_norm(x_td, self.weight.to_f32(), self.eps)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Each number is the dot product of a row and a weight's row, summed in 16 lanes and then over the lanes. Nothing else
 //! enters, so that a row has the same bits alone and among thousands; and weights are read where they lie, which for the
-//! few rows of decoding is half of the work of a product that packs them first. Many rows take the same sums tile by tile
-//! (`wide`), at twice the speed.
+//! few rows of decoding is half of the work of a product that packs them first. More rows take the same sums with vectors of rows
+//! (`tall`), and many with vectors of outputs (`wide`), at two and four times the speed.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -16,11 +16,9 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::wide;
+use super::{tall, wide};
 use crate::vector::{LANES, Run, sum, vectorised};
 
-/// Rows that are multiplied with a weight's rows while those are in the cache.
-const ROWS: usize = 64;
 /// Rows and weight rows of a tile.
 const TILE: usize = 4;
 /// Below so many multiplications no other thread is woken.
@@ -82,44 +80,55 @@ impl<C: CheckpointStrategy> Product for Autodiff<Flex, C> {
     }
 }
 
+/// Multiplies `x [t, i]` with `w [o, i]` transposed, to `y [t, o]`, on one thread: `(x, w, i, y)`.
+type Kernel = fn(&[f32], &[f32], usize, &mut [f32]);
+
 /// The numbers of `x [t, i]` times those of `w [o, i]` transposed.
 fn multiply(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs.max(1);
     let mut y = vec![0.0_f32; rows * outputs];
-    let threads = rayon::current_num_threads();
-    let alone = rows * outputs * inputs < ALONE || threads == 1;
-    let share = if alone { rows } else { rows.div_ceil(threads) };
-    if share >= wide::FEWEST && inputs > 0 && outputs > 0 {
-        let share = share.min(wide::MOST);
-        let part = |(x, y): (&[f32], &mut [f32])| wide::multiply(x, w, inputs, y);
-        if alone {
-            x.chunks(share * inputs).zip(y.chunks_mut(share * outputs)).for_each(part);
-        } else {
-            x.par_chunks(share * inputs).zip(y.par_chunks_mut(share * outputs)).for_each(part);
-        }
-    } else if alone {
-        x.chunks(ROWS * inputs).zip(y.chunks_mut(ROWS * outputs)).for_each(|(x, y)| block(x, w, inputs, y));
-    } else if rows >= 2 * TILE * threads {
-        let share = rows.div_ceil(threads).next_multiple_of(TILE).min(ROWS);
-        let blocks = x.par_chunks(share * inputs).zip(y.par_chunks_mut(share * outputs));
-        blocks.for_each(|(x, y)| block(x, w, inputs, y));
+    if y.is_empty() || inputs == 0 {
+        return y;
+    }
+    let threads = if rows * outputs * inputs < ALONE { 1 } else { rayon::current_num_threads() };
+    let share = rows.div_ceil(threads);
+    if share >= wide::FEWEST {
+        by_rows(wide::multiply, x, w, inputs, (share.min(wide::MOST), &mut y));
+        return y;
+    }
+    let kernel = if rows < tall::FEWEST { block } else { tall::multiply };
+    if threads == 1 {
+        kernel(x, w, inputs, &mut y);
+    } else if share >= LANES {
+        by_rows(kernel, x, w, inputs, (share.next_multiple_of(LANES), &mut y));
     } else {
-        // Few rows: threads share the weights, and each gives the columns that they make.
-        let share = outputs.div_ceil(threads).next_multiple_of(TILE);
-        let columns = |w: &[f32]| {
-            let mut part = vec![0.0_f32; rows * (w.len() / inputs)];
-            block(x, w, inputs, &mut part);
-            part
-        };
-        let parts: Vec<Vec<f32>> = w.par_chunks(share * inputs).map(columns).collect();
-        for (number, part) in parts.iter().enumerate() {
-            let width = part.len() / rows;
-            for (row, some) in part.chunks_exact(width).enumerate() {
-                y[row * outputs + number * share..][..width].copy_from_slice(some);
-            }
-        }
+        by_columns(kernel, x, w, inputs, (outputs.div_ceil(threads), &mut y));
     }
     y
+}
+
+/// Threads share the rows, so many at a time.
+fn by_rows(kernel: Kernel, x: &[f32], w: &[f32], inputs: usize, (share, y): (usize, &mut [f32])) {
+    let outputs = w.len() / inputs;
+    let parts = x.par_chunks(share * inputs).zip(y.par_chunks_mut(share * outputs));
+    parts.for_each(|(x, y)| kernel(x, w, inputs, y));
+}
+
+/// Threads share the weights, so many of their rows at a time, and each gives the columns that they make.
+fn by_columns(kernel: Kernel, x: &[f32], w: &[f32], inputs: usize, (share, y): (usize, &mut [f32])) {
+    let (rows, outputs) = (x.len() / inputs, w.len() / inputs);
+    let columns = |w: &[f32]| {
+        let mut part = vec![0.0_f32; rows * (w.len() / inputs)];
+        kernel(x, w, inputs, &mut part);
+        part
+    };
+    let parts: Vec<Vec<f32>> = w.par_chunks(share * inputs).map(columns).collect();
+    for (number, part) in parts.iter().enumerate() {
+        let width = part.len() / rows;
+        for (row, some) in part.chunks_exact(width).enumerate() {
+            y[row * outputs + number * share..][..width].copy_from_slice(some);
+        }
+    }
 }
 
 /// A block of rows times all weights.

@@ -4,6 +4,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::turn::turn;
+
 /// Cosines and sines, `[t, 1, head_dim]` each.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
@@ -57,11 +59,7 @@ impl RopeTable {
 
     /// Rotates `x_thd` `[t, heads, head_dim]`.
     pub fn rotate(&self, x_thd: Tensor<3>) -> Tensor<3> {
-        let half = x_thd.dims()[2] / 2;
-        let first = x_thd.clone().narrow(2, 0, half);
-        let second = x_thd.clone().narrow(2, half, half);
-        let turned_thd = Tensor::cat(vec![second.neg(), first], 2);
-        x_thd * self.cos_t1d.clone() + turned_thd * self.sin_t1d.clone()
+        turn(x_thd, self.cos_t1d.clone(), self.sin_t1d.clone())
     }
 }
 

@@ -9,6 +9,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::tall::lane_sum;
 use crate::vector::LANES;
 
 /// Rows of a tile.
@@ -19,7 +20,7 @@ const RUNS: usize = 2;
 const WIDEST: usize = 16;
 
 /// Fewer rows are not worth laying weights out for.
-pub(super) const FEWEST: usize = 16 * ROWS;
+pub(super) const FEWEST: usize = 11 * ROWS;
 /// More rows are laid out in parts.
 pub(super) const MOST: usize = 170 * ROWS;
 
@@ -102,7 +103,7 @@ fn lane_sums<S: Simd>(simd: S, x_kr: &[[f32; ROWS]], w_kc: &[f32], lanes: &mut [
     }
 }
 
-/// A row of a tile: its lanes added in the order of [`crate::vector::sum`].
+/// A row of a tile: the sum of its lanes.
 #[inline(always)]
 fn of_row<S: Simd>(simd: S, lanes: &[f32], row: usize) -> [f32; RUNS * WIDEST] {
     let width = RUNS * S::F32_LANES;
@@ -110,15 +111,7 @@ fn of_row<S: Simd>(simd: S, lanes: &[f32], row: usize) -> [f32; RUNS * WIDEST] {
     let to = S::as_mut_simd_f32s(&mut sums[..width]).0;
     for (run, to) in to.iter_mut().enumerate() {
         let of = |lane: usize| S::as_simd_f32s(&lanes[(lane * ROWS + row) * width..][..width]).0[run];
-        let mut eight = [simd.splat_f32s(0.0); 8];
-        for (lane, sum) in eight.iter_mut().enumerate() {
-            *sum = simd.add_f32s(of(lane), of(lane + 8));
-        }
-        let mut four = [simd.splat_f32s(0.0); 4];
-        for (lane, sum) in four.iter_mut().enumerate() {
-            *sum = simd.add_f32s(eight[lane], eight[lane + 4]);
-        }
-        *to = simd.add_f32s(simd.add_f32s(four[0], four[2]), simd.add_f32s(four[1], four[3]));
+        *to = lane_sum(simd, of);
     }
     sums
 }

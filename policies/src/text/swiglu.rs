@@ -7,11 +7,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, activation};
 use rayon::prelude::*;
 
-use crate::tensor::is_cpu;
-use crate::vector::{LANES, Run, exp, put, vectorised};
+use crate::tensor::{is_cpu, like, numbers};
+use crate::vector::{LANES, Run, exp, put, run_of, vectorised};
 
 /// Numbers that one thread takes at a time.
 const STRETCH: usize = 1 << 15;
@@ -131,30 +131,9 @@ fn sigmoid(x: &Run) -> Run {
     share
 }
 
-/// The run at a place, filled up with zeros.
-#[inline(always)]
-fn run_of(numbers: &[f32], at: usize) -> Run {
-    match numbers[at..].first_chunk::<LANES>() {
-        Some(run) => *run,
-        None => {
-            let mut run = [0.0; LANES];
-            run[..numbers.len() - at].copy_from_slice(&numbers[at..]);
-            run
-        }
-    }
-}
-
-fn numbers(tensor: &FloatTensor<Flex>) -> &[f32] {
-    tensor.as_slice().expect("activations are f32 and in one piece")
-}
-
-fn like(values: Vec<f32>, tensor: &FloatTensor<Flex>) -> FloatTensor<Flex> {
-    FloatTensor::<Flex>::from_data(TensorData::new(values, tensor.layout().shape().clone()))
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::tensor::to_vec;

@@ -139,9 +139,14 @@ impl Row {
         } else {
             return false;
         };
+        self.end_turn(stop, stop_text);
+        true
+    }
+
+    /// Ends the turn with the tokens that were drawn.
+    pub(super) fn end_turn(&mut self, stop: StopReason, stop_text: Option<String>) {
         let Sampled { ids, log_probs, untempered, .. } = std::mem::take(&mut self.sampled);
         self.turns.push(Turn::Sampled { ids, log_probs, untempered, stop, stop_text });
-        true
     }
 
     /// Tokens that were drawn.

@@ -141,6 +141,15 @@ impl<'a> Session<'a> {
         self.close(request);
     }
 
+    /// Ends a running sample with the tokens that it has, as if its limit had been here; one that does not run stays as it is.
+    pub fn cut(&mut self, request: usize, sample: usize, events: &mut dyn FnMut(Event)) {
+        if let Some(index) = self.running.iter().position(|row| row.request == request && row.sample == sample) {
+            let mut row = self.running.remove(index);
+            row.end_turn(StopReason::Length, None);
+            self.finish(row, StopReason::Length, events);
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.asked.is_empty() && self.refused.is_empty()

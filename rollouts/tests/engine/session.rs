@@ -160,6 +160,44 @@ fn cancelled_requests_leave_nothing_behind() {
     assert_eq!(session.load().used_blocks, 0);
 }
 
+/// A sample that is cut has the tokens that it had; the others of its group are none the wiser.
+#[test]
+fn a_cut_sample_ends_with_what_it_has() {
+    let policy = tiny("dense");
+    let engine = LocalEngine::new(&[], 4);
+    let answers = |cut: Option<usize>| {
+        let mut session = engine.session(&policy);
+        session.submit(request("a", text(20, 1), 3, &Sampling::at(1.0, 12)));
+        let (mut seen, mut ended) = ([0_usize; 3], BTreeMap::new());
+        while !session.is_idle() {
+            let mut take = |event: Event| match event {
+                Event::Token { sample, .. } => seen[sample] += 1,
+                Event::Ended { rollout, .. } => drop(ended.insert(rollout.sample, rollout)),
+                Event::Failed { reason, .. } => panic!("{reason}"),
+            };
+            session.step(&mut take).expect("steps");
+            if let Some(tokens) = cut
+                && seen[1] == tokens
+            {
+                session.cut(0, 1, &mut |event| {
+                    if let Event::Ended { rollout, .. } = event {
+                        ended.insert(rollout.sample, rollout);
+                    }
+                });
+            }
+        }
+        assert_eq!(session.load().used_blocks, 0);
+        ended
+    };
+    let (whole, cut) = (answers(None), answers(Some(5)));
+    let ids = |rollout: &Rollout| rollout.ids().collect::<Vec<u32>>();
+    assert_eq!(ids(&cut[&1]), ids(&whole[&1])[..5]);
+    assert_eq!(cut[&1].stop, StopReason::Length);
+    for sample in [0, 2] {
+        assert_eq!(ids(&cut[&sample]), ids(&whole[&sample]));
+    }
+}
+
 /// Sixteen samples share the blocks of their prompt, and a picture is encoded once, whoever shows it.
 #[test]
 fn a_group_holds_its_prompt_once() {

@@ -82,8 +82,9 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
     let model = Model::open_as(&arguments.model, 1, Loading::kept_in(arguments.dtype.format()), &device)?;
     let requests = requests(arguments, &model);
     let rows = arguments.rows.unwrap_or(arguments.queries * arguments.group) as usize;
-    answered(&model, &requests, rows)?;
-    let mut all = (0..arguments.repeat).map(|_| answered(&model, &requests, rows)).collect::<Result<Vec<Took>>>()?;
+    answered(arguments, &model, &requests, rows)?;
+    let mut all =
+        (0..arguments.repeat).map(|_| answered(arguments, &model, &requests, rows)).collect::<Result<Vec<Took>>>()?;
     all.sort_by(|a, b| a.secs.total_cmp(&b.secs));
     let mut firsts: Vec<f64> = all.iter().map(|took| took.prefill_secs).collect();
     firsts.sort_by(f64::total_cmp);
@@ -118,45 +119,49 @@ pub(super) fn prompt(model: &Model, number: u32, tokens: u32) -> PolicyInput {
     PolicyInput::of_text((0..u64::from(tokens)).map(id).collect())
 }
 
-/// The requests.
+/// The requests, each a prompt with its group.
 fn requests(arguments: &RolloutArguments, model: &Model) -> Vec<Request> {
-    // What ends a text is never drawn, so that every answer has its length.
-    let sampling = |tokens: u32| Sampling {
-        banned_ids: model.processor.stop_ids().to_vec(),
-        ..Sampling::at(1.0, tokens as usize)
-    };
-    let mut all = Vec::new();
-    for b in 0..arguments.queries {
-        let prompt = prompt(model, b, arguments.prompt_tokens);
+    let request = |b: u32| {
         let query_id = b.to_string();
-        let seed = |sample: u32| seed_of(1, "bench", &query_id, sample as usize);
-        let seeds: Vec<u64> = (0..arguments.group).map(seed).collect();
-        let request = |seeds: Vec<u64>, tokens: u32| Request {
-            query_id: query_id.clone(),
-            prompt: prompt.clone(),
-            seeds,
-            sampling: sampling(tokens),
+        Request {
+            prompt: prompt(model, b, arguments.prompt_tokens),
+            seeds: (0..arguments.group).map(|sample| seed_of(1, "bench", &query_id, sample as usize)).collect(),
+            // What ends a text is never drawn, so that every answer has its length.
+            sampling: Sampling {
+                banned_ids: model.processor.stop_ids().to_vec(),
+                ..Sampling::at(1.0, arguments.new_tokens as usize)
+            },
             follow: None,
-        };
-        match arguments.geometric {
-            None => all.push(request(seeds, arguments.new_tokens)),
-            // The length of a sample is drawn from its seed.
-            Some(mean) => all.extend(seeds.into_iter().map(|seed| {
-                let share = (seed >> 11) as f64 / (1_u64 << 53) as f64;
-                let length = 1.0 + ((1.0 - share).ln() / (1.0 - 1.0 / f64::from(mean.max(2))).ln()).floor();
-                request(vec![seed], (length as u32).clamp(1, arguments.new_tokens))
-            })),
+            query_id,
         }
-    }
-    all
+    };
+    (0..arguments.queries).map(request).collect()
+}
+
+/// How many tokens a sample gets: all, or as many as its seed draws.
+fn length(arguments: &RolloutArguments, seed: u64) -> usize {
+    let Some(mean) = arguments.geometric else { return arguments.new_tokens as usize };
+    let share = (seed >> 11) as f64 / (1_u64 << 53) as f64;
+    let length = 1.0 + ((1.0 - share).ln() / (1.0 - 1.0 / f64::from(mean.max(2))).ln()).floor();
+    (length as u32).clamp(1, arguments.new_tokens) as usize
+}
+
+/// A sample on its way.
+#[derive(Clone, Copy)]
+struct Open {
+    tokens: usize,
+    length: usize,
 }
 
 /// Answers all requests in a session of their own, so that nothing of an earlier run is left in its cache.
-fn answered(model: &Model, requests: &[Request], rows: usize) -> Result<Took> {
+fn answered(arguments: &RolloutArguments, model: &Model, requests: &[Request], rows: usize) -> Result<Took> {
     let engine = local_engine(model, rows, LocalEngine::CACHE_MIB);
     let mut took = Took::default();
-    let mut waiting: usize = requests.iter().map(|request| request.seeds.len()).sum();
-    let mut begun: Vec<Vec<bool>> = requests.iter().map(|request| vec![false; request.seeds.len()]).collect();
+    let open = |request: &Request| -> Vec<Open> {
+        request.seeds.iter().map(|seed| Open { tokens: 0, length: length(arguments, *seed) }).collect()
+    };
+    let mut samples: Vec<Vec<Open>> = requests.iter().map(open).collect();
+    let mut waiting: usize = samples.iter().map(Vec::len).sum();
     let mut refused = None;
     let started = Instant::now();
     let mut session = engine.session(&model.policy);
@@ -164,12 +169,18 @@ fn answered(model: &Model, requests: &[Request], rows: usize) -> Result<Took> {
         session.submit(request.clone());
     }
     while !session.is_idle() {
+        let mut long_enough = Vec::new();
         session
             .step(&mut |event| match event {
                 Event::Token { request, sample, draw } => {
                     took.log_prob_sum += f64::from(draw.log_prob);
                     took.tokens += 1;
-                    if !std::mem::replace(&mut begun[request][sample], true) {
+                    let open = &mut samples[request][sample];
+                    open.tokens += 1;
+                    if open.tokens == open.length {
+                        long_enough.push((request, sample));
+                    }
+                    if open.tokens == 1 {
                         waiting -= 1;
                         if took.tokens == 1 {
                             took.first_token_secs = started.elapsed().as_secs_f64();
@@ -188,6 +199,9 @@ fn answered(model: &Model, requests: &[Request], rows: usize) -> Result<Took> {
         took.running += load.running;
         if load.used_blocks >= took.fullest.used_blocks {
             took.fullest = load;
+        }
+        for (request, sample) in long_enough {
+            session.cut(request, sample, &mut |_| {});
         }
     }
     took.secs = started.elapsed().as_secs_f64();
