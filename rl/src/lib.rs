@@ -19,6 +19,7 @@ pub mod error;
 pub mod eval;
 pub mod failure;
 pub mod finite;
+pub mod footprint;
 pub mod guards;
 pub mod importance;
 pub mod kl;

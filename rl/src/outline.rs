@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use sapo_policies::Part;
+use sapo_policies::config::Config as Sizes;
 use sapo_policies::config::published::published;
 use sapo_policies::preset::config_of;
 use serde::Serialize;
@@ -11,7 +12,12 @@ use serde::Serialize;
 use crate::config::{Config, SourceUse};
 use crate::data;
 use crate::error::Result;
-use crate::sizes::{MemorySize, Method, ModelSize, Question};
+use crate::footprint::{Footprint, Lengths};
+use crate::sizes::{Method, ModelSize, Question};
+
+/// Tokens of a prompt where the configuration sets no limit, and of an answer that is given.
+const PROMPT: usize = 1024;
+const ANSWER: usize = 512;
 
 /// A run, outlined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,8 +32,10 @@ pub struct Outline {
     pub parameters: u64,
     /// Numbers that train in some phase, adapters included.
     pub trained_parameters: u64,
-    /// Bytes of weights, gradients, moments and caches; activations are not counted.
-    pub memory: MemorySize,
+    /// What it holds in memory, with these lengths.
+    pub footprint: Footprint,
+    /// The lengths that are assumed, in tokens: nothing was read.
+    pub lengths: Lengths,
     /// The phases in order.
     pub phases: Vec<PhaseOutline>,
     /// Sources that cannot be opened.
@@ -72,10 +80,8 @@ impl Outline {
         let model_is_there = config_of(name).is_ok() && published(name).is_none_or(|_| Path::new(name).exists());
         let by_name = || Path::new(name).file_name().and_then(|name| published(name.to_str()?));
         let sizes = config_of(name).or_else(|error| by_name().ok_or(error))?;
-        let mut size = ModelSize::of(&sizes, &question(config));
-        let uncapped = size.memory.kv_cache;
-        size.memory.kv_cache = uncapped.min((config.run.cache_mib as u64) << 20);
-        size.memory.total -= uncapped - size.memory.kv_cache;
+        let size = ModelSize::of(&sizes, &question(config));
+        let lengths = assumed(config, &sizes);
         let phases = config.run.phases.iter().map(|name| {
             let (kind, work) = (config.phases[name].kind(), config.phases[name].kind().work());
             PhaseOutline {
@@ -94,7 +100,8 @@ impl Outline {
             model_is_there,
             parameters: size.parameters,
             trained_parameters: size.trainable,
-            memory: size.memory,
+            footprint: Footprint::of(config, &sizes, lengths),
+            lengths,
             phases: phases.collect(),
             missing: missing(config),
         })
@@ -105,20 +112,20 @@ impl Outline {
 fn question(config: &Config) -> Question {
     let phases = || config.run.phases.iter().map(|name| (name, config.phases[name].kind()));
     let trained = || phases().filter(|(_, phase)| phase.trains()).map(|(name, _)| config.frozen_in(name));
-    let longest = phases().map(|(_, phase)| phase.work().max_new_tokens).max().unwrap_or(0);
     let method = match &config.policy.lora {
         Some(lora) => Method::Lora { rank: lora.rank },
         None if trained().next().is_none() => Method::Inference,
         None => Method::Full,
     };
     let frozen = Part::ALL.into_iter().filter(|part| trained().all(|frozen| frozen.contains(part)));
-    Question {
-        format: config.run.dtype,
-        method,
-        frozen: frozen.collect(),
-        batch: if longest == 0 { 0 } else { config.run.decode_rows },
-        context: config.policy.max_prompt_tokens.unwrap_or(0) + longest,
-    }
+    Question { format: config.run.dtype, method, frozen: frozen.collect(), batch: 0, context: 0 }
+}
+
+/// Lengths where no source was read: prompts as long as they may be, three quarters of them pictures.
+fn assumed(config: &Config, sizes: &Sizes) -> Lengths {
+    let prompt = config.policy.max_prompt_tokens.unwrap_or(PROMPT) as f64;
+    let patches = 0.75 * prompt * sizes.vision.merge_area() as f64;
+    Lengths { prompt, answer: ANSWER as f64, patches }
 }
 
 /// The sources of phases and evaluations that cannot be opened, each once.
@@ -167,7 +174,7 @@ mod tests {
         assert_eq!(whole.phases.iter().map(|phase| phase.kind).collect::<Vec<_>>(), ["curate", "rl", "rl"]);
         let adapted = Outline::of(&recipe(&["rl", "8b", "rl-lora"])).unwrap();
         assert!(adapted.trained_parameters < whole.parameters / 50, "{}", adapted.trained_parameters);
-        assert!(adapted.memory.total < whole.memory.total / 3);
+        assert!(adapted.footprint.total < whole.footprint.total / 3);
         // What some phase trains has moments, though another freezes it.
         let stages = Outline::of(&recipe(&["pretraining", "2b"])).unwrap();
         assert_eq!(stages.trained_parameters, stages.parameters);

@@ -2,16 +2,14 @@
 
 use std::time::Instant;
 
-use burn::tensor::DType;
-use sapo_policies::nn::Param;
 use sapo_policies::{Completion, Model};
 use serde::Serialize;
 
 use crate::config::{Config, SourceUse, Work};
 use crate::data::{self, Prompt};
 use crate::error::{Result, RunError};
+use crate::footprint::{Footprint, Lengths};
 use crate::parts::{Part, parts};
-use crate::sizes::Activations;
 use crate::update::{Passes, TrainGroup, gradients};
 
 /// Demonstrations of the trial step that the time is estimated from.
@@ -36,10 +34,10 @@ pub struct Plan {
     pub parts: Vec<PartPlan>,
     /// Seconds that the whole run may take, from a trial step on this machine.
     pub about_secs: f64,
-    /// Bytes of weights, gradients, moments and activations that it may hold at its peak.
+    /// Bytes that it may hold at its peak.
     pub about_bytes: u64,
-    /// Bytes that a micro-batch of text keeps for its backward pass, with and without `run.recompute`.
-    pub activations: Activations,
+    /// The same by part, and what each is made of.
+    pub footprint: Footprint,
 }
 
 /// A part of a run, planned.
@@ -65,7 +63,10 @@ impl Plan {
     /// # Errors
     /// When a demonstration cannot be encoded.
     pub fn of(config: &Config, model: &Model) -> Result<Self> {
-        let trial = Trial::run(config, model)?;
+        let first = First::of(config, model)?;
+        let footprint = Footprint::of(config, &model.policy.config, first.lengths());
+        footprint.refuse_more_than_there_is(config)?;
+        let trial = Trial::run(config, model, &first)?;
         let mut planned = Vec::new();
         for part in parts(config) {
             planned.push(match &part {
@@ -86,8 +87,8 @@ impl Plan {
             parameters,
             trained_parameters: model.policy.trained_count(),
             about_secs: parts.iter().map(|part| part.about_secs).sum(),
-            about_bytes: about_bytes(config, model, parameters),
-            activations: Activations::of(&model.policy.config, config.run.token_budget),
+            about_bytes: footprint.total,
+            footprint,
             parts,
         })
     }
@@ -104,12 +105,6 @@ impl Plan {
             duration(self.about_secs),
             self.about_bytes >> 20
         )];
-        let Activations { plain, recomputed } = self.activations;
-        lines.push(format!(
-            "  activations of a micro-batch of text: {} MiB, {} MiB with run.recompute",
-            plain >> 20,
-            recomputed >> 20
-        ));
         for part in &self.parts {
             let (steps, prompts, rollouts) = (part.steps, part.prompts_per_step, part.rollouts_per_prompt);
             let work = match (part.kind, rollouts) {
@@ -117,22 +112,22 @@ impl Plan {
                 (_, 0) => format!("{steps} steps x {prompts} demonstrations"),
                 _ => format!("{steps} steps x {prompts} queries x {rollouts} rollouts"),
             };
-            lines.push(format!("  {:<12} {:<44} about {}", part.name, work, duration(part.about_secs)));
+            let held = self.footprint.parts.iter().find(|held| held.name == part.name);
+            let held = held.map_or(String::new(), |held| format!(", {} MiB", held.total >> 20));
+            lines.push(format!("  {:<12} {:<44} about {}{held}", part.name, work, duration(part.about_secs)));
         }
         lines
     }
 }
 
-/// What a trial step has shown.
-struct Trial {
-    secs_per_token: f64,
-    tokens_per_prompt: f64,
-    tokens_per_answer: f64,
+/// The first prompts of a run's sources, encoded, with an answer to each.
+struct First {
+    prompts: Vec<Prompt>,
+    answers: Vec<Vec<u32>>,
 }
 
-impl Trial {
-    /// Trains on a few of the run's own prompts, and forgets it.
-    fn run(config: &Config, model: &Model) -> Result<Self> {
+impl First {
+    fn of(config: &Config, model: &Model) -> Result<Self> {
         let prompts = first_prompts(config, model)?;
         let answer = |prompt: &Prompt| -> Result<Vec<u32>> {
             let tokenizer = model.processor.tokenizer();
@@ -142,10 +137,36 @@ impl Trial {
             };
             Ok(if ids.is_empty() { vec![0] } else { ids })
         };
-        let answers: Vec<Vec<u32>> = prompts.iter().map(answer).collect::<Result<_>>()?;
-        let groups: Vec<TrainGroup<'_>> = prompts
+        let answers = prompts.iter().map(answer).collect::<Result<_>>()?;
+        Ok(Self { prompts, answers })
+    }
+
+    fn lengths(&self) -> Lengths {
+        let mean = |count: &dyn Fn(usize) -> usize| {
+            (0..self.prompts.len()).map(count).sum::<usize>() as f64 / self.prompts.len().max(1) as f64
+        };
+        let input = |at: usize| &self.prompts[at].input;
+        Lengths {
+            prompt: mean(&|at| input(at).ids().len()),
+            answer: mean(&|at| self.answers[at].len()),
+            patches: mean(&|at| input(at).pictures().iter().map(|picture| picture.patches()).sum()),
+        }
+    }
+}
+
+/// What a trial step has shown.
+struct Trial {
+    secs_per_token: f64,
+    lengths: Lengths,
+}
+
+impl Trial {
+    /// Trains on a few of the run's own prompts, and forgets it.
+    fn run(config: &Config, model: &Model, first: &First) -> Result<Self> {
+        let groups: Vec<TrainGroup<'_>> = first
+            .prompts
             .iter()
-            .zip(&answers)
+            .zip(&first.answers)
             .map(|(prompt, ids)| TrainGroup {
                 prompt: &prompt.input,
                 completions: vec![Completion::of_sampled(ids.clone())],
@@ -162,19 +183,17 @@ impl Trial {
             sequences.iter().flat_map(|sequence| vec![1.0; sequence.log_probs.len()]).collect::<Vec<f32>>().into()
         })?;
         let secs = started.elapsed().as_secs_f64();
-        let mean = |counts: Vec<usize>| counts.iter().sum::<usize>() as f64 / prompts.len() as f64;
-        let tokens_per_prompt = mean(prompts.iter().map(|prompt| prompt.input.ids().len()).collect());
-        let tokens_per_answer = mean(answers.iter().map(Vec::len).collect());
-        let secs_per_token = BATCH_FACTOR * secs / (prompts.len() as f64 * (tokens_per_prompt + tokens_per_answer));
-        Ok(Self { secs_per_token, tokens_per_prompt, tokens_per_answer })
+        let lengths = first.lengths();
+        let tokens = first.prompts.len() as f64 * (lengths.prompt + lengths.answer);
+        Ok(Self { secs_per_token: BATCH_FACTOR * secs / tokens, lengths })
     }
 
     fn part(&self, name: &str, kind: &'static str, work: Work) -> PartPlan {
         let (prompts, rollouts) = (work.prompts_per_step, work.rollouts_per_prompt);
         // Answers are about as long as demonstrations, and not longer than their limit.
         let limit = if work.max_new_tokens == 0 { f64::INFINITY } else { work.max_new_tokens as f64 };
-        let answers = prompts as f64 * rollouts.max(1) as f64 * self.tokens_per_answer.min(limit);
-        let read = prompts as f64 * self.tokens_per_prompt;
+        let answers = prompts as f64 * rollouts.max(1) as f64 * self.lengths.answer.min(limit);
+        let read = prompts as f64 * self.lengths.prompt;
         let trained = if matches!(kind, "sft" | "distill" | "rl") { read + answers } else { 0.0 };
         let sampled = if rollouts > 0 { SAMPLING_SHARE * (read + answers) } else { 0.0 };
         PartPlan {
@@ -230,30 +249,6 @@ fn evaluation(config: &Config, sets: &[String]) -> Result<Work> {
         work.max_new_tokens = work.max_new_tokens.max(eval.max_new_tokens);
     }
     Ok(work)
-}
-
-/// What a process holds beside tensors: code, tokenizer, queries, records.
-const PROCESS_BYTES: usize = 40 << 20;
-
-/// Weights, gradients and two moments of what trains; what a micro-batch keeps for its backward pass (counted in widths of a layer, as
-/// small policies have shown), the logits of a chunk, and the caches of the rows that are decoded together.
-fn about_bytes(config: &Config, model: &Model, parameters: usize) -> u64 {
-    let text = &model.policy.config.text;
-    let per_row = text.layers * (24 * text.hidden_size + 10 * text.intermediate_size);
-    let training = config.run.token_budget * per_row + 3 * 2048 * text.vocab_size;
-    let sampled = config.run.phases.iter().map(|name| config.phases[name].kind().work().max_new_tokens);
-    let longest = sampled.chain(config.eval.values().map(|eval| eval.max_new_tokens)).max().unwrap_or(0);
-    let cached = 2 * text.layers * text.kv_heads * text.head_dim * longest;
-    let decoding = config.run.decode_rows * (cached + 2 * text.vocab_size);
-    let narrow = |param: &&Param| param.value.dtype() != DType::F32;
-    let narrowed = model.policy.parameters().into_iter().filter(narrow);
-    let narrowed: usize = narrowed.map(|param| param.value.dims().iter().product::<usize>()).sum();
-    let adapter: usize =
-        model.policy.adapter_parameters().iter().map(|param| param.value.dims().iter().product::<usize>()).sum();
-    let held = parameters + adapter + 3 * model.policy.trained_count();
-    let all = (4 * (held + training + decoding) - 2 * narrowed + PROCESS_BYTES) as u64;
-    let Activations { plain, recomputed } = Activations::of(&model.policy.config, config.run.token_budget);
-    if config.run.recompute { all.saturating_sub(plain.saturating_sub(recomputed)) } else { all }
 }
 
 fn duration(secs: f64) -> String {

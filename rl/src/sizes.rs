@@ -170,21 +170,22 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Of a micro-batch of so many rows. Counted from what each operation of a layer keeps on a CPU; experts are taken to be used
+    /// Of a micro-batch of so many rows, of which so many are scored: they have logits. Counted from what each operation of a layer keeps on a CPU; experts are taken to be used
     /// alike.
-    pub fn of(config: &Config, rows: usize) -> Self {
+    pub fn of(config: &Config, rows: usize, scored: usize) -> Self {
         let text = &config.text;
-        let (width, rows, layers) = (text.hidden_size as u64, rows as u64, text.layers as u64);
+        let (width, rows, scored, layers) = (text.hidden_size as u64, rows as u64, scored as u64, text.layers as u64);
         let (heads, kv_heads) = ((text.heads * text.head_dim) as u64, (text.kv_heads * text.head_dim) as u64);
         let inner = match &text.moe {
             Some(moe) => (moe.top_k * (2 * text.hidden_size + 3 * moe.intermediate_size)) as u64,
             None => 3 * text.intermediate_size as u64,
         };
-        // Both norms with their inputs, projections before and after their norms, contexts, gate, input and their product.
-        let of_layer = 6 * width + 4 * heads + 4 * kv_heads + inner;
+        // Both norms with their inputs, queries and keys before their norms and as they are turned, values, contexts, gate,
+        // input and their product.
+        let of_layer = 4 * width + 3 * heads + 3 * kv_heads + inner;
         let vocabulary = text.vocab_size as u64;
-        let chunk = rows.min(HEAD_ROWS) * vocabulary;
-        let logits = (rows * vocabulary).min(KEPT_LOGITS.max(chunk)) + 2 * chunk;
+        let chunk = scored.min(HEAD_ROWS) * vocabulary;
+        let logits = (scored * vocabulary).min(KEPT_LOGITS.max(chunk)) + 2 * chunk;
         Self {
             plain: F32 * (rows * layers * of_layer + logits),
             recomputed: F32 * (rows * (layers * width + of_layer) + logits),
@@ -249,7 +250,7 @@ mod tests {
         // `sapo bench train --model tiny` (8 sequences of 512 tokens): what a step held beyond the weights at most, gradients
         // (6.7 MB) among it.
         let config = sapo_policies::preset::config_of("tiny").expect("a preset");
-        let activations = Activations::of(&config, 8 * 511);
+        let activations = Activations::of(&config, 8 * 511, 8 * 511);
         for (counted, measured) in [(activations.plain, 147_869_696.0), (activations.recomputed, 76_570_624.0)] {
             assert!((0.85..1.0).contains(&(counted as f64 / measured)), "{counted} {measured}");
         }

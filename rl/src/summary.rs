@@ -38,6 +38,9 @@ pub struct RunEnd {
     pub wall_secs: f64,
     /// Largest resident memory, child processes included, in bytes.
     pub peak_rss_bytes: u64,
+    /// What was planned for it, in bytes; absent where nothing was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_bytes: Option<u64>,
     /// SHA-256 over the final weights.
     pub weights_sha256: String,
     /// SHA-256 over the metrics, less what depends on the clock.

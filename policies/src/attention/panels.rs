@@ -14,11 +14,15 @@ use crate::vector::LANES;
 /// Tokens of a block.
 pub(crate) const BLOCK: usize = LANES;
 
-/// Keys and values of one layer, block by block and head by head: keys `[k, 16]`, values `[16, k]`.
-#[derive(Clone, Debug)]
+/// Blocks that are made at once when a cache grows, as a power of two: none of what is there has to move.
+pub(super) const CHUNK_BITS: u32 = 3;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// Keys and values of one layer, block by block and head by head: keys `[k, 16]`, values `[16, k]`; some blocks to a chunk.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Panels {
-    pub(super) keys: Vec<f32>,
-    pub(super) values: Vec<f32>,
+    pub(super) keys: Vec<Vec<f32>>,
+    pub(super) values: Vec<Vec<f32>>,
 }
 
 /// Rows that follow each other in one sequence, and the blocks of that sequence from its beginning.
@@ -51,19 +55,20 @@ impl Place {
 impl Panels {
     /// Room for so many blocks.
     pub(crate) fn new(heads: Heads, blocks: usize) -> Self {
-        let numbers = blocks * heads.kv * heads.dim * BLOCK;
-        Self { keys: vec![0.0; numbers], values: vec![0.0; numbers] }
+        let mut panels = Self::default();
+        if let Some(last) = blocks.checked_sub(1) {
+            panels.make_room(heads, last as u32, blocks);
+        }
+        panels
     }
 
-    /// Grows until `block` has its place, to twice the room at least, so that what was there is seldom copied; never to
-    /// more than `most` blocks.
+    /// Grows until `block` has its place; there will never be more than `most` blocks.
     pub(crate) fn make_room(&mut self, heads: Heads, block: u32, most: usize) {
-        let numbers = heads.kv * heads.dim * BLOCK;
-        let (room, needed) = (self.keys.len() / numbers, block as usize + 1);
-        if needed > room {
-            let room = needed.max((2 * room).min(most));
-            self.keys.resize(room * numbers, 0.0);
-            self.values.resize(room * numbers, 0.0);
+        for all in [&mut self.keys, &mut self.values] {
+            while all.len() << CHUNK_BITS <= block as usize {
+                let blocks = CHUNK.min(most.saturating_sub(all.len() * CHUNK));
+                all.push(vec![0.0; blocks * heads.kv * heads.dim * BLOCK]);
+            }
         }
     }
 
@@ -73,13 +78,13 @@ impl Panels {
         for Place { row, block, slot } in places {
             let (row, slot) = (*row as usize * width, *slot as usize);
             for head in 0..heads.kv {
-                let start = (*block as usize * heads.kv + head) * panel;
+                let (chunk, start) = (*block as usize / CHUNK, (*block as usize % CHUNK * heads.kv + head) * panel);
                 let from = row + head * heads.dim..row + (head + 1) * heads.dim;
-                let keys = &mut self.keys[start..start + panel];
+                let keys = &mut self.keys[chunk][start..start + panel];
                 for (lanes, key) in keys.chunks_exact_mut(BLOCK).zip(&k[from.clone()]) {
                     lanes[slot] = *key;
                 }
-                let values = &mut self.values[start + slot * heads.dim..][..heads.dim];
+                let values = &mut self.values[chunk][start + slot * heads.dim..][..heads.dim];
                 values.copy_from_slice(&v[from]);
             }
         }
@@ -88,8 +93,11 @@ impl Panels {
     /// Copies a block.
     pub(crate) fn copy(&mut self, heads: Heads, from: u32, to: u32) {
         let numbers = heads.kv * heads.dim * BLOCK;
-        let (from, to) = (from as usize * numbers, to as usize * numbers);
-        self.keys.copy_within(from..from + numbers, to);
-        self.values.copy_within(from..from + numbers, to);
+        let place = |block: u32| (block as usize / CHUNK, block as usize % CHUNK * numbers);
+        let ((from, at), (to, there)) = (place(from), place(to));
+        for all in [&mut self.keys, &mut self.values] {
+            let block = all[from][at..at + numbers].to_vec();
+            all[to][there..there + numbers].copy_from_slice(&block);
+        }
     }
 }

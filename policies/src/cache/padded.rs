@@ -12,7 +12,7 @@ use crate::attention::{BLOCK, Heads, Projected, Sequence};
 use crate::tensor::indices;
 
 /// Blocks that there is room for from the start.
-pub(super) const FIRST_ROOM: usize = 64;
+const FIRST_ROOM: usize = 64;
 
 /// One row for each token that there is room for. Room grows as blocks are used: a device would otherwise give away all
 /// that the cache may have, and limits how large one tensor is.

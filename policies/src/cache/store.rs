@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::FedRows;
-use super::padded::{FIRST_ROOM, Padded};
+use super::padded::Padded;
 use crate::attention::{Heads, Panels, Projected, forward};
 use crate::tensor::{is_cpu, to_vec};
 
@@ -20,7 +20,7 @@ pub(super) enum Store {
 impl Store {
     pub(super) fn new(heads: Heads, layers: usize, blocks: usize, device: &Device) -> Self {
         if is_cpu(device) {
-            Self::Panels((0..layers).map(|_| Panels::new(heads, FIRST_ROOM.min(blocks))).collect(), blocks)
+            Self::Panels(vec![Panels::default(); layers], blocks)
         } else {
             Self::Padded(Padded::new(heads, layers, blocks, device))
         }

@@ -39,16 +39,17 @@ impl Param {
     ///
     /// On a CPU a row of it has the same bits however many rows there are.
     pub fn linear(&self, x_ti: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&x_ti.device()) {
+            return product(x_ti, self.value.clone());
+        }
         let [outputs, inputs] = self.value.dims();
-        let multiply: fn(Tensor<2>, Tensor<2>) -> Tensor<2> =
-            if is_cpu(&x_ti.device()) { product } else { |x_ti, w_oi| x_ti.matmul(w_oi.transpose()) };
         let step = (WIDENED / inputs.max(1)).max(1);
         if self.value.dtype() == DType::F32 || outputs <= step {
-            return multiply(x_ti, self.to_f32());
+            return x_ti.matmul(self.to_f32().transpose());
         }
         let part = |start: usize| {
             let some = to_f32(self.value.clone().narrow(0, start, step.min(outputs - start)));
-            multiply(x_ti.clone(), some)
+            x_ti.clone().matmul(some.transpose())
         };
         Tensor::cat((0..outputs).step_by(step).map(part).collect(), 1)
     }

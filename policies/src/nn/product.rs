@@ -13,18 +13,22 @@ use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Slice, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::{tall, wide};
+use crate::tensor::numbers;
 use crate::vector::{LANES, Run, sum, vectorised};
 
 /// Rows and weight rows of a tile.
 const TILE: usize = 4;
+/// Numbers of a matrix in another format than f32 that are widened at once.
+const WIDENED: usize = 1 << 22;
 /// Below so many multiplications no other thread is woken.
 const ALONE: usize = 1 << 20;
 
-/// `x_ti w_oi^T`, `[t, o]`, of f32 tensors on a CPU.
+/// `x_ti w_oi^T`, `[t, o]`, on a CPU. Weights in another format than f32 are widened some rows at a time, here and again on the
+/// way back, so that there is never an f32 copy of more; they have no gradient.
 pub(super) fn product(x_ti: Tensor<2>, w_oi: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as Product>::product(x_ti.into_dispatch(), w_oi.into_dispatch()))
 }
@@ -40,10 +44,43 @@ impl Product for Flex {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, w) = (x.to_contiguous(), w.to_contiguous());
         let ([rows, inputs], outputs) = ([x.layout().shape()[0], x.layout().shape()[1]], w.layout().shape()[0]);
-        let numbers =
-            |tensor| FloatTensor::<Self>::as_slice::<f32>(tensor).expect("weights and rows are f32 and in one piece");
-        let y = multiply(numbers(&x), numbers(&w), inputs, outputs);
+        let y = if is_f32(&w) {
+            multiply(numbers(&x), numbers(&w), inputs, outputs)
+        } else {
+            let mut y = vec![0.0_f32; rows * outputs];
+            for (start, some) in widened(&w) {
+                put_columns(
+                    &multiply(numbers(&x), numbers(&some), inputs, some.layout().shape()[0]),
+                    start,
+                    outputs,
+                    &mut y,
+                );
+            }
+            y
+        };
         FloatTensor::<Self>::from_data(TensorData::new(y, [rows, outputs]))
+    }
+}
+
+fn is_f32(w: &FloatTensor<Flex>) -> bool {
+    w.dtype() == DType::F32
+}
+
+/// The rows of weights that are kept in another format than f32, some at a time with the number of the first, in f32.
+fn widened(w: &FloatTensor<Flex>) -> impl Iterator<Item = (usize, FloatTensor<Flex>)> {
+    let (outputs, inputs) = (w.layout().shape()[0], w.layout().shape()[1]);
+    let step = (WIDENED / inputs.max(1)).max(1);
+    (0..outputs).step_by(step).map(move |start| {
+        let some = Flex::float_slice(w.clone(), &[Slice::from(start..(start + step).min(outputs))]);
+        (start, Flex::float_cast(some, FloatDType::F32).to_contiguous())
+    })
+}
+
+/// Writes some columns of rows that have `width` of them, from column `start` on.
+fn put_columns(part: &[f32], start: usize, width: usize, y: &mut [f32]) {
+    let count = part.len() / (y.len() / width.max(1)).max(1);
+    for (row, some) in y.chunks_exact_mut(width).zip(part.chunks_exact(count.max(1))) {
+        row[start..start + count].copy_from_slice(some);
     }
 }
 
@@ -59,12 +96,25 @@ impl Backward<Flex, 2> for Multiplied {
         let [x, w] = ops.state.map(|node| checkpointer.retrieve_node_output::<FloatTensor<Flex>>(node));
         let [of_x, of_w] = ops.parents;
         if let Some(node) = of_x {
-            graph.register::<Flex>(node.id, Flex::float_matmul(derivative.clone(), w));
+            graph.register::<Flex>(node.id, through(&derivative, w.clone()));
         }
         if let Some(node) = of_w {
             graph.register::<Flex>(node.id, Flex::float_matmul(Flex::float_transpose(derivative), x));
         }
     }
+}
+
+/// `derivative [t, o]` times `w [o, i]`.
+fn through(derivative: &FloatTensor<Flex>, w: FloatTensor<Flex>) -> FloatTensor<Flex> {
+    if is_f32(&w) {
+        return Flex::float_matmul(derivative.clone(), w);
+    }
+    let rows = derivative.layout().shape()[0];
+    let parts = widened(&w).map(|(start, some)| {
+        let columns = start..start + some.layout().shape()[0];
+        Flex::float_matmul(Flex::float_slice(derivative.clone(), &[Slice::from(0..rows), Slice::from(columns)]), some)
+    });
+    parts.reduce(Flex::float_add).expect("weights have rows")
 }
 
 impl<C: CheckpointStrategy> Product for Autodiff<Flex, C> {
@@ -124,10 +174,7 @@ fn by_columns(kernel: Kernel, x: &[f32], w: &[f32], inputs: usize, (share, y): (
     };
     let parts: Vec<Vec<f32>> = w.par_chunks(share * inputs).map(columns).collect();
     for (number, part) in parts.iter().enumerate() {
-        let width = part.len() / rows;
-        for (row, some) in part.chunks_exact(width).enumerate() {
-            y[row * outputs + number * share..][..width].copy_from_slice(some);
-        }
+        put_columns(part, number * share, outputs, y);
     }
 }
 

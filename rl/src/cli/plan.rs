@@ -2,6 +2,7 @@
 
 use crate::device;
 use crate::error::{Result, RunError};
+use crate::footprint::{Footprint, PartFootprint};
 use crate::memory::available_bytes;
 use crate::model_setup;
 use crate::outline::Outline;
@@ -47,9 +48,23 @@ pub(crate) struct PlanArguments {
     /// Tokens of a sequence, prompt and answer.
     #[arg(long, default_value_t = 4096)]
     pub(crate) context: usize,
+    /// What it is compared with in place of this machine's memory, such as that of a GPU: `80GB`, `24GiB`.
+    #[arg(long, value_name = "SIZE", value_parser = bytes_of)]
+    pub(crate) memory: Option<u64>,
     /// Prints one JSON object on stdout, and nothing else there; bytes are bytes.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A size with its unit.
+fn bytes_of(text: &str) -> std::result::Result<u64, String> {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("MB", 1_000_000_u64)];
+    let found = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim(), *bytes)));
+    let parsed = found.and_then(|(number, unit)| Some((number.parse::<f64>().ok()?, unit)));
+    match parsed.filter(|(number, _)| number.is_finite() && *number > 0.0) {
+        Some((number, unit)) => Ok((number * unit as f64) as u64),
+        None => Err("a size is a number with its unit, such as 80GB or 24GiB".to_owned()),
+    }
 }
 
 /// What trains, by name.
@@ -103,10 +118,10 @@ fn plan_model(model: &str, arguments: &PlanArguments) -> Result<()> {
         object["available_bytes"] = json!(available_bytes());
         return print_json(&object, true);
     }
-    print_text(&model_text(model, &size))
+    print_text(&model_text(model, &size, arguments.memory))
 }
 
-fn model_text(model: &str, of: &ModelSize) -> String {
+fn model_text(model: &str, of: &ModelSize, asked: Option<u64>) -> String {
     let mut text = format!("{model}: {} parameters", grouped(of.parameters));
     if of.active_parameters != of.parameters {
         text.push_str(&format!(", {} active for a token", grouped(of.active_parameters)));
@@ -134,7 +149,7 @@ fn model_text(model: &str, of: &ModelSize) -> String {
     for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
         text.push_str(&format!("{name:<20} {:>12}\n", size(bytes)));
     }
-    text.push_str(&format!("{:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
+    text.push_str(&format!("{:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total, asked)));
     text
 }
 
@@ -142,7 +157,11 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
     let config = compose(&arguments.config)?;
     let outline = Outline::of(&config)?;
     if outline.parameters > TRIED_PARAMETERS || !outline.missing.is_empty() {
-        return if arguments.json { print_json(&outline, true) } else { print_text(&outline_text(&outline)) };
+        return if arguments.json {
+            print_json(&outline, true)
+        } else {
+            print_text(&outline_text(&outline, arguments.memory))
+        };
     }
     let model = model_setup::open(&config, None, &device::open(&config.run.device)?)?;
     let plan = Plan::of(&config, &model)?;
@@ -151,13 +170,13 @@ fn plan_run(arguments: &PlanArguments) -> Result<()> {
     }
     let mut lines = plan.lines();
     if let Some(first) = lines.first_mut() {
-        first.push_str(&fits(plan.about_bytes));
+        first.push_str(&fits(plan.about_bytes, arguments.memory));
     }
     print_text(&(lines.join("\n") + "\n"))
 }
 
 /// The outline for people.
-fn outline_text(of: &Outline) -> String {
+fn outline_text(of: &Outline, asked: Option<u64>) -> String {
     let there = if of.model_is_there { "" } else { " (not there; its sizes are the published ones of that name)" };
     let mut text = format!(
         "{}{there}: {} parameters, {} trained\n\n",
@@ -180,11 +199,12 @@ fn outline_text(of: &Outline) -> String {
         let frozen = if frozen.is_empty() { String::new() } else { format!("; frozen: {}", frozen.join(", ")) };
         text.push_str(&format!("  {:<14} {:<8} {work}{frozen}\n", phase.name, phase.kind));
     }
-    text.push_str("\nmemory (no activations)\n");
-    for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
-        text.push_str(&format!("  {name:<20} {:>12}\n", size(bytes)));
-    }
-    text.push_str(&format!("  {:<20} {:>12}{}\n", "total", size(of.memory.total), fits(of.memory.total)));
+    text.push_str(&format!(
+        "\nmemory, with prompts of {} tokens and given answers of {}\n",
+        of.lengths.prompt, of.lengths.answer
+    ));
+    text.push_str(&footprint_text(&of.footprint));
+    text.push_str(&format!("  at most {}{}\n", size(of.footprint.total), fits(of.footprint.total, asked)));
     if !of.missing.is_empty() {
         text.push_str("\nsources that are not there yet\n");
         of.missing
@@ -198,12 +218,30 @@ fn outline_text(of: &Outline) -> String {
     text
 }
 
-/// How this compares with the memory of this machine, where the system tells it.
-fn fits(bytes: u64) -> String {
-    match available_bytes() {
+/// What each part of a run holds, a column for each kind.
+fn footprint_text(of: &Footprint) -> String {
+    let mut text = format!("  {:<18}", "");
+    for (name, _) in of.parts.first().map(PartFootprint::rows).into_iter().flatten() {
+        text.push_str(&format!(" {name:>16}"));
+    }
+    text.push_str(&format!(" {:>12}\n", "at most"));
+    for part in &of.parts {
+        text.push_str(&format!("  {:<18}", part.name));
+        for (_, bytes) in part.rows() {
+            text.push_str(&format!(" {:>16}", if bytes == 0 { "-".to_owned() } else { size(bytes) }));
+        }
+        text.push_str(&format!(" {:>12}\n", size(part.total)));
+    }
+    text
+}
+
+/// How this compares with the memory that is asked for, or with that of this machine, where the system tells it.
+fn fits(bytes: u64, asked: Option<u64>) -> String {
+    let (room, place) = asked.map_or((available_bytes(), "available here"), |room| (room, "asked for"));
+    match room {
         0 => String::new(),
-        available if bytes <= available => format!(" of {} available here", size(available)),
-        available => format!(", more than the {} available here", size(available)),
+        room if bytes <= room => format!(" of {} {place}", size(room)),
+        room => format!(", more than the {} {place}", size(room)),
     }
 }
 

@@ -82,7 +82,8 @@ fn show(summary: &Summary) {
             share(judge.precision)
         );
     }
-    println!("run: {} ({:.0} s, {} MiB at most)", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
+    let planned = end.planned_bytes.map_or(String::new(), |bytes| format!(", {} MiB planned", bytes >> 20));
+    println!("run: {} ({:.0} s, {} MiB at most{planned})", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
     println!("report: {}/report.html", end.run_dir);
 }
 

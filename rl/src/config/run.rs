@@ -65,6 +65,9 @@ pub struct RunConfig {
     /// about a third more time, with the same gradients to the last bit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,
+    /// Starts a run that is expected to need more memory than this machine has, which is refused otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_over_memory: bool,
     /// Rollouts that are decoded together at most.
     #[serde(default = "decode_rows")]
     pub decode_rows: usize,

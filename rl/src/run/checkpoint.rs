@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use burn::tensor::Tensor;
+use sapo_datasets::hex;
 use sapo_policies::WeightFormat;
-use sapo_policies::to_vec;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::keep::{BEST, Rule, Saved, outdated};
+use super::moments;
 use super::record::CURATION;
 use super::state::TrainerState;
 use crate::error::{Result, RunError};
@@ -87,7 +88,7 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
             None => model.save(&aside.join("policy"), WeightFormat::F32)?,
         }
         write_file(&trainer.join("state.json"), &json(state)?)?;
-        write_file(&trainer.join("optimizer.safetensors"), &moments_file(&model.policy, optimizer)?)?;
+        moments::write(&trainer.join("optimizer.safetensors"), &model.policy, optimizer)?;
         let manifest = Manifest {
             v: 2,
             step: state.step,
@@ -224,29 +225,7 @@ impl Checkpoint {
     /// # Errors
     /// When its file does not fit the policy.
     pub fn optimizer(&self, policy: &Policy) -> Result<AdamW> {
-        let path = self.path.join("trainer/optimizer.safetensors");
-        let bytes = std::fs::read(&path).map_err(|source| RunError::io(&path, source))?;
-        let wrong = |reason: String| RunError::User(format!("{}: {reason}", path.display()));
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let read = |name: &str, shape: [usize; 2], device: &Device| -> Result<Option<Tensor<2>>> {
-            let Ok(view) = tensors.tensor(name) else { return Ok(None) };
-            if view.shape() != shape || view.dtype() != Dtype::F32 {
-                return Err(wrong(format!("`{name}` has another shape than the policy")));
-            }
-            let values: Vec<f32> =
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            Ok(Some(Tensor::from_data(TensorData::new(values, shape), device)))
-        };
-        let mut moments = Vec::new();
-        for param in policy.trained() {
-            let shape = param.value.dims();
-            let first = read(&format!("first.{}", param.name), shape, policy.device())?;
-            let second = read(&format!("second.{}", param.name), shape, policy.device())?;
-            let steps = read(&format!("steps.{}", param.name), [1, 1], policy.device())?;
-            let steps = steps.map_or(0, |steps| to_vec(steps)[0] as i32);
-            moments.push(first.zip(second).map(|(first, second)| Moments { first, second, steps }));
-        }
-        Ok(AdamW { moments })
+        moments::read(&self.path.join("trainer/optimizer.safetensors"), policy)
     }
 
     /// How long a growing file was, in bytes.
@@ -386,8 +365,17 @@ fn hashes(folder: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 fn hash(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
-    Ok(sha256(&bytes))
+    let io = |source| RunError::io(path, source);
+    let mut digest = Sha256::new();
+    // A piece at a time: files of moments are large.
+    let (mut file, mut piece) = (File::open(path).map_err(io)?, vec![0; 1 << 20]);
+    loop {
+        match std::io::Read::read(&mut file, &mut piece).map_err(io)? {
+            0 => break,
+            count => digest.update(&piece[..count]),
+        }
+    }
+    Ok(hex(&digest.finalize()))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -406,25 +394,6 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     });
     written.map_err(|source| RunError::io(path, source))
-}
-
-fn moments_file(policy: &Policy, optimizer: &AdamW) -> Result<Vec<u8>> {
-    let mut encoded = Vec::new();
-    for (param, moments) in policy.trained().into_iter().zip(&optimizer.moments) {
-        let Some(moments) = moments else { continue };
-        for (kind, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-            let bytes: Vec<u8> = to_vec(tensor.clone()).iter().flat_map(|value| value.to_le_bytes()).collect();
-            encoded.push((format!("{kind}.{}", param.name), tensor.dims(), bytes));
-        }
-        // Whole numbers of this size are exact in single precision.
-        encoded.push((format!("steps.{}", param.name), [1, 1], (moments.steps as f32).to_le_bytes().to_vec()));
-    }
-    let mut views = Vec::with_capacity(encoded.len());
-    for (name, shape, bytes) in &encoded {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-        views.push((name.as_str(), view.map_err(|error| RunError::Internal(error.to_string()))?));
-    }
-    safetensors::serialize(views, None).map_err(|error| RunError::Internal(error.to_string()))
 }
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ impl Run<'_> {
         self.recorder.dir().write_json("run.json", &state)
     }
 
+    /// What the plan at the run's beginning said that it would hold.
+    fn planned_bytes(&self) -> Option<u64> {
+        let plan: Value = serde_json::from_slice(&std::fs::read(self.path().join("plan.json")).ok()?).ok()?;
+        plan["about_bytes"].as_u64()
+    }
+
     fn export(&mut self) -> Result<()> {
         let Some(format) = self.config.policy.export else { return Ok(()) };
         let folder = self.recorder.dir().file("export")?;
@@ -76,6 +82,7 @@ impl Run<'_> {
             run_dir: self.path().display().to_string(),
             wall_secs: self.wall_secs(),
             peak_rss_bytes: self.peak_rss_bytes(),
+            planned_bytes: self.planned_bytes(),
             weights_sha256: self.model.policy.weights_sha256(),
             metrics_sha256: metrics_sha256(self.recorder.lines()),
         };

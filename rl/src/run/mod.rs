@@ -5,6 +5,7 @@ mod end;
 pub mod fork;
 mod judging;
 pub mod keep;
+mod moments;
 mod open;
 pub mod record;
 mod recorded;

@@ -1,5 +1,6 @@
 //! How a run begins: anew, or from its last checkpoint.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use crate::collective::Alone;
 use crate::config::Config;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
+use crate::footprint::Footprint;
 use crate::guards::Guards;
 use crate::metrics::numbers;
 use crate::mlflow::Experiment;
@@ -90,6 +92,14 @@ pub enum Opened<'a> {
     Finished(Box<Summary>),
 }
 
+/// What can be refused by the configuration and its files alone; gives what is to be noted of the data.
+fn looked_over(config: &Config) -> Result<BTreeSet<String>> {
+    let notes = data::check_all(config)?;
+    recorded::check_inputs(config)?;
+    Footprint::at_least(config)?.refuse_more_than_there_is(config)?;
+    Ok(notes)
+}
+
 impl<'a> Run<'a> {
     /// Opens the run that the configuration names. What is cheap to refuse is refused before judges and models are loaded,
     /// and before there is a folder.
@@ -112,8 +122,7 @@ impl<'a> Run<'a> {
         }
         let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
         let origin = Origin::read(config, start, progress)?;
-        let notes = data::check_all(config)?;
-        recorded::check_inputs(config)?;
+        let notes = looked_over(config)?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
         let device = device::open(&config.run.device)?;

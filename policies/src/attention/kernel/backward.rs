@@ -82,11 +82,11 @@ pub(in crate::attention) fn backward(
 impl OfHead {
     fn new(heads: Heads, panels: &Panels, head: usize, rows: usize) -> Self {
         let size = heads.dim * BLOCK;
-        let own = |numbers: &[f32], transpose: &dyn Fn(&[f32], &mut [f32])| {
-            let blocks = numbers.len() / (heads.kv * size);
-            let mut out = vec![0.0_f32; blocks * size];
-            for (block, out) in out.chunks_exact_mut(size).enumerate() {
-                transpose(&numbers[(block * heads.kv + head) * size..][..size], out);
+        let own = |chunks: &[Vec<f32>], transpose: &dyn Fn(&[f32], &mut [f32])| {
+            let blocks = chunks.iter().flat_map(|chunk| chunk.chunks_exact(heads.kv * size));
+            let mut out = vec![0.0_f32; blocks.clone().count() * size];
+            for (block, out) in blocks.zip(out.chunks_exact_mut(size)) {
+                transpose(&block[head * size..(head + 1) * size], out);
             }
             out
         };

@@ -15,7 +15,7 @@ use std::ops::Range;
 pub(super) use self::backward::{Passed, backward};
 pub(crate) use self::forward::{forward, pieces};
 use super::heads::Heads;
-use super::panels::{BLOCK, Sequence};
+use super::panels::{BLOCK, CHUNK_BITS, Sequence};
 use crate::vector::{LANES, Run, add_scaled, exp, largest, sum};
 
 /// Query vectors that are computed together, at most.
@@ -54,8 +54,10 @@ impl Vectors<'_> {
 /// Blocks of numbers of one key-value head, `[k, 16]` or `[16, k]`.
 #[derive(Clone, Copy)]
 struct View<'a> {
-    numbers: &'a [f32],
-    /// Heads that stand side by side in `numbers`, and which one this is.
+    chunks: &'a [Vec<f32>],
+    /// Blocks of a chunk, as a power of two.
+    bits: u32,
+    /// Heads that stand side by side in a block, and which one this is.
     heads: usize,
     head: usize,
     /// Numbers of a block.
@@ -63,20 +65,21 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Of numbers in which the blocks of all key-value heads stand.
-    fn of_all(numbers: &'a [f32], heads: Heads, head: usize) -> Self {
-        Self { numbers, heads: heads.kv, head, size: heads.dim * BLOCK }
+    /// Of panels in which the blocks of all key-value heads stand.
+    fn of_all(chunks: &'a [Vec<f32>], heads: Heads, head: usize) -> Self {
+        Self { chunks, bits: CHUNK_BITS, heads: heads.kv, head, size: heads.dim * BLOCK }
     }
 
-    /// Of numbers of this head alone.
-    fn of_one(numbers: &'a [f32], heads: Heads) -> Self {
-        Self { numbers, heads: 1, head: 0, size: heads.dim * BLOCK }
+    /// Of all blocks of this head alone, in one piece.
+    fn of_one(numbers: &'a Vec<f32>, heads: Heads) -> Self {
+        Self { chunks: std::slice::from_ref(numbers), bits: u32::BITS - 1, heads: 1, head: 0, size: heads.dim * BLOCK }
     }
 
     #[inline(always)]
     fn block(&self, block: u32) -> &'a [f32] {
-        let start = (block as usize * self.heads + self.head) * self.size;
-        &self.numbers[start..start + self.size]
+        let (chunk, block) = ((block >> self.bits) as usize, (block & ((1 << self.bits) - 1)) as usize);
+        let start = (block * self.heads + self.head) * self.size;
+        &self.chunks[chunk][start..start + self.size]
     }
 }
 
