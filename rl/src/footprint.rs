@@ -19,6 +19,8 @@ use crate::sizes::{Activations, Method, ModelSize, Question};
 const F32: u64 = 4;
 /// What a process holds beside tensors: code, tokenizer, queries, records, and pages that its allocator keeps.
 const PROCESS: u64 = 92 << 20;
+/// What a served judge holds while it answers.
+const JUDGING: u64 = 24 << 20;
 /// Tokens of prompts that the engine reads in one step at most, beside one of every rollout.
 const READ_AT_ONCE: u64 = 512;
 /// What an allocator holds beyond what it is asked for: a tenth, and for small policies at most so much again.
@@ -180,7 +182,7 @@ impl PartFootprint {
 /// A judge that is served beside the run.
 fn judge(model: &str) -> u64 {
     let weights = config_of(model).map_or(0, |sizes| plain(WeightFormat::F32, &sizes).memory.weights);
-    PROCESS + weights
+    PROCESS + JUDGING + weights
 }
 
 /// A model that only answers.
