@@ -295,3 +295,55 @@ fn sampling(config: &Config, sizes: &Sizes, lengths: Lengths, work: Work) -> u64
     let step = (rows + READ_AT_ONCE) * (6 * text.hidden_size + 3 * inner) as u64 + 2 * rows * text.vocab_size as u64;
     cache + F32 * step
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn footprint(overrides: &[&str]) -> Footprint {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs/recipes");
+        let files = [file.join("rl.toml"), file.join("8b.toml")];
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        let config = Config::compose(&files, &overrides).unwrap();
+        let sizes = sapo_policies::config::published::published("8b").unwrap();
+        Footprint::of(&config, &sizes, Lengths { prompt: 900.0, answer: 300.0, patches: 2400.0 })
+    }
+
+    #[test]
+    fn what_a_part_holds_adds_up_and_what_saves_memory_is_seen_to() {
+        let whole = footprint(&[]);
+        for part in &whole.parts {
+            let named: u64 = part.rows().iter().map(|(_, bytes)| bytes).sum();
+            assert!(part.total <= named + UPDATE_COPIES * (1 << 32), "{part:?}");
+            assert!(part.total >= part.weights + part.optimizer + part.sampling, "{part:?}");
+        }
+        let most = whole.fullest().unwrap();
+        assert!(whole.total >= most.total && whole.parts.iter().all(|part| part.total <= most.total));
+        // A parameter that trains has four bytes of gradient and eight of moments.
+        assert_eq!(most.optimizer, 2 * most.gradients);
+
+        let recomputed = footprint(&["run.recompute=true"]);
+        assert!(recomputed.total < whole.total && recomputed.fullest().unwrap().optimizer == most.optimizer);
+        let lora = footprint(&["policy.lora={ rank = 16, alpha = 32, targets = \"all-linear\" }"]);
+        assert!(lora.fullest().unwrap().optimizer < most.optimizer / 50);
+        let smaller = footprint(&["run.token_budget=2048"]);
+        assert!(smaller.fullest().unwrap().activations <= most.activations);
+    }
+
+    #[test]
+    fn more_than_there_is_is_refused_unless_it_is_insisted_on() {
+        let config = |more: &[String]| {
+            let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs/smoke.toml");
+            Config::compose(&[file], more).unwrap()
+        };
+        let mut footprint = Footprint::at_least(&config(&[])).unwrap();
+        assert!(footprint.refuse_more_than_there_is(&config(&[])).is_ok());
+        footprint.total = u64::MAX / 2;
+        let told = footprint.refuse_more_than_there_is(&config(&[])).unwrap_err().to_string();
+        assert!(told.contains("run.allow_over_memory=true") && told.contains("GiB"), "{told}");
+        let insisted = config(&["run.allow_over_memory=true".to_owned()]);
+        assert!(footprint.refuse_more_than_there_is(&insisted).is_ok());
+    }
+}

@@ -280,6 +280,29 @@ mod tests {
         }
     }
 
+    /// Weights in bf16 give what their widened numbers give, forwards and backwards, in parts as well.
+    #[test]
+    fn narrow_weights_are_widened_on_both_ways() {
+        let device = Device::flex().autodiff();
+        // The second has more numbers than are widened at once.
+        for (rows, inputs, outputs) in [(5, 19, 7), (3, 4096, 1100)] {
+            let of = |rows: usize, columns: usize, step: f32| {
+                Tensor::<2>::from_data(TensorData::new(waves(rows * columns, step), [rows, columns]), &device)
+            };
+            let (x, seed) = (of(rows, inputs, 0.3).require_grad(), of(rows, outputs, 0.9));
+            let narrow = of(outputs, inputs, 0.7).cast(DType::BF16);
+            let all = |w: Tensor<2>| {
+                let y = product(x.clone(), w);
+                let gradients = (y.clone() * seed.clone()).sum().backward();
+                [to_vec(y.inner()), to_vec(x.grad(&gradients).expect("a gradient"))]
+            };
+            let [kept, widened] = [all(narrow.clone()), all(narrow.cast(DType::F32))];
+            assert_eq!(kept[0], widened[0]);
+            let most = widened[1].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            assert!(kept[1].iter().zip(&widened[1]).all(|(a, b)| (a - b).abs() <= 1e-5 * most));
+        }
+    }
+
     #[test]
     fn gradients_are_those_of_the_plain_product() {
         let device = Device::flex().autodiff();

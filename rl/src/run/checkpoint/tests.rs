@@ -1,5 +1,8 @@
 //! Checkpoints that are torn, altered or not finite, and what is kept of the run around them.
 
+use burn::tensor::Device;
+use sapo_policies::to_vec;
+
 use super::*;
 use crate::progress::Silent;
 
