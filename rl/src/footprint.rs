@@ -223,7 +223,8 @@ fn phase(config: &Config, sizes: &Sizes, lengths: Lengths, name: &str) -> PartFo
     let Activations { plain, recomputed } = Activations::of(sizes, rows as usize, scored as usize);
     let text = if config.run.recompute { recomputed } else { plain };
     let learns_to_see = config.policy.lora.is_none() && !frozen.contains(&Part::Vision);
-    let seen = if learns_to_see { (prompts * lengths.patches) as u64 * of_patch(sizes) } else { 0 };
+    let seen =
+        if learns_to_see { (prompts * lengths.patches) as u64 * of_patch(sizes, config.run.recompute) } else { 0 };
     let gradients = size.memory.gradients;
     let largest = (sizes.text.vocab_size * sizes.text.hidden_size) as u64 * F32;
     let updating = if size.trainable > 0 { gradients + UPDATE_COPIES * largest } else { 0 };
@@ -273,10 +274,12 @@ fn micro_batch(config: &Config, phase: &PhaseConfig, lengths: Lengths) -> MicroB
     MicroBatch { rows: groups * rows_of_group, scored: groups * group * answer, prompts: groups, all }
 }
 
-/// What the vision tower keeps of a patch for its way back.
-fn of_patch(sizes: &Sizes) -> u64 {
+/// What the vision tower keeps of a patch for its way back: of all blocks, or their inputs and one block.
+fn of_patch(sizes: &Sizes, recompute: bool) -> u64 {
     let vision = &sizes.vision;
-    F32 * (vision.depth * (16 * vision.hidden_size + 3 * vision.intermediate_size)) as u64
+    let of_block = 16 * vision.hidden_size + 3 * vision.intermediate_size;
+    let kept = if recompute { vision.depth * vision.hidden_size + of_block } else { vision.depth * of_block };
+    F32 * kept as u64
 }
 
 /// Keys and values of rollouts that are decoded together, and the widest that a step of theirs holds.
