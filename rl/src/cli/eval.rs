@@ -203,8 +203,8 @@ fn refuse_other_queries(baseline: Option<&[Recorded]>, targets: &[Target]) -> Re
     }
     let first = |ids: &[&str]| ids.first().map_or(String::new(), |id| format!(" (the first: `{id}`)"));
     Err(RunError::User(format!(
-        "--baseline {}: its queries are not those that are asked here: {shared} are shared, {} only there{}, {} only here{}; \
-         evaluate on the same data with the same --seed and --queries, or compare afterwards with `sapo compare --shared`",
+        "--baseline {}: its queries are not those that are asked here; shared: {shared}, only there: {}{}, only here: {}{}. \
+         Evaluate on the same data with the same --seed and --queries, or compare afterwards with `sapo compare --shared`",
         baseline.place,
         theirs.len() - shared,
         first(&missing),
