@@ -169,7 +169,8 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
         let labelled = (stages.len() - 1 - at).is_multiple_of(every);
         if labelled {
             let line = ((stages.len() - 1 - at) / every % lines) as f64;
-            let room = gap * (every * lines) as f64;
+            // No name reaches beyond the panel.
+            let room = (gap * (every * lines) as f64).min(2.0 * x(at).min(width - x(at)));
             svg.push_str(&text(x(at), height - 8.0 - 12.0 * line, "middle", &label(stage, room)));
         }
         if let Some(row) = row {
@@ -182,8 +183,9 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
 
 /// The name of a stage as it fits under its dot.
 fn label(stage: &Stage, room: f64) -> String {
-    let name = if stage.after == "init" { "start" } else { &stage.after };
-    fitted(name, room, 6.2)
+    // Of a model's path its last part tells most.
+    let name = if stage.after == "init" { "start" } else { stage.after.rsplit('/').next().unwrap_or(&stage.after) };
+    fitted(name, room, 7.0)
 }
 
 /// As much of a text as fits into a width, at so many units a letter.

@@ -92,8 +92,8 @@ pub(super) fn rewards(
     let named: Vec<(&str, &RubricConfig)> = rubrics.iter().map(|(name, rubric)| (name.as_str(), rubric)).collect();
     let rewards = Rewards::of_rubrics(configs, &named).map_err(|error| match (config, named.first()) {
         (None, Some((name, _))) => RunError::User(format!(
-            "--rubric {name}: {error} (without a configuration an evaluation scores by rules; a judge needs a --config that \
-             says where it is)"
+            "--rubric {name}: {error} (without a configuration an evaluation scores by rules; judges need a --config that says \
+             where they are)"
         )),
         _ => error,
     })?;
