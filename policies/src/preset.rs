@@ -15,6 +15,7 @@ use crate::file::{write_folder, write_synced};
 use crate::format::WeightFormat;
 use crate::policy::Policy;
 use crate::processor::{Processor, PromptLimit, Tokenizer};
+use crate::sizes::hollow;
 use crate::weights::{Loading, SHARD_BYTES};
 
 /// The names of the embedded presets.
@@ -125,6 +126,17 @@ impl Model {
         let path = folder.join("config.json");
         let source_config = std::fs::read_to_string(&path).map_err(|source| PolicyError::io(path, source))?;
         Ok(Self { policy, processor: Arc::new(processor), source_config: Some(source_config) })
+    }
+
+    /// A model for servers that answer in its place: its processor and its sizes are read, its weights are not.
+    ///
+    /// # Errors
+    /// When there is no such preset or folder, or its files are wrong.
+    pub fn open_without_weights(name: &str, device: &Device) -> Result<Self> {
+        let (config, processor) = (config_of(name)?, processor_of(name)?);
+        let mut policy = hollow(&config, device)?;
+        policy.banned.retain(|id| !processor.stop_ids().contains(id));
+        Ok(Self { policy, processor: Arc::new(processor), source_config: None })
     }
 
     /// Tokens of a prompt and its answer together at most: `max_position_embeddings` of the `config.json`.

@@ -45,6 +45,11 @@ fn shapes(config: &Config, stored: Option<&dyn Values>) -> Vec<TensorShape> {
     shapes.all
 }
 
+/// A policy of these sizes whose every weight is one and the same zero: for whoever needs its shape and never computes.
+pub(crate) fn hollow(config: &Config, device: &Device) -> Result<Policy> {
+    Policy::build(config.clone(), &mut Shapes { all: Vec::new(), stored: None, device }, device)
+}
+
 /// Numbers of all parameters; a tied head counts once.
 pub fn parameter_count(config: &Config) -> u64 {
     tensors(config).iter().map(TensorShape::numbers).sum()

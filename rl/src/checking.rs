@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::data;
 use crate::error::{Result, RunError};
+use crate::figures;
 use crate::metrics::quantile;
 use crate::progress::Progress;
 use crate::score::Rewards;
@@ -301,8 +302,8 @@ pub fn text(checked: &[Checked]) -> String {
 
 fn percent(rate: Rate) -> String {
     let share = if rate.of == 0 { 0.0 } else { rate.count as f64 / rate.of as f64 };
-    let interval = rate.ci95.map_or(String::new(), |[low, high]| format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
-    format!("{:.1} %{interval}", 100.0 * share)
+    let interval = rate.ci95.map_or(String::new(), |bounds| format!(" {}", figures::interval(bounds)));
+    format!("{} %{interval}", figures::percent(share))
 }
 
 /// A rubric of one reward and nothing else.

@@ -22,6 +22,17 @@ fn input(processor: &Processor, query: &Query) -> Result<PolicyInput> {
     Ok(processor.encode_with(&conversation(query), Visuals { pictures: &pictures, videos: &videos }, &answering())?)
 }
 
+/// The text of a policy's input as the template rendered it, with one placeholder for each picture and frame.
+pub fn rendered(processor: &Processor, input: &PolicyInput) -> String {
+    let (ids, mut kept, mut at) = (input.ids(), Vec::new(), 0);
+    for span in input.spans() {
+        kept.extend(&ids[at..=span.start]);
+        at = span.start + span.len;
+    }
+    kept.extend(&ids[at..]);
+    processor.decode(&kept, false)
+}
+
 /// How long the policy's input of a query is, its pictures known by their sizes `[height, width]`: the steps are those of
 /// [`encode`], but no pixel is looked at.
 ///
@@ -75,6 +86,16 @@ mod tests {
     use sapo_datasets::{Role, Split, Task, synthetic};
 
     use super::*;
+
+    #[test]
+    fn a_rendered_prompt_has_one_placeholder_for_a_picture() {
+        let processor = sapo_policies::Model::open("tiny", 1, &crate::device::open("cpu").unwrap()).unwrap().processor;
+        let query = synthetic::query(Task::Clock, Split::Train, 1, 0);
+        let input = encode(&processor, &query).unwrap();
+        let text = rendered(&processor, &input);
+        assert_eq!(text.matches("<|image_pad|>").count(), 1, "{text}");
+        assert!(text.contains(&query.question()) && input.spans()[0].len > 1, "{text}");
+    }
 
     #[test]
     fn listed_frames_are_the_video_in_their_order() {

@@ -1,5 +1,7 @@
 //! The held-out evaluation: pass@1 per task with intervals, greedy beside it, gains paired by query.
 
+mod line;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,10 +11,14 @@ use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::line::Lines;
+use crate::config::EvalConfig;
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
+use crate::guards;
 use crate::ledger::LedgerEntry;
-use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, refuse_not_finite, request};
+use crate::metrics::names;
+use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -40,12 +46,15 @@ pub struct EvalRow {
     pub scored: usize,
     /// Samples whose score failed.
     pub failed: usize,
-    /// Mean over queries of the share of samples that pass, at temperature 1.
+    /// Mean over queries of the share of samples that pass.
     pub pass_at_1: f64,
     /// Its 95 % interval.
     pub ci95: [f64; 2],
     /// The same for one greedy answer a query.
     pub greedy: f64,
+    /// Its 95 % interval; absent where none is scored, and in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greedy_ci95: Option<[f64; 2]>,
     /// Chance that at least one of 16 samples passes, without bias; absent with fewer samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_at_16: Option<f64>,
@@ -75,19 +84,40 @@ pub struct Gain {
     pub ci95: [f64; 2],
     /// Difference of the greedy pass rate.
     pub greedy_gain: f64,
+    /// Its 95 % interval; absent where none is scored on both sides, and in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greedy_ci95: Option<[f64; 2]>,
 }
 
 /// How answers are sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalSampling {
-    /// Samples of each query at temperature 1; one greedy answer comes on top.
+    /// Samples of each query; one greedy answer comes on top.
     pub samples: usize,
+    /// The temperature that they are sampled at.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// The mass of the likeliest tokens that they are drawn from.
+    #[serde(default = "one")]
+    pub top_p: f64,
     /// Token limit.
     pub max_new_tokens: usize,
     /// Seed of samples and intervals.
     pub seed: u64,
     /// Rows that are decoded together at most.
     pub decode_rows: usize,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl EvalSampling {
+    /// As a configuration says it, so many rows being decoded together at most.
+    pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
+        let EvalConfig { samples, max_new_tokens, seed, .. } = *eval;
+        Self { samples, temperature: one(), top_p: one(), max_new_tokens, seed, decode_rows }
+    }
 }
 
 /// What is evaluated on: sources with the rubric of each.
@@ -122,6 +152,9 @@ pub struct Evaluation {
     /// Rows that could not be used.
     #[serde(skip)]
     pub rejected: Vec<Rejected>,
+    /// Texts of the templates that prompts were made with, by the hashes that samples name.
+    #[serde(skip)]
+    templates: BTreeMap<String, String>,
     /// Tasks in the order of their first query.
     #[serde(skip)]
     order: Vec<String>,
@@ -162,8 +195,8 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(after, sampling);
-    let EvalSampling { samples, max_new_tokens, seed, decode_rows } = sampling;
-    let random = Sampling::at(1.0, max_new_tokens);
+    let EvalSampling { samples, temperature, top_p, max_new_tokens, seed, decode_rows } = sampling;
+    let random = Sampling { top_p, ..Sampling::at(temperature, max_new_tokens) };
     let greedy = Sampling::greedy(max_new_tokens);
     let scope = SeedScope { seed, place: "eval", samples };
     let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
@@ -172,6 +205,7 @@ pub fn evaluate(
     let chunk = (CHUNKS_OF_ROWS * decode_rows / (samples + 1)).max(1) as u64;
     for (part, dataset) in set.datasets.iter().enumerate() {
         let (length, mut used) = (dataset.len().unwrap_or(0), 0);
+        let lines = Lines::new(&generator, dataset, max_new_tokens, &mut evaluation.templates);
         for start in (0..length).step_by(chunk as usize) {
             let rows = start..(start + chunk).min(length);
             let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
@@ -191,6 +225,10 @@ pub fn evaluate(
             let (sampled, greedy) = all.groups.split_at(prompts.len() - lost.len());
             evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));
             evaluation.add(set, dataset.name(), sampled, greedy);
+            for (groups, is_greedy) in [(sampled, false), (greedy, true)] {
+                let of_group = |group| lines.of_group(&generator, group, is_greedy);
+                evaluation.samples.extend(groups.iter().flat_map(of_group));
+            }
         }
         evaluation.refuse_unusable(dataset.name(), used)?;
     }
@@ -219,6 +257,7 @@ fn refuse_unclear(prompt: &Prompt, ids: &mut BTreeSet<String>) -> Result<()> {
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
         let (rows, queries, samples, entries, records, rejected, order) = Default::default();
+        let templates = BTreeMap::new();
         Self {
             set: String::new(),
             after: after.to_owned(),
@@ -227,6 +266,7 @@ impl Evaluation {
             samples,
             entries,
             rejected,
+            templates,
             order,
             records,
             sampling,
@@ -265,7 +305,6 @@ impl Evaluation {
         let both = sampled.iter().map(|group| (group, false)).chain(greedy.iter().map(|group| (group, true)));
         for (group, is_greedy) in both {
             for rollout in &group.rollouts {
-                self.samples.push(sample_line(group, rollout, is_greedy, self.sampling.max_new_tokens));
                 self.entries.push(LedgerEntry::of(&group.prompt.query, rollout, is_greedy));
             }
         }
@@ -288,6 +327,7 @@ impl Evaluation {
 
     fn row(&self, task: &str, record: &TaskRecord) -> EvalRow {
         let estimated = mean_interval(&record.sampled, self.sampling.seed);
+        let greedy = mean_interval(&record.greedy, self.sampling.seed);
         let scored = record.said.iter().filter(|said| said.passed.is_some()).count();
         let mean = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
         EvalRow {
@@ -299,7 +339,8 @@ impl Evaluation {
             failed: record.said.len() - scored,
             pass_at_1: estimated.map_or(0.0, |estimate| estimate.value),
             ci95: estimated.map_or([0.0, 1.0], |estimate| estimate.interval),
-            greedy: record.greedy_rate().unwrap_or(0.0),
+            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&record.sampled),
             with_working: mean(|said| f64::from(u8::from(said.with_working))),
             truncated: mean(|said| f64::from(u8::from(said.truncated))),
@@ -314,7 +355,7 @@ impl Evaluation {
         let sampled = self.outcomes(ALL, false);
         let estimated = mean_interval(&sampled, self.sampling.seed)?;
         let mean_of = |value: fn(&EvalRow) -> f64| mean(rows.iter().map(|row| value(row))).unwrap_or(0.0);
-        let greedy = self.records.values().filter(|record| record.counted).filter_map(TaskRecord::greedy_rate);
+        let greedy = mean_interval(&self.outcomes(ALL, true), self.sampling.seed);
         Some(EvalRow {
             set: self.set.clone(),
             after: self.after.clone(),
@@ -324,7 +365,8 @@ impl Evaluation {
             failed: rows.iter().map(|row| row.failed).sum(),
             pass_at_1: estimated.value,
             ci95: estimated.interval,
-            greedy: mean(greedy).unwrap_or(0.0),
+            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&sampled),
             with_working: mean_of(|row| row.with_working),
             truncated: mean_of(|row| row.truncated),
@@ -345,9 +387,41 @@ impl Evaluation {
 
     /// What `results.json` holds.
     pub fn results(&self, step: u64) -> Value {
-        let EvalSampling { seed, samples, .. } = self.sampling;
-        json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples, "rejected": self.rejected.len(),
-            "unaveraged": self.unaveraged(), "tasks": self.rows})
+        let EvalSampling { seed, samples, temperature, top_p, max_new_tokens, .. } = self.sampling;
+        json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
+            "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+            "rejected": self.rejected.len(), "unaveraged": self.unaveraged(), "tasks": self.rows,
+            "templates": self.templates})
+    }
+
+    /// Gives it, and its rows, the name of its set.
+    pub fn belong_to(&mut self, set: &str) {
+        set.clone_into(&mut self.set);
+        self.rows.iter_mut().for_each(|row| set.clone_into(&mut row.set));
+    }
+
+    /// Its line of the metrics; it took `secs` seconds.
+    pub fn metrics_line(&self, step: u64, secs: f64) -> Value {
+        let mut line = json!({"step": step, "evaluation": self.set, "after": self.after, names::EVAL_SECS: secs});
+        for row in self.rows.iter().filter(|row| row.scored > 0) {
+            let of_task = if row.task == ALL { String::new() } else { format!("/{}", row.task) };
+            let mut put =
+                |name: &str, value: f64| line[format!("{}/{}{of_task}/{name}", names::EVAL, self.set)] = value.into();
+            put("pass@1", row.pass_at_1);
+            put("pass@1/low", row.ci95[0]);
+            put("pass@1/high", row.ci95[1]);
+            put("greedy", row.greedy);
+            put("cut", row.truncated);
+            put("tokens", row.mean_tokens);
+            row.pass_at_16.into_iter().for_each(|value| put("pass@16", value));
+        }
+        line
+    }
+
+    /// What to warn of where the token limit has cut more answers than a few; `remedy` names the limit.
+    pub fn warning_of_cuts(&self, remedy: &str) -> Option<String> {
+        let all = self.rows.iter().find(|row| row.task == ALL)?;
+        guards::cut_answers(all.truncated, Some(self.sampling.max_new_tokens), remedy)
     }
 
     /// The same evaluation under another name: nothing has changed since.
@@ -370,7 +444,7 @@ impl Evaluation {
                 let (before, now) = (earlier.outcomes(&row.task, greedy), self.outcomes(&row.task, greedy));
                 paired_gain(&before, &now, self.sampling.seed).map(|gain| gain.estimate)
             };
-            let sampled = paired(false)?;
+            let (sampled, greedy) = (paired(false)?, paired(true));
             Some(Gain {
                 set: self.set.clone(),
                 from: earlier.after.clone(),
@@ -378,16 +452,11 @@ impl Evaluation {
                 task: row.task.clone(),
                 gain: sampled.value,
                 ci95: sampled.interval,
-                greedy_gain: paired(true).map_or(0.0, |gain| gain.value),
+                greedy_gain: greedy.map_or(0.0, |gain| gain.value),
+                greedy_ci95: greedy.map(|gain| gain.interval),
             })
         };
         self.rows.iter().filter_map(gain).collect()
-    }
-}
-
-impl TaskRecord {
-    fn greedy_rate(&self) -> Option<f64> {
-        mean(self.greedy.iter().filter_map(QueryOutcomes::rate))
     }
 }
 
@@ -397,27 +466,10 @@ fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
     QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
 }
 
-/// A sample as `samples.jsonl` keeps it.
-fn sample_line(group: &ScoredGroup, rollout: &ScoredRollout, greedy: bool, token_limit: usize) -> Value {
-    json!({
-        "query_id": group.prompt.query.id,
-        "task": group.prompt.query.task,
-        "sample": rollout.rollout.sample,
-        "greedy": greedy,
-        "text": rollout.text(),
-        "stop": rollout.rollout.stop,
-        "tokens": rollout.rollout.sampled(),
-        "token_limit": token_limit,
-        "thinking_open": rollout.transcript.thinking_open,
-        "rubric": group.rubric.name(),
-        "score": rollout.score,
-    })
-}
-
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::WarnConfig;
+use crate::figures::percent;
 use crate::metrics::{names, quantile};
 
 /// Steps that a mean is taken over.
@@ -233,6 +234,18 @@ fn tracked(values: &BTreeMap<String, f64>) -> impl Iterator<Item = (&'static str
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
+}
+
+/// Above this share of answers that the token limit has cut, an evaluation is warned of.
+const CUT_SHARE: f64 = 0.02;
+
+/// What to say of an evaluation of which so large a share of answers was cut at `limit` tokens, where it is known; nothing
+/// where they are few. `remedy` names the limit.
+pub fn cut_answers(share: f64, limit: Option<usize>, remedy: &str) -> Option<String> {
+    (share > CUT_SHARE).then(|| {
+        let (cut, at) = (percent(share), limit.map_or("the token limit".to_owned(), |limit| format!("{limit} tokens")));
+        format!("{cut} % of the answers were cut at {at}, and a cut answer counts as wrong; raise {remedy}")
+    })
 }
 
 #[cfg(test)]

@@ -112,6 +112,12 @@ pub mod names {
     pub const ROLLOUT_SPEED: &str = "perf/rollout_tokens_per_sec";
     /// Trained answer tokens a second of updating.
     pub const TRAIN_SPEED: &str = "perf/train_tokens_per_sec";
+    /// What the names of held-out results begin with; `/<set>` follows, for the rows of single tasks `/<task>`, and then
+    /// `/pass@1` with the ends of its interval as `/pass@1/low` and `/pass@1/high`, `/greedy`, `/cut` and `/tokens`. Their
+    /// lines have no `phase`, but `evaluation` (the set) and `after`.
+    pub const EVAL: &str = "eval";
+    /// Seconds that an evaluation took.
+    pub const EVAL_SECS: &str = "time/eval_secs";
 }
 
 /// What is known of one metric, kept so that several parts of a batch (or several machines) can be put together.

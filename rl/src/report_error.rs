@@ -6,10 +6,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The folder is not a run directory.
+    /// The folder is neither a run directory nor that of an evaluation.
     #[error(
-        "{} is not a run directory: it holds neither run.json, metrics.jsonl nor eval/; give the folder of a run, such as \
-         runs/quickstart",
+        "{} is not a run directory, which holds run.json, metrics.jsonl or eval/, nor an evaluation's, which holds \
+         results.json; give the folder of a run, such as runs/quickstart, or one that `sapo eval --out` wrote",
         .0.display()
     )]
     NoRun(PathBuf),

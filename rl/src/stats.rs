@@ -65,9 +65,15 @@ pub struct PairedGain {
 /// Mean with interval of per-query values, one list per task; `None` without values. Values are rates, or differences of
 /// rates: one query moves the mean of its task by at most 1 over their number.
 ///
-/// For a gain, give the differences of the same queries: the pairing is then in the values.
+/// For a gain, give the differences of the same queries: the pairing is then in the values. In which order they stand does
+/// not matter, to the last bit: whoever reads them back from a record gets the same interval.
 pub fn estimate(tasks: &[Vec<f64>], seed: u64) -> Option<Estimate> {
-    let tasks: Vec<&Vec<f64>> = tasks.iter().filter(|values| !values.is_empty()).collect();
+    let sorted = |values: &Vec<f64>| {
+        let mut values = values.clone();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let tasks: Vec<Vec<f64>> = tasks.iter().filter(|values| !values.is_empty()).map(sorted).collect();
     if tasks.is_empty() {
         return None;
     }
@@ -93,7 +99,7 @@ pub fn estimate(tasks: &[Vec<f64>], seed: u64) -> Option<Estimate> {
 /// What queries that were not drawn may differ by, in tasks of which all drawn ones are equal: a bootstrap sees no spread
 /// there. None of n queries differs, so that at most Wilson's upper bound of 0 of n would; bounds of tasks are added in
 /// quadrature (Zou and Donner 2008), as are independent errors.
-fn unseen_spread(tasks: &[&Vec<f64>]) -> f64 {
+fn unseen_spread(tasks: &[Vec<f64>]) -> f64 {
     let equal = tasks.iter().filter(|values| values.iter().all(|value| *value == values[0]));
     let bounds = equal.filter_map(|values| wilson(0, values.len())).map(|[_, high]| high / tasks.len() as f64);
     bounds.fold(0.0, f64::hypot)
@@ -263,6 +269,16 @@ mod tests {
                 prop_assert_eq!(gain.paired, Counts::of(&queries).rated);
                 prop_assert_eq!(gain.unpaired, 2 * Counts::of(&queries).unrated);
             }
+        }
+
+        #[test]
+        fn what_is_estimated_does_not_depend_on_the_order_of_the_queries(queries in evaluations(), seed in any::<u64>()) {
+            let turned: Vec<_> = queries.iter().rev().cloned().collect();
+            prop_assert_eq!(mean_interval(&queries, seed), mean_interval(&turned, seed));
+            let earlier: Vec<_> = queries.iter().map(|one| QueryOutcomes {
+                passes: one.passes.iter().map(|pass| pass.map(|pass| !pass)).collect(), ..one.clone()
+            }).collect();
+            prop_assert_eq!(paired_gain(&earlier, &queries, seed), paired_gain(&earlier, &turned, seed));
         }
 
         #[test]

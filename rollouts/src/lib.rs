@@ -12,7 +12,7 @@ pub mod transcript;
 
 pub use engine::{Engine, EngineError, Event, Listener, sample_all};
 pub use local::{Load, LocalEngine, Session};
-pub use remote::{EngineConfig, EngineKind, RemoteEngine, ServerLogProbs};
+pub use remote::{EngineConfig, EngineKind, RemoteEngine, ServerLogProbs, answering_model};
 pub use request::{Follow, Next, Request, Sampling, seed_of};
 pub use rollout::{Rollout, Turn};
 pub use sampler::Draw;

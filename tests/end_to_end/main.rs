@@ -31,6 +31,34 @@ fn lines(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
+/// Held-out results stand in the metrics at their steps, and each sample tells what was asked.
+fn recorded(run: &Path, summary: &Value, held_out: &[&Value]) {
+    let rows = summary["evals"].as_array().expect("rows").iter();
+    for all in rows.filter(|row| row["task"] == "all") {
+        let line = held_out.iter().find(|line| line["after"] == all["after"]).expect("a line of the metrics");
+        let key = format!("eval/{}/pass@1", all["set"].as_str().expect("a set"));
+        assert_eq!((&line[&key], &line[format!("{key}/high")]), (&all["pass_at_1"], &all["ci95"][1]), "{line}");
+        let folder = format!(
+            "eval/{}-{:06}",
+            line["evaluation"].as_str().expect("a set"),
+            line["step"].as_u64().expect("a step")
+        );
+        let results = std::fs::read_to_string(run.join(&folder).join("results.json")).expect("results");
+        let results: Value = serde_json::from_str(&results).expect("JSON");
+        assert_eq!(results["after"], all["after"]);
+        for sample in lines(&run.join(&folder).join("samples.jsonl")) {
+            let text = |key: &str| sample[key].as_str().unwrap_or_else(|| panic!("{key} in {sample}"));
+            assert!(text("prompt").contains(text("question")) && !sample["truth"].is_null(), "{sample}");
+            assert!(results["templates"][text("chat_template")].is_string(), "{sample}");
+            for hash in sample["images"].as_array().expect("pictures") {
+                let picture = run.join(format!("images/{}.png", hash.as_str().expect("a hash")));
+                assert!(picture.is_file(), "{}", picture.display());
+            }
+        }
+    }
+    assert!(held_out.len() >= 3, "an evaluation before, between and after");
+}
+
 #[test]
 fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -45,8 +73,10 @@ fn the_smoke_run_is_the_same_twice_and_its_files_add_up() {
 
     let run = dir.path().join("smoke");
     let metrics = lines(&run.join("metrics.jsonl"));
-    let steps: Vec<u64> = metrics.iter().filter_map(|line| line["step"].as_u64()).collect();
+    let (trained, held_out): (Vec<&Value>, Vec<&Value>) = metrics.iter().partition(|line| line["phase"].is_string());
+    let steps: Vec<u64> = trained.iter().filter_map(|line| line["step"].as_u64()).collect();
     assert_eq!(steps, (0..68).collect::<Vec<u64>>(), "steps count over the whole run");
+    recorded(&run, &first, &held_out);
     let curated = lines(&run.join("curation/curate.jsonl"));
     assert_eq!(curated.len() as u64, first["curation"]["queries"].as_u64().expect("a count"));
     assert!(curated.iter().all(|line| line["outcomes"].as_array().is_some_and(|outcomes| outcomes.len() == 4)));

@@ -44,7 +44,8 @@ fn a_run_that_breaks_stops_at_its_last_good_checkpoint_and_says_where() {
     let state = std::fs::read_to_string(run.join("run.json")).expect("run.json");
     assert!(state.contains("\"failed\""), "{state}");
     // The step that was skipped is recorded, with every key that the others have.
-    let metrics = lines(&run.join("metrics.jsonl"));
+    let mut metrics = lines(&run.join("metrics.jsonl"));
+    metrics.retain(|line| line["phase"].is_string());
     let skipped: Vec<&Value> = metrics.iter().filter(|line| line["optim/skipped_steps"] == 1.0).collect();
     assert_eq!(skipped.len(), 1, "the second in a row ended the run");
     let keys = |line: &Value| line.as_object().expect("metrics").keys().cloned().collect::<Vec<_>>();
@@ -61,7 +62,8 @@ fn a_run_that_breaks_stops_at_its_last_good_checkpoint_and_says_where() {
     let usual = ["lr=1e-3", "betas=[0.9, 0.98]", "eps=1e-8"].map(|key| format!("phases.careful.optimizer.{key}"));
     assert!(from.ends_with("step-000000"), "no update was done from a later one: {from}");
     finish(&[&mended[..], &usual[..]].concat());
-    let metrics = lines(&dir.path().join("mended/metrics.jsonl"));
+    let mut metrics = lines(&dir.path().join("mended/metrics.jsonl"));
+    metrics.retain(|line| line["phase"].is_string());
     assert!(metrics.last().is_some_and(|line| line["train/loss"].is_f64()), "{metrics:?}");
 }
 

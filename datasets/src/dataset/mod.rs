@@ -55,6 +55,7 @@ struct Opened {
     name: String,
     task: Option<String>,
     rubric: Option<String>,
+    template: Option<String>,
     rows: Rows,
 }
 
@@ -145,6 +146,7 @@ impl Dataset {
             name: rules.name.clone(),
             task: Some(rules.task.clone().unwrap_or_else(|| task.name().to_owned())),
             rubric: config.rubric.clone(),
+            template: rules.prompt.as_ref().map(Template::source),
             rows: Rows::Generated(Generated {
                 stream: Stream { task, split, seed: context.seed, difficulty: config.difficulty.unwrap_or_default() },
                 hasty: config.hasty,
@@ -165,6 +167,7 @@ impl Dataset {
             return Err(mistake("difficulty", "only generated tasks have difficulties; leave the key out"));
         }
         let name = rules.name.clone();
+        let template = rules.prompt.as_ref().map(Template::source);
         let files = Files::open(found, &config.columns, rules, ids)?;
         let task = match (&config.task, files.names_tasks()) {
             (Some(task), _) => Some(task.clone()),
@@ -178,7 +181,7 @@ impl Dataset {
             }
             None => View::Range { start: 0, end: Some(files.len()) },
         };
-        let opened = Opened { name, task, rubric: config.rubric.clone(), rows: Rows::Files(files) };
+        let opened = Opened { name, task, rubric: config.rubric.clone(), template, rows: Rows::Files(files) };
         Ok(Self { opened: Arc::new(opened), view })
     }
 
@@ -219,6 +222,11 @@ impl Dataset {
     /// The task of all rows, when they have the same; `None` when a column names it row by row.
     pub fn task(&self) -> Option<&str> {
         self.opened.task.as_deref()
+    }
+
+    /// The text of the template that the question of each row is put into, if the config has one.
+    pub fn prompt_template(&self) -> Option<String> {
+        self.opened.template.clone()
     }
 
     /// The rubric that the config names for rows that name none.

@@ -52,6 +52,11 @@ impl Template {
         Ok(Self { environment })
     }
 
+    /// Its own text.
+    pub(crate) fn source(&self) -> String {
+        self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+    }
+
     /// The message for a row whose question is `content`.
     ///
     /// # Errors

@@ -81,6 +81,11 @@ impl ChatTemplate {
         }
     }
 
+    /// The template's own text.
+    pub fn source(&self) -> String {
+        self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+    }
+
     /// The text of a conversation.
     ///
     /// # Errors

@@ -1,38 +1,29 @@
-//! `sapo eval`: evaluates a model on the sets of a configuration, on generated tasks, or on the rows of files.
+//! `sapo eval`: evaluates a model or an endpoint on the sets of a configuration, on generated tasks, or on the rows of files.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+mod answering;
+mod kept;
+mod scoring;
+mod target;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use clap::Args;
-use sapo_datasets::{Dataset, DatasetError, Split, Task};
-use sapo_policies::Model;
-use sapo_policies::weights::Loading;
-use sapo_rewards::RubricConfig;
-use sapo_rollouts::LocalEngine;
+use sapo_datasets::{Dataset, Task};
+use sapo_policies::preset::processor_of;
 
-use super::address;
+use self::answering::Answering;
+use self::target::Target;
+use super::compare;
 use super::config::compose;
 use super::printer::{Printer, print_json, print_text, table};
 use super::weights::Dtype;
-use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
-use crate::engine::RunEngine;
+use crate::comparison::{self, Comparison, Recorded};
+use crate::config::Config;
 use crate::error::{Result, RunError};
-use crate::eval::{ALL, EvalRow, EvalSampling, EvalSet, Evaluation, evaluate};
-use crate::ledger::{self, Ledger};
+use crate::eval::{ALL, EvalRow, EvalSet, Evaluation, evaluate};
 use crate::progress::Progress;
-use crate::run_dir::RunDir;
 use crate::sample::Generator;
-use crate::score::Rewards;
-use crate::{checking, data, device};
-
-/// Rows that are decoded together at most, where no configuration says otherwise.
-const DECODE_ROWS: usize = 1024;
-/// The reward of an evaluation without a configuration: each row's own verifier.
-const REWARD: &str = "truth";
-/// Seed of queries and samples where nothing is said.
-const SEED: u64 = 7;
-/// Rewards whose 1 is bad.
-const PENALTIES: [&str; 2] = ["language", "repetition"];
 
 /// Which model, on what, and how.
 #[derive(Args)]
@@ -56,28 +47,57 @@ pub(crate) struct EvalArguments {
     /// Tasks, separated by commas, that get a row but are no part of `all`.
     #[arg(long, value_delimiter = ',', value_name = "TASKS")]
     pub(crate) apart: Vec<String>,
-    /// A rubric of the configuration, or without one the name of a rule reward as `sapo reward list` shows
+    /// A rubric of the configuration, whose judges are measured and asked, or without one the name of a rule reward as `sapo reward list` shows
     /// [default: the configuration's, else truth].
     #[arg(long, value_name = "NAME")]
     pub(crate) rubric: Option<String>,
     /// Configuration files, then overrides, as `sapo train` takes them.
     #[arg(long, num_args = 1.., value_name = "FILE.toml")]
     pub(crate) config: Vec<String>,
-    /// Samples of each query at temperature 1; from 16 on pass@16 is told [default: 4].
+    /// Samples of each query, beside one greedy answer; from 16 on pass@16 is told [default: 4].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) samples: Option<u32>,
+    /// The temperature of the samples, above 0 and at most 100 [default: 1].
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f64>,
+    /// Draws samples from the likeliest tokens that together hold this mass, above 0 and at most 1 [default: 1, all].
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f64>,
+    /// System message of every query; it replaces the row's own [default: that of the source, else the row's own].
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
+    /// Template of the last user message over the row's columns and `content`, the question as it was found:
+    /// '{{ content }} Put the answer in \boxed{}.', or the path of a file that holds one [default: that of the source].
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) template: Option<String>,
     /// Seed of queries and samples [default: 7].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Token limit of an answer [default: 40].
+    /// Token limit of an answer; the share of answers that it cuts is told [default: that of the configuration, else 40 for
+    /// a preset, and 2048 for any other model].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_new_tokens: Option<u32>,
     /// Evaluates this set of the configuration alone [default: all of them].
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) set: Option<String>,
-    /// Writes results.json, samples.jsonl and ledger.jsonl into this new folder.
+    /// Writes results.json, samples.jsonl (each line with question, truth, hashes of pictures, prompt and answer), the
+    /// ledger, queries and pictures into this new folder, which `sapo report` and `sapo compare` take.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Compares with an earlier evaluation of the same queries, paired by query: a folder that --out wrote, a run, or
+    /// RUN/eval/NAME-000100.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Asks this server of OpenAI's chat completions instead, as http://127.0.0.1:8000. --model then names the folder or
+    /// preset whose processor makes the prompts; its weights are not read.
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// The name that the endpoint knows the model by [default: the only one that it lists].
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    pub(crate) served_model: Option<String>,
+    /// The environment variable that holds the endpoint's key.
+    #[arg(long, value_name = "VARIABLE", requires = "endpoint")]
+    pub(crate) api_key_env: Option<String>,
     /// The format that weights are kept in; all is computed in f32.
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
@@ -92,9 +112,11 @@ pub(crate) struct EvalArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
-    let config = (!arguments.config.is_empty()).then(|| compose(&arguments.config)).transpose()?;
+    refuse_sampling(arguments)?;
+    let config = (!arguments.config.is_empty()).then(|| composed(arguments)).transpose()?;
     let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
-    let out = arguments.out.as_deref().map(vacant).transpose()?;
+    let out = arguments.out.as_deref().map(kept::vacant).transpose()?;
+    let baseline = arguments.baseline.as_deref().map(comparison::open).transpose()?;
     let targets = match config.as_ref().filter(|_| arguments.data.is_empty() && arguments.tasks.is_empty()) {
         Some(config) => sets.iter().map(|name| Target::of_set(arguments, config, name)).collect::<Result<Vec<_>>>()?,
         None => {
@@ -102,35 +124,93 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
             vec![Target::of_arguments(arguments, config.as_ref(), eval)?]
         }
     };
-    let rewards = rewards(config.as_ref(), &targets)?;
-    for line in rewards.prepared() {
-        eprintln!("{line}");
-    }
-    let configured = config.as_ref().map(|config| &*config.run.device);
-    let device = device::open(arguments.device.as_deref().or(configured).unwrap_or("cpu"))?;
-    let seed = targets.first().map_or(SEED, |target| target.sampling.seed);
-    let mut model = Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?;
-    model.limit_prompts(config.as_ref().and_then(|config| config.policy.prompt_limit()));
-    let engine = config.as_ref().map(|config| config.engine.clone()).unwrap_or_default();
-    let decode_rows = config.as_ref().map_or(DECODE_ROWS, |config| config.run.decode_rows);
-    let cache_mib = config.as_ref().map_or(LocalEngine::CACHE_MIB, |config| config.run.cache_mib);
-    let engine = RunEngine::open(&engine, &model, [decode_rows, cache_mib])?;
+    let rubrics = scoring::rubrics(config.as_ref(), &targets)?;
+    refuse_other_queries(baseline.as_deref(), &targets)?;
+    processor_of(&arguments.model)?;
+    let endpoint = answering::endpoint(arguments, &targets)?;
     let printer = Printer::new();
-    if let Some(config) = config.as_ref().filter(|config| !config.engine.is_local()) {
-        printer.say(&RunEngine::described(&config.engine));
-    }
+    let (rewards, judges) = scoring::rewards(config.as_ref(), &rubrics, &printer)?;
+    let seed = answering::seed(&targets);
+    let Answering { model, engine } = Answering::open(arguments, config.as_ref(), endpoint, seed, &printer)?;
     let mut evaluations = Vec::new();
     for target in &targets {
         let generator =
             Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
         evaluations.push(evaluated(arguments, target, generator, &printer)?);
-        engine.take_notes().iter().for_each(|note| printer.say(note));
+        engine.take_notes().iter().chain(&rewards.take_notes()).for_each(|note| printer.say(note));
     }
     printer.finish();
+    let made: Vec<Recorded> =
+        evaluations.iter().map(|evaluation| Recorded::of(evaluation, &named(arguments))).collect();
+    let compared = baseline.map(|baseline| comparison::compare_all(&baseline, &made, false)).transpose();
+    // What was evaluated is kept whatever it cannot be compared with.
+    let kept = compared.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
     if let Some(folder) = out {
-        keep(folder, &evaluations, &printer)?;
+        kept::keep(folder, &evaluations, kept, &printer)?;
     }
-    print(arguments, &evaluations, seed, &printer)
+    let facts = serde_json::json!({"model": arguments.model, "endpoint": arguments.endpoint, "seed": seed,
+        "judges": judges.records(&rewards)});
+    print(arguments, &evaluations, kept, facts, &printer)?;
+    compared.map(|_| ())
+}
+
+/// How the evaluation that is made is called in a comparison.
+fn named(arguments: &EvalArguments) -> String {
+    match (&arguments.out, &arguments.endpoint) {
+        (Some(folder), _) => folder.display().to_string(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => arguments.model.clone(),
+    }
+}
+
+/// The configuration, with the system message and the template of the arguments in every source of its evaluations.
+fn composed(arguments: &EvalArguments) -> Result<Config> {
+    let mut config = compose(&arguments.config)?;
+    let used: BTreeSet<String> = config.eval.values().flat_map(|eval| eval.data.clone()).collect();
+    for (name, source) in &mut config.data {
+        if used.contains(name) {
+            source.prompt = arguments.template.clone().or(source.prompt.take());
+            source.system = arguments.system.clone().or(source.system.take());
+        }
+    }
+    Ok(config)
+}
+
+/// Refuses a sampling that makes no sense.
+fn refuse_sampling(arguments: &EvalArguments) -> Result<()> {
+    let fault = |option: &str, value: f64, reason: &str| Err(RunError::User(format!("--{option} {value}: {reason}")));
+    match (arguments.temperature, arguments.top_p) {
+        (Some(value), _) if !(value > 0.0 && value <= 100.0) => fault(
+            "temperature",
+            value,
+            "must be above 0 and at most 100; a greedy answer is given beside the samples anyway",
+        ),
+        (_, Some(value)) if !(value > 0.0 && value <= 1.0) => fault("top-p", value, "must be above 0 and at most 1"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a baseline of other queries before anything is asked; what else differs is seen when there are answers.
+fn refuse_other_queries(baseline: Option<&[Recorded]>, targets: &[Target]) -> Result<()> {
+    let ([baseline], [target]) = (baseline.unwrap_or_default(), targets) else { return Ok(()) };
+    let (theirs, ours) = (baseline.ids(), target.ids());
+    let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
+    let shared = ours.intersection(&theirs).count();
+    let missing: Vec<&str> = theirs.difference(&ours).copied().take(1).collect();
+    let more: Vec<&str> = ours.difference(&theirs).copied().take(1).collect();
+    if missing.is_empty() && more.is_empty() {
+        return Ok(());
+    }
+    let first = |ids: &[&str]| ids.first().map_or(String::new(), |id| format!(" (the first: `{id}`)"));
+    Err(RunError::User(format!(
+        "--baseline {}: its queries are not those that are asked here; shared: {shared}, only there: {}{}, only here: {}{}. \
+         Evaluate on the same data with the same --seed and --queries, or compare afterwards with `sapo compare --shared`",
+        baseline.place,
+        theirs.len() - shared,
+        first(&missing),
+        ours.len() - shared,
+        first(&more)
+    )))
 }
 
 /// The evaluations of a configuration that are asked for: the one that is named, or all.
@@ -145,154 +225,6 @@ fn chosen<'a>(arguments: &'a EvalArguments, config: &'a Config) -> Result<Vec<&'
     }
 }
 
-/// What is evaluated on, and how.
-struct Target {
-    set: String,
-    datasets: Vec<Dataset>,
-    rubrics: Vec<String>,
-    unaveraged: Vec<String>,
-    sampling: EvalSampling,
-}
-
-impl Target {
-    /// An evaluation of a configuration, with what the arguments change.
-    fn of_set(arguments: &EvalArguments, config: &Config, name: &str) -> Result<Self> {
-        let mut eval = config.eval[name].clone();
-        let number = |given: Option<u32>, configured: usize| given.map_or(configured, |given| given as usize);
-        eval.samples = number(arguments.samples, eval.samples);
-        eval.max_new_tokens = number(arguments.max_new_tokens, eval.max_new_tokens);
-        eval.seed = arguments.seed.unwrap_or(eval.seed);
-        eval.queries_per_source = arguments.queries.map(|queries| queries as usize).or(eval.queries_per_source);
-        let uses = eval.uses();
-        let of_source = |used| arguments.rubric.clone().unwrap_or(config.rubric_of(used, &eval.rubric).to_owned());
-        Ok(Self {
-            set: name.to_owned(),
-            datasets: data::open_eval(config, &eval)?,
-            rubrics: uses.iter().map(of_source).collect(),
-            unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
-            sampling: EvalSampling {
-                samples: eval.samples,
-                max_new_tokens: eval.max_new_tokens,
-                seed: eval.seed,
-                decode_rows: config.run.decode_rows,
-            },
-        })
-    }
-
-    /// The sources that the arguments name, or the reasoning tasks.
-    fn of_arguments(arguments: &EvalArguments, config: Option<&Config>, eval: Option<&EvalConfig>) -> Result<Self> {
-        let seed = arguments.seed.or(eval.map(|eval| eval.seed)).unwrap_or(SEED);
-        let configured = eval.and_then(|eval| eval.queries_per_source);
-        let datasets = sources(arguments, configured, seed)?;
-        let number = |given: Option<u32>, configured: Option<usize>, usual: usize| {
-            given.map(|given| given as usize).or(configured).unwrap_or(usual)
-        };
-        let known: Vec<&str> = datasets.iter().map(Dataset::name).collect();
-        if let Some(unknown) = arguments.apart.iter().find(|apart| !known.contains(&apart.as_str())) {
-            let known = known.join(", ");
-            return Err(RunError::User(format!(
-                "--apart {unknown}: no source is called `{unknown}`; there are {known}"
-            )));
-        }
-        let configured = eval.map(|eval| eval.rubric.clone());
-        let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
-        Ok(Self {
-            set: "eval".to_owned(),
-            rubrics: vec![rubric; datasets.len()],
-            datasets,
-            unaveraged: arguments.apart.clone(),
-            sampling: EvalSampling {
-                samples: number(arguments.samples, eval.map(|eval| eval.samples), 4),
-                max_new_tokens: number(arguments.max_new_tokens, eval.map(|eval| eval.max_new_tokens), 40),
-                seed,
-                decode_rows: config.map_or(DECODE_ROWS, |config| config.run.decode_rows),
-            },
-        })
-    }
-}
-
-/// The datasets of `--data`, or of `--tasks`, each cut to the queries that are asked for.
-fn sources(arguments: &EvalArguments, configured: Option<usize>, seed: u64) -> Result<Vec<Dataset>> {
-    let mut named: Vec<String> = arguments.data.clone();
-    if named.is_empty() {
-        let usual = Task::REASONING.iter().filter(|task| !arguments.apart.iter().any(|apart| apart == task.name()));
-        let tasks: Vec<Task> = match arguments.tasks.as_slice() {
-            [] => usual.copied().collect(),
-            tasks => tasks.to_vec(),
-        };
-        named = tasks.iter().map(|task| task.name().to_owned()).collect();
-        named.extend(arguments.apart.iter().filter(|apart| !tasks.iter().any(|task| task.name() == **apart)).cloned());
-        named.iter().try_for_each(|name| Task::parse(name).map(|_| ()))?;
-        named.iter_mut().for_each(|name| name.insert_str(0, "synthetic:"));
-        if let Some((at, twice)) = named.iter().enumerate().find(|(at, name)| named[..*at].contains(name)) {
-            return Err(RunError::User(format!("`{twice}` stands twice in --tasks (number {at}); leave one out")));
-        }
-    }
-    named.iter().map(|name| source(arguments, name, configured, seed)).collect()
-}
-
-fn source(arguments: &EvalArguments, name: &str, configured: Option<usize>, seed: u64) -> Result<Dataset> {
-    let dataset = address::open(name, seed, Split::Test)?;
-    let generated = name.starts_with("synthetic:");
-    let usual = (generated && arguments.data.is_empty()).then_some(configured.unwrap_or(GENERATED_QUERIES) as u64);
-    let most = arguments.limit.or(arguments.queries).map(u64::from);
-    let count = match (dataset.len(), most.or(usual)) {
-        (Some(length), most) => most.unwrap_or(length).min(length),
-        (None, Some(most)) => most,
-        (None, None) => {
-            let reason = "has no end; give --queries N or a slice such as [0:200]";
-            return Err(DatasetError::Request(format!("--data {name}: {reason}")).into());
-        }
-    };
-    let dataset = dataset.slice(None, Some(count))?;
-    let first = dataset.get(0)?.query;
-    if first.ground_truth.is_none() && arguments.config.is_empty() {
-        return Err(RunError::User(format!(
-            "{name} row 1 (query `{}`): no ground truth; add `ground_truth`, or give the --config whose [data.NAME] names its \
-             column",
-            first.id
-        )));
-    }
-    match &first.rubric {
-        // A row may ask for a rubric; another one is used only when it is asked for by name.
-        Some(rubric) if arguments.rubric.is_none() && arguments.config.is_empty() => Err(RunError::User(format!(
-            "{name} query `{}` asks for the rubric `{rubric}`; say --rubric {rubric} with the --config that has it, or \
-             another one",
-            first.id
-        ))),
-        _ => Ok(dataset),
-    }
-}
-
-/// The rewards that the evaluation needs; without a configuration a rubric is the name of a rule.
-fn rewards(config: Option<&Config>, targets: &[Target]) -> Result<Rewards> {
-    let names: BTreeSet<&str> = targets.iter().flat_map(|target| target.rubrics.iter().map(String::as_str)).collect();
-    let mut rubrics: BTreeMap<&str, RubricConfig> = BTreeMap::new();
-    for name in names {
-        let rubric = match config {
-            Some(config) => config.rubrics.get(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
-                RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", ")))
-            })?,
-            None if PENALTIES.contains(&name) => {
-                let reason = "a penalty does not measure what is right; name a verifier";
-                return Err(RunError::User(format!("--rubric {name}: {reason}")));
-            }
-            None => checking::alone(name),
-        };
-        rubrics.insert(name, rubric);
-    }
-    let none = BTreeMap::new();
-    let configs = config.map_or(&none, |config| &config.rewards);
-    let named: Vec<(&str, &RubricConfig)> = rubrics.iter().map(|(name, rubric)| (*name, rubric)).collect();
-    Rewards::of_rubrics(configs, &named).map_err(|error| match (config, named.first()) {
-        (None, Some((name, _))) => RunError::User(format!(
-            "--rubric {name}: {error} (without a configuration an evaluation scores by rules; judges are not asked)"
-        )),
-        _ => error,
-    })
-}
-
 fn evaluated(
     arguments: &EvalArguments,
     target: &Target,
@@ -304,32 +236,28 @@ fn evaluated(
     let set = EvalSet { datasets: &target.datasets, rubrics: &rubrics, unaveraged: &target.unaveraged };
     let queries: u64 = target.datasets.iter().filter_map(Dataset::len).sum();
     printer.begin("evaluation", queries * (target.sampling.samples as u64 + 1), 0);
-    let mut evaluation = evaluate(generator, &set, target.sampling, &arguments.model, &mut |ended| {
+    let after = arguments.endpoint.as_ref().unwrap_or(&arguments.model);
+    let mut evaluation = evaluate(generator, &set, target.sampling, after, &mut |ended| {
         printer.done(ended as u64, "rollouts");
     })?;
     rewards.ensure_running()?;
-    evaluation.set.clone_from(&target.set);
+    evaluation.belong_to(&target.set);
     for row in &evaluation.rejected {
         printer.say(&format!("a row is left out: {} row {}: {}", row.source, row.index + 1, row.reason));
+    }
+    if let Some(warning) = evaluation.warning_of_cuts(&target.limit) {
+        printer.say(&format!("warning: {warning}"));
     }
     Ok(evaluation)
 }
 
-/// Writes the evaluations into a folder; several have folders of their own in it.
-fn keep(folder: &Path, evaluations: &[Evaluation], printer: &Printer) -> Result<()> {
-    let folder = RunDir::create(folder, 0, printer)?;
-    for evaluation in evaluations {
-        let place = if evaluations.len() > 1 { format!("{}/", evaluation.set) } else { String::new() };
-        let samples = format!("{place}samples.jsonl");
-        folder.append(&samples, &evaluation.samples)?;
-        let entries = Ledger::default().lines(0, Some("samples.jsonl"), &evaluation.entries);
-        folder.append(&format!("{place}{}", ledger::FILE), &entries)?;
-        folder.write_json(&format!("{place}results.json"), &evaluation.results(0))?;
-    }
-    Ok(())
-}
-
-fn print(arguments: &EvalArguments, evaluations: &[Evaluation], seed: u64, printer: &Printer) -> Result<()> {
+fn print(
+    arguments: &EvalArguments,
+    evaluations: &[Evaluation],
+    compared: &[Comparison],
+    mut facts: serde_json::Value,
+    printer: &Printer,
+) -> Result<()> {
     let rows: Vec<EvalRow> = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
     let failed: usize = rows.iter().filter(|row| row.task != ALL).map(|row| row.failed).sum();
     if failed > 0 {
@@ -339,9 +267,12 @@ fn print(arguments: &EvalArguments, evaluations: &[Evaluation], seed: u64, print
         printer.say(&format!("{failed} of {sampled} scores failed and are not counted; the first: {reason}"));
     }
     if arguments.json {
-        return print_json(&serde_json::json!({"model": arguments.model, "seed": seed, "evals": rows}), true);
+        facts["evals"] = serde_json::json!(rows);
+        facts["comparisons"] = serde_json::json!(compared);
+        return print_json(&facts, true);
     }
-    print_text(&table(&rows))
+    print_text(&table(&rows))?;
+    if compared.is_empty() { Ok(()) } else { print_text(&format!("\n{}", compare::text(compared))) }
 }
 
 /// Why a part of a score failed.
@@ -350,11 +281,5 @@ fn reason(parts: &serde_json::Value) -> Option<String> {
     parts.find_map(|(name, part)| Some(format!("{name}: {}", part["failed"]["message"].as_str()?)))
 }
 
-/// A folder that is not there yet.
-fn vacant(folder: &Path) -> Result<&Path> {
-    if folder.exists() {
-        let place = folder.display();
-        return Err(RunError::User(format!("--out {place} exists already; name another folder, or move it away")));
-    }
-    Ok(folder)
-}
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 mod address;
 mod bench;
+mod compare;
 mod config;
 mod convert;
 mod curate;
@@ -14,6 +15,7 @@ mod merge;
 mod parity;
 mod plan;
 mod printer;
+mod report;
 mod reward;
 mod rollout;
 mod sandbox;
@@ -21,7 +23,6 @@ mod serve;
 mod train;
 mod weights;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::{Result, RunError};
@@ -71,14 +72,27 @@ enum Command {
     /// sapo eval --model tiny --tasks arith,clock --queries 50 --samples 16 --out evaluated
     ///
     /// sapo eval --model tiny --data geometry.parquet --data synthetic:clock@test[0:200] --rubric number
+    ///
+    /// sapo eval --model ./Qwen3-VL-2B-Instruct --data test.parquet --template '{{ content }} Put the answer in \boxed{}.'
+    /// --temperature 0.7 --out now --baseline before
+    ///
+    /// sapo eval --model ./Qwen3-VL-2B-Instruct --endpoint http://127.0.0.1:8000 --data test.parquet --out served
     Eval(eval::EvalArguments),
-    /// Writes report.html and report.json of a run, finished or not, and prints the page's path.
+    /// Compares two evaluations of the same queries: differences paired by query with 95 % intervals, per task and in all.
+    ///
+    /// Evaluations of other queries are refused, with what differs and how many are shared. What else differs (sampling,
+    /// prompts, rubrics) is said.
+    ///
+    /// Examples:
+    ///
+    /// sapo compare runs/quickstart/eval/heldout-000000 runs/quickstart
+    ///
+    /// sapo compare before after --json
+    Compare(compare::CompareArguments),
+    /// Writes report.html and report.json of a run, finished or not, or of an evaluation, and prints the page's path.
     ///
     /// Example: sapo report runs/quickstart
-    Report {
-        /// The run's folder.
-        run: PathBuf,
-    },
+    Report(report::ReportArguments),
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
     /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001210", "pid": 4711}. Ctrl-C or
@@ -175,7 +189,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Merge(arguments) => merge::run(&arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,
         Command::Eval(arguments) => eval::run(&arguments)?,
-        Command::Report { run } => println!("{}", crate::report::write(&run)?.display()),
+        Command::Compare(arguments) => compare::run(&arguments)?,
+        Command::Report(arguments) => report::run(&arguments)?,
         Command::Serve(arguments) => serve::run(arguments)?,
         Command::Rollout(arguments) => {
             return Ok(match rollout::run(&arguments)? {

@@ -138,8 +138,9 @@ fn scored(row: &EvalRow, text: String) -> String {
     if row.scored > 0 { text } else { "-".to_owned() }
 }
 
-/// Rows of evaluations as a table, shares in percent, as wide as its names. What no row has has no column: a second set of
-/// queries, reasoning before the answer, pass@16, failed scores.
+/// Rows of evaluations as a table, shares in percent, as wide as its names. `cut` is the share of answers that
+/// the token limit has cut. What no row has has no column: a second set of queries, reasoning before the answer, pass@16,
+/// failed scores.
 pub(crate) fn table(rows: &[EvalRow]) -> String {
     let mut columns = vec![
         words("after", |row| stage_title(&row.after)),
@@ -148,6 +149,7 @@ pub(crate) fn table(rows: &[EvalRow]) -> String {
         number("pass@1", |row| scored(row, percent(row.pass_at_1))),
         words("95 % interval", |row| if row.scored > 0 { interval(row.ci95) } else { "not scored".to_owned() }),
         number("greedy", |row| percent(row.greedy)),
+        number("cut", |row| percent(row.truncated)),
     ];
     let any = |is_so: fn(&EvalRow) -> bool| rows.iter().any(is_so);
     if rows.iter().any(|row| row.set != rows[0].set) {
@@ -163,13 +165,19 @@ pub(crate) fn table(rows: &[EvalRow]) -> String {
         columns.push(number("failed", |row| row.failed.to_string()));
     }
     let cells = |row: &EvalRow| columns.iter().map(|column| (column.cell)(row)).collect::<Vec<String>>();
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| column.head.to_owned()).collect()];
-    lines.extend(rows.iter().map(cells));
+    let heads: Vec<(&str, bool)> = columns.iter().map(|column| (column.head, column.number)).collect();
+    aligned(&heads, rows.iter().map(cells).collect())
+}
+
+/// Lines of cells under their heads, each column as wide as its widest cell; numbers (`true`) stand at the right.
+pub(crate) fn aligned(heads: &[(&str, bool)], rows: Vec<Vec<String>>) -> String {
+    let mut lines: Vec<Vec<String>> = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
+    lines.extend(rows);
     let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let padded = |(at, cell): (usize, &String)| {
         let width = widths[at];
-        if columns[at].number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        if heads[at].1 { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
     };
     let line = |line: &Vec<String>| line.iter().enumerate().map(padded).collect::<Vec<_>>().join("  ");
     lines.iter().map(|cells| format!("{}\n", line(cells).trim_end())).collect()
@@ -182,7 +190,8 @@ pub(crate) fn gains(gains: &[Gain]) -> String {
         let set = if many { format!("{}: ", gain.set) } else { String::new() };
         let (from, to) = (stage_title(&gain.from), stage_title(&gain.to));
         let (amount, bounds, greedy) = (points(gain.gain), interval(gain.ci95), points(gain.greedy_gain));
-        format!("{set}{from} -> {to}: {amount} points {bounds} at temperature 1, {greedy} greedy\n")
+        let of_greedy = gain.greedy_ci95.map_or(String::new(), |bounds| format!(" {}", interval(bounds)));
+        format!("{set}{from} -> {to}: {amount} points {bounds} at temperature 1, {greedy}{of_greedy} greedy\n")
     };
     gains.iter().filter(|gain| gain.task == "all").map(line).collect()
 }
@@ -202,6 +211,7 @@ mod tests {
             pass_at_1: rate,
             ci95: [0.0, 0.0877],
             greedy: 0.05,
+            greedy_ci95: None,
             pass_at_16: None,
             with_working: 0.0,
             truncated: 0.0,
@@ -213,9 +223,9 @@ mod tests {
     fn columns_are_aligned_and_what_no_row_has_is_absent() {
         let rows = [row("geo", "counting to a hundred", 0.0), row("geo", "all", 0.2915)];
         let expected = "\
-after            task                   queries  pass@1  95 % interval  greedy
-before training  counting to a hundred       40     0.0  [0.0, 8.8]        5.0
-before training  all                         40    29.2  [0.0, 8.8]        5.0
+after            task                   queries  pass@1  95 % interval  greedy  cut
+before training  counting to a hundred       40     0.0  [0.0, 8.8]        5.0  0.0
+before training  all                         40    29.2  [0.0, 8.8]        5.0  0.0
 ";
         assert_eq!(table(&rows), expected);
         assert_eq!(table(&[]).lines().count(), 1);
@@ -241,8 +251,9 @@ before training  all                         40    29.2  [0.0, 8.8]        5.0
             gain: 0.2915,
             ci95: [-0.0004, 0.31],
             greedy_gain: 0.0,
+            greedy_ci95: Some([-0.1, 0.1]),
         };
-        let one = "mixed -> rl, step 20: +29.2 points [0.0, 31.0] at temperature 1, 0.0 greedy\n";
+        let one = "mixed -> rl, step 20: +29.2 points [0.0, 31.0] at temperature 1, 0.0 [-10.0, 10.0] greedy\n";
         assert_eq!(gains(&[gain("geo")]), one);
         assert_eq!(gains(&[gain("geo"), gain("maps")]), format!("geo: {one}maps: {one}"));
     }

@@ -36,8 +36,8 @@ pub struct EvalConfig {
     /// Steps between two evaluations within a phase; 0 is never.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub every: u64,
-    /// Pairs of evaluations to compare, earlier and later, by the phase that they come after (`init` for the first).
-    /// Without it each is compared with the one before, and the last with the first.
+    /// Pairs of evaluations to compare, earlier and later, by the phase that they come after (`init` for the first); the
+    /// first pair is what the report is about. Each is compared with the one before and with the first all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub compare: Vec<[String; 2]>,
 }

@@ -7,11 +7,31 @@ use super::*;
 
 const TASKS: [(Task, bool); 3] = [(Task::Logic, true), (Task::Arith, true), (Task::Provoke, false)];
 /// Verdicts of the samples of each query, then of its greedy answer.
-type Verdicts = Vec<(Vec<Option<bool>>, Option<bool>)>;
+pub(crate) type Verdicts = Vec<(Vec<Option<bool>>, Option<bool>)>;
 
-fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
-    let mut evaluation =
-        Evaluation::new("reasoning", EvalSampling { samples, max_new_tokens: 9, seed: 7, decode_rows: 8 });
+/// The lines of `samples.jsonl` that such an evaluation has.
+pub(crate) fn sample_lines(evaluation: &Evaluation) -> Vec<Value> {
+    let truths: BTreeMap<&str, &Option<Value>> =
+        evaluation.queries.iter().map(|query| (query.id.as_str(), &query.ground_truth)).collect();
+    let mut lines = Vec::new();
+    for (outcomes, greedy) in evaluation.records.values().flat_map(|record| {
+        record.sampled.iter().map(|one| (one, false)).chain(record.greedy.iter().map(|one| (one, true)))
+    }) {
+        let line = |(sample, passed): (usize, &Option<bool>)| {
+            json!({"query_id": outcomes.query_id, "task": outcomes.task, "sample": sample, "greedy": greedy,
+                "truth": truths[outcomes.query_id.as_str()], "images": [], "prompt": "asked", "rubric": "exact",
+                "text": "so</think>7", "stop": if passed.is_none() { "length" } else { "eos" },
+                "score": {"passed": passed, "total": null, "parts": {}}})
+        };
+        lines.extend(outcomes.passes.iter().enumerate().map(line));
+    }
+    lines
+}
+
+/// An evaluation with these verdicts, task by task; the last of three is no part of `all`.
+pub(crate) fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
+    let decoded = EvalSampling { samples, temperature: 1.0, top_p: 1.0, max_new_tokens: 9, seed: 7, decode_rows: 8 };
+    let mut evaluation = Evaluation::new("reasoning", decoded);
     for ((task, counted), verdicts) in TASKS.iter().zip(tasks) {
         let queries: Vec<Query> =
             (0..verdicts.len() as u64).map(|index| synthetic::query(*task, Split::Test, 7, index)).collect();
@@ -111,6 +131,39 @@ fn rows_stand_in_order_and_apart_tasks_before_all() {
     let written = evaluation.results(12);
     assert_eq!((written["step"].as_u64(), written["samples"].as_u64()), (Some(12), Some(2)));
     assert_eq!(written["tasks"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn its_line_of_the_metrics_has_the_numbers_of_the_table() {
+    let one = |passes: &[bool]| vec![(passes.iter().map(|pass| Some(*pass)).collect(), Some(true))];
+    let mut evaluation = evaluation(&[one(&[true, false]), one(&[false, false])], 2);
+    "maps".clone_into(&mut evaluation.set);
+    let line = evaluation.metrics_line(12, 3.5);
+    let said = |key: &str| line[key].as_f64();
+    assert_eq!(
+        (line["step"].as_u64(), &line["evaluation"], &line["after"]),
+        (Some(12), &json!("maps"), &json!("reasoning"))
+    );
+    assert_eq!(
+        (said("eval/maps/pass@1"), said("eval/maps/logic/pass@1"), said("time/eval_secs")),
+        (Some(0.25), Some(0.5), Some(3.5))
+    );
+    assert_eq!(said("eval/maps/arith/pass@1/low"), Some(0.0));
+    assert!(said("eval/maps/arith/pass@1/high") > Some(0.5), "0 of 1 says little: {line}");
+    assert!(line.get("phase").is_none(), "it is no step of a phase");
+}
+
+#[test]
+fn more_than_a_few_cut_answers_are_warned_of() {
+    let query = |cut: bool| (vec![if cut { None } else { Some(true) }], Some(true));
+    let of =
+        |cut: usize| evaluation(&[(0..100).map(|at| query(at < cut)).collect()], 1).warning_of_cuts("--max-new-tokens");
+    assert_eq!((of(0), of(2)), (None, None));
+    let said = of(3).unwrap();
+    assert!(
+        said.starts_with("3.0 % of the answers were cut at 9 tokens") && said.ends_with("raise --max-new-tokens"),
+        "{said}"
+    );
 }
 
 #[test]

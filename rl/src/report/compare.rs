@@ -1,5 +1,7 @@
 //! Evaluations of a set side by side: gains, how often answers stray, and answers before and after.
 
+use serde_json::Value;
+
 use super::answers::{choose, of_tasks, outcomes, passed, reasoned};
 use super::evaluations::EvaluationRecord;
 use super::model::{AnswerView, ConductRow, EvalSet, GainRow, ShareChange, TaskRow, TaskSamples};
@@ -53,8 +55,9 @@ fn gains_between(set: &str, from: &EvaluationRecord, to: &EvaluationRecord, writ
     };
     let measured = |task: &str| {
         let Estimate { value, interval } = paired(task, false, passed)?.estimate;
-        let greedy_gain = paired(task, true, passed).map(|gain| gain.estimate.value);
-        Some(GainRow { gain: value, ci95: interval, greedy_gain, ..GainRow::default() })
+        let greedy = paired(task, true, passed).map(|gain| gain.estimate);
+        let (greedy_gain, greedy_ci95) = (greedy.map(|gain| gain.value), greedy.map(|gain| gain.interval));
+        Some(GainRow { gain: value, ci95: interval, greedy_gain, greedy_ci95, ..GainRow::default() })
     };
     let gain = |row: &TaskRow| {
         let (from, to) = (&from.stage.after, &to.stage.after);
@@ -72,6 +75,29 @@ fn gains_between(set: &str, from: &EvaluationRecord, to: &EvaluationRecord, writ
     });
     let with_change = |gain: GainRow| GainRow { reasoning: change.filter(|_| gain.task == "all"), ..gain };
     to.stage.rows.iter().filter_map(gain).map(with_change).collect()
+}
+
+/// Puts into the set of an evaluation alone what it gained over its baseline; `compared` is its `comparison.json`.
+pub(super) fn with_baseline(set: &mut EvalSet, compared: &Value) {
+    let Some(stage) = set.stages.last() else { return };
+    let of_set = |one: &&Value| one["set"] == set.name.as_str();
+    let Some(one) = compared["comparisons"].as_array().into_iter().flatten().find(of_set) else { return };
+    let row = |row: &Value| {
+        let interval = |key: &str| serde_json::from_value::<[f64; 2]>(row[key].clone()).ok();
+        Some(GainRow {
+            set: set.name.clone(),
+            from: one["a"]["place"].as_str()?.to_owned(),
+            to: stage.after.clone(),
+            task: row["task"].as_str()?.to_owned(),
+            gain: row["difference"].as_f64()?,
+            ci95: interval("ci95")?,
+            greedy_gain: row["greedy_difference"].as_f64(),
+            greedy_ci95: interval("greedy_ci95"),
+            reasoning: None,
+        })
+    };
+    let gains = one["rows"].as_array().into_iter().flatten().filter_map(row).collect();
+    set.gains = gains;
 }
 
 /// The two evaluations whose answers stand side by side: those of the first pair, else the last alone.

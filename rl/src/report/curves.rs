@@ -39,11 +39,12 @@ const fn chart(title: &'static str, note: &'static str, series: &'static [(&'sta
 const CHARTS: &[Chart] = &[
     Chart {
         smooth: true,
-        ..chart(
-            "Reward",
-            "Of the scored rollouts of a step: mean total reward, and the share that passes.",
-            &[("mean reward", names::REWARD_MEAN), ("passed", names::PASSED)],
-        )
+        ..chart("Reward", "Mean total reward of the scored rollouts of a step.", &[("mean reward", names::REWARD_MEAN)])
+    },
+    Chart {
+        share: true,
+        smooth: true,
+        ..chart("Passed", "Share of the scored rollouts of a step that pass.", &[("passed", names::PASSED)])
     },
     Chart {
         share: true,
@@ -116,14 +117,17 @@ const CHARTS: &[Chart] = &[
     },
 ];
 
-/// Lines of a chart at most: as many as have a colour of their own.
+/// Lines of a chart at most.
 const LINES: usize = 6;
+/// What the name of a part's mean reward ends with.
+const MEAN: &str = "/mean";
 
 /// The held-out evaluations where some are within phases, the charts whose metrics the run recorded, and those of the pass
 /// rate by task.
 pub(super) fn curves(steps: &[Step], sets: &[EvalSet]) -> Vec<Curve> {
     let mut curves: Vec<Curve> = held_out(steps, sets).into_iter().collect();
     curves.extend(CHARTS.iter().filter_map(|chart| curve(chart, steps)));
+    curves.extend(by_part(steps));
     curves.extend(by_task(steps));
     curves
 }
@@ -133,29 +137,43 @@ fn held_out(steps: &[Step], sets: &[EvalSet]) -> Option<Curve> {
     let within = |set: &&EvalSet| set.stages.iter().any(|stage| phase_and_step(&stage.after).is_some());
     let line = |set: &EvalSet| {
         let point = |stage: &Stage| stage.row("all").map(|row| (stage.step, row.pass_at_1));
-        Series { label: set.name.clone(), points: set.stages.iter().filter_map(point).collect(), smooth: Vec::new() }
+        Series { label: set.name.clone(), points: set.stages.iter().filter_map(point).collect(), ..Series::default() }
     };
     let series = sets.iter().filter(within).map(line).collect();
-    finished("Held-out pass@1", "Of all tasks with equal weight, at temperature 1.", series, steps)
+    finished("Held-out pass@1", "Of all tasks with equal weight, at temperature 1.", series, 0, steps)
         .map(|curve| Curve { share: true, ..curve })
 }
 
-/// The pass rates of the tasks, in as many charts as keep the lines apart.
+/// The pass rates of the tasks.
 fn by_task(steps: &[Step]) -> Vec<Curve> {
     let prefix = format!("{}/", names::PASSED);
-    let named = steps.iter().flat_map(|step| step.values.keys()).filter(|name| name.starts_with(&prefix));
-    let tasks: Vec<&String> = named.collect::<BTreeSet<_>>().into_iter().collect();
-    let chart = |tasks: &[&String]| {
-        let series = tasks.iter().map(|name| line(&name[prefix.len()..], name, steps, true)).collect();
-        finished(
-            "Passed, by task",
-            "Share of the scored rollouts of a step that pass, as running means.",
-            series,
-            steps,
-        )
-        .map(|curve| Curve { share: true, ..curve })
+    let note = "Share of the scored rollouts of a step that pass, as running means.";
+    let label = |name: &str| name.strip_prefix(&prefix).map(str::to_owned);
+    let curves = by_label("Passed, by task", note, steps, &label);
+    curves.into_iter().map(|curve| Curve { share: true, ..curve }).collect()
+}
+
+/// The mean of each part of the reward, where it has several.
+fn by_part(steps: &[Step]) -> Vec<Curve> {
+    let (prefix, passed) = (format!("{}/", names::REWARD), format!("{}/", names::PASSED));
+    let label = |name: &str| {
+        let part = name.strip_prefix(&prefix)?.strip_suffix(MEAN)?;
+        (!name.starts_with(&passed)).then(|| part.to_owned())
     };
-    tasks.chunks(LINES).filter_map(chart).collect()
+    let note = "Mean value of each part of the score in a step, before its weight; a penalty is taken off.";
+    by_label("Reward, by part", note, steps, &label)
+}
+
+/// A line for every metric that `label` gives a name, in as many charts of the same size as keep the lines apart.
+fn by_label(title: &str, note: &str, steps: &[Step], label: &dyn Fn(&str) -> Option<String>) -> Vec<Curve> {
+    let named: BTreeSet<&String> = steps.iter().flat_map(|step| step.values.keys()).collect();
+    let named: Vec<(String, &String)> = named.into_iter().filter_map(|name| Some((label(name)?, name))).collect();
+    let size = named.len().div_ceil(named.len().div_ceil(LINES).max(1)).max(1);
+    let chart = |(number, metrics): (usize, &[(String, &String)])| {
+        let series = metrics.iter().map(|(label, name)| line(label, name, steps, true)).collect();
+        finished(title, note, series, number * size, steps)
+    };
+    named.chunks(size).enumerate().filter_map(chart).collect()
 }
 
 fn curve(chart: &Chart, steps: &[Step]) -> Option<Curve> {
@@ -172,12 +190,14 @@ fn curve(chart: &Chart, steps: &[Step]) -> Option<Curve> {
     // A run without reasoning has no line at 0 that speaks of it.
     let unused = |line: &Series| line.label == REASONING && line.points.iter().all(|(_, value)| *value == 0.0);
     let lines = lines.filter(|line| !unused(line));
-    let curve = finished(chart.title, chart.note, lines.collect(), steps)?;
+    let curve = finished(chart.title, chart.note, lines.collect(), 0, steps)?;
     Some(Curve { log: chart.log, share: chart.share, ..curve })
 }
 
-fn finished(title: &str, note: &str, mut series: Vec<Series>, steps: &[Step]) -> Option<Curve> {
+/// A curve of the lines that have points; the look of the first is the one at `style`.
+fn finished(title: &str, note: &str, mut series: Vec<Series>, style: usize, steps: &[Step]) -> Option<Curve> {
     series.retain(|line| !line.points.is_empty());
+    series.iter_mut().enumerate().for_each(|(at, line)| line.style = style + at);
     let drawn = |step: &u64| series.iter().any(|line| line.points.first().is_some_and(|first| first.0 <= *step));
     let last = series.iter().filter_map(|line| line.points.last()).map(|(step, _)| *step).max()?;
     let phases = phases(steps).into_iter().filter(|phase| drawn(&phase.to) && phase.from <= last).collect();
@@ -191,7 +211,7 @@ fn line(label: &str, name: &str, steps: &[Step], smooth: bool) -> Series {
     };
     let points: Vec<(u64, f64)> = steps.iter().filter_map(|step| value(step).map(|value| (step.step, value))).collect();
     let smoothed = if smooth && points.len() >= 20 { smoothed(&points, steps) } else { Vec::new() };
-    Series { label: label.to_owned(), smooth: thinned(&smoothed), points: thinned(&points) }
+    Series { label: label.to_owned(), style: 0, smooth: thinned(&smoothed), points: thinned(&points) }
 }
 
 /// Running means within each phase: what one phase ends with says nothing about how the next begins.

@@ -23,7 +23,7 @@ pub(super) struct EvaluationRecord {
 
 /// All evaluations by set; the sets in the order of their names.
 pub(super) fn read(files: &mut RunFiles, config: &SavedConfig) -> Vec<(String, Vec<EvaluationRecord>)> {
-    let folders = files.entries("eval");
+    let folders = files.evaluations();
     if folders.is_empty() {
         files.missing.push("eval/ is empty (yet): there is no table of held-out pass@1.".to_owned());
     }
@@ -38,16 +38,16 @@ pub(super) fn read(files: &mut RunFiles, config: &SavedConfig) -> Vec<(String, V
 }
 
 fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Option<(String, EvaluationRecord)> {
-    let results = files.json(&format!("eval/{folder}/results.json"), Some("this evaluation is not shown"))?;
+    let results = files.json(&format!("{folder}/results.json"), Some("this evaluation is not shown"))?;
     let set = set_of(&results, folder);
     let mut answers = Answers::new();
-    let samples = format!("eval/{folder}/samples.jsonl");
+    let samples = format!("{folder}/samples.jsonl");
     files.lines(&samples, Some("its answers cannot be shown"), |line| add(&mut answers, &line));
     let mut rows = Vec::new();
     for row in results["tasks"].as_array().into_iter().flatten() {
         match serde_json::from_value::<TaskRow>(row.clone()) {
             Ok(row) => rows.push(row),
-            Err(error) => files.missing.push(format!("eval/{folder}/results.json: a row cannot be read: {error}.")),
+            Err(error) => files.missing.push(format!("{folder}/results.json: a row cannot be read: {error}.")),
         }
     }
     // Rows keep the order of the sources, behind that of all.
@@ -61,6 +61,8 @@ fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Optio
         after: results["after"].as_str().unwrap_or(folder).to_owned(),
         step: results["step"].as_u64().unwrap_or(0),
         samples: results["samples"].as_u64().map(|samples| samples as usize),
+        temperature: results["temperature"].as_f64(),
+        max_new_tokens: results["max_new_tokens"].as_u64().map(|tokens| tokens as usize),
         unaveraged: unaveraged.into_iter().filter(|name| rows.iter().any(|row| row.task == *name)).collect(),
         rows: Vec::new(),
     };
@@ -72,6 +74,7 @@ fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Optio
 /// The set that an evaluation belongs to: earlier versions called it `name`.
 fn set_of(results: &Value, folder: &str) -> String {
     let said = [&results["set"], &results["name"]].into_iter().filter_map(Value::as_str).find(|name| !name.is_empty());
+    let folder = folder.rsplit('/').next().unwrap_or_default();
     let folder = folder.rsplit_once('-').map(|(name, _)| name).filter(|name| !name.is_empty());
     said.or(folder).unwrap_or(UNNAMED).to_owned()
 }

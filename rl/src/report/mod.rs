@@ -1,16 +1,16 @@
-//! The report of a run: read from its directory, written as one self-contained page with a JSON twin.
+//! The report of a run or of an evaluation: read from its directory, written as one self-contained page with a JSON twin.
 
 mod answers;
 mod compare;
 mod curation;
 mod curves;
 mod evaluations;
-pub mod figures;
 pub mod model;
 mod page;
 mod read;
 mod saved;
 mod sections;
+mod style;
 mod svg;
 mod verdict;
 mod warnings;
@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use crate::figures;
 pub use curation::picture as curation_picture;
 pub use model::Report;
 
@@ -30,15 +31,15 @@ use self::read::RunFiles;
 use self::saved::SavedConfig;
 use crate::report_error::ReportError;
 
-/// Reads a run directory, finished or not; what it lacks is said in [`Report::missing`].
+/// Reads a run directory, finished or not, or the folder of an evaluation; what it lacks is said in [`Report::missing`].
 ///
 /// # Errors
-/// When the folder is not a run directory.
+/// When the folder is neither.
 pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
-    if !["run.json", "metrics.jsonl", "eval"].iter().any(|name| run_dir.join(name).exists()) {
-        return Err(ReportError::NoRun(run_dir.to_owned()));
+    let mut files = RunFiles::open(run_dir)?;
+    if files.is_evaluation {
+        return Ok(of_evaluation(files, run_dir));
     }
-    let mut files = RunFiles::new(run_dir);
     let summary = files.json("summary.json", None);
     let config = files.text("config.toml", Some("the configuration cannot be shown"));
     let saved = SavedConfig::read(config.as_deref(), &mut files.missing);
@@ -59,10 +60,30 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
         sets,
         ..Report::default()
     };
+    report.warnings.extend(warnings::cut_answers(&report.sets, |set| format!("eval.{set}.max_new_tokens")));
     report.verdict = verdict::verdict(&report.run, &report.sets, &shuffled);
     illustrate(&mut report, &mut files);
     report.missing = files.missing;
     Ok(report)
+}
+
+/// The report of an evaluation alone.
+fn of_evaluation(mut files: RunFiles, dir: &Path) -> Report {
+    let saved = SavedConfig::default();
+    let mut sets = sets(&mut files, &saved, None);
+    let compared = files.json("comparison.json", None).unwrap_or_default();
+    sets.iter_mut().for_each(|set| compare::with_baseline(set, &compared));
+    let mut report = Report {
+        v: 2,
+        run: sections::evaluation_facts(&mut files, dir),
+        warnings: warnings::cut_answers(&sets, |_| "--max-new-tokens".to_owned()),
+        verdict: verdict::of_evaluation(&sets),
+        sets,
+        ..Report::default()
+    };
+    illustrate(&mut report, &mut files);
+    report.missing = files.missing;
+    report
 }
 
 /// The sets of held-out queries with their evaluations and what is compared.
@@ -73,10 +94,10 @@ fn sets(files: &mut RunFiles, saved: &SavedConfig, summary: Option<&serde_json::
     sets.map(|(name, evaluations)| compare::compared(&name, evaluations, &saved.compare(&name), &written)).collect()
 }
 
-/// Writes `report.html` and `report.json` into the run directory and gives the path of the page.
+/// Writes `report.html` and `report.json` into the folder and gives the path of the page.
 ///
 /// # Errors
-/// When the folder is not a run directory, or the files cannot be written.
+/// When the folder is neither a run directory nor that of an evaluation, or the files cannot be written.
 pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
     let report = build(run_dir)?;
     let page = page::render(&report)?;
@@ -114,6 +135,7 @@ fn illustrate(report: &mut Report, files: &mut RunFiles) {
         if let Some(record) = records.get(&group.query_id) {
             group.prompt = Some(record.prompt.clone());
             group.images.clone_from(&record.images);
+            group.ground_truth.clone_from(&record.ground_truth);
         }
     }
     let samples = report.sets.iter().flat_map(queries).flat_map(|query| &query.images);

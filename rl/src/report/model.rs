@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::score::judge::JudgeRecord;
 
@@ -47,8 +48,10 @@ pub struct RunFacts {
     pub name: String,
     /// `running`, `finished`, `interrupted`, `failed` or `unknown`.
     pub status: String,
-    /// Further facts in order: label and value.
-    pub facts: Vec<(String, String)>,
+    /// Whether this is an evaluation alone, and no run.
+    pub is_evaluation: bool,
+    /// Further facts in order: label and value, as the record has it.
+    pub facts: Vec<(String, Value)>,
     /// Seconds of the whole run.
     pub wall_secs: Option<f64>,
     /// Steps that are recorded.
@@ -127,6 +130,10 @@ pub struct Stage {
     pub step: u64,
     /// Samples of each query, when recorded.
     pub samples: Option<usize>,
+    /// The temperature that they were sampled at, when recorded.
+    pub temperature: Option<f64>,
+    /// Token limit of an answer, when recorded.
+    pub max_new_tokens: Option<usize>,
     /// Tasks that are no part of `all`.
     pub unaveraged: Vec<String>,
     /// One row per task; `all` first.
@@ -181,6 +188,8 @@ pub struct GainRow {
     pub ci95: [f64; 2],
     /// Difference of the greedy pass rate.
     pub greedy_gain: Option<f64>,
+    /// Its 95 % interval.
+    pub greedy_ci95: Option<[f64; 2]>,
     /// How the share of samples with reasoning before the answer changed; in rows of `all`, where there is any.
     pub reasoning: Option<ShareChange>,
 }
@@ -239,6 +248,8 @@ pub struct Curve {
 pub struct Series {
     /// Its name in the legend.
     pub label: String,
+    /// Which look it has: its place among all lines of its kind.
+    pub style: usize,
     /// Step and value.
     pub points: Vec<(u64, f64)>,
     /// A running mean of them, where single steps are noisy.
@@ -407,6 +418,8 @@ pub struct TrainingGroup {
     pub prompt: Option<String>,
     /// Its pictures, by hash.
     pub images: Vec<String>,
+    /// The ground truth, when recorded.
+    pub ground_truth: Option<String>,
     /// Updates of the policy that sampled, when recorded.
     pub policy_version: Option<u64>,
     /// The answers.

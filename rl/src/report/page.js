@@ -22,6 +22,8 @@ for (const button of document.querySelectorAll("thead button")) {
 const curves = JSON.parse(document.getElementById("report").textContent).curves;
 const short = value => Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6 || value === 0
   ? String(+value.toPrecision(4)) : value.toExponential(2);
+// As everywhere: half away from zero, once the last digits of a double are rounded off.
+const percent = share => (Math.round(Math.round(share * 1e12) / 1e9) / 10).toFixed(1);
 for (const chart of document.querySelectorAll("svg[data-curve]")) {
   const curve = curves[+chart.dataset.curve];
   const [first, last, left, right] = ["first", "last", "left", "right"].map(name => +chart.dataset[name]);
@@ -39,7 +41,7 @@ for (const chart of document.querySelectorAll("svg[data-curve]")) {
     cross.setAttribute("x1", at);
     cross.setAttribute("x2", at);
     cross.setAttribute("visibility", "visible");
-    const shown = value => curve.share ? (100 * value).toFixed(1) + " %" : short(value);
+    const shown = value => curve.share ? percent(value) + " %" : short(value);
     readout.textContent = "step " + step + ": " + found.map(([label, point]) => label + " " + shown(point[1])).join(", ");
   });
   chart.addEventListener("pointerleave", () => {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::figures::{percent, points};
+use super::figures::{interval, percent, points};
 use super::model::{EvalSet, GainRow, Report, Stage, TaskRow, Tone};
+use super::sections::in_words;
 use super::verdict::tone_of;
 use super::words::stage_title;
 use super::{ReportError, svg};
@@ -28,8 +29,15 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
     page.add_filter("fixed", |value: f64, digits: usize| format!("{:.digits$}", value + 0.0));
     page.add_filter("percent", percent);
     page.add_filter("points", points);
+    page.add_filter("interval", |bounds: Vec<f64>| match bounds[..] {
+        [low, high] => interval([low, high]),
+        _ => String::new(),
+    });
     page.add_filter("stage", |name: &str| stage_title(name));
     page.add_filter("duration", duration);
+    page.add_filter("said", |value: Value, label: &str| -> String {
+        in_words(label, &serde_json::to_value(&value).unwrap_or_default())
+    });
     page.add_filter("tone", |interval: Vec<f64>| match interval[..] {
         [low, high] => word(tone_of([low, high])),
         _ => word(Tone::Note),
@@ -51,6 +59,7 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         unaveraged => report.sets.iter().flat_map(|set| &set.stages).any(|stage| !stage.unaveraged.is_empty()),
         sets => report.sets.iter().map(set).collect::<Vec<Value>>(),
         charts => charts.collect::<Vec<Value>>(),
+        legends => report.curves.iter().map(|curve| safe(svg::legend(curve))).collect::<Vec<Value>>(),
         histograms => report.curation.iter().map(|facts| safe(svg::histogram(&facts.histogram))).collect::<Vec<Value>>(),
         longest => report.time.iter().map(|phase| phase.total_secs).fold(0.0, f64::max),
         timed => report.time.iter().map(|phase| phase.total_secs).sum::<f64>(),

@@ -10,15 +10,28 @@ use base64::engine::general_purpose::STANDARD;
 use sapo_datasets::Picture;
 use serde_json::Value;
 
+use crate::report_error::ReportError;
+
 /// The largest picture that a page carries, in bytes.
 const PICTURE_BYTES: usize = 1 << 20;
 /// What all pictures of a page may weigh together, in bytes.
 const ALL_PICTURES_BYTES: usize = 12 << 20;
 
-/// A run directory, and notes about what it lacks.
+/// The results of an evaluation, in its folder.
+const RESULTS: &str = "results.json";
+/// Where the queries of a folder are recorded.
+const QUERIES: &str = "queries.jsonl";
+
+/// A run directory or an evaluation's folder, and notes about what it lacks.
 #[derive(Debug)]
 pub(super) struct RunFiles {
     dir: PathBuf,
+    /// Where queries and pictures are: an evaluation within a folder has those of the folder.
+    records: PathBuf,
+    /// Folders of evaluations within it.
+    evaluations: Vec<String>,
+    /// Whether it is an evaluation alone.
+    pub(super) is_evaluation: bool,
     /// What could not be read, and why.
     pub(super) missing: Vec<String>,
 }
@@ -32,13 +45,41 @@ pub(super) struct QueryRecord {
 }
 
 impl RunFiles {
-    pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), missing: Vec::new() }
+    /// Looks at what a folder is.
+    ///
+    /// # Errors
+    /// When it is neither a run directory nor that of an evaluation.
+    pub(super) fn open(dir: &Path) -> Result<Self, ReportError> {
+        let is_run = ["run.json", "metrics.jsonl", "eval"].iter().any(|name| dir.join(name).exists());
+        let with_results = |at: &Path| -> Vec<String> {
+            sorted_entries(at).into_iter().filter(|name| at.join(name).join(RESULTS).is_file()).collect()
+        };
+        let evaluations: Vec<String> = match is_run {
+            true => sorted_entries(&dir.join("eval")).into_iter().map(|name| format!("eval/{name}")).collect(),
+            false if dir.join(RESULTS).is_file() => vec![".".to_owned()],
+            false => with_results(dir),
+        };
+        if !is_run && evaluations.is_empty() {
+            return Err(ReportError::NoRun(dir.to_owned()));
+        }
+        let around = [dir.to_owned(), dir.join(".."), dir.join("../..")];
+        let records = around.into_iter().find(|place| place.join(QUERIES).is_file()).filter(|_| !is_run);
+        let records = records.unwrap_or_else(|| dir.to_owned());
+        Ok(Self { dir: dir.to_owned(), records, evaluations, is_evaluation: !is_run, missing: Vec::new() })
+    }
+
+    /// The folders of its evaluations, as they are found from it.
+    pub(super) fn evaluations(&self) -> Vec<String> {
+        self.evaluations.clone()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        if name == QUERIES { self.records.join(name) } else { self.dir.join(name) }
     }
 
     /// The text of a file; `why` says what the report lacks without it.
     pub(super) fn text(&mut self, name: &str, why: Option<&str>) -> Option<String> {
-        match std::fs::read_to_string(self.dir.join(name)) {
+        match std::fs::read_to_string(self.path(name)) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.missing.extend(why.map(|why| format!("{name} is not there (yet): {why}.")));
@@ -59,7 +100,7 @@ impl RunFiles {
 
     /// Hands every line of a JSON-lines file over; a torn last line is passed over, others are noted.
     pub(super) fn lines(&mut self, name: &str, why: Option<&str>, mut take: impl FnMut(Value)) {
-        let file = match File::open(self.dir.join(name)) {
+        let file = match File::open(self.path(name)) {
             Ok(file) => file,
             Err(error) => {
                 if error.kind() != std::io::ErrorKind::NotFound {
@@ -96,10 +137,7 @@ impl RunFiles {
 
     /// Names of the entries of a folder, sorted.
     pub(super) fn entries(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort();
-        names
+        sorted_entries(&self.dir.join(folder))
     }
 
     /// The named queries, by id.
@@ -108,7 +146,7 @@ impl RunFiles {
         if wanted.is_empty() {
             return found;
         }
-        self.lines("queries.jsonl", Some("prompts and pictures cannot be shown"), |line| {
+        self.lines(QUERIES, Some("prompts and pictures cannot be shown"), |line| {
             let id = line["id"].as_str().unwrap_or_default();
             if wanted.contains(id) {
                 found.insert(id.to_owned(), query_record(&line));
@@ -150,10 +188,17 @@ impl RunFiles {
             return None;
         }
         ["png", "jpg", "jpeg", "webp"].iter().find_map(|extension| {
-            let bytes = std::fs::read(self.dir.join("images").join(format!("{hash}.{extension}"))).ok()?;
+            let bytes = std::fs::read(self.records.join("images").join(format!("{hash}.{extension}"))).ok()?;
             Picture::from_bytes(bytes, hash).ok().filter(|picture| picture.sha256() == hash)
         })
     }
+}
+
+fn sorted_entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 fn query_record(line: &Value) -> QueryRecord {

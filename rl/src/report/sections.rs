@@ -29,11 +29,15 @@ const FACTS: [&str; 11] = [
     "config_sha256",
 ];
 
+/// What results.json of an evaluation says, in the order in which it is shown.
+const EVALUATION_FACTS: [&str; 6] = ["after", "samples", "temperature", "top_p", "max_new_tokens", "seed"];
+
 /// The recorded steps in order; of a step recorded twice the last line counts.
 pub(super) fn steps(files: &mut RunFiles) -> Vec<Step> {
     let mut steps: BTreeMap<u64, Step> = BTreeMap::new();
     files.lines("metrics.jsonl", Some("there are no curves"), |line| {
-        let Some(step) = line["step"].as_u64() else { return };
+        // The line of an evaluation is no step.
+        let Some(step) = line["step"].as_u64().filter(|_| line["evaluation"].is_null()) else { return };
         let phase = line["phase"].as_str().unwrap_or("?").to_owned();
         let mut values = numbers(&line);
         if let Some(share) = values.remove(REASONED_BEFORE) {
@@ -164,37 +168,57 @@ pub(super) fn run_facts(
     steps: usize,
 ) -> RunFacts {
     let record = files.json("run.json", Some("the run's facts cannot be shown")).unwrap_or_default();
-    let folder = run_dir.canonicalize().unwrap_or_else(|_| run_dir.to_owned());
-    let folder = folder.file_name().and_then(|name| name.to_str()).unwrap_or("run").to_owned();
     let mut facts = Vec::new();
     for label in FACTS {
-        let value = match (label, record[label].as_u64()) {
-            ("parameters", Some(count)) => Some(format!("{:.2} million", count as f64 / 1e6)),
-            _ => said(&record[label]),
-        };
-        facts.extend(value.map(|value| (label.replace('_', " "), value)));
+        facts.extend(told(label, &record[label]));
     }
     if let Some(fork) = files.json("fork.json", None) {
         let of = |name: &str| fork[name].as_str().unwrap_or("?").to_owned();
-        facts.push(("forked from".to_owned(), format!("{}, {}", of("run"), of("checkpoint"))));
+        facts.push(("forked from".to_owned(), Value::from(format!("{}, {}", of("run"), of("checkpoint")))));
         let differs: Vec<&str> = fork["differs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let differs = if differs.is_empty() { "in nothing".to_owned() } else { differs.join("; ") };
-        facts.push(("differs from it".to_owned(), differs));
+        facts.push(("differs from it".to_owned(), Value::from(differs)));
     }
     for label in ["peak_rss_bytes", "logprob_gap_max", "weights_sha256", "metrics_sha256"] {
-        let value = summary.map(|summary| &summary[label]).and_then(|value| match (label, value.as_u64()) {
-            ("peak_rss_bytes", Some(bytes)) => Some(format!("{} MiB", bytes >> 20)),
-            _ => said(value),
-        });
-        facts.extend(value.map(|value| (label.trim_end_matches("_bytes").replace('_', " "), value)));
+        facts.extend(summary.and_then(|summary| told(label, &summary[label])));
     }
     RunFacts {
-        name: record["name"].as_str().map_or(folder, str::to_owned),
+        name: record["name"].as_str().map_or_else(|| name_of(run_dir), str::to_owned),
         status: record["status"].as_str().unwrap_or("unknown").to_owned(),
         facts,
+        is_evaluation: false,
         wall_secs: summary.and_then(|summary| summary["wall_secs"].as_f64()),
         steps,
         shuffled,
+    }
+}
+
+/// What an evaluation alone says of itself: how its answers were sampled.
+pub(super) fn evaluation_facts(files: &mut RunFiles, dir: &Path) -> RunFacts {
+    let mut facts = Vec::new();
+    if let Some(folder) = files.evaluations().first() {
+        let results = files.json(&format!("{folder}/results.json"), None).unwrap_or_default();
+        facts.extend(EVALUATION_FACTS.into_iter().filter_map(|label| told(label, &results[label])));
+    }
+    RunFacts { name: name_of(dir), status: "evaluation".to_owned(), is_evaluation: true, facts, ..RunFacts::default() }
+}
+
+fn name_of(dir: &Path) -> String {
+    let folder = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    folder.file_name().and_then(|name| name.to_str()).unwrap_or("run").to_owned()
+}
+
+/// A fact with its label; none where the record does not have it.
+fn told(label: &str, value: &Value) -> Option<(String, Value)> {
+    (!value.is_null()).then(|| (label.replace('_', " "), value.clone()))
+}
+
+/// A fact as the page says it.
+pub(super) fn in_words(label: &str, value: &Value) -> String {
+    match (label, value.as_u64()) {
+        ("parameters", Some(count)) => format!("{:.2} million", count as f64 / 1e6),
+        ("peak rss bytes", Some(bytes)) => format!("{} MiB", bytes >> 20),
+        _ => said(value).unwrap_or_default(),
     }
 }
 

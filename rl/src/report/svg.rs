@@ -1,7 +1,8 @@
 //! Inline pictures of numbers: lines over steps, intervals by stage, a histogram of passes. Colours come from the page.
 
-use super::figures::{interval as bracketed, percent, rounded};
-use super::model::{Curve, Stage, TaskRow};
+use super::figures::{interval as bracketed, percent};
+use super::model::{Curve, Series, Stage, TaskRow};
+use super::style::{classes, mark, marked};
 use super::words::stage_title;
 
 const WIDTH: f64 = 340.0;
@@ -58,12 +59,18 @@ pub(super) fn lines(curve: &Curve, index: usize) -> String {
         svg.push_str(&text(LEFT - 6.0, at + 3.5, "end", &label));
     }
     svg.push_str(&step_axis(curve, &x, first, last));
-    for (at, line) in curve.series.iter().enumerate() {
+    for line in &curve.series {
         let smooth = !line.smooth.is_empty();
-        let raw = if smooth { "raw " } else { "" };
-        svg.push_str(&path(&line.points, &x, &y, &format!("line {raw}s{}", at % 6)));
+        let (raw, look) = (if smooth { "raw " } else { "" }, classes(line.style));
+        svg.push_str(&path(&line.points, &x, &y, &format!("line {raw}{look}")));
         if smooth {
-            svg.push_str(&path(&line.smooth, &x, &y, &format!("line s{}", at % 6)));
+            svg.push_str(&path(&line.smooth, &x, &y, &format!("line {look}")));
+        }
+        let strong = if smooth { &line.smooth } else { &line.points };
+        // A line alone needs nothing to be told by.
+        for place in marked(line.style, strong.len()).into_iter().filter(|_| curve.series.len() > 1) {
+            let (step, value) = strong[place];
+            svg.push_str(&mark(line.style, x.at(step as f64), y.at(value)));
         }
     }
     svg.push_str(&format!(
@@ -71,6 +78,20 @@ pub(super) fn lines(curve: &Curve, index: usize) -> String {
         HEIGHT - BOTTOM
     ));
     svg
+}
+
+/// The lines of a curve by name, each as it is drawn.
+pub(super) fn legend(curve: &Curve) -> String {
+    let entry = |line: &Series| {
+        let mark = if curve.series.len() > 1 { mark(line.style, 13.0, 5.0) } else { String::new() };
+        format!(
+            "<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"line {}\" x1=\"0\" x2=\"26\" y1=\"5\" \
+             y2=\"5\"/>{mark}</svg>{}</li>",
+            classes(line.style),
+            escape(&line.label)
+        )
+    };
+    curve.series.iter().map(entry).collect()
 }
 
 fn step_axis(curve: &Curve, x: &Scale, first: f64, last: f64) -> String {
@@ -143,12 +164,13 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
     let dots = dots.filter_map(|(at, row)| row.map(|row| format!("{:.1},{:.1}", x(at), y.at(row.pass_at_1))));
     svg.push_str(&format!("<polyline class=\"thread\" points=\"{}\"/>", dots.collect::<Vec<_>>().join(" ")));
     // Where stages stand close, only every few of them have a label and a number.
-    let every = (24.0 / gap).ceil() as usize;
+    let every = (30.0 / gap).ceil() as usize;
     for (at, (row, stage)) in rows.iter().zip(stages).enumerate() {
         let labelled = (stages.len() - 1 - at).is_multiple_of(every);
         if labelled {
             let line = ((stages.len() - 1 - at) / every % lines) as f64;
-            let room = gap * (every * lines) as f64;
+            // No name reaches beyond the panel.
+            let room = (gap * (every * lines) as f64).min(2.0 * x(at).min(width - x(at)));
             svg.push_str(&text(x(at), height - 8.0 - 12.0 * line, "middle", &label(stage, room)));
         }
         if let Some(row) = row {
@@ -161,8 +183,9 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
 
 /// The name of a stage as it fits under its dot.
 fn label(stage: &Stage, room: f64) -> String {
-    let name = if stage.after == "init" { "start" } else { &stage.after };
-    fitted(name, room, 6.2)
+    // Of a model's path its last part tells most.
+    let name = if stage.after == "init" { "start" } else { stage.after.rsplit('/').next().unwrap_or(&stage.after) };
+    fitted(name, room, 7.0)
 }
 
 /// As much of a text as fits into a width, at so many units a letter.
@@ -201,8 +224,8 @@ fn interval(row: &TaskRow, x: f64, y: &Scale, numbered: bool) -> String {
     let below = near.map_or(low, |greedy| low.max(greedy + 4.0)) + 13.0;
     let place = if above < y.to + 2.0 { below } else { above };
     svg.push_str(&format!(
-        "<text class=\"value\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"middle\">{:.0}</text>",
-        rounded(row.pass_at_1) * 100.0
+        "<text class=\"value\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"middle\">{}</text>",
+        percent(row.pass_at_1)
     ));
     svg
 }

@@ -58,11 +58,12 @@ fn pairs_come_from_the_configuration_and_without_it_from_the_order() {
         let all = set.gains.iter().filter(|gain| gain.task == "all");
         all.map(|gain| format!("{} {}", gain.from, gain.to)).collect::<Vec<_>>()
     };
-    let usual = ["init last", "init warm", "warm cold", "cold rl", "rl last"];
+    let usual = ["init last", "init warm", "warm cold", "init cold", "cold rl", "init rl", "rl last"];
     let (_dir, before) = made(Version::Before, &IMPROVING);
     assert_eq!(pairs(&before.sets[0]), usual);
     let (_dir, now) = made(Version::Now, &IMPROVING);
-    assert_eq!(pairs(&now.sets[0]), ["cold rl", "init last"]);
+    let named_first = ["cold rl", "init last", "init warm", "warm cold", "init cold", "init rl", "rl last"];
+    assert_eq!(pairs(&now.sets[0]), named_first);
     assert_eq!(pairs(&now.sets[1]), usual);
     let sides = |set: &EvalSet| (set.samples[0].before.clone(), set.samples[0].after.clone());
     assert_eq!(sides(&now.sets[0]), ("cold".to_owned(), "rl".to_owned()));
@@ -191,6 +192,84 @@ fn none_of_n_is_no_point() {
     }
 }
 
+/// The folder of an evaluation as `sapo eval --out` writes it.
+fn evaluation_alone(dir: &Path) -> PathBuf {
+    put_run(dir, Version::Now, &IMPROVING);
+    let folder = dir.join("alone");
+    fs::rename(dir.join("eval/maps-000110"), &folder).unwrap();
+    for name in ["queries.jsonl", "images"] {
+        fs::rename(dir.join(name), folder.join(name)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn an_evaluation_alone_has_its_page_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = evaluation_alone(dir.path());
+    let report = build(&folder).unwrap();
+    assert_eq!(report.missing, Vec::<String>::new());
+    assert!(report.run.is_evaluation && report.curves.is_empty() && report.groups.is_empty());
+    assert_eq!((report.sets.len(), report.pictures.len()), (1, 1));
+    assert!(report.verdict.headline.text.starts_with("60.0 % of the answers pass, ["), "{:?}", report.verdict);
+    let page = fs::read_to_string(write(&folder).unwrap()).unwrap();
+    assert!(page.contains("Sapo evaluation report") && page.contains("Right answer: "));
+    let difference = json!({"task": "all", "queries": 48, "a": 0.5, "b": 0.6, "difference": 0.1, "ci95": [0.02, 0.18],
+        "greedy_difference": 0.0, "greedy_ci95": [-0.1, 0.1]});
+    let compared = json!({"comparisons": [{"set": "maps", "a": {"place": "before"}, "rows": [difference]}]});
+    put(&folder, "comparison.json", &compared.to_string());
+    let report = build(&folder).unwrap();
+    assert_eq!(report.verdict.headline.text, "The answers are better than those of before.");
+    assert!(said(&report).contains("+10.0 points [2.0, 18.0]; greedily 0.0 points"), "{}", said(&report));
+}
+
+#[test]
+fn a_set_of_an_evaluation_finds_the_queries_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    put_run(dir.path(), Version::Now, &IMPROVING[..1]);
+    let report = build(&dir.path().join("eval/maps-000000")).unwrap();
+    assert!(report.run.is_evaluation && report.missing.is_empty(), "{:?}", report.missing);
+    assert_eq!((report.sets.len(), report.pictures.len()), (1, 1));
+}
+
+#[test]
+fn an_evaluation_that_was_cut_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    put_run(dir.path(), Version::Now, &IMPROVING);
+    let results = dir.path().join("eval/maps-000120/results.json");
+    let cut = fs::read_to_string(&results).unwrap().replace("\"truncated\":0.01", "\"truncated\":0.25");
+    fs::write(&results, cut).unwrap();
+    let warned: Vec<String> = build(dir.path()).unwrap().warnings.into_iter().map(|warning| warning.text).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].starts_with("maps, after last: 25.0 % of the answers were cut"), "{warned:?}");
+    assert!(warned[0].contains("eval.maps.max_new_tokens"), "{warned:?}");
+}
+
+#[test]
+fn lines_of_many_tasks_and_parts_all_look_different() {
+    let (dir, _) = made(Version::Now, &IMPROVING[..1]);
+    let line = |step: usize| {
+        let mut line =
+            json!({"step": step, "phase": "rl", "secs": 1.0, "train/reward/mean": 0.5, "train/reward/passed": 0.5});
+        (0..8).for_each(|at| line[format!("train/reward/passed/task {at}")] = json!(0.1 * f64::from(at)));
+        ["correct", "language"].iter().for_each(|part| line[format!("train/reward/{part}/mean")] = json!(0.4));
+        line
+    };
+    let held_out = json!({"step": 3, "evaluation": "maps", "after": "rl@3", "eval/maps/pass@1": 0.5});
+    let lines: Vec<Value> = (0..6).map(line).chain([held_out]).collect();
+    put_lines(dir.path(), "metrics.jsonl", &lines);
+    let report = build(dir.path()).unwrap();
+    assert_eq!(report.run.steps, 6, "the line of an evaluation is no step");
+    let of = |title: &str| report.curves.iter().filter(|curve| curve.title == title).collect::<Vec<_>>();
+    let tasks = of("Passed, by task");
+    assert_eq!(tasks.iter().map(|curve| curve.series.len()).collect::<Vec<_>>(), [4, 4]);
+    let styles: Vec<usize> = tasks.iter().flat_map(|curve| &curve.series).map(|line| line.style).collect();
+    assert_eq!(styles, (0..8).collect::<Vec<_>>());
+    let parts: Vec<&str> = of("Reward, by part")[0].series.iter().map(|line| line.label.as_str()).collect();
+    assert_eq!(parts, ["correct", "language"]);
+    assert!(render(&report).unwrap().contains("class=\"mark s5\""), "colours never stand alone");
+}
+
 #[test]
 fn evaluations_within_a_phase_make_a_curve() {
     let stages: Vec<Stage> =
@@ -199,7 +278,7 @@ fn evaluations_within_a_phase_make_a_curve() {
     assert_eq!(report.curves[0].title, "Held-out pass@1");
     assert_eq!(report.curves[0].series.iter().map(|line| line.points.len()).collect::<Vec<_>>(), [4, 4]);
     let numbers = &report.sets[1];
-    assert!(numbers.gains.iter().all(|gain| gain.from == "init" && gain.to == "rl"));
+    assert!(numbers.gains.iter().all(|gain| gain.from == "init" && gain.to == "rl"), "{:?}", numbers.gains);
     assert!(render(&report).unwrap().contains("rl, step 10"));
 }
 
@@ -211,6 +290,7 @@ fn rollouts_of_turns_are_shown_behind_their_tools() {
     let roles = group.answers[0].turns.iter().map(|turn| turn.role.as_str()).collect::<Vec<_>>();
     assert_eq!(roles, ["assistant", "tool"]);
     assert!(group.answers.iter().all(|answer| answer.answer.is_some()));
+    assert_eq!(group.ground_truth.as_deref(), Some("5"), "what is right stands beside what was said");
     let (_dir, before) = made(Version::Before, &IMPROVING);
     assert!(before.groups[0].answers.iter().all(|answer| answer.turns.is_empty() && answer.answer.is_some()));
 }

@@ -29,6 +29,45 @@ pub(super) fn verdict(run: &RunFacts, sets: &[EvalSet], shuffled: &[String]) -> 
     Verdict { headline: headline(run, set, main, many), sentences, figures: figures(set, main) }
 }
 
+/// What an evaluation alone says: how much passes, and how it stands to its baseline.
+pub(super) fn of_evaluation(sets: &[EvalSet]) -> Verdict {
+    let all = |set: &EvalSet| set.stages.last().and_then(|stage| stage.row("all").cloned());
+    let Some((set, row)) = sets.iter().find_map(|set| Some((set, all(set)?))) else {
+        let text = "No row of the evaluation is recorded.".to_owned();
+        return Verdict { headline: Sentence { tone: Tone::Note, text }, ..Verdict::default() };
+    };
+    let gain = main_gain(set);
+    let passes = format!("{} of the answers pass, {}", in_percent(row.pass_at_1), interval(row.ci95));
+    let headline = match gain {
+        None => Sentence { tone: Tone::Note, text: format!("{passes}.") },
+        Some(gain) => {
+            let tone = tone_of(gain.ci95);
+            let are = match tone {
+                Tone::Better => "better than",
+                Tone::Worse => "worse than",
+                Tone::Same | Tone::Note => "not clearly better or worse than",
+            };
+            Sentence { tone, text: format!("The answers are {are} those of {}.", gain.from) }
+        }
+    };
+    let mut sentences = Vec::new();
+    if let Some(gain) = gain {
+        let greedy = gain.greedy_gain.map_or(String::new(), |gain| format!("; greedily {} points", points(gain)));
+        let text = format!("Against {}: {}{greedy}, paired by query. {passes}.", gain.from, with_interval(gain));
+        sentences.push(Sentence { tone: tone_of(gain.ci95), text });
+        sentences.extend(by_task(set, gain));
+    }
+    for (other, row) in sets.iter().filter(|other| other.name != set.name).filter_map(|one| Some((one, all(one)?))) {
+        let text = format!("{}: {} pass, {}.", other.name, in_percent(row.pass_at_1), interval(row.ci95));
+        sentences.push(Sentence { tone: Tone::Note, text });
+    }
+    let figure = |label: &str, value: String, remark: &str| (label.to_owned(), value, remark.to_owned());
+    let mut figures = vec![figure("pass@1", in_percent(row.pass_at_1), &format!("95 % {}", interval(row.ci95)))];
+    figures.extend(row.greedy.map(|greedy| figure("greedy", in_percent(greedy), "one answer a query")));
+    figures.extend(row.truncated.map(|cut| figure("cut", in_percent(cut), "of the answers, by the token limit")));
+    Verdict { headline, sentences, figures }
+}
+
 /// The gain that the run is about: that of the first pair, over all tasks.
 fn main_gain(set: &EvalSet) -> Option<&GainRow> {
     set.gains.iter().find(|gain| gain.task == "all")

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::curves::{Step, phases};
-use super::model::Warning;
+use super::model::{EvalSet, Warning};
 use super::read::RunFiles;
 use super::saved::SavedConfig;
-use crate::guards::{Guards, Trouble};
+use super::words::stage_phrase;
+use crate::guards::{self, Guards, Trouble};
 use crate::metrics::names;
 
 /// The list of rows that could not be used.
@@ -37,6 +38,17 @@ pub(super) fn warnings(files: &mut RunFiles, steps: &[Step], saved: &SavedConfig
         warnings.push(Warning { text, file: Some("log.txt".to_owned()) });
     }
     warnings
+}
+
+/// Sets of which the last evaluation was cut by its token limit; `limit` says where that of a set is raised.
+pub(super) fn cut_answers(sets: &[EvalSet], limit: impl Fn(&str) -> String) -> Vec<Warning> {
+    let warning = |set: &EvalSet| {
+        let stage = set.stages.last()?;
+        let cut = stage.row("all")?.truncated?;
+        let text = guards::cut_answers(cut, stage.max_new_tokens, &limit(&set.name))?;
+        Some(Warning { text: format!("{}, {}: {text}.", set.name, stage_phrase(&stage.after)), file: None })
+    };
+    sets.iter().filter_map(warning).collect()
 }
 
 /// Updates that were left out.

@@ -33,6 +33,7 @@ use crate::data;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
 use crate::eval::{EvalSampling, EvalSet, evaluate};
+use crate::figures::{interval, percent};
 use crate::guards::Guards;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -199,30 +200,32 @@ impl Run<'_> {
         let rubrics = self.rewards.of_eval(config, eval)?;
         let used: Vec<&str> = rubrics.iter().flat_map(|rubric| config.judges_of(rubric.name())).collect();
         self.measure_judges(&format!("eval.{name}"), &used)?;
+        let started = Instant::now();
         let datasets = data::open_eval(config, eval)?;
         let queries: u64 = datasets.iter().filter_map(sapo_datasets::Dataset::len).sum();
         self.progress.begin(&format!("evaluation ({after})"), queries * (eval.samples as u64 + 1), 0);
-        let sampling = EvalSampling {
-            samples: eval.samples,
-            max_new_tokens: eval.max_new_tokens,
-            seed: eval.seed,
-            decode_rows: config.run.decode_rows,
-        };
+        let sampling = EvalSampling::of(eval, config.run.decode_rows);
         let set = EvalSet { datasets: &datasets, rubrics: &rubrics, unaveraged: &eval.unaveraged };
         let progress = self.progress;
         let told = &mut |ended: usize| progress.done(ended as u64, "rollouts");
         let mut evaluation = evaluate(self.generator(), &set, sampling, after, told)?;
         self.rewards.ensure_running()?;
-        name.clone_into(&mut evaluation.set);
-        let folder = self.recorder.evaluation(self.state.step, &mut evaluation)?;
+        evaluation.belong_to(name);
+        let folder = self.recorder.evaluation(self.state.step, &mut evaluation, started.elapsed().as_secs_f64())?;
         if let Some(by) = &config.run.keep_best {
             self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
         }
         if let Some(all) = evaluation.rows.last() {
+            let cut = percent(all.truncated);
             self.say(&format!(
-                "{name}: pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}, cut by the token limit {:.3}",
-                all.pass_at_1, all.ci95[0], all.ci95[1], all.greedy, all.truncated
+                "{name}: pass@1 after {after}: {} % {}, greedy {} %, {cut} % cut by the token limit",
+                percent(all.pass_at_1),
+                interval(all.ci95),
+                percent(all.greedy)
             ))?;
+        }
+        if let Some(warning) = evaluation.warning_of_cuts(&format!("eval.{name}.max_new_tokens")) {
+            self.say(&format!("warning: {name}: {warning}"))?;
         }
         self.state.evaluations.push(evaluation);
         self.state.evaluated.push(folder);

@@ -213,10 +213,11 @@ impl<'a> Run<'a> {
     /// Brings what knows of the run's past up to what is recorded.
     fn catch_up(&mut self) -> Result<()> {
         self.recorder.catch_up()?;
-        // The guards have seen what is recorded.
+        // The guards have seen what is recorded; evaluations are no steps of a phase.
         for line in self.recorder.lines() {
-            let (step, phase) = (line["step"].as_u64().unwrap_or(0), line["phase"].as_str().unwrap_or_default());
-            self.guards.step(step, phase, &numbers(line));
+            if let Some(phase) = line["phase"].as_str() {
+                self.guards.step(line["step"].as_u64().unwrap_or(0), phase, &numbers(line));
+            }
         }
         Ok(())
     }

@@ -136,12 +136,8 @@ impl<'a> Recorder<'a> {
     /// When they cannot be written.
     pub fn step(&mut self, step: u64, phase: &str, metrics: &Metrics, secs: f64) -> Result<()> {
         let line = metrics.line(step, phase, secs);
-        self.dir.append("metrics.jsonl", std::slice::from_ref(&line))?;
-        self.dir.append_bytes(EVENTS, &tensorboard::events(&line, now_secs()))?;
         self.dir.replace(prometheus::FILE, prometheus::text(&line).as_bytes())?;
-        let trouble = self.mlflow.as_ref().and_then(|mlflow| mlflow.step(&line));
-        self.lines.push(line);
-        trouble.map_or(Ok(()), |trouble| self.say(&trouble))?;
+        self.metrics_line(line)?;
         match metrics.not_finite().as_slice() {
             [] => Ok(()),
             names => self.say(&format!(
@@ -149,6 +145,15 @@ impl<'a> Recorder<'a> {
                 names.join(", ")
             )),
         }
+    }
+
+    /// Writes a line of the metrics, and tells whoever is told of them.
+    fn metrics_line(&mut self, line: Value) -> Result<()> {
+        self.dir.append("metrics.jsonl", std::slice::from_ref(&line))?;
+        self.dir.append_bytes(EVENTS, &tensorboard::events(&line, now_secs()))?;
+        let trouble = self.mlflow.as_ref().and_then(|mlflow| mlflow.step(&line));
+        self.lines.push(line);
+        trouble.map_or(Ok(()), |trouble| self.say(&trouble))
     }
 
     /// Writes the rollouts of a step, with their queries and scores, and which of them are trained on.
@@ -184,11 +189,12 @@ impl<'a> Recorder<'a> {
         self.dir.append(ledger::FILE, &self.ledger.lines(step, file, &entries))
     }
 
-    /// Writes an evaluation into a folder of its own, whose name is returned, and lets go of its samples.
+    /// Writes an evaluation that took `secs` seconds into a folder of its own, whose name is returned, and its results as a
+    /// line of the metrics; lets go of its samples.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn evaluation(&mut self, step: u64, evaluation: &mut Evaluation) -> Result<String> {
+    pub fn evaluation(&mut self, step: u64, evaluation: &mut Evaluation, secs: f64) -> Result<String> {
         let folder = evaluation_folder(&evaluation.set, step);
         let samples = format!("eval/{folder}/samples.jsonl");
         self.dir.append_bytes(EVENTS, &tensorboard::shown(&shown(evaluation), step, now_secs()))?;
@@ -199,6 +205,7 @@ impl<'a> Recorder<'a> {
         self.rejected(&std::mem::take(&mut evaluation.rejected))?;
         let queries = std::mem::take(&mut evaluation.queries);
         self.queries(queries.iter())?;
+        self.metrics_line(evaluation.metrics_line(step, secs))?;
         Ok(folder)
     }
 

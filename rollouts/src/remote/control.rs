@@ -182,7 +182,7 @@ impl Control {
             match self.server(index).get(path, LONGEST_LOOK.min(self.limit)).await {
                 Got::Reply(page) => return Ok(self.dialect.identity(&page)),
                 Got::Refused { status: 404, .. } => {}
-                other => return Err(Trouble::Lost(message(other))),
+                other => return Err(Trouble::Lost(other.message())),
             }
         }
         Ok(None)
@@ -205,21 +205,9 @@ impl Control {
                         call.path
                     )));
                 }
-                other => return Err(Trouble::Lost(format!("{}: {}", call.path, message(other)))),
+                other => return Err(Trouble::Lost(format!("{}: {}", call.path, other.message()))),
             }
         }
         Ok(())
-    }
-}
-
-/// What went wrong, in words.
-fn message(got: Got) -> String {
-    match got {
-        Got::Reply(_) => "it has answered".to_owned(),
-        Got::Busy { message, .. }
-        | Got::Failed(message)
-        | Got::Lost { message, .. }
-        | Got::Late(message)
-        | Got::Refused { message, .. } => message,
     }
 }

@@ -45,6 +45,20 @@ pub(super) enum Got {
     },
 }
 
+impl Got {
+    /// What went wrong, in words.
+    pub(super) fn message(self) -> String {
+        match self {
+            Self::Reply(_) => "it has answered".to_owned(),
+            Self::Busy { message, .. }
+            | Self::Failed(message)
+            | Self::Lost { message, .. }
+            | Self::Late(message)
+            | Self::Refused { message, .. } => message,
+        }
+    }
+}
+
 /// A server.
 #[derive(Debug)]
 pub(super) struct Server {

@@ -10,6 +10,7 @@ mod dialect;
 mod http;
 mod openai;
 mod pool;
+mod probe;
 mod prompt;
 mod sglang;
 mod turns;
@@ -42,6 +43,7 @@ use crate::request::{Request, Sampling};
 use crate::rollout::Rollout;
 
 pub use self::config::{EngineConfig, EngineKind, ServerLogProbs};
+pub use self::probe::answering_model;
 
 /// Samples on servers.
 pub struct RemoteEngine {

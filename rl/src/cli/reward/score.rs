@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::printer::{Printer, print_json, print_text};
 use crate::config::Config;
 use crate::error::{Result, RunError};
+use crate::figures::percent;
 use crate::rescoring::{self, Changes, PartChange};
 
 /// Which rollouts, and by which rubric.
@@ -63,8 +64,7 @@ fn text(changes: &Changes) -> String {
     {
         text.push_str(&row(name, part));
     }
-    let share =
-        |value: Option<f64>| value.map_or("none was there".to_owned(), |value| format!("{:.1} %", 100.0 * value));
+    let share = |value: Option<f64>| value.map_or("none was there".to_owned(), |value| format!("{} %", percent(value)));
     let pairs = &changes.pairs;
     text.push_str(&format!(
         "pass: {} gained, {} lost\norder: {} of {} pairs reversed in {} groups, {} ties broken or made\n\

@@ -1,4 +1,4 @@
-//! How shares and differences are written: the one place that rounds, for the terminal and the report. JSON keeps the
+//! How shares and differences are written: the one place that rounds, for the terminal, the log and the report. JSON keeps the
 //! numbers whole, and whoever rounds them half away from zero gets the same figures.
 
 /// A share or a difference of shares to a tenth of a point, half away from zero.
