@@ -55,6 +55,9 @@ pub struct EvalRow {
     pub truncated: f64,
     /// Mean tokens of a sample.
     pub mean_tokens: f64,
+    /// What the rewards measured beside their values, by `part/name`: means over the samples for which they told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// A difference between two evaluations of the same queries.
@@ -146,6 +149,7 @@ struct Said {
     tokens: usize,
     with_working: bool,
     truncated: bool,
+    metrics: Vec<(String, f64)>,
 }
 
 /// Evaluates a policy on a set of queries; `progress` is told how many rollouts have ended, the greedy ones among
@@ -257,6 +261,7 @@ impl Evaluation {
                 tokens: rollout.rollout.sampled(),
                 with_working: rollout.reasoned(),
                 truncated: rollout.rollout.stop == StopReason::Length,
+                metrics: measured(rollout),
             }));
         }
         for group in greedy {
@@ -304,6 +309,7 @@ impl Evaluation {
             with_working: mean(|said| f64::from(u8::from(said.with_working))),
             truncated: mean(|said| f64::from(u8::from(said.truncated))),
             mean_tokens: mean(|said| said.tokens as f64),
+            metrics: means(record.said.iter().flat_map(|said| said.metrics.clone())),
         }
     }
 
@@ -329,6 +335,7 @@ impl Evaluation {
             with_working: mean_of(|row| row.with_working),
             truncated: mean_of(|row| row.truncated),
             mean_tokens: mean_of(|row| row.mean_tokens),
+            metrics: means(rows.iter().flat_map(|row| row.metrics.clone())),
         })
     }
 
@@ -395,6 +402,24 @@ fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
     let query = &group.prompt.query;
     let passes = group.rollouts.iter().map(|rollout| rollout.score.passed).collect();
     QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
+}
+
+/// What the parts of a score measured beside their values.
+fn measured(rollout: &ScoredRollout) -> Vec<(String, f64)> {
+    let parts = rollout.score.parts.iter();
+    let named = parts.flat_map(|part| part.score.metrics.iter().map(move |(name, value)| (part, name, value)));
+    named.map(|(part, name, value)| (format!("{}/{name}", part.name), *value)).collect()
+}
+
+/// The mean of each of the numbers.
+fn means(numbers: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (name, value) in numbers {
+        let (sum, count) = sums.entry(name).or_default();
+        *sum += value;
+        *count += 1;
+    }
+    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
 }
 
 /// A sample as `samples.jsonl` keeps it.

@@ -115,7 +115,9 @@ fn frame(rows: &[Example]) -> PolarsResult<DataFrame> {
         images(rows)?,
         texts("answer", &answer),
         texts("ground_truth", &truth),
-        texts("messages", &|query| needs_messages(query).then(|| json!(query.messages).to_string())),
+        texts("messages", &|query| {
+            (query.conversational || needs_messages(query)).then(|| json!(query.messages).to_string())
+        }),
         texts("rubric", &|query| query.rubric.clone()),
         texts("tools", &|query| (!query.tools.is_empty()).then(|| json!(query.tools).to_string())),
         texts("columns", &|query| Some(json!(query.columns).to_string())),

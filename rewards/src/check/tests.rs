@@ -35,7 +35,7 @@ fn checked(
     let mut registry = Registry::rules();
     registry.insert("mine", Arc::new(Rule::new(RewardSpec::rule("mine", "mine/1"), mine)));
     let config: RubricConfig = serde_json::from_str(config).unwrap();
-    now(check(&Rubric::new(&config, &registry).unwrap(), rows))
+    now(check(&Rubric::new(&config, &registry).unwrap(), rows, &mut Watch::default()))
 }
 
 fn alone(reward: &str, rows: &[GoldRow]) -> CheckReport {

@@ -11,7 +11,7 @@ use sapo_rewards::RubricConfig;
 use sapo_rollouts::LocalEngine;
 
 use super::address;
-use super::config::compose;
+use super::config::compose_rewards;
 use super::printer::{Printer, print_json, print_text, table};
 use super::weights::Dtype;
 use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
@@ -92,7 +92,7 @@ pub(crate) struct EvalArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
-    let config = (!arguments.config.is_empty()).then(|| compose(&arguments.config)).transpose()?;
+    let config = (!arguments.config.is_empty()).then(|| compose_rewards(&arguments.config)).transpose()?;
     let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
     let out = arguments.out.as_deref().map(vacant).transpose()?;
     let targets = match config.as_ref().filter(|_| arguments.data.is_empty() && arguments.tasks.is_empty()) {
@@ -194,7 +194,8 @@ impl Target {
                 "--apart {unknown}: no source is called `{unknown}`; there are {known}"
             )));
         }
-        let configured = eval.map(|eval| eval.rubric.clone());
+        let only = config.and_then(|config| config.rubrics.keys().next().filter(|_| config.rubrics.len() == 1));
+        let configured = eval.map(|eval| eval.rubric.clone()).or(only.cloned());
         let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
         Ok(Self {
             set: "eval".to_owned(),
@@ -270,10 +271,12 @@ fn rewards(config: Option<&Config>, targets: &[Target]) -> Result<Rewards> {
     let mut rubrics: BTreeMap<&str, RubricConfig> = BTreeMap::new();
     for name in names {
         let rubric = match config {
-            Some(config) => config.rubrics.get(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
-                RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", ")))
-            })?,
+            Some(config) if config.rubrics.contains_key(name) => config.rubrics[name].clone(),
+            Some(config) if config.rewards.contains_key(name) => checking::alone(name),
+            Some(config) => {
+                let known: Vec<&str> = config.rubrics.keys().chain(config.rewards.keys()).map(String::as_str).collect();
+                return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
+            }
             None if PENALTIES.contains(&name) => {
                 let reason = "a penalty does not measure what is right; name a verifier";
                 return Err(RunError::User(format!("--rubric {name}: {reason}")));

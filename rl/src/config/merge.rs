@@ -100,7 +100,7 @@ pub(super) fn merge(into: &mut Table, from: Table) {
 ///
 /// # Errors
 /// When it is not `key=value`, or the key is not one of TOML.
-pub(super) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigError> {
+pub(crate) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigError> {
     let (key, value) = text
         .split_once('=')
         .filter(|(key, _)| !key.trim().is_empty())
@@ -123,7 +123,7 @@ pub(super) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigErro
 ///
 /// # Errors
 /// Names the part of the key that is not a table.
-pub(super) fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
+pub(crate) fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
     match path {
         [] => Ok(()),
         [last] => {

@@ -113,7 +113,7 @@ def items(items):
 "#,
     );
     for name in ["verl", "trl", "talk", "single", "several", "typed", "plain", "items"] {
-        let config = ProcessConfig { messages: name == "talk", ..code.config(name) };
+        let config = ProcessConfig { messages: (name == "talk").then_some(true), ..code.config(name) };
         let mut pairs = vec![pair(json!("5"), "5"), pair(json!("5"), "6")];
         for (query, _) in &mut pairs {
             query.columns.insert("level".to_owned(), json!("easy"));

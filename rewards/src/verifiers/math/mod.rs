@@ -58,7 +58,7 @@ pub use verdict::Verdict;
 pub struct Math {}
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/1";
+    const VERSION: &'static str = "math/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, score)
