@@ -118,11 +118,12 @@ def beside(given):
             metrics[key] = number(value)
         except (ValueError, TypeError, OverflowError):
             text = str(value)[:LONGEST_TEXT]
-            if key == "pred":
-                said.setdefault("extracted", text)
-            notes.append(f"{key}: {text}")
+            if key == "pred" and "extracted" not in given:
+                said["extracted"] = text
+            else:
+                notes.append(f"{key}: {text}")
     if notes:
-        said["evidence"] = "; ".join([said["evidence"]] * ("evidence" in said) + notes)
+        said["evidence"] = "; ".join([said[key] for key in ("evidence",) if key in said] + notes)
     return {**said, "metrics": metrics} if metrics else said
 
 
