@@ -34,13 +34,28 @@ pub struct Checked {
 /// Rows by task.
 pub type Rows = BTreeMap<String, Vec<GoldRow>>;
 
-/// The first rows of a source, with their responses as gold; what cannot be used is not among them.
-pub fn rows_of(dataset: &Dataset, rows_per_source: usize) -> Rows {
+/// The first rows of a source, with their responses as gold; what cannot be used is counted and told.
+pub fn rows_of(dataset: &Dataset, rows_per_source: usize, progress: &dyn Progress) -> Rows {
     let mut rows = Rows::new();
     let most = dataset.len().unwrap_or(u64::MAX).min(rows_per_source as u64);
-    for example in (0..most).filter_map(|index| dataset.get(index).ok()) {
-        let row = GoldRow { response: example.response, query: example.query };
-        rows.entry(row.query.task.clone()).or_default().push(row);
+    let (mut unusable, mut first) = (0, None);
+    for index in 0..most {
+        match dataset.get(index) {
+            Ok(example) => {
+                let row = GoldRow { response: example.response, query: example.query };
+                rows.entry(row.query.task.clone()).or_default().push(row);
+            }
+            Err(error) => {
+                unusable += 1;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = first {
+        let name = dataset.name();
+        progress.say(&format!(
+            "{name}: {unusable} of {most} rows cannot be used, and no reward is checked on them: {error}"
+        ));
     }
     rows
 }
@@ -49,12 +64,16 @@ pub fn rows_of(dataset: &Dataset, rows_per_source: usize) -> Rows {
 ///
 /// # Errors
 /// When a source cannot be used.
-pub fn scored_rows(config: &Config, rows_per_source: usize) -> Result<BTreeMap<&str, Rows>> {
-    let mut used: BTreeMap<&str, Rows> = BTreeMap::new();
+pub fn scored_rows<'c>(
+    config: &'c Config,
+    rows_per_source: usize,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<&'c str, Rows>> {
+    let mut used: BTreeMap<&'c str, Rows> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut add = |rubric, dataset: Dataset| {
         if seen.insert((rubric, dataset.name().to_owned())) {
-            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source));
+            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source, progress));
         }
     };
     for phase in config.run.phases.iter().map(|name| config.phases[name].kind()) {
@@ -148,7 +167,7 @@ pub fn before_run(config: &Config, rewards: &Rewards, progress: &dyn Progress) -
         return Ok(());
     }
     let mut rubrics = Vec::new();
-    for (name, rows) in scored_rows(config, options.rows_per_source)? {
+    for (name, rows) in scored_rows(config, options.rows_per_source, progress)? {
         if options.skip.iter().any(|skipped| skipped == name) {
             continue;
         }

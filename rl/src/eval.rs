@@ -125,6 +125,9 @@ pub struct Evaluation {
     /// Rows that could not be used.
     #[serde(skip)]
     pub rejected: Vec<Rejected>,
+    /// Pictures and videos that were left out of prompts that were too long.
+    #[serde(default)]
+    pub dropped_pictures: usize,
     /// Tasks in the order of their first query.
     #[serde(skip)]
     order: Vec<String>,
@@ -180,6 +183,7 @@ pub fn evaluate(
             let rows = start..(start + chunk).min(length);
             let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
             used += prompts.len();
+            evaluation.dropped_pictures += prompts.iter().map(|prompt| prompt.input.dropped_pictures()).sum::<usize>();
             evaluation.rejected.extend(rejected);
             prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
             let before = evaluation.queries.len() * (samples + 1);
@@ -222,7 +226,7 @@ fn refuse_unclear(prompt: &Prompt, ids: &mut BTreeSet<String>) -> Result<()> {
 
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
-        let (rows, queries, samples, entries, records, rejected, order) = Default::default();
+        let (rows, queries, samples, entries, records, rejected, order, dropped_pictures) = Default::default();
         Self {
             set: String::new(),
             after: after.to_owned(),
@@ -231,6 +235,7 @@ impl Evaluation {
             samples,
             entries,
             rejected,
+            dropped_pictures,
             order,
             records,
             sampling,
@@ -354,6 +359,7 @@ impl Evaluation {
     pub fn results(&self, step: u64) -> Value {
         let EvalSampling { seed, samples, .. } = self.sampling;
         json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples, "rejected": self.rejected.len(),
+            "dropped_pictures": self.dropped_pictures,
             "unaveraged": self.unaveraged(), "tasks": self.rows})
     }
 

@@ -61,7 +61,10 @@ fn told(output: &Output, exit_code: i32, words: &[&str]) -> String {
 fn train(place: &Place, more: &[&str]) -> Vec<String> {
     let own = [
         format!("run.dir={}", place.text("runs")),
-        format!("rewards.mine={{ kind = \"process\", python = \"{}\", timeout_secs = 1 }}", place.text("mine.py:score")),
+        format!(
+            "rewards.mine={{ kind = \"process\", python = \"{}\", timeout_secs = 1 }}",
+            place.text("mine.py:score")
+        ),
         "rubrics.heldout.correct=mine".to_owned(),
         "run.phases=[\"careful\"]".to_owned(),
         "eval.heldout.data=[\"digits\"]".to_owned(),
@@ -179,7 +182,11 @@ fn options_that_are_none_and_functions_that_are_not_named_are_told() {
     place.found("score", &["--option", "range=[2,0]"], 2, &["range = [2, 0]"]);
     let rows = place.text("rows.jsonl");
     let file = place.text("mine.py");
-    refused(&["reward", "check", "--reward", &file, "--data", &rows], 2, &["say which function", "mine.py:compute_score"]);
+    refused(
+        &["reward", "check", "--reward", &file, "--data", &rows],
+        2,
+        &["say which function", "mine.py:compute_score"],
+    );
     refused(&["reward", "check", "--reward", "mth", "--data", &rows], 2, &["mth", "math"]);
     refused(&["reward", "list", "proces"], 2, &["did you mean `process`?"]);
 }

@@ -312,6 +312,7 @@ fn evaluated(
     })?;
     rewards.ensure_running()?;
     evaluation.set.clone_from(&target.set);
+    data::left_out("eval", evaluation.dropped_pictures).iter().for_each(|warning| printer.say(warning));
     for row in &evaluation.rejected {
         printer.say(&format!("a row is left out: {} row {}: {}", row.source, row.index + 1, row.reason));
     }

@@ -122,6 +122,14 @@ pub struct Curation {
     /// Lines of the run's ledger that it wrote.
     #[serde(default)]
     pub ledger_lines: usize,
+    /// Pictures and videos that were left out of its prompt, which was too long (`policy.too_long`).
+    #[serde(default, skip_serializing_if = "is_none_left_out")]
+    pub dropped_pictures: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_none_left_out(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Curation {

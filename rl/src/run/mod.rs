@@ -217,6 +217,9 @@ impl Run<'_> {
         if let Some(by) = &config.run.keep_best {
             self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
         }
+        if let Some(warning) = data::left_out(name, evaluation.dropped_pictures) {
+            self.say(&warning)?;
+        }
         if let Some(all) = evaluation.rows.last() {
             self.say(&format!(
                 "{name}: pass@1 after {after}: {:.3} [{:.3}, {:.3}], greedy {:.3}, cut by the token limit {:.3}",

@@ -15,6 +15,7 @@ use crate::cli::config::compose_rewards;
 use crate::cli::printer::{Printer, print_json, print_text};
 use crate::config::Config;
 use crate::error::{Result, RunError};
+use crate::progress::Progress;
 
 /// What to check, and on what.
 #[derive(Args)]
@@ -54,7 +55,9 @@ pub(crate) struct CheckArguments {
 pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
     let config = (!arguments.config.is_empty()).then(|| compose_rewards(&arguments.config)).transpose()?;
     let seed = config.as_ref().map_or(1, |config| config.run.seed);
-    let given = arguments.data.as_deref().map(|data| listed(data, arguments.rows as usize, seed)).transpose()?;
+    let printer = Printer::new();
+    let given =
+        arguments.data.as_deref().map(|data| listed(data, arguments.rows as usize, seed, &printer)).transpose()?;
     let mut rewards = config.as_ref().map(|config| config.rewards.clone()).unwrap_or_default();
     let mut rubrics: Vec<(String, RubricConfig, Rows)> = Vec::new();
     match (&arguments.reward, &config) {
@@ -62,7 +65,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
             single(name, &arguments.option, &mut rewards)?;
             rubrics.push((name.clone(), checking::alone(name), given.unwrap_or_default()));
         }
-        (None, Some(config)) => rubrics = of_config(arguments, config, given.as_ref())?,
+        (None, Some(config)) => rubrics = of_config(arguments, config, given.as_ref(), &printer)?,
         (None, None) => {}
     }
     if rubrics.iter().all(|(_, _, rows)| rows.is_empty()) {
@@ -72,7 +75,6 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
     let rubrics: Vec<ToCheck<'_>> = rubrics.iter().map(|(name, rubric, rows)| (name.as_str(), rubric, rows)).collect();
     let processor = processor(arguments, config.as_ref())?;
     let ids = |text: &str| ids_of(processor.as_ref(), text);
-    let printer = Printer::new();
     let tokenizer = processor.is_some().then_some(&ids as checking::Tokenizer<'_>);
     let checked = checking::check_all(&rewards, &rubrics, tokenizer, &printer);
     printer.finish();
@@ -100,6 +102,7 @@ fn of_config(
     arguments: &CheckArguments,
     config: &Config,
     given: Option<&Rows>,
+    progress: &dyn Progress,
 ) -> Result<Vec<(String, RubricConfig, Rows)>> {
     if let Some(name) = arguments.rubric.as_ref().filter(|name| !config.rubrics.contains_key(*name)) {
         let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
@@ -107,7 +110,7 @@ fn of_config(
     }
     let mut used = match given {
         Some(_) => BTreeMap::new(),
-        None => checking::scored_rows(config, arguments.rows as usize)?,
+        None => checking::scored_rows(config, arguments.rows as usize, progress)?,
     };
     let mut rubrics = Vec::new();
     // A configuration of rewards alone: each by itself.
@@ -132,6 +135,6 @@ fn of_config(
     Ok(rubrics)
 }
 
-fn listed(source: &str, rows: usize, seed: u64) -> Result<Rows> {
-    Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows))
+fn listed(source: &str, rows: usize, seed: u64, progress: &dyn Progress) -> Result<Rows> {
+    Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows, progress))
 }
