@@ -35,7 +35,7 @@ impl Place {
     /// `reward check` of a function of the file on the rows.
     fn check(&self, function: &str, more: &[&str]) -> Output {
         let (reward, rows) = (self.text(&format!("mine.py:{function}")), self.text("rows.jsonl"));
-        sapo(&[&["reward", "check", "--reward", &reward, "--data", &rows], more].concat())
+        sapo(&[&["reward", "check", "--reward", &reward, "--data", &rows][..], more].concat())
     }
 
     /// A check that ends so and says all of these words, on stdout or stderr.
@@ -114,7 +114,7 @@ fn what_cannot_be_started_is_said_once_and_at_once() {
         let said = place.found("score", &[], 2, &words);
         assert_eq!(said.matches("cannot be started").count(), 1, "{said}");
         assert!(!said.contains("false rejects"), "{said}");
-        refused_to_train(&place, &[&["cannot be started"], &words[..]].concat());
+        refused_to_train(&place, &[&["cannot be started"][..], &words].concat());
     }
 }
 
@@ -213,7 +213,7 @@ fn rewards_and_rubrics_alone_are_checked_and_evaluated_with_paths_beside_their_f
     told(&sapo(&["reward", "check", &config, "--data", &rows]), 0, &["mine on rows: good"]);
     refused(&["reward", "check", &config], 2, &["nothing to check", "--data"]);
     let few = ["--samples", "1", "--max-new-tokens", "2"];
-    let eval = [&["eval", "--model", "tiny", "--config", &config, "--data", &rows], &few[..]].concat();
+    let eval = [&["eval", "--model", "tiny", "--config", &config, "--data", &rows][..], &few].concat();
     told(&sapo(&eval), 0, &["pass@1"]);
     refused(&["train", &config], 2, &["run"]);
 }

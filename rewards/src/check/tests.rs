@@ -175,7 +175,7 @@ fn a_reward_that_hangs_is_given_up_and_one_that_cannot_work_at_once() {
 fn whoever_watches_hears_of_rows_and_of_the_first_that_stalls() {
     let mut heard = Vec::new();
     let mut listener = |one: Heard<'_>| heard.push(format!("{one:?}"));
-    let tokens = |text: &str| text.bytes().map(u32::from).collect();
+    let tokens = |text: &str| -> Vec<u32> { text.bytes().map(u32::from).collect() };
     let mut watch = Watch::default().counting(Some(&tokens)).heard_by(&mut listener);
     let mut registry = Registry::rules();
     let mine = Rule::new(RewardSpec::rule("mine", "mine/1"), |item: &Item<'_>| match item.transcript.token_ids.len() {

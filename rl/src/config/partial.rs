@@ -25,6 +25,8 @@ pub(super) fn fill(merged: &mut Table) {
 mod tests {
     use std::path::PathBuf;
 
+    use sapo_rewards::RewardConfig;
+
     use crate::config::Config;
 
     fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -42,6 +44,26 @@ mod tests {
         assert!(config.run.phases.is_empty() && config.rubrics.contains_key("mine"));
         let whole = Config::compose(&files, &[]).unwrap_err().to_string();
         assert!(whole.contains("run"), "{whole}");
+    }
+
+    #[test]
+    fn paths_of_rewards_are_looked_for_beside_the_file() {
+        let (folder, file) = written(
+            "[rewards.own]\nkind = \"process\"\npython = \"own.py:f\"\ninterpreter = \"venv/bin/python\"\n\
+             sandbox = \"auto\"\nread = [\"tables\", \"/usr/share\"]\n",
+        );
+        for name in ["venv/bin", "tables"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        for name in ["own.py", "venv/bin/python"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let config = Config::compose_rewards(&[file], &[]).unwrap();
+        let RewardConfig::Process(own) = &config.rewards["own"] else { panic!("a process") };
+        let beside = |name: &str| folder.path().join(name);
+        assert_eq!(own.python, Some(beside("own.py:f").display().to_string()));
+        assert_eq!(own.interpreter, beside("venv/bin/python").display().to_string());
+        assert_eq!(own.read, [beside("tables"), PathBuf::from("/usr/share")]);
     }
 
     #[test]

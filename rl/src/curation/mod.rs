@@ -127,7 +127,6 @@ pub struct Curation {
     pub dropped_pictures: usize,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
 fn is_none_left_out(count: &usize) -> bool {
     *count == 0
 }

@@ -142,7 +142,9 @@ async fn a_function_that_hangs_everywhere_costs_a_few_deadlines_and_no_more() {
     let code = Code::new("hangs", "import time\ndef f(items):\n    time.sleep(1000)\n");
     let config = ProcessConfig { timeout_secs: 0.1, ..code.config("f") };
     let scored = scored(&config, &vec![asked("5", false); 64]).await;
-    assert!(scored.iter().all(|score| failure(score).0 == FailureKind::Timeout), "{scored:?}");
-    let last = failure(&scored[63]).1;
-    assert!(last.contains("11 deadlines in a row") && last.contains("timeout_secs = 0.1"), "{last}");
+    // Items that came a little later are a second batch, after which the reward is given up.
+    let kinds = [FailureKind::Timeout, FailureKind::Unavailable];
+    assert!(scored.iter().all(|score| kinds.contains(&failure(score).0)), "{scored:?}");
+    let told = |words: &str| scored.iter().any(|score| failure(score).1.contains(words));
+    assert!(told("deadlines in a row") && told("timeout_secs = 0.1"), "{scored:?}");
 }
