@@ -81,7 +81,9 @@ impl Config {
     /// # Errors
     /// Names the file, override or key, and the nearest known name.
     pub fn compose(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::composed(files, overrides, |_| {})
+        let config = Self::composed(files, overrides, |_| {})?;
+        fault::must(!config.run.phases.is_empty(), "run.phases", "names no phase")?;
+        Ok(config)
     }
 
     /// The same for commands that train nothing: rewards and rubrics are enough.

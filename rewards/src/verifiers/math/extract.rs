@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{source::matching_brace, words};
-use crate::extract::MOST_ANSWERS;
+use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
@@ -59,9 +59,7 @@ pub(super) fn extract(reply: &str) -> Option<String> {
 /// Whether so many answers are given, or the same line so often, that none of them is one.
 fn is_spam(text: &str) -> bool {
     let many = |mark: &str| text.matches(mark).nth(MOST_ANSWERS).is_some();
-    let mut lines = text.lines().map(str::trim).rev().filter(|line| line.contains(char::is_alphanumeric));
-    let last = lines.next().unwrap_or_default();
-    many("<answer>") || many("\\boxed") || lines.filter(|line| *line == last).nth(MOST_ANSWERS - 1).is_some()
+    many("<answer>") || many("\\boxed") || repeats_its_last_line(text)
 }
 
 /// What stands after the thinking; nothing when the thinking is not closed.
