@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sapo_datasets::Dataset;
 use sapo_policies::preset::processor_of;
-use sapo_rewards::check::{CheckReport, Finding, GoldRow, Heard, RewardFacts, Verdict, Watch, check};
+use sapo_rewards::check::{CheckReport, Finding, GoldRow, Heard, RewardFacts, Tokenizer, Verdict, Watch, check};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -92,8 +92,6 @@ pub fn scored_rows<'c>(
 
 /// A rubric with its name, and the rows to check it on.
 pub type ToCheck<'a> = (&'a str, &'a RubricConfig, &'a Rows);
-/// The token ids of a text.
-pub type Tokenizer<'a> = &'a dyn Fn(&str) -> Vec<u32>;
 
 /// Checks rubrics on rows, task by task; starts the judges that the configuration wants served. With a tokenizer, rewards
 /// are told the tokens of each answer.

@@ -14,7 +14,7 @@ use crate::score::{CORRECT, FailureKind, Outcome, Score};
 use gold::Form;
 pub use gold::of_truth as answer_of_truth;
 pub use traps::Trap;
-pub use watch::{Heard, Watch};
+pub use watch::{Heard, Tokenizer, Watch};
 
 /// Values that differ by less are equal.
 const EPSILON: f64 = 1e-9;

@@ -9,20 +9,22 @@ pub enum Heard<'a> {
     Stalled(&'a str),
 }
 
+/// The token ids of a text.
+pub type Tokenizer<'a> = &'a dyn Fn(&str) -> Vec<u32>;
 /// Hears what a check tells.
 type Listener<'a> = &'a mut dyn FnMut(Heard<'_>);
 
 /// What a check is told beside its rubric and rows, and who hears of it.
 #[derive(Default)]
 pub struct Watch<'a> {
-    tokenizer: Option<&'a dyn Fn(&str) -> Vec<u32>>,
+    tokenizer: Option<Tokenizer<'a>>,
     listener: Option<Listener<'a>>,
 }
 
 impl<'a> Watch<'a> {
     /// With a tokenizer: rewards are told the tokens of each answer. Without one they are told of none.
     #[must_use]
-    pub fn counting(self, tokenizer: Option<&'a dyn Fn(&str) -> Vec<u32>>) -> Self {
+    pub fn counting(self, tokenizer: Option<Tokenizer<'a>>) -> Self {
         Self { tokenizer, ..self }
     }
 

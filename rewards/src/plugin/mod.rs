@@ -39,7 +39,7 @@ pub struct Plugin {
 
 /// Who computes it.
 enum Side {
-    Process { config: ProcessConfig, pool: Arc<Pool>, folder: OnceLock<Arc<PictureFolder>> },
+    Process { config: Box<ProcessConfig>, pool: Arc<Pool>, folder: OnceLock<Arc<PictureFolder>> },
     Http(Arc<HttpConfig>),
 }
 
@@ -51,7 +51,7 @@ impl Plugin {
     pub fn process(name: &str, config: &ProcessConfig) -> Result<Self> {
         let (launch, version) = config.launch().map_err(|reason| RewardError::reward(name, reason))?;
         let pool = Arc::new(Pool::new(launch, config.limits()));
-        let side = Side::Process { config: config.clone(), pool, folder: OnceLock::new() };
+        let side = Side::Process { config: Box::new(config.clone()), pool, folder: OnceLock::new() };
         let spec = RewardSpec {
             range: config.range.into(),
             needs_pictures: config.pictures,

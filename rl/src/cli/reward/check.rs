@@ -7,6 +7,7 @@ use sapo_datasets::Split;
 use sapo_policies::preset::processor_of;
 use sapo_policies::processor::Processor;
 use sapo_rewards::RubricConfig;
+use sapo_rewards::check::Tokenizer;
 
 use super::single::single;
 use crate::checking::{self, Rows, ToCheck};
@@ -75,7 +76,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
     let rubrics: Vec<ToCheck<'_>> = rubrics.iter().map(|(name, rubric, rows)| (name.as_str(), rubric, rows)).collect();
     let processor = processor(arguments, config.as_ref())?;
     let ids = |text: &str| ids_of(processor.as_ref(), text);
-    let tokenizer = processor.is_some().then_some(&ids as checking::Tokenizer<'_>);
+    let tokenizer = processor.is_some().then_some(&ids as Tokenizer<'_>);
     let checked = checking::check_all(&rewards, &rubrics, tokenizer, &printer);
     printer.finish();
     let checked = checked?;
