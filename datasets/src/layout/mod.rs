@@ -183,9 +183,16 @@ impl Layout {
         rules.reword(&mut asked.messages, &given.unwrap_or_default(), &place).map_err(about(Fault::Template))?;
         place_unmarked(&mut asked.messages, &Part::Video, videos.len());
         place_unmarked(&mut asked.messages, &Part::Image, images.len());
-        // A query file has messages whatever they were made of, and says so.
-        let says = !is_own || row.values.shift_remove(CONVERSATIONAL) == Some(Value::Bool(true));
-        let conversational = asked.is_list && (says || self.is_own);
+        // Our own files have messages whatever they were made of, and say so: in Parquet among the further columns.
+        let mark = match (is_own, self.is_own) {
+            (true, true) => {
+                let columns = row.values.get_mut("columns").and_then(Value::as_object_mut);
+                columns.and_then(|columns| columns.shift_remove(CONVERSATIONAL))
+            }
+            (true, false) => row.values.shift_remove(CONVERSATIONAL),
+            (false, _) => Some(Value::Bool(asked.is_list)),
+        };
+        let conversational = mark == Some(Value::Bool(true));
         let query = Query {
             id: self.id(&mut row.values, &place)?.unwrap_or_else(|| format!("{}-{number}", self.stem)),
             task: self.task(&mut row.values, rules, &place)?,
