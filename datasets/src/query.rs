@@ -86,6 +86,8 @@ pub struct Query {
     pub task: String,
     /// The conversation so far; the last message is the one to answer.
     pub messages: Vec<Message>,
+    /// Whether the data gave the question as a list of messages, and not as a text.
+    pub conversational: bool,
     /// Still pictures, in the order in which [`Part::Image`] names them.
     pub images: Vec<Picture>,
     /// Videos, in the order in which [`Part::Video`] names them.

@@ -62,6 +62,8 @@ pub struct Transcript {
     pub calls: Vec<ToolCall>,
     /// Tokens that the policy sampled, all turns together.
     pub tokens: usize,
+    /// Their ids, in order; empty where only their number, or nothing, is known.
+    pub token_ids: Vec<u32>,
     /// The limit on those tokens.
     pub token_limit: usize,
     /// Why it ended.
@@ -80,6 +82,7 @@ impl Transcript {
             turns: vec![Turn { role: Role::Assistant, text: text.into() }],
             calls: Vec::new(),
             tokens: 0,
+            token_ids: Vec::new(),
             token_limit: usize::MAX,
             stop: StopReason::Eos,
             pictures: Vec::new(),

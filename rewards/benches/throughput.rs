@@ -38,6 +38,7 @@ fn query(kind: &str) -> Query {
         id: "q".to_owned(),
         task: "bench".to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text("How many boats are there?")] }],
+        conversational: false,
         images: Vec::new(),
         videos: Vec::new(),
         ground_truth: Some(truth),

@@ -3,7 +3,7 @@
 [rewards.mine]
 kind = "process"
 python = "rewards/examples/trl_reward.py:accuracy_reward"
-# messages = true    # when the function wants [{"role": ..., "content": ...}] instead of texts
+# messages = false    # texts, even where the prompt is a list of messages, so that completions would be lists of them too
 """
 import re
 

@@ -40,6 +40,13 @@ pub fn capped(text: &str) -> &str {
     &text[start..]
 }
 
+/// Whether the last line that says something is said so often that it is no answer.
+pub(crate) fn repeats_its_last_line(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim).rev().filter(|line| line.contains(char::is_alphanumeric));
+    let last = lines.next().unwrap_or_default();
+    lines.filter(|line| *line == last).nth(MOST_ANSWERS - 1).is_some()
+}
+
 /// Full-width forms become ASCII; characters that cannot be seen go.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {

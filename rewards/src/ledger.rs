@@ -97,8 +97,11 @@ pub fn line(origin: Origin<'_>, score: &Score, calls: &[RewardCall]) -> Value {
         if let Some(secs) = one.secs {
             fields.insert("us".to_owned(), json!((secs * 1e6).round() as u64));
         }
+        let found = score.part(&one.part).map(|part| &part.score);
+        if let Some(found) = found.filter(|found| !found.metrics.is_empty()) {
+            fields.insert("metrics".to_owned(), json!(found.metrics));
+        }
         if origin.file.is_none() {
-            let found = score.part(&one.part).map(|part| &part.score);
             let message = match &one.outcome {
                 Outcome::Skip(reason) => Some(reason.clone()),
                 Outcome::Failed { message, .. } => Some(message.clone()),
@@ -154,6 +157,7 @@ pub fn input_digest(query: &Query, transcript: &Transcript) -> String {
         add(turn.text.as_bytes());
     }
     add(json!([transcript.calls, transcript.stop, transcript.thinking_open]).to_string().as_bytes());
+    // Their ids follow from the text, and not every record holds them.
     add(&(transcript.tokens as u64).to_le_bytes());
     add(&(transcript.token_limit as u64).to_le_bytes());
     hex(&hash.finalize()[..12])

@@ -84,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::score::{CORRECT, FailureKind, Outcome, PartScore, WeightedPart};
+    use crate::score::{CORRECT, FailureKind, PartScore, WeightedPart};
 
     fn score(values: &[(&str, f64, Option<f64>)]) -> Score {
         let part = |(name, weight, value): &(&str, f64, Option<f64>)| WeightedPart {
@@ -121,11 +121,7 @@ mod tests {
         let failed = Score::of(vec![WeightedPart {
             name: CORRECT.to_owned(),
             weight: 1.0,
-            score: PartScore {
-                outcome: Outcome::failed(FailureKind::Timeout, "late"),
-                extracted: None,
-                evidence: None,
-            },
+            score: PartScore::failed(FailureKind::Timeout, "late"),
         }]);
         let group = [
             score(&[(CORRECT, 2.0, Some(1.0)), ("more", 1.0, None)]),

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 
 use sapo_datasets::{Query, Transcript};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::score::{FailureKind, Outcome, PartScore};
 
@@ -17,7 +18,7 @@ pub struct Item<'a> {
 }
 
 /// What a reward is for, which decides what a check before a run asks of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It tells right from wrong: gold gets the most, and no trap does.
@@ -178,6 +179,7 @@ pub(crate) mod tests {
                 role: sapo_datasets::Role::User,
                 content: vec![sapo_datasets::Part::text(question)],
             }],
+            conversational: false,
             images: Vec::new(),
             videos: Vec::new(),
             ground_truth: Some(truth),
@@ -204,7 +206,7 @@ pub(crate) mod tests {
         let query = query("1+1?", 2.into());
         let transcript = Transcript::of_answer("q", "2");
         let items = [Item { query: &query, transcript: &transcript }; 2];
-        let value = |value: f64| PartScore { outcome: Outcome::Value(value), extracted: None, evidence: None };
+        let value = |value: f64| PartScore::from(Outcome::Value(value));
         let kinds = |given: Vec<PartScore>| -> Vec<Option<FailureKind>> {
             let scores = now(score_all(&Broken(RewardSpec::rule("b", "b/1"), given), &items));
             let kind = |score: &PartScore| match score.outcome {

@@ -1,5 +1,7 @@
 //! A score: named parts, each a value, skipped or failed, and what they add up to.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -99,12 +101,21 @@ pub struct PartScore {
     pub extracted: Option<String>,
     /// Why, in words.
     pub evidence: Option<String>,
+    /// What it measured beside its value, all finite; a run logs the mean of each.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl From<Outcome> for PartScore {
+    /// The outcome, and nothing beside it.
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, extracted: None, evidence: None, metrics: BTreeMap::new() }
+    }
 }
 
 impl PartScore {
     /// A value with its evidence; a number that is not finite is a failure.
     pub fn value(value: f64, evidence: impl Into<String>) -> Self {
-        Self { outcome: Outcome::of(value), extracted: None, evidence: Some(evidence.into()) }
+        Self { evidence: Some(evidence.into()), ..Outcome::of(value).into() }
     }
 
     /// 1 when right, else 0, with its evidence.
@@ -114,12 +125,12 @@ impl PartScore {
 
     /// A reward that does not apply.
     pub fn skip(reason: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Skip(reason.into()), extracted: None, evidence: None }
+        Outcome::Skip(reason.into()).into()
     }
 
     /// A failure.
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { outcome: Outcome::failed(kind, message), extracted: None, evidence: None }
+        Outcome::failed(kind, message).into()
     }
 
     /// With the answer that was found.
@@ -140,7 +151,8 @@ pub struct WeightedPart {
     pub score: PartScore,
 }
 
-/// The score of one transcript: `{"total", "passed", "parts": {NAME: {"value" | "skip" | "failed", "weight", ...}}}`.
+/// The score of one transcript: `{"total", "passed", "parts": {NAME: {"value" | "skip" | "failed", "weight", ...}}}`; a part
+/// has `extracted`, `evidence` and `metrics` where there are any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     /// The weighted sum of the parts; `None` when a part failed.
@@ -191,6 +203,9 @@ impl Serialize for Score {
                     fields.insert(key.to_owned(), json!(text));
                 }
             }
+            if !part.score.metrics.is_empty() {
+                fields.insert("metrics".to_owned(), json!(part.score.metrics));
+            }
             parts.insert(part.name.clone(), Value::Object(fields));
         }
         json!({"total": self.total, "passed": self.passed, "parts": parts}).serialize(serializer)
@@ -217,7 +232,9 @@ fn read_part((name, value): (String, Value)) -> Result<WeightedPart, String> {
     let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
     let outcome = Outcome::from_fields(fields).map_err(|fault| format!("part `{name}`: {fault}"))?;
     let weight = fields.get("weight").and_then(Value::as_f64).unwrap_or(1.0);
-    let score = PartScore { outcome, extracted: text("extracted"), evidence: text("evidence") };
+    let metrics = fields.get("metrics").map_or(Ok(BTreeMap::new()), |metrics| serde_json::from_value(metrics.clone()));
+    let metrics = metrics.map_err(|fault| format!("part `{name}`: metrics: {fault}"))?;
+    let score = PartScore { outcome, extracted: text("extracted"), evidence: text("evidence"), metrics };
     Ok(WeightedPart { name, weight, score })
 }
 
@@ -255,11 +272,19 @@ mod tests {
     #[test]
     fn the_record_is_read_back() {
         let score = Score::of(vec![
-            part(CORRECT, 1.0, PartScore::value(0.75, "85 = 85").extracted("85")),
+            part(
+                CORRECT,
+                1.0,
+                PartScore {
+                    metrics: [("acc".to_owned(), 1.0)].into(),
+                    ..PartScore::value(0.75, "85 = 85").extracted("85")
+                },
+            ),
             part("x", 0.5, PartScore::skip("does not apply")),
         ]);
         let written = serde_json::to_value(&score).unwrap();
         assert_eq!(written["parts"]["correct"]["value"], json!(0.75));
+        assert_eq!(written["parts"]["correct"]["metrics"], json!({"acc": 1.0}));
         assert_eq!(written["parts"]["x"], json!({"skip": "does not apply", "weight": 0.5}));
         assert_eq!(serde_json::from_value::<Score>(written).unwrap(), score);
         let failed = r#"{"total":null,"passed":null,"parts":{"y":{"failed":{"kind":"timeout","message":"5 s"}}}}"#;

@@ -15,6 +15,7 @@ fn query(truth: Value, columns: &Value) -> Query {
             role: Role::User,
             content: vec![Part::text("For example, answer with \\boxed{12}.")],
         }],
+        conversational: false,
         images: Vec::new(),
         videos: Vec::new(),
         ground_truth: Some(truth),

@@ -12,6 +12,7 @@ fn query(truth: Option<Value>, columns: Value) -> Query {
         id: "q".to_owned(),
         task: "t".to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text("What?")] }],
+        conversational: false,
         images: Vec::new(),
         videos: Vec::new(),
         ground_truth: truth,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sapo_datasets::Dataset;
-use sapo_rewards::check::{CheckReport, Finding, GoldRow, RewardFacts, check};
+use sapo_policies::preset::processor_of;
+use sapo_rewards::check::{CheckReport, Finding, GoldRow, Heard, RewardFacts, Tokenizer, Verdict, Watch, check};
 use sapo_rewards::{RewardConfig, RubricConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -34,13 +35,28 @@ pub struct Checked {
 /// Rows by task.
 pub type Rows = BTreeMap<String, Vec<GoldRow>>;
 
-/// The first rows of a source, with their responses as gold; what cannot be used is not among them.
-pub fn rows_of(dataset: &Dataset, rows_per_source: usize) -> Rows {
+/// The first rows of a source, with their responses as gold; what cannot be used is counted and told.
+pub fn rows_of(dataset: &Dataset, rows_per_source: usize, progress: &dyn Progress) -> Rows {
     let mut rows = Rows::new();
     let most = dataset.len().unwrap_or(u64::MAX).min(rows_per_source as u64);
-    for example in (0..most).filter_map(|index| dataset.get(index).ok()) {
-        let row = GoldRow { response: example.response, query: example.query };
-        rows.entry(row.query.task.clone()).or_default().push(row);
+    let (mut unusable, mut first) = (0, None);
+    for index in 0..most {
+        match dataset.get(index) {
+            Ok(example) => {
+                let row = GoldRow { response: example.response, query: example.query };
+                rows.entry(row.query.task.clone()).or_default().push(row);
+            }
+            Err(error) => {
+                unusable += 1;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = first {
+        let name = dataset.name();
+        progress.say(&format!(
+            "{name}: {unusable} of {most} rows cannot be used, and no reward is checked on them: {error}"
+        ));
     }
     rows
 }
@@ -49,12 +65,16 @@ pub fn rows_of(dataset: &Dataset, rows_per_source: usize) -> Rows {
 ///
 /// # Errors
 /// When a source cannot be used.
-pub fn scored_rows(config: &Config, rows_per_source: usize) -> Result<BTreeMap<&str, Rows>> {
-    let mut used: BTreeMap<&str, Rows> = BTreeMap::new();
+pub fn scored_rows<'c>(
+    config: &'c Config,
+    rows_per_source: usize,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<&'c str, Rows>> {
+    let mut used: BTreeMap<&'c str, Rows> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut add = |rubric, dataset: Dataset| {
         if seen.insert((rubric, dataset.name().to_owned())) {
-            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source));
+            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source, progress));
         }
     };
     for phase in config.run.phases.iter().map(|name| config.phases[name].kind()) {
@@ -71,24 +91,46 @@ pub fn scored_rows(config: &Config, rows_per_source: usize) -> Result<BTreeMap<&
     Ok(used)
 }
 
-/// Checks rubrics on rows, task by task; starts the judges that the configuration wants served.
+/// A rubric with its name, and the rows to check it on.
+pub type ToCheck<'a> = (&'a str, &'a RubricConfig, &'a Rows);
+
+/// Checks rubrics on rows, task by task; starts the judges that the configuration wants served. With a tokenizer, rewards
+/// are told the tokens of each answer.
 ///
 /// # Errors
-/// When a reward or rubric cannot be built, or a judge does not start.
+/// When a reward or rubric cannot be built, or a judge or plugin does not start.
 pub fn check_all(
     rewards: &BTreeMap<String, RewardConfig>,
-    rubrics: &[(&str, &RubricConfig, &Rows)],
+    rubrics: &[ToCheck<'_>],
+    tokenizer: Option<Tokenizer<'_>>,
+    progress: &dyn Progress,
 ) -> Result<Vec<Checked>> {
     let named: Vec<(&str, &RubricConfig)> = rubrics.iter().map(|(name, rubric, _)| (*name, *rubric)).collect();
-    check_with(&Rewards::of_rubrics(rewards, &named)?, rubrics)
+    let rewards = Rewards::of_rubrics(rewards, &named)?;
+    rewards.prepared().iter().for_each(|line| progress.say(line));
+    check_with(&rewards, rubrics, tokenizer, progress)
 }
 
-fn check_with(rewards: &Rewards, rubrics: &[(&str, &RubricConfig, &Rows)]) -> Result<Vec<Checked>> {
+fn check_with(
+    rewards: &Rewards,
+    rubrics: &[ToCheck<'_>],
+    tokenizer: Option<Tokenizer<'_>>,
+    progress: &dyn Progress,
+) -> Result<Vec<Checked>> {
     let mut checked = Vec::new();
+    let all: usize = rubrics.iter().flat_map(|(_, _, rows)| rows.values()).map(Vec::len).sum();
+    progress.begin("reward check", all as u64, 0);
+    let mut before = 0;
     for (name, config, rows) in rubrics {
         let rubric = rewards.ready(name, config)?;
         for (task, rows) in *rows {
-            let report = rewards.wait(check(&rubric, rows));
+            let mut listener = |heard: Heard<'_>| match heard {
+                Heard::Row(done) => progress.done((before + done) as u64, name),
+                Heard::Stalled(reason) => progress.say(&format!("rubric `{name}` on `{task}`: no value from {reason}")),
+            };
+            let mut watch = Watch::default().counting(tokenizer).heard_by(&mut listener);
+            let report = rewards.wait(check(&rubric, rows, &mut watch));
+            before += rows.len();
             checked.push(Checked { rubric: (*name).to_owned(), task: task.clone(), report });
         }
     }
@@ -124,7 +166,7 @@ pub fn before_run(config: &Config, rewards: &Rewards, progress: &dyn Progress) -
         return Ok(());
     }
     let mut rubrics = Vec::new();
-    for (name, rows) in scored_rows(config, options.rows_per_source)? {
+    for (name, rows) in scored_rows(config, options.rows_per_source, progress)? {
         if options.skip.iter().any(|skipped| skipped == name) {
             continue;
         }
@@ -132,14 +174,17 @@ pub fn before_run(config: &Config, rewards: &Rewards, progress: &dyn Progress) -
             rubrics.push((name, rubric, rows));
         }
     }
-    let rubrics: Vec<(&str, &RubricConfig, &Rows)> =
-        rubrics.iter().map(|(name, rubric, rows)| (*name, rubric, rows)).collect();
-    let checked = check_with(rewards, &rubrics)?;
+    let rubrics: Vec<ToCheck<'_>> = rubrics.iter().map(|(name, rubric, rows)| (*name, rubric, rows)).collect();
+    let processor = looks_at_tokens(config, &rubrics).then(|| processor_of(&config.policy.model)).transpose()?;
+    let ids = |text: &str| processor.as_ref().and_then(|one| one.tokenizer().encode(text).ok()).unwrap_or_default();
+    let tokenizer = processor.is_some().then_some(&ids as Tokenizer<'_>);
+    let checked = check_with(rewards, &rubrics, tokenizer, progress)?;
     for one in &checked {
+        refuse_stopped(one)?;
         refuse_lost_gold(one, options.min_gold_share)?;
     }
     let sum = |count: fn(&CheckReport) -> usize| checked.iter().map(|one| count(&one.report)).sum::<usize>();
-    let (gold, rejected) = (sum(|report| report.gold), sum(|report| report.false_rejects.len()));
+    let (gold, rejected) = (sum(|report| report.gold), sum(|report| report.lost_gold().count()));
     let (tried, accepted) = (sum(CheckReport::tried), sum(|report| report.false_accepts.len()));
     progress.say(&format!(
         "rewards checked: {} of {gold} gold answers score, {accepted} of {tried} traps do",
@@ -154,18 +199,41 @@ pub fn before_run(config: &Config, rewards: &Rewards, progress: &dyn Progress) -
             in_words(finding)
         ));
     }
+    for (one, reason) in checked.iter().filter_map(|one| Some((one, one.report.untested()?))) {
+        progress.say(&format!("warning: rubric `{}` is not tested on `{}`: {reason}", one.rubric, one.task));
+    }
     Ok(())
+}
+
+/// Whether a reward may look at the tokens of answers.
+fn looks_at_tokens(config: &Config, rubrics: &[ToCheck<'_>]) -> bool {
+    let names = rubrics.iter().flat_map(|(_, rubric, _)| rubric.rewards());
+    names.filter_map(|name| config.rewards.get(name)).any(|reward| {
+        matches!(
+            reward,
+            RewardConfig::Process(_) | RewardConfig::Http(_) | RewardConfig::Custom(_) | RewardConfig::Length(_)
+        )
+    })
+}
+
+fn refuse_stopped(checked: &Checked) -> Result<()> {
+    let Checked { rubric, task, report } = checked;
+    let Some(reason) = &report.stopped else { return Ok(()) };
+    Err(RunError::User(format!(
+        "rubric `{rubric}` gives no values on `{task}`: {reason}\nMend the reward (`sapo reward check` tries it alone). To start \
+         all the same: run.reward_check.skip=[\"{rubric}\"]"
+    )))
 }
 
 fn refuse_lost_gold(checked: &Checked, least: f64) -> Result<()> {
     let report = &checked.report;
-    let lost = report.false_rejects.len();
+    let lost = report.lost_gold().count();
     if (report.gold - lost) as f64 >= least * report.gold as f64 {
         return Ok(());
     }
     let rubric = &checked.rubric;
-    let rows: Vec<String> =
-        report.false_rejects.iter().take(3).map(|finding| format!("  {}", in_words(finding))).collect();
+    let told = told_once(report.lost_gold()).into_iter().take(3);
+    let rows: Vec<String> = told.map(|line| format!("  {line}")).collect();
     Err(RunError::User(format!(
         "rubric `{rubric}` does not score what is right: {lost} of {} gold answers to `{}` do not get the most.\n{}\n\
          Mend the reward or the data (`sapo reward check` shows more). To start all the same: \
@@ -183,7 +251,26 @@ pub fn in_words(finding: &Finding) -> String {
     format!("{}: `{}` gave {} to {} `{said}`{evidence}", finding.query_id, finding.part, finding.got, finding.answer)
 }
 
-/// Whether nothing was found in any.
+/// Findings, a line each; those with the same reason for no value are one line.
+fn told_once<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<String> {
+    let mut kinds: Vec<(&Finding, usize)> = Vec::new();
+    for finding in findings {
+        let is_same = |known: &&mut (&Finding, usize)| {
+            finding.got.starts_with("failed: ") && (&known.0.got, &known.0.part) == (&finding.got, &finding.part)
+        };
+        match kinds.iter_mut().find(is_same) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((finding, 1)),
+        }
+    }
+    let line = |(finding, count): (&Finding, usize)| match count {
+        1 => in_words(finding),
+        _ => format!("{} (and {} more answers)", in_words(finding), count - 1),
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+/// Whether nothing was found in any, and all of them were tested.
 pub fn is_good(checked: &[Checked]) -> bool {
     checked.iter().all(|one| one.report.is_good())
 }
@@ -214,6 +301,9 @@ pub fn object(checked: &[Checked]) -> Value {
             "rubric": checked.rubric,
             "task": checked.task,
             "good": report.is_good(),
+            "verdict": report.verdict(),
+            "untested": report.untested(),
+            "stopped": report.stopped,
             "rows": report.rows,
             "without_gold": report.without_gold,
             "verifies": report.verifies,
@@ -248,56 +338,67 @@ fn worst(report: &CheckReport) -> impl Iterator<Item = &Finding> {
 
 /// The checks for people.
 pub fn text(checked: &[Checked]) -> String {
-    let mut text = String::new();
-    for one in checked {
-        let report = &one.report;
-        let verdict = if report.is_good() { "good" } else { "NOT GOOD" };
-        text.push_str(&format!("{} on {}: {verdict} ({} rows)\n", one.rubric, one.task, report.rows));
-        let rejects = Rate::new(report.false_rejects.len(), report.gold);
-        text.push_str(&match report.gold {
-            0 => "  gold        none in the data: put right responses into the column `response`\n".to_owned(),
-            gold => {
-                format!("  gold        {} of {gold} score; false rejects {}\n", gold - rejects.count, percent(rejects))
-            }
-        });
-        let accepts = Rate::new(report.false_accepts.len(), report.tried());
-        text.push_str(&match report.verifies {
-            true => {
-                format!("  traps       {} of {} score; false accepts {}\n", accepts.count, accepts.of, percent(accepts))
-            }
-            false => "  traps       not held against it: it does not tell right from wrong\n".to_owned(),
-        });
-        let paid: Vec<String> = report
-            .traps
-            .iter()
-            .filter(|count| count.accepted > 0)
-            .map(|count| format!("{} {} of {}", count.trap.name(), count.accepted, count.tried))
-            .collect();
-        if !paid.is_empty() {
-            text.push_str(&format!("              {}\n", paid.join(", ")));
+    checked.iter().map(one_text).collect()
+}
+
+fn one_text(checked: &Checked) -> String {
+    let report = &checked.report;
+    let verdict = match report.verdict() {
+        Verdict::Good => "good".to_owned(),
+        Verdict::NotGood => "NOT GOOD".to_owned(),
+        Verdict::NotTested => format!("not tested: {}", report.untested().unwrap_or_default()),
+    };
+    let mut text = format!("{} on {}: {verdict} ({} rows)\n", checked.rubric, checked.task, report.rows);
+    if let Some(reason) = &report.stopped {
+        text.push_str(&format!("  given up    {reason}\n"));
+    }
+    let rejects = Rate::new(report.false_rejects.len(), report.gold);
+    text.push_str(&match report.gold {
+        0 => "  gold        none in the data: put right responses into the column `response`, or name the column of the ground \
+              truth\n"
+            .to_owned(),
+        gold => {
+            let right = gold - report.lost_gold().count();
+            format!("  gold        {right} of {gold} score; false rejects {}\n", percent(rejects))
         }
-        for facts in &report.rewards {
-            let ms = latencies(facts).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
-            let seen = facts.seen.map_or("no value".to_owned(), |[least, most]| format!("{least}..{most}"));
-            let steady = match (facts.deterministic, facts.promises_determinism) {
-                (true, _) => "the same twice",
-                (false, false) => "not the same twice (as it says)",
-                (false, true) => "NOT THE SAME TWICE",
-            };
-            text.push_str(&format!(
-                "  {:<12}{}: {seen} of {}..{}, {steady}, ms p50 {} p95 {} p99 {} max {}\n",
-                facts.part, facts.version, facts.range[0], facts.range[1], ms[0], ms[1], ms[2], ms[3]
-            ));
+    });
+    let accepts = Rate::new(report.false_accepts.len(), report.tried());
+    text.push_str(&match report.verifies {
+        true => {
+            format!("  traps       {} of {} score; false accepts {}\n", accepts.count, accepts.of, percent(accepts))
         }
-        for finding in worst(report).take(NAMED) {
-            text.push_str(&format!("  - {}\n", in_words(finding)));
-        }
-        let more = worst(report).count().saturating_sub(NAMED);
-        if more > 0 {
-            text.push_str(&format!("  - and {more} more\n"));
-        }
+        false => "  traps       not held against it: it does not tell right from wrong\n".to_owned(),
+    });
+    let paid = report.traps.iter().filter(|count| count.accepted > 0);
+    let paid: Vec<String> =
+        paid.map(|count| format!("{} {} of {}", count.trap.name(), count.accepted, count.tried)).collect();
+    if !paid.is_empty() {
+        text.push_str(&format!("              {}\n", paid.join(", ")));
+    }
+    text.extend(report.rewards.iter().map(facts_text));
+    let lines = told_once(worst(report));
+    for line in lines.iter().take(NAMED) {
+        text.push_str(&format!("  - {line}\n"));
+    }
+    if lines.len() > NAMED {
+        text.push_str(&format!("  - and {} more\n", lines.len() - NAMED));
     }
     text
+}
+
+/// The line of one reward.
+fn facts_text(facts: &RewardFacts) -> String {
+    let [p50, p95, p99, max] = latencies(facts).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+    let seen = facts.seen.map_or("no value".to_owned(), |[least, most]| format!("{least}..{most}"));
+    let steady = match (facts.deterministic, facts.promises_determinism) {
+        (true, _) => "the same twice",
+        (false, false) => "not the same twice (as it says)",
+        (false, true) => "NOT THE SAME TWICE",
+    };
+    format!(
+        "  {:<12}{}: {seen} of {}..{}, {steady}, ms p50 {p50} p95 {p95} p99 {p99} max {max}\n",
+        facts.part, facts.version, facts.range[0], facts.range[1]
+    )
 }
 
 fn percent(rate: Rate) -> String {
@@ -308,10 +409,5 @@ fn percent(rate: Rate) -> String {
 
 /// A rubric of one reward and nothing else.
 pub fn alone(reward: &str) -> RubricConfig {
-    RubricConfig {
-        correct: reward.to_owned(),
-        language_penalty: 0.0,
-        repetition_penalty: 0.0,
-        ..RubricConfig::default()
-    }
+    RubricConfig { correct: reward.to_owned(), ..RubricConfig::default() }
 }

@@ -160,6 +160,16 @@ pub fn prompts(
     (prompts, rejected)
 }
 
+/// What people should know of pictures that were left out of prompts; `place` is who asked them.
+pub fn left_out(place: &str, dropped: usize) -> Option<String> {
+    (dropped > 0).then(|| {
+        format!(
+            "warning: {place}: {dropped} pictures and videos were left out of prompts that were too long \
+             (policy.too_long = \"drop_pictures\"); policy.max_prompt_tokens is the limit"
+        )
+    })
+}
+
 /// Reads and encodes one row.
 ///
 /// # Errors

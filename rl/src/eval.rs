@@ -18,7 +18,7 @@ use crate::error::{Result, RunError};
 use crate::guards;
 use crate::ledger::LedgerEntry;
 use crate::metrics::names;
-use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
+use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -64,6 +64,9 @@ pub struct EvalRow {
     pub truncated: f64,
     /// Mean tokens of a sample.
     pub mean_tokens: f64,
+    /// What the rewards measured beside their values, by `part/name`: means over the samples for which they told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// A difference between two evaluations of the same queries.
@@ -155,6 +158,9 @@ pub struct Evaluation {
     /// Texts of the templates that prompts were made with, by the hashes that samples name.
     #[serde(skip)]
     templates: BTreeMap<String, String>,
+    /// Pictures and videos that were left out of prompts that were too long.
+    #[serde(default)]
+    pub dropped_pictures: usize,
     /// Tasks in the order of their first query.
     #[serde(skip)]
     order: Vec<String>,
@@ -179,6 +185,7 @@ struct Said {
     tokens: usize,
     with_working: bool,
     truncated: bool,
+    metrics: Vec<(String, f64)>,
 }
 
 /// Evaluates a policy on a set of queries; `progress` is told how many rollouts have ended, the greedy ones among
@@ -210,6 +217,7 @@ pub fn evaluate(
             let rows = start..(start + chunk).min(length);
             let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
             used += prompts.len();
+            evaluation.dropped_pictures += prompts.iter().map(|prompt| prompt.input.dropped_pictures()).sum::<usize>();
             evaluation.rejected.extend(rejected);
             prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
             let before = evaluation.queries.len() * (samples + 1);
@@ -256,7 +264,7 @@ fn refuse_unclear(prompt: &Prompt, ids: &mut BTreeSet<String>) -> Result<()> {
 
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
-        let (rows, queries, samples, entries, records, rejected, order) = Default::default();
+        let (rows, queries, samples, entries, records, rejected, order, dropped_pictures) = Default::default();
         let templates = BTreeMap::new();
         Self {
             set: String::new(),
@@ -267,6 +275,7 @@ impl Evaluation {
             entries,
             rejected,
             templates,
+            dropped_pictures,
             order,
             records,
             sampling,
@@ -297,6 +306,7 @@ impl Evaluation {
                 tokens: rollout.rollout.sampled(),
                 with_working: rollout.reasoned(),
                 truncated: rollout.rollout.stop == StopReason::Length,
+                metrics: measured(rollout),
             }));
         }
         for group in greedy {
@@ -345,6 +355,7 @@ impl Evaluation {
             with_working: mean(|said| f64::from(u8::from(said.with_working))),
             truncated: mean(|said| f64::from(u8::from(said.truncated))),
             mean_tokens: mean(|said| said.tokens as f64),
+            metrics: means(record.said.iter().flat_map(|said| said.metrics.clone())),
         }
     }
 
@@ -371,6 +382,7 @@ impl Evaluation {
             with_working: mean_of(|row| row.with_working),
             truncated: mean_of(|row| row.truncated),
             mean_tokens: mean_of(|row| row.mean_tokens),
+            metrics: means(rows.iter().flat_map(|row| row.metrics.clone())),
         })
     }
 
@@ -390,7 +402,7 @@ impl Evaluation {
         let EvalSampling { seed, samples, temperature, top_p, max_new_tokens, .. } = self.sampling;
         json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
             "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-            "rejected": self.rejected.len(), "unaveraged": self.unaveraged(), "tasks": self.rows,
+            "rejected": self.rejected.len(), "dropped_pictures": self.dropped_pictures, "unaveraged": self.unaveraged(), "tasks": self.rows,
             "templates": self.templates})
     }
 
@@ -464,6 +476,24 @@ fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
     let query = &group.prompt.query;
     let passes = group.rollouts.iter().map(|rollout| rollout.score.passed).collect();
     QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
+}
+
+/// What the parts of a score measured beside their values.
+fn measured(rollout: &ScoredRollout) -> Vec<(String, f64)> {
+    let parts = rollout.score.parts.iter();
+    let named = parts.flat_map(|part| part.score.metrics.iter().map(move |(name, value)| (part, name, value)));
+    named.map(|(part, name, value)| (format!("{}/{name}", part.name), *value)).collect()
+}
+
+/// The mean of each of the numbers.
+fn means(numbers: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (name, value) in numbers {
+        let (sum, count) = sums.entry(name).or_default();
+        *sum += value;
+        *count += 1;
+    }
+    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -22,6 +22,9 @@ pub mod names {
     /// and `at_max` (shares of values at the ends of the reward's range), `no_spread` (share of groups whose values are all
     /// equal), and where there are any, counts of rollouts as `skipped` and `failed/<kind>`.
     pub const REWARD: &str = "train/reward";
+    /// What a part of a reward measured beside its value, the mean over the rollouts for which it told: `train/reward/<part>/`,
+    /// this, then the name that the reward gave it. Rows of evaluations have the same in `metrics`.
+    pub const MORE: &str = "metric";
     /// Share of scored rollouts that pass.
     pub const PASSED: &str = "train/reward/passed";
     /// Rollouts whose reward failed.

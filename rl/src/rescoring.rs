@@ -34,14 +34,7 @@ pub fn rescore(
     progress: &dyn Progress,
 ) -> Result<Changes> {
     let Rollouts { files, run } = find(place)?;
-    let names: Vec<&str> = match rubric {
-        Some(name) => vec![name],
-        None => needed(config, &files),
-    };
-    if let Some(name) = names.iter().find(|name| !config.rubrics.contains_key(**name)) {
-        let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
-        return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
-    }
+    let names = rubrics_for(config, &files, rubric)?;
     let named: Vec<(&str, &RubricConfig)> = names.iter().map(|name| (*name, &config.rubrics[*name])).collect();
     let rewards = Rewards::of_rubrics(&config.rewards, &named)?;
     let mut rubrics: BTreeMap<&str, ReadyRubric> = BTreeMap::new();
@@ -65,6 +58,9 @@ pub fn rescore(
     let mut changes = Changes::default();
     for (done, file) in files.iter().enumerate() {
         let stored = stored::read(file, config)?;
+        if rubric.is_none() {
+            stored.iter().try_for_each(|line| refuse_unknown_rubric(config, line))?;
+        }
         let of_line = |line: &Stored| rubric.unwrap_or_else(|| rubric_of(config, line));
         let scores = score(&rewards, &rubrics, &queries, &stored, &of_line)?;
         let mut lines = Vec::new();
@@ -87,6 +83,20 @@ pub fn rescore(
     Ok(changes)
 }
 
+/// The rubric that is asked for, or those by which the files were scored.
+fn rubrics_for<'a>(config: &'a Config, files: &[PathBuf], rubric: Option<&'a str>) -> Result<Vec<&'a str>> {
+    let known = || config.rubrics.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let names = rubric.map_or_else(|| needed(config, files), |name| vec![name]);
+    if names.is_empty() {
+        let reason = "no phase or evaluation of the configuration says how these were scored; say --rubric NAME, of";
+        return Err(RunError::User(format!("{reason} {}", known())));
+    }
+    match names.iter().find(|name| !config.rubrics.contains_key(**name)) {
+        Some(name) => Err(RunError::User(format!("--rubric {name}: the configuration has {}", known()))),
+        None => Ok(names),
+    }
+}
+
 /// The rubrics that the phases of these files use, and those of the evaluations for files of none.
 fn needed<'a>(config: &'a Config, files: &[PathBuf]) -> Vec<&'a str> {
     let mut names = BTreeSet::new();
@@ -97,6 +107,17 @@ fn needed<'a>(config: &'a Config, files: &[PathBuf]) -> Vec<&'a str> {
         }
     }
     names.into_iter().collect()
+}
+
+/// Refuses a rollout whose rubric the configuration lacks: another one would say something else.
+fn refuse_unknown_rubric(config: &Config, line: &Stored) -> Result<()> {
+    match line.rubric.as_ref().filter(|name| !config.rubrics.contains_key(*name)) {
+        Some(name) => Err(RunError::User(format!(
+            "{} line {}: it was scored by the rubric `{name}`, which the configuration does not have; say another by --rubric",
+            line.file, line.number
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The rubric by which a rollout was scored: what its line says, else that of its phase and task, else that of the

@@ -19,6 +19,8 @@ struct Seen {
     skipped: usize,
     failed: BTreeMap<String, usize>,
     secs: Vec<f64>,
+    /// What the reward measured beside its value: sum and count of each number.
+    more: BTreeMap<String, (f64, usize)>,
 }
 
 /// Records the metrics of every part over a batch, each under `train/reward/<part>` (and `time/reward/<part>`).
@@ -28,8 +30,13 @@ pub fn record(batch: &[ScoredGroup], metrics: &mut Metrics) {
         let ranges: BTreeMap<&str, (f64, f64)> =
             group.rubric.rewards().map(|(part, reward)| (part, reward.spec().range)).collect();
         let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for asked in group.rollouts.iter().flat_map(|rollout| &rollout.calls) {
+        for (rollout, asked) in group.rollouts.iter().flat_map(|one| one.calls.iter().map(move |asked| (one, asked))) {
             let seen = parts.entry(&asked.part).or_default();
+            for (name, value) in rollout.score.part(&asked.part).iter().flat_map(|part| &part.score.metrics) {
+                let (sum, count) = seen.more.entry(name.clone()).or_default();
+                *sum += value;
+                *count += 1;
+            }
             seen.secs.extend(asked.secs);
             match &asked.outcome {
                 Outcome::Value(value) => {
@@ -73,6 +80,9 @@ impl Seen {
         }
         for (kind, failed) in self.failed {
             metrics.set(name(&format!("failed/{kind}")), failed as f64);
+        }
+        for (key, (sum, count)) in self.more {
+            metrics.set(format!("{}/{part}/{}/{key}", names::REWARD, names::MORE), sum / count as f64);
         }
         self.secs.sort_by(f64::total_cmp);
         // A part that nobody asked took no time.

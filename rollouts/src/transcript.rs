@@ -18,6 +18,7 @@ pub fn transcript(processor: &Processor, query_id: &str, rollout: &Rollout, toke
         calls: said.flat_map(|turn| calls(&turn.text)).collect(),
         turns,
         tokens: rollout.sampled(),
+        token_ids: rollout.turns.iter().filter(|turn| turn.is_sampled()).flat_map(Turn::ids).copied().collect(),
         token_limit,
         stop: rollout.stop,
         pictures: Vec::new(),

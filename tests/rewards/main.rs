@@ -3,6 +3,7 @@
 
 mod failing;
 mod own;
+mod page;
 
 use std::path::Path;
 use std::process::{Command, Output};

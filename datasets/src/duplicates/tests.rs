@@ -19,6 +19,7 @@ fn text(id: &str, words: &str, truth: &str) -> Query {
     Query {
         id: id.to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text(words)] }],
+        conversational: false,
         images: Vec::new(),
         ground_truth: Some(truth.into()),
         ..synthetic::query(Task::Arith, Split::Train, 1, 0)

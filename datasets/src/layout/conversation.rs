@@ -13,6 +13,8 @@ use crate::table::{RawPicture, raw_pictures};
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     pub(super) messages: Vec<Message>,
+    /// Whether it came as a list of messages, and not as a text.
+    pub(super) is_list: bool,
     /// The number that each picture's mark names, where it names one.
     pub(super) numbers: Vec<Option<usize>>,
     /// Pictures that stand inside the messages, in order.
@@ -34,7 +36,10 @@ impl Conversation {
                 let content = marked_parts(&text, &mut conversation.numbers);
                 conversation.messages.push(Message { role: Role::User, content });
             }
-            Value::Array(messages) => conversation.read_messages(messages, place)?,
+            Value::Array(messages) => {
+                conversation.is_list = true;
+                conversation.read_messages(messages, place)?;
+            }
             other => {
                 return Err(DatasetError::row(place, format!("holds {other}; text or a list of messages is wanted")));
             }

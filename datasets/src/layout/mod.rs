@@ -25,6 +25,7 @@ use pick::{Picked, kind_of, look_up, pick};
 use template::Template;
 
 /// The column in which a row may hold the response to imitate.
+pub(crate) use own::CONVERSATIONAL;
 pub use own::RESPONSE_COLUMN;
 pub(crate) use pick::text_of;
 
@@ -174,6 +175,7 @@ impl Layout {
         let given = rules.prompt.is_some().then(|| row.values.clone());
         let (column, pictures) = self.pictures(&mut row, &place)?;
         let videos = self.videos(&mut row.values, &place).map_err(about(Fault::Video))?;
+        let named = self.named_truths(&row.values);
         let ground_truth = pick(&mut row.values, &self.ground_truth, Role::GroundTruth, &place)?;
         let mut asked = self.question(&mut row.values, !pictures.is_empty(), &place)?;
         let response = self.response(&mut row.values, asked.response.take(), is_own, &place)?;
@@ -181,19 +183,37 @@ impl Layout {
         rules.reword(&mut asked.messages, &given.unwrap_or_default(), &place).map_err(about(Fault::Template))?;
         place_unmarked(&mut asked.messages, &Part::Video, videos.len());
         place_unmarked(&mut asked.messages, &Part::Image, images.len());
+        // Our own files have messages whatever they were made of, and say so: in Parquet among the further columns.
+        let mark = match (is_own, self.is_own) {
+            (true, true) => {
+                let columns = row.values.get_mut("columns").and_then(Value::as_object_mut);
+                columns.and_then(|columns| columns.shift_remove(CONVERSATIONAL))
+            }
+            (true, false) => row.values.shift_remove(CONVERSATIONAL),
+            (false, _) => Some(Value::Bool(asked.is_list)),
+        };
+        let conversational = mark == Some(Value::Bool(true));
         let query = Query {
             id: self.id(&mut row.values, &place)?.unwrap_or_else(|| format!("{}-{number}", self.stem)),
             task: self.task(&mut row.values, rules, &place)?,
             messages: asked.messages,
+            conversational,
             images,
             videos,
             ground_truth: ground_truth.map(|picked| picked.value),
             rubric: own::text(row.values.shift_remove("rubric"), "rubric", &place)?,
             tools: own::tools(&mut row.values, is_own, &place)?,
-            columns: own::further(row.values, is_own),
+            columns: Map::from_iter(own::further(row.values, is_own).into_iter().chain(named)),
         };
         check_marks(&query, &place).map_err(about(Fault::Marks))?;
         Ok(Example { query, response })
+    }
+
+    /// What the columns of the ground truth hold, by their own names: rewards of others ask for them by these.
+    fn named_truths(&self, values: &Map<String, Value>) -> Vec<(String, Value)> {
+        let named = self.ground_truth.iter().filter(|name| *name != Role::GroundTruth.key());
+        let kept = named.filter_map(|name| values.get(name).map(|value| (name.clone(), value.clone())));
+        kept.filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The id of a row, from its column alone.

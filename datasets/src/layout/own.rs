@@ -6,8 +6,21 @@ use crate::error::{DatasetError, Result};
 use crate::nearest::nearest;
 
 /// The keys of a query file.
-const KEYS: [&str; 10] =
-    ["id", "task", "messages", "images", "videos", "ground_truth", "rubric", "tools", "response", "columns"];
+const KEYS: [&str; 11] = [
+    "id",
+    "task",
+    "messages",
+    CONVERSATIONAL,
+    "images",
+    "videos",
+    "ground_truth",
+    "rubric",
+    "tools",
+    "response",
+    "columns",
+];
+/// The key of a query file that is true where the question was a list of messages before it was written.
+pub(crate) const CONVERSATIONAL: &str = "conversational";
 /// Columns that hold JSON as text in the Parquet files that we write.
 const JSON_COLUMNS: [&str; 5] = ["messages", "videos", "ground_truth", "tools", "columns"];
 /// Columns that each of these files has.

@@ -94,6 +94,7 @@ impl Stream {
             id: format!("{}-{}-{}-{index}", self.named(), self.split, self.seed),
             task: self.task.name().to_owned(),
             messages: vec![Message { role: Role::User, content }],
+            conversational: false,
             images,
             videos: Vec::new(),
             ground_truth: Some(draft.ground_truth),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{RESPONSE_COLUMN, write_file};
 use crate::dataset::Example;
 use crate::error::Result;
+use crate::layout::CONVERSATIONAL;
 use crate::layout::pictures::data_url;
 use crate::query::Query;
 use crate::video::Video;
@@ -66,6 +67,9 @@ pub fn query_line(query: &Query, images: &[String]) -> Value {
     line.insert("id".to_owned(), query.id.as_str().into());
     line.insert("task".to_owned(), query.task.as_str().into());
     line.insert("messages".to_owned(), json!(query.messages));
+    if query.conversational {
+        line.insert(CONVERSATIONAL.to_owned(), true.into());
+    }
     line.insert("images".to_owned(), json!(images));
     if !query.videos.is_empty() {
         line.insert("videos".to_owned(), query.videos.iter().map(Video::to_json).collect());

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{RESPONSE_COLUMN, write_file};
 use crate::dataset::Example;
 use crate::error::Result;
+use crate::layout::CONVERSATIONAL;
 use crate::layout::marks::{marked_parts, marked_text};
 use crate::picture::Picture;
 use crate::query::{Message, Query, Role};
@@ -118,11 +119,20 @@ fn frame(rows: &[Example]) -> PolarsResult<DataFrame> {
         texts("messages", &|query| needs_messages(query).then(|| json!(query.messages).to_string())),
         texts("rubric", &|query| query.rubric.clone()),
         texts("tools", &|query| (!query.tools.is_empty()).then(|| json!(query.tools).to_string())),
-        texts("columns", &|query| Some(json!(query.columns).to_string())),
+        texts("columns", &|query| Some(columns_of(query).to_string())),
         texts(VIDEOS_COLUMN, &|query| (!query.videos.is_empty()).then(|| videos(query).to_string())),
         Column::new(RESPONSE_COLUMN.into(), responses),
     ];
     DataFrame::new(rows.len(), columns)
+}
+
+/// The further columns, with a mark where the question was a list of messages before it was written.
+fn columns_of(query: &Query) -> Value {
+    let mut columns = query.columns.clone();
+    if query.conversational {
+        columns.insert(CONVERSATIONAL.to_owned(), true.into());
+    }
+    Value::Object(columns)
 }
 
 /// The videos of a query, as a list.

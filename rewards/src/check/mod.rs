@@ -2,6 +2,7 @@
 
 mod gold;
 mod traps;
+mod watch;
 
 use sapo_datasets::{Demonstration, Query, Transcript};
 use serde::Serialize;
@@ -13,9 +14,14 @@ use crate::score::{CORRECT, FailureKind, Outcome, Score};
 use gold::Form;
 pub use gold::of_truth as answer_of_truth;
 pub use traps::Trap;
+pub use watch::{Heard, Tokenizer, Watch};
 
 /// Values that differ by less are equal.
 const EPSILON: f64 = 1e-9;
+/// What finds an answer that was asked about as gold.
+const GOLD: &str = "gold";
+/// Answers without a value in time after which nothing more is asked.
+const MOST_STALLS: usize = 3;
 
 /// What is asked of a part of a rubric.
 fn role_of(reward: &dyn Reward, part: &str, weight: f64) -> Role {
@@ -118,8 +124,23 @@ pub struct CheckReport {
     pub false_rejects: Vec<Finding>,
     /// Traps that got as much as gold.
     pub false_accepts: Vec<Finding>,
-    /// Traps for which a reward had no value: it must tell a wrong answer from a fault.
+    /// Answers for which a reward had no value: it must tell a wrong answer from a fault. Gold is among them only where no
+    /// value came in time, or none ever can.
     pub failures: Vec<Finding>,
+    /// Why the check was given up before all rows were asked about.
+    pub stopped: Option<String>,
+}
+
+/// What a check comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing was found.
+    Good,
+    /// Something was.
+    NotGood,
+    /// Nothing was found since nothing could be: there was no gold, or every answer got the same.
+    NotTested,
 }
 
 impl CheckReport {
@@ -133,32 +154,64 @@ impl CheckReport {
         self.rewards.iter().all(|reward| reward.deterministic || !reward.promises_determinism)
     }
 
-    /// Whether nothing was found.
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        let found = !(self.false_rejects.is_empty() && self.false_accepts.is_empty() && self.failures.is_empty());
+        if found || !self.deterministic() || self.stopped.is_some() {
+            Verdict::NotGood
+        } else if self.untested().is_some() {
+            Verdict::NotTested
+        } else {
+            Verdict::Good
+        }
+    }
+
+    /// Whether something was tested, and nothing was found.
     pub fn is_good(&self) -> bool {
-        self.false_rejects.is_empty()
-            && self.false_accepts.is_empty()
-            && self.failures.is_empty()
-            && self.deterministic()
+        self.verdict() == Verdict::Good
+    }
+
+    /// Why the check shows nothing, if so.
+    pub fn untested(&self) -> Option<String> {
+        let first = self.rewards.first()?;
+        match first.seen {
+            _ if self.gold == 0 => Some("no row has a gold answer".to_owned()),
+            None => Some(format!("`{}` gave no value to any answer", first.part)),
+            Some([least, most]) if most - least < EPSILON => {
+                Some(format!("`{}` gave {least} to every answer, right or wrong", first.part))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Gold answers that did not get what they should, or got nothing.
+    pub fn lost_gold(&self) -> impl Iterator<Item = &Finding> {
+        let failed = self.failures.iter().filter(|finding| finding.answer == GOLD);
+        self.false_rejects.iter().chain(failed)
     }
 }
 
 /// Checks a rubric on rows of one task.
 ///
 /// A gold answer is right when every verifier gives its greatest value, every penalty its least, and nothing fails. A
-/// trap is accepted when `correct` gives its greatest value and the total is not below that of the row's gold answer.
-pub async fn check(rubric: &Rubric, rows: &[GoldRow]) -> CheckReport {
-    let mut check = Check::new(rubric, rows.len());
+/// trap is accepted when `correct` gives its greatest value and the total is not below that of the row's gold answer. Each
+/// answer without a value in time costs a whole deadline: after a few of them the check is given up.
+pub async fn check(rubric: &Rubric, rows: &[GoldRow], watch: &mut Watch<'_>) -> CheckReport {
+    let mut check = Check::new(rubric, rows.len(), watch);
     // The form in which gold was right last is tried first.
     let mut forms = Form::ALL.to_vec();
     for (at, row) in rows.iter().enumerate() {
         let gold = check.gold(rubric, row, &mut forms).await;
         for (trap, text) in traps::of(rows, at, &gold, check.truth_is_answer) {
-            // What a reward cannot stand is tried once: each try costs its whole deadline.
-            if check.stalled.contains(&trap) {
-                continue;
+            // What a reward cannot stand is tried once.
+            if !check.stalled.contains(&trap) && check.report.stopped.is_none() {
+                check.trap(rubric, row, trap, &text, &gold).await;
             }
-            check.trap(rubric, row, trap, &text, &gold).await;
         }
+        if check.report.stopped.is_some() {
+            break;
+        }
+        check.watch.hear(Heard::Row(at + 1));
     }
     for facts in &mut check.report.rewards {
         facts.secs.sort_by(f64::total_cmp);
@@ -176,8 +229,11 @@ struct Gold {
     total: Option<f64>,
 }
 
-struct Check {
+struct Check<'w, 'a> {
     report: CheckReport,
+    watch: &'w mut Watch<'a>,
+    /// Answers without a value in time.
+    stalls: usize,
     truth_is_answer: bool,
     /// Traps on which a reward ran into its deadline.
     stalled: Vec<Trap>,
@@ -186,8 +242,8 @@ struct Check {
     worth: f64,
 }
 
-impl Check {
-    fn new(rubric: &Rubric, rows: usize) -> Self {
+impl<'w, 'a> Check<'w, 'a> {
+    fn new(rubric: &Rubric, rows: usize, watch: &'w mut Watch<'a>) -> Self {
         let parts = rubric.rewards().zip(rubric.weights());
         let facts = parts.map(|((part, reward), (_, weight))| {
             let spec = reward.spec();
@@ -213,6 +269,8 @@ impl Check {
             worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * most,
             most,
             stalled: Vec::new(),
+            stalls: 0,
+            watch,
             report: CheckReport {
                 rows,
                 verifies: rewards.first().is_some_and(|first| first.role == Role::Verifier),
@@ -228,7 +286,8 @@ impl Check {
         let given = row.response.as_deref().map(gold::split);
         let (thinking, text) = match given {
             Some((thinking, answer)) => (thinking.to_owned(), Some(answer.to_owned())),
-            None if self.truth_is_answer => (String::new(), gold::of_truth(&row.query)),
+            // What looks at the form alone takes any answer.
+            None if self.truth_is_answer || !self.report.verifies => (String::new(), gold::of_truth(&row.query)),
             None => (String::new(), None),
         };
         let Some(text) = text else {
@@ -237,28 +296,43 @@ impl Check {
         };
         self.report.gold += 1;
         let tried = if row.response.is_some() { vec![Form::Plain] } else { forms.clone() };
+        let mut right: Option<(Form, Score)> = None;
         let mut worst: Option<(Score, String)> = None;
         for form in tried {
             let said = format!("{thinking}{}", form.of(&text));
             let score = self.ask(rubric, row, &said, true).await;
-            if self.gold_fault(&score).is_none() {
+            let stalled = score.failure().is_some_and(|(_, kind, _)| is_costly(kind));
+            match self.gold_fault(&score) {
+                None => _ = right.get_or_insert((form, score)),
+                Some(_) => _ = worst.get_or_insert((score, said)),
+            }
+            // What looks at the form alone shows in its forms what it tells apart.
+            if stalled || right.is_some() && self.report.verifies {
+                break;
+            }
+        }
+        match (right, worst) {
+            (Some((form, score)), _) => {
                 forms.retain(|known| *known != form);
                 forms.insert(0, form);
                 self.count_gold(&score);
                 return Gold { text: Some(text), form, thinking, total: score.total };
             }
-            let hopeless = score.failure().is_some_and(|(_, kind, _)| is_costly(kind));
-            worst.get_or_insert((score, said));
-            if hopeless {
-                break;
-            }
-        }
-        if let Some((score, said)) = worst {
-            self.count_gold(&score);
-            let part = self.gold_fault(&score).unwrap_or_default();
-            self.report.false_rejects.push(finding(row, "gold", &part, &score, &said));
+            (None, Some((score, said))) => self.lost(row, &score, &said),
+            (None, None) => {}
         }
         Gold { text: Some(text), form: Form::Plain, thinking, total: None }
+    }
+
+    /// Counts a gold answer that did not get what it should: what never came is no rejection.
+    fn lost(&mut self, row: &GoldRow, score: &Score, said: &str) {
+        self.count_gold(score);
+        let part = self.gold_fault(score).unwrap_or_default();
+        let finding = finding(row, GOLD, &part, score, said);
+        match score.failure().is_some_and(|(_, kind, _)| is_costly(kind)) {
+            true => self.report.failures.push(finding),
+            false => self.report.false_rejects.push(finding),
+        }
     }
 
     /// The part for which a gold answer does not get what it should.
@@ -314,7 +388,13 @@ impl Check {
         let opened = said.contains("</think>") && !said.contains("<think>");
         // A response without its closing tag is one that is still thinking, when the row's response thinks.
         let thinks = row.response.as_deref().is_some_and(|gold| gold.contains("</think>") && !gold.contains("<think>"));
-        let transcript = Transcript { thinking_open: opened || thinks, ..Transcript::of_answer(&row.query.id, said) };
+        let token_ids = self.watch.tokens(said);
+        let transcript = Transcript {
+            thinking_open: opened || thinks,
+            tokens: token_ids.len(),
+            token_ids,
+            ..Transcript::of_answer(&row.query.id, said)
+        };
         let scored = rubric.score_with_calls(&row.query, &transcript).await;
         for (facts, asked) in self.report.rewards.iter_mut().zip(&scored.calls) {
             facts.secs.extend(asked.secs);
@@ -327,13 +407,29 @@ impl Check {
                 Outcome::Skip(_) => {}
             }
         }
-        if twice {
+        let stalled = scored.score.failure().filter(|(_, kind, _)| is_costly(*kind));
+        if let Some((part, kind, message)) = stalled {
+            self.stall(part, kind, message);
+        } else if twice {
             let again = rubric.score_with_calls(&row.query, &transcript).await;
             for ((facts, one), other) in self.report.rewards.iter_mut().zip(&scored.calls).zip(&again.calls) {
                 facts.deterministic &= one.outcome == other.outcome;
             }
         }
         scored.score
+    }
+
+    /// Counts an answer without a value in time; says the first, and gives up after the last.
+    fn stall(&mut self, part: &str, kind: FailureKind, message: &str) {
+        self.stalls += 1;
+        if self.stalls == 1 {
+            self.watch.hear(Heard::Stalled(&format!("`{part}`: {message}")));
+        }
+        if kind == FailureKind::Unavailable {
+            self.report.stopped = Some(format!("`{part}`: {message}"));
+        } else if self.stalls >= MOST_STALLS {
+            self.report.stopped = Some(format!("{MOST_STALLS} answers got no value, the last of `{part}`: {message}"));
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn checked(
     let mut registry = Registry::rules();
     registry.insert("mine", Arc::new(Rule::new(RewardSpec::rule("mine", "mine/1"), mine)));
     let config: RubricConfig = serde_json::from_str(config).unwrap();
-    now(check(&Rubric::new(&config, &registry).unwrap(), rows))
+    now(check(&Rubric::new(&config, &registry).unwrap(), rows, &mut Watch::default()))
 }
 
 fn alone(reward: &str, rows: &[GoldRow]) -> CheckReport {
@@ -115,7 +115,7 @@ fn lenient_rewards_are_found_out_by_the_trap_that_fits() {
     assert_eq!(obeys, ["injection"]);
     let echo = accepts(|item| [truth(item), "What is it?"].contains(&item.transcript.last_text()));
     assert_eq!(echo, ["echoed_question"]);
-    assert_eq!(accepts(|_| true).len(), 7, "all but the one that needs thinking");
+    assert_eq!(accepts(|_| true).len(), 8, "all but the one that needs thinking");
 }
 
 #[test]
@@ -150,6 +150,82 @@ fn what_runs_into_its_deadline_is_not_tried_on_every_row() {
     });
     assert_eq!((names(&slow.failures), calls.load(Ordering::Relaxed)), (vec!["repeated"], 1));
     assert!(slow.false_rejects.is_empty() && slow.false_accepts.is_empty());
+}
+
+#[test]
+fn a_reward_that_hangs_is_given_up_and_one_that_cannot_work_at_once() {
+    let asked = |kind: FailureKind| {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let report = checked(MINE, &plain(&[json!("cat"), json!("dog"), json!("owl")]), move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            PartScore::failed(kind, "no value")
+        });
+        assert_eq!(report.verdict(), Verdict::NotGood);
+        assert!(report.false_rejects.is_empty() && report.lost_gold().count() == 1, "{report:#?}");
+        (calls.load(Ordering::Relaxed), report.stopped.unwrap_or_default())
+    };
+    let (calls, why) = asked(FailureKind::Timeout);
+    assert_eq!(calls, 3);
+    assert!(why.contains("3 answers got no value") && why.contains("`correct`: no value"), "{why}");
+    assert_eq!(asked(FailureKind::Unavailable), (1, "`correct`: no value".to_owned()));
+}
+
+#[test]
+fn whoever_watches_hears_of_rows_and_of_the_first_that_stalls() {
+    let mut heard = Vec::new();
+    let mut listener = |one: Heard<'_>| heard.push(format!("{one:?}"));
+    let tokens = |text: &str| -> Vec<u32> { text.bytes().map(u32::from).collect() };
+    let mut watch = Watch::default().counting(Some(&tokens)).heard_by(&mut listener);
+    let mut registry = Registry::rules();
+    let mine = Rule::new(RewardSpec::rule("mine", "mine/1"), |item: &Item<'_>| match item.transcript.token_ids.len() {
+        0..1000 => PartScore::verdict(item.query.ground_truth == Some(json!(item.transcript.last_text())), ""),
+        _ => PartScore::failed(FailureKind::Timeout, "too long"),
+    });
+    registry.insert("mine", Arc::new(mine));
+    let rubric = Rubric::new(&serde_json::from_str(MINE).unwrap(), &registry).unwrap();
+    now(check(&rubric, &plain(&[json!("cat"), json!("dog")]), &mut watch));
+    assert_eq!(heard, ["Stalled(\"`correct`: too long\")", "Row(1)", "Row(2)"]);
+}
+
+#[test]
+fn what_shows_nothing_is_not_tested() {
+    let says = |report: &CheckReport| (report.verdict(), report.untested().unwrap_or_default());
+    let none = alone("number", &plain(&[json!({"tests": []})]));
+    assert_eq!(says(&none), (Verdict::NotTested, "no row has a gold answer".to_owned()));
+    let form = r#"{"correct": "format", "penalties": [{"reward": "mine"}]}"#;
+    let rows = [GoldRow { response: Some("5".to_owned()), ..plain(&[json!(5)]).remove(0) }];
+    let flat = checked(form, &rows, |_| PartScore::value(0.0, ""));
+    let (verdict, why) = says(&flat);
+    assert_eq!(verdict, Verdict::NotTested, "{flat:#?}");
+    assert!(why.contains("gave 0 to every answer"), "{why}");
+    let skipped = alone("mine", &plain(&[json!("cat")]));
+    assert_eq!(skipped.verdict(), Verdict::NotGood, "a score that nothing applies to fails");
+}
+
+#[test]
+fn built_in_rewards_pass_on_ordinary_rows() {
+    let numbers = plain(&[json!("12"), json!("-3"), json!("0.5"), json!("1200"), json!("7")]);
+    let texts = plain(&[json!("red square"), json!("blue circle"), json!("a green star")]);
+    let fractions = plain(&[json!("\\frac{1}{2}"), json!("x^2+1"), json!("(0, \\infty)"), json!("25\\%")]);
+    for (reward, rows) in [
+        ("math", &numbers),
+        ("number", &numbers),
+        ("numeric", &numbers),
+        ("exact", &numbers),
+        ("math", &fractions),
+        ("exact", &texts),
+        ("text", &texts),
+        ("f1", &texts),
+        ("anls", &texts),
+        ("edit", &texts),
+        ("format", &texts),
+        ("repetition", &texts),
+        ("language", &texts),
+    ] {
+        let report = alone(reward, rows);
+        assert!(report.is_good(), "{reward}: {report:#?}");
+    }
 }
 
 #[test]

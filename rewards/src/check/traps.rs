@@ -35,11 +35,13 @@ pub enum Trap {
     Opener,
     /// The gold answer in thinking that is never closed.
     UnclosedThinking,
+    /// Words in another script than the question's.
+    Foreign,
 }
 
 impl Trap {
     /// Every trap, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Empty,
         Self::EchoedQuestion,
         Self::OtherGold,
@@ -48,6 +50,7 @@ impl Trap {
         Self::Repeated,
         Self::Opener,
         Self::UnclosedThinking,
+        Self::Foreign,
     ];
 
     /// Its name in reports.
@@ -61,19 +64,28 @@ impl Trap {
             Self::Repeated => "repeated",
             Self::Opener => "opener",
             Self::UnclosedThinking => "unclosed_thinking",
+            Self::Foreign => "foreign",
         }
     }
 
     /// Whether it is said as it is, not in the form of the gold answer.
     pub(super) fn is_bare(self) -> bool {
-        matches!(self, Self::Repeated | Self::Opener | Self::UnclosedThinking)
+        matches!(self, Self::Repeated | Self::Opener | Self::UnclosedThinking | Self::Foreign)
     }
 }
 
 /// The traps of a row, each with its answer (the whole response, where it is bare).
 pub(super) fn of(rows: &[GoldRow], at: usize, gold: &Gold, truth_is_answer: bool) -> Vec<(Trap, String)> {
     let row = &rows[at];
+    let is_latin =
+        row.query.question().chars().filter(|letter| letter.is_alphabetic()).all(|letter| letter < '\u{250}');
+    let foreign = if is_latin {
+        "这个问题我不知道怎么回答。"
+    } else {
+        "I do not know what to say to this question."
+    };
     let mut traps = vec![
+        (Trap::Foreign, foreign.to_owned()),
         (Trap::Empty, String::new()),
         (Trap::EchoedQuestion, row.query.question()),
         (

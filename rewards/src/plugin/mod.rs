@@ -29,7 +29,7 @@ pub use remote::HttpConfig;
 use remote::Sender;
 pub use worker::CHANNEL_VARIABLE;
 
-/// A reward that another program computes. Its workers start with the first item.
+/// A reward that another program computes. Its first worker starts when it is prepared, the others with the first items.
 pub struct Plugin {
     spec: RewardSpec,
     queue: Arc<Queue>,
@@ -39,7 +39,7 @@ pub struct Plugin {
 
 /// Who computes it.
 enum Side {
-    Process { config: ProcessConfig, pool: Arc<Pool>, folder: OnceLock<Arc<PictureFolder>> },
+    Process { config: Box<ProcessConfig>, pool: Arc<Pool>, folder: OnceLock<Arc<PictureFolder>> },
     Http(Arc<HttpConfig>),
 }
 
@@ -51,8 +51,14 @@ impl Plugin {
     pub fn process(name: &str, config: &ProcessConfig) -> Result<Self> {
         let (launch, version) = config.launch().map_err(|reason| RewardError::reward(name, reason))?;
         let pool = Arc::new(Pool::new(launch, config.limits()));
-        let side = Side::Process { config: config.clone(), pool, folder: OnceLock::new() };
-        Ok(Self::new(name, &format!("process/{VERSION} {version}"), config.range, config.pictures, side))
+        let side = Side::Process { config: Box::new(config.clone()), pool, folder: OnceLock::new() };
+        let spec = RewardSpec {
+            range: config.range.into(),
+            needs_pictures: config.pictures,
+            role: config.role,
+            ..RewardSpec::rule(name, &format!("process/{VERSION} {version}"))
+        };
+        Ok(Self::new(spec, side))
     }
 
     /// A reward behind a URL; nothing is sent yet.
@@ -64,12 +70,32 @@ impl Plugin {
         let digest = Sha256::digest(config.url.as_bytes());
         let version = hex(&digest[..6]);
         let side = Side::Http(Arc::new(config.clone()));
-        Ok(Self::new(name, &format!("http/{VERSION} {version}"), config.range, false, side))
+        let spec = RewardSpec {
+            range: config.range.into(),
+            role: config.role,
+            ..RewardSpec::rule(name, &format!("http/{VERSION} {version}"))
+        };
+        Ok(Self::new(spec, side))
     }
 
-    fn new(name: &str, version: &str, range: [f64; 2], needs_pictures: bool, side: Side) -> Self {
-        let spec = RewardSpec { range: range.into(), needs_pictures, ..RewardSpec::rule(name, version) };
+    fn new(spec: RewardSpec, side: Side) -> Self {
         Self { spec, queue: Arc::default(), threads: OnceLock::new(), side }
+    }
+
+    /// A value outside the range is a failure that names the option.
+    fn within(&self, score: PartScore) -> PartScore {
+        let (least, greatest) = self.spec.range;
+        match score.outcome.value() {
+            Some(value) if !(least..=greatest).contains(&value) => PartScore::failed(
+                FailureKind::Invalid,
+                format!(
+                    "`{}` gave {value}, outside its range {least}..{greatest}; say what it may give: `range = [least, \
+                     greatest]` of the reward, or `--option range=[least,greatest]` beside --reward",
+                    self.spec.name
+                ),
+            ),
+            _ => score,
+        }
     }
 
     /// Starts the threads that talk to the workers.
@@ -107,6 +133,12 @@ impl Reward for Plugin {
         &self.spec
     }
 
+    fn prepare(&self) -> std::result::Result<Option<String>, String> {
+        let Side::Process { pool, .. } = &self.side else { return Ok(None) };
+        let called = pool.prepare()?;
+        Ok(called.map(|called| format!("rewards.{}: the function is called {called}", self.spec.name)))
+    }
+
     fn score<'a>(&'a self, items: &'a [Item<'a>]) -> Scoring<'a> {
         Box::pin(async move {
             if let Err(reason) = self.threads.get_or_init(|| self.start()) {
@@ -122,7 +154,7 @@ impl Reward for Plugin {
             let mut scores = Vec::with_capacity(waiting.len());
             for score in waiting {
                 let ended = |_| PartScore::failed(FailureKind::Unavailable, "the plugin was ended");
-                scores.push(score.await.unwrap_or_else(ended));
+                scores.push(self.within(score.await.unwrap_or_else(ended)));
             }
             scores
         })

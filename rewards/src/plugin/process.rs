@@ -7,10 +7,12 @@ use std::time::Duration;
 use sapo_datasets::hex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::pool::WorkerLimits;
 use super::worker::{CHANNEL_VARIABLE, Guard, Launch};
+use crate::reward::Role;
 use crate::sandbox::interpreter::{found, python};
 use crate::sandbox::{self, Wanted};
 
@@ -19,8 +21,8 @@ const SHIM: &str = include_str!("shim.py");
 /// Variables that every worker gets when they are set.
 const ENVIRONMENT: [&str; 9] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "VIRTUAL_ENV"];
 
-/// A Python function with the signature of verl, TRL or EasyR1 or of one's own, or any program that speaks JSON lines;
-/// see `sapo reward schema`.
+/// A Python function with the signature of verl, TRL, EasyR1 or verifiers or of one's own (docs/rewards.md), or any program
+/// that speaks JSON lines; see `sapo reward schema`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProcessConfig {
@@ -32,8 +34,10 @@ pub struct ProcessConfig {
     pub python: Option<String>,
     /// What runs the file.
     pub interpreter: String,
-    /// Functions with TRL's signature get lists of messages instead of texts.
-    pub messages: bool,
+    /// Whether functions with the signatures of TRL and verifiers get prompts and completions as lists of messages. Left
+    /// out, it is what the function's annotation says, else what the data has: messages where the prompt is a list of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<bool>,
     /// Processes at a time.
     pub workers: usize,
     /// Items in a request at most.
@@ -51,6 +55,10 @@ pub struct ProcessConfig {
     pub pictures: bool,
     /// The least and the greatest value; others are failures.
     pub range: [f64; 2],
+    /// What it is for: `verifier` tells right from wrong, `form` looks at the form alone, `penalty` is taken off. Left out,
+    /// it is a verifier where it is a rubric's `correct`, else something about form. `sapo reward check` goes by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Walls for a plugin that you do not trust: `auto`, `strict` or `standard`; it has no network then. A plugin of
     /// your own may need the network, a GPU and your files, so that the default is `none`.
     pub sandbox: Wanted,
@@ -60,6 +68,9 @@ pub struct ProcessConfig {
     pub read: Vec<PathBuf>,
     /// In a sandbox: memory in MiB.
     pub memory_mb: u64,
+    /// Further arguments of the Python function, by name, as `reward_kwargs` of verl and `reward_function_kwargs` of EasyR1.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub kwargs: Map<String, Value>,
 }
 
 impl Default for ProcessConfig {
@@ -68,7 +79,7 @@ impl Default for ProcessConfig {
             command: Vec::new(),
             python: None,
             interpreter: "python3".to_owned(),
-            messages: false,
+            messages: None,
             workers: 2,
             batch_size: 64,
             timeout_secs: 30.0,
@@ -77,9 +88,11 @@ impl Default for ProcessConfig {
             env: Vec::new(),
             pictures: false,
             range: [0.0, 1.0],
+            role: None,
             sandbox: Wanted::None,
             read: Vec::new(),
             memory_mb: 4096,
+            kwargs: Map::new(),
         }
     }
 }
@@ -106,8 +119,8 @@ impl ProcessConfig {
                     .ok_or_else(|| format!("python = \"{place}\": it must be file.py:function"))?;
                 let text = std::fs::read(Path::new(file)).map_err(|error| format!("python = \"{place}\": {error}"))?;
                 hash.update(text);
-                let form = if self.messages { "messages" } else { "texts" };
-                [self.interpreter.as_str(), "-u", "-c", SHIM, file, function, form].map(str::to_owned).to_vec()
+                let options = json!({"messages": self.messages, "kwargs": self.kwargs}).to_string();
+                [self.interpreter.as_str(), "-u", "-c", SHIM, file, function, &options].map(str::to_owned).to_vec()
             }
         };
         for word in &program {
@@ -126,6 +139,9 @@ impl ProcessConfig {
             (true, None) => return Err("give `command` (a list) or `python` (file.py:function)".to_owned()),
             (false, Some(_)) => return Err("`command` and `python` exclude each other; leave one out".to_owned()),
             _ => {}
+        }
+        if self.python.is_none() && (self.messages.is_some() || !self.kwargs.is_empty()) {
+            return Err("messages and kwargs are for `python`; a command gets what its protocol says".to_owned());
         }
         if self.interpreter.is_empty() || self.command.first().is_some_and(String::is_empty) {
             return Err("the name of the program is empty".to_owned());
@@ -218,6 +234,8 @@ mod tests {
             (ProcessConfig { timeout_secs: 0.0, ..base.clone() }, "timeout_secs"),
             (ProcessConfig { start_timeout_secs: f64::NAN, ..base.clone() }, "start_timeout_secs"),
             (ProcessConfig { range: [1.0, 1.0], ..base.clone() }, "range"),
+            (ProcessConfig { messages: Some(true), ..base.clone() }, "for `python`"),
+            (ProcessConfig { kwargs: Map::from_iter([("a".to_owned(), 1.into())]), ..base.clone() }, "for `python`"),
             (ProcessConfig { env: vec!["SAPO_NO_SUCH".to_owned()], ..base.clone() }, "SAPO_NO_SUCH"),
             (ProcessConfig { env: vec![CHANNEL_VARIABLE.to_owned()], ..base }, CHANNEL_VARIABLE),
         ] {

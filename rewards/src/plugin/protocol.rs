@@ -16,18 +16,23 @@ pub(super) fn describe(item: &Item<'_>) -> Value {
     let (query, transcript) = (item.query, item.transcript);
     let messages = query.messages.iter();
     let messages = messages.map(|message| json!({"role": message.role, "content": message.text()}));
-    json!({
+    let mut told = json!({
         "id": query.id,
         "task": query.task,
         "prompt": query.question(),
         "messages": messages.collect::<Vec<Value>>(),
+        "conversational": query.conversational,
         "response": transcript.last_text(),
         "answer": extract::answer(transcript),
         "ground_truth": query.ground_truth,
         "columns": query.columns,
         "tokens": transcript.tokens,
         "truncated": transcript.stop == StopReason::Length,
-    })
+    });
+    if !transcript.token_ids.is_empty() {
+        told["token_ids"] = json!(transcript.token_ids);
+    }
+    told
 }
 
 /// A request for these items, without the end of the line.
@@ -44,15 +49,29 @@ pub(super) enum ReplyFault {
     Broken(String),
 }
 
-/// Whether a line is the greeting `{"v": 1, "ready": true}` of a process.
+/// What a process says first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Greeting {
+    /// `{"v": 1, "ready": true}`; some say how they call a function.
+    Ready(Option<String>),
+    /// `{"v": 1, "ready": false, "error": "..."}`: it cannot score anything, and another start would not help.
+    Unable(String),
+}
+
+/// The greeting of a process.
 ///
 /// # Errors
-/// When it is anything else.
-pub(super) fn read_greeting(line: &str) -> Result<(), String> {
+/// When the line is no greeting.
+pub(super) fn read_greeting(line: &str) -> Result<Greeting, String> {
     let said =
         || format!("its first line must be {{\"v\": {VERSION}, \"ready\": true}}, not {}", shortened(line.trim()));
     let value: Value = serde_json::from_str(line).map_err(|_| said())?;
-    if value["ready"] == true && value["v"] == VERSION { Ok(()) } else { Err(said()) }
+    let text = |key: &str| value[key].as_str().map(str::to_owned);
+    match (value["v"] == VERSION, value["ready"].as_bool(), text("error")) {
+        (true, Some(true), _) => Ok(Greeting::Ready(text("called"))),
+        (true, Some(false), Some(reason)) => Ok(Greeting::Unable(reason)),
+        _ => Err(said()),
+    }
 }
 
 /// One part score for each of `count` items from the reply to request `id`.
@@ -100,12 +119,12 @@ fn number(value: &Value) -> PartScore {
             Outcome::failed(FailureKind::Invalid, format!("`value` must be a finite number, not {said}"))
         }
     };
-    PartScore { outcome, extracted: None, evidence: None }
+    outcome.into()
 }
 
 fn object(fields: &Map<String, Value>) -> PartScore {
     let shown = || shortened(&Value::Object(fields.clone()).to_string());
-    let known = ["value", "skip", "failed", "extracted", "evidence"];
+    let known = ["value", "skip", "failed", "extracted", "evidence", "metrics"];
     if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
         return PartScore::failed(
             FailureKind::Protocol,
@@ -123,7 +142,14 @@ fn object(fields: &Map<String, Value>) -> PartScore {
     };
     let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
     (score.extracted, score.evidence) = (text("extracted"), text("evidence"));
-    score
+    match fields.get("metrics").map(|metrics| serde_json::from_value(metrics.clone())) {
+        None => score,
+        Some(Ok(metrics)) => PartScore { metrics, ..score },
+        Some(Err(_)) => {
+            let reason = format!("`metrics` must be an object of finite numbers: {}", shown());
+            PartScore::failed(FailureKind::Protocol, reason)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +180,8 @@ mod tests {
         assert_eq!(value("0.25"), Some(0.25));
         assert_eq!(value(r#"{"value":1,"evidence":"equal"}"#), Some(1.0));
         assert_eq!(read(r#"{"skip":"no box"}"#).unwrap()[0], PartScore::skip("no box"));
+        let metrics = &read(r#"{"value":1,"metrics":{"acc":0.5}}"#).unwrap()[0].metrics;
+        assert_eq!(*metrics, [("acc".to_owned(), 0.5)].into());
         for bad in [
             "\"1\"",
             "null",
@@ -164,6 +192,7 @@ mod tests {
             r#"{"value":1,"skip":"x"}"#,
             r#"{"failed":"x"}"#,
             r#"{"value":1,"weight":2}"#,
+            r#"{"value":1,"metrics":{"acc":"high"}}"#,
             "{}",
         ] {
             assert!(matches!(read(bad).unwrap()[0].outcome, Outcome::Failed { .. }), "{bad}");
@@ -182,8 +211,12 @@ mod tests {
         assert!(matches!(read_reply(r#"{"id":7,"outcome":[1]}"#, 7, 1), Err(ReplyFault::Broken(_))));
         assert!(matches!(read_reply(r#"{"id":7,"outcomes":[1],"error":"x"}"#, 7, 1), Err(ReplyFault::Broken(_))));
         assert_eq!(read_reply(r#"{"id":7,"error":"x"}"#, 7, 1), Err(ReplyFault::Refused("x".to_owned())));
-        assert!(read_greeting(r#"{"v":1,"ready":true}"#).is_ok());
-        assert!(read_greeting(r#"{"v":2,"ready":true}"#).is_err());
+        assert_eq!(read_greeting(r#"{"v":1,"ready":true}"#), Ok(Greeting::Ready(None)));
+        let unable = read_greeting(r#"{"v":1,"ready":false,"error":"no torch"}"#);
+        assert_eq!(unable, Ok(Greeting::Unable("no torch".to_owned())));
+        for none in [r#"{"v":2,"ready":true}"#, r#"{"v":1,"ready":false}"#, r#"{"v":1}"#] {
+            assert!(read_greeting(none).is_err(), "{none}");
+        }
         assert!(read_greeting("hello").unwrap_err().contains("hello"));
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::protocol::{ReplyFault, read_reply, request};
 use crate::net::{NoMore, Patience, Posted, Poster, Retry, Time};
+use crate::reward::Role;
 use crate::score::{FailureKind, PartScore};
 
 /// A longer reply is refused; reading stops there.
@@ -39,6 +40,9 @@ pub struct HttpConfig {
     pub api_key_env: Option<String>,
     /// The least and the greatest value; others are failures.
     pub range: [f64; 2],
+    /// What it is for, as `role` of `process`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
 }
 
 impl Default for HttpConfig {
@@ -53,6 +57,7 @@ impl Default for HttpConfig {
             retry_base_secs: 0.5,
             api_key_env: None,
             range: [0.0, 1.0],
+            role: None,
         }
     }
 }

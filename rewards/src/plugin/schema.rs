@@ -17,8 +17,7 @@ pub fn schema() -> Value {
         "schema": {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$defs": {
-                "greeting": {"type": "object", "required": ["v", "ready"],
-                    "properties": {"v": {"const": VERSION}, "ready": {"const": true}}},
+                "greeting": greeting(),
                 "request": {"type": "object", "required": ["v", "id", "items"], "properties": {
                     "v": {"const": VERSION},
                     "id": described(json!({"type": "integer"}), "the reply repeats it"),
@@ -40,12 +39,27 @@ pub fn schema() -> Value {
     })
 }
 
+/// What a process says first.
+fn greeting() -> Value {
+    let ready = json!({"type": "object", "required": ["v", "ready"], "properties": {
+        "v": {"const": VERSION},
+        "ready": {"const": true},
+        "called": described(json!({"type": "string"}), "how a function is called, in words for people"),
+    }});
+    let unable = json!({"type": "object", "required": ["v", "ready", "error"], "properties": {
+        "v": {"const": VERSION},
+        "ready": {"const": false},
+        "error": described(json!({"type": "string"}), "why nothing can be scored; the reward is given up at once"),
+    }});
+    json!({"oneOf": [ready, unable]})
+}
+
 /// What a plugin is told of an item.
 fn item() -> Value {
     let text = || json!({"type": "string"});
     json!({
         "type": "object",
-        "required": ["id", "task", "prompt", "messages", "response", "answer", "ground_truth", "columns", "tokens",
+        "required": ["id", "task", "prompt", "messages", "conversational", "response", "answer", "ground_truth", "columns", "tokens",
             "truncated"],
         "properties": {
             "id": described(text(), "the query's id; answers to one query share it"),
@@ -53,11 +67,14 @@ fn item() -> Value {
             "prompt": described(text(), "the text of the last user message"),
             "messages": {"type": "array", "items": {"type": "object", "required": ["role", "content"],
                 "properties": {"role": text(), "content": text()}}},
+            "conversational": described(json!({"type": "boolean"}), "whether the data gave the prompt as a list of messages"),
             "response": described(text(), "all that was said, thinking included"),
             "answer": described(json!({"type": ["string", "null"]}), "what follows the thinking; null while it is open"),
             "ground_truth": described(json!({}), "any JSON, as the data has it; null when there is none"),
             "columns": described(json!({"type": "object"}), "further columns of the data"),
             "tokens": described(json!({"type": "integer"}), "tokens of the response"),
+            "token_ids": described(json!({"type": "array", "items": {"type": "integer"}}),
+                "the ids of these tokens, where they are known: in a run they are"),
             "truncated": described(json!({"type": "boolean"}), "whether the token limit cut the response"),
             "images": described(json!({"type": "array", "items": {"type": "string"}}),
                 "paths of the query's pictures; only with pictures = true, only for kind = \"process\""),
@@ -69,7 +86,11 @@ fn item() -> Value {
 fn outcome() -> Value {
     let text = || json!({"type": "string"});
     let value = json!({"type": "number"});
-    let told = json!({"extracted": text(), "evidence": text()});
+    let metrics = described(
+        json!({"type": "object", "additionalProperties": {"type": "number"}}),
+        "numbers beside the value: a run logs the mean of each, and keeps them with the rollout",
+    );
+    let told = json!({"extracted": text(), "evidence": text(), "metrics": metrics});
     let one = |key: &str, of: Value| {
         let mut properties = told.clone();
         properties[key] = of;
@@ -82,7 +103,7 @@ fn outcome() -> Value {
 pub fn example() -> Value {
     let item = |answer: &str| {
         json!({"id": "arith-7", "task": "arith", "prompt": "3 + 2?",
-            "messages": [{"role": "user", "content": "3 + 2?"}], "response": format!("<think>3, 4, 5</think>{answer}"),
+            "messages": [{"role": "user", "content": "3 + 2?"}], "conversational": false, "response": format!("<think>3, 4, 5</think>{answer}"),
             "answer": answer, "ground_truth": 5, "columns": {"level": "easy"}, "tokens": 9, "truncated": false})
     };
     json!({
@@ -90,7 +111,7 @@ pub fn example() -> Value {
         "request": {"v": VERSION, "id": 1, "items": [item("5"), item("6"), item("five"), item("?")]},
         "reply": {"id": 1, "outcomes": [
             1,
-            {"value": 0, "extracted": "6", "evidence": "6 is not 5"},
+            {"value": 0, "extracted": "6", "evidence": "6 is not 5", "metrics": {"distance": 1}},
             {"skip": "words are not scored here"},
             {"failed": "the table of numbers is not there"},
         ]},
@@ -107,7 +128,7 @@ mod tests {
     use sapo_datasets::Transcript;
 
     use super::*;
-    use crate::plugin::protocol::{describe, read_greeting, read_reply, request};
+    use crate::plugin::protocol::{Greeting, describe, read_greeting, read_reply, request};
     use crate::reward::Item;
     use crate::reward::tests::query;
     use crate::score::{FailureKind, Outcome};
@@ -115,7 +136,7 @@ mod tests {
     #[test]
     fn the_worked_example_is_what_is_said() {
         let example = example();
-        read_greeting(&example["greeting"].to_string()).unwrap();
+        assert_eq!(read_greeting(&example["greeting"].to_string()), Ok(Greeting::Ready(None)));
         let items = example["request"]["items"].as_array().unwrap();
         assert_eq!(request(1, items), example["request"].to_string());
         let outcomes: Vec<Outcome> =

@@ -42,9 +42,11 @@ pub struct RubricConfig {
     pub normalise: Normalise,
     /// What becomes of a rollout whose score failed.
     pub on_failure: OnFailure,
-    /// Short for a penalty of this weight: any letter of another script than the prompt's language. 0 turns it off.
+    /// Short for a penalty of this weight: any letter of another script than the prompt's language. 0, the default,
+    /// is none.
     pub language_penalty: f64,
-    /// Short for a penalty of this weight: text that repeats itself, in responses as short as a line. 0 turns it off.
+    /// Short for a penalty of this weight: text that repeats itself, in responses as short as a line. 0, the
+    /// default, is none.
     pub repetition_penalty: f64,
 }
 
@@ -60,7 +62,7 @@ impl Default for RubricConfig {
             overlong: None,
             normalise: Normalise::None,
             on_failure: OnFailure::Mask,
-            language_penalty: 0.5,
+            language_penalty: 0.0,
             repetition_penalty: 0.0,
         }
     }

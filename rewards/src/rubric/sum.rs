@@ -23,8 +23,14 @@ impl Rubric {
             self.without_answer(&mut parts, is_silent(transcript));
         }
         parts.extend(broken);
-        if parts.iter().all(|part| matches!(part.score.outcome, Outcome::Skip(_))) {
-            let score = PartScore::failed(FailureKind::Empty, "no part of the rubric applies");
+        let skips = parts.iter().filter_map(|part| match &part.score.outcome {
+            Outcome::Skip(reason) => Some(format!("`{}`: {reason}", part.name)),
+            _ => None,
+        });
+        let skips: Vec<String> = skips.collect();
+        if skips.len() == parts.len() {
+            let reason = format!("no part of the rubric applies: {}", skips.join("; "));
+            let score = PartScore::failed(FailureKind::Empty, reason);
             parts.push(WeightedPart { name: "rubric".to_owned(), weight: 0.0, score });
         }
         let score = Score::of(parts);

@@ -19,7 +19,7 @@ fn rubric(text: &str) -> Result<Rubric> {
         ("skip", Outcome::Skip("not here".to_owned())),
         ("broken", Outcome::failed(FailureKind::Timeout, "too late")),
     ] {
-        let score = PartScore { outcome, extracted: None, evidence: None };
+        let score = PartScore::from(outcome);
         registry.insert(name, Arc::new(Rule::new(RewardSpec::rule(name, "test/1"), move |_: &Item<'_>| score.clone())));
     }
     Rubric::new(&serde_json::from_str(text).expect("a config"), &registry)
@@ -65,7 +65,7 @@ fn gates_close_parts_and_not_the_verdict() {
 fn bad_rubrics_are_refused() {
     for (config, word) in [
         (r#"{"correct":"magic"}"#, "magic"),
-        (r#"{"penalties":[{"reward":"language"}]}"#, "language_penalty = 0"),
+        (r#"{"language_penalty":0.5,"penalties":[{"reward":"language"}]}"#, "language_penalty = 0"),
         (r#"{"parts":[{"reward":"half","weight":-1}]}"#, "above 0"),
         (r#"{"weight":0}"#, "above 0"),
         (r#"{"clip":[1,0]}"#, "clip"),
@@ -78,6 +78,25 @@ fn bad_rubrics_are_refused() {
     let waits = RubricConfig { correct: "judge".to_owned(), ..RubricConfig::default() };
     let score = waits.score(&query("?", json!(5)), &Transcript::of_answer("q", "5"));
     assert_eq!(score.failure().map(|(_, kind, _)| kind), Some(FailureKind::Config));
+}
+
+#[test]
+fn nobody_is_punished_for_what_was_not_asked_for() {
+    let config: RubricConfig = serde_json::from_str(r#"{"correct":"number"}"#).unwrap();
+    assert_eq!((config.language_penalty, config.repetition_penalty), (0.0, 0.0));
+    let names: Vec<String> =
+        Rubric::new(&config, &Registry::rules()).unwrap().rewards().map(|(part, _)| part.to_owned()).collect();
+    assert_eq!(names, ["correct"]);
+}
+
+#[test]
+fn a_score_that_nothing_applies_to_says_what_was_skipped_and_why() {
+    let query = query("3 + 2?", json!(5));
+    let skipped = rubric(r#"{"correct":"skip"}"#).unwrap();
+    let score = now(skipped.score(&query, &Transcript::of_answer("q", "5")));
+    let (part, kind, reason) = score.failure().unwrap();
+    assert_eq!((part, kind), ("rubric", FailureKind::Empty));
+    assert!(reason.contains("`correct`: not here"), "{reason}");
 }
 
 #[test]
@@ -96,7 +115,7 @@ fn cut_answers_are_wrong_unless_closed_and_errors_are_failures() {
 
 #[test]
 fn a_batch_scores_as_its_items_do() {
-    let rubric = rubric(r#"{"correct":"number","repetition_penalty":0.5}"#).unwrap();
+    let rubric = rubric(r#"{"correct":"number","language_penalty":0.5,"repetition_penalty":0.5}"#).unwrap();
     let query = query("3 + 2?", json!(5));
     let texts = ["5", "4", "<think>5", "十五", "5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5", ""];
     let mut transcripts: Vec<Transcript> = texts.iter().map(|text| Transcript::of_answer("q", *text)).collect();
@@ -119,7 +138,8 @@ fn every_demonstration_of_a_reasoning_task_scores_one() {
                 let shown = synthetic::demonstration(task, 11, index, style);
                 let transcript =
                     Transcript { thinking_open: true, ..Transcript::of_answer(&shown.query.id, &shown.response) };
-                let score = RubricConfig::default().score(&shown.query, &transcript);
+                let strict = RubricConfig { language_penalty: 0.5, ..RubricConfig::default() };
+                let score = strict.score(&shown.query, &transcript);
                 assert_eq!((score.total, score.passed), (Some(1.0), Some(true)), "{}: {}", task, shown.response);
             }
         }
@@ -141,7 +161,7 @@ fn gold_of_another_query_does_not_pass_and_failures_are_no_zeros() {
 fn put_together(outcomes: &[Outcome; 3], more: &str, answer: &str) -> Score {
     let mut registry = Registry::rules();
     for (name, outcome) in ["c", "extra", "penalty"].into_iter().zip(outcomes) {
-        let score = PartScore { outcome: outcome.clone(), extracted: None, evidence: None };
+        let score = PartScore::from(outcome.clone());
         let reward = Rule::new(RewardSpec::rule(name, "test/1"), move |_: &Item<'_>| score.clone());
         registry.insert(name, Arc::new(reward));
     }

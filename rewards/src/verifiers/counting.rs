@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::extract::{final_answer, sentence_end};
+use crate::extract::{final_answer, repeats_its_last_line, sentence_end};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
@@ -110,6 +110,9 @@ pub fn stated(text: &str) -> Result<String, String> {
     let answer = final_answer(text).replace('\u{2212}', "-");
     if answer.trim().is_empty() {
         return Err("there is no answer".to_owned());
+    }
+    if repeats_its_last_line(&answer) {
+        return Err("the same line is said again and again".to_owned());
     }
     let mut last = sentences(&answer).into_iter().rev().map(|sentence| (sentence, numbers(sentence)));
     let found = last.find(|(_, numbers)| !numbers.is_empty());
@@ -299,7 +302,7 @@ fn chinese(letters: &[(usize, char)]) -> Option<(String, usize)> {
 pub struct Counting {}
 
 impl Verifier for Counting {
-    const VERSION: &'static str = "counting/1";
+    const VERSION: &'static str = "counting/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, score)

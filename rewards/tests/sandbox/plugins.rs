@@ -77,6 +77,7 @@ fn scored(config: &ProcessConfig, said: &[&str]) -> Vec<PartScore> {
         id: "q".to_owned(),
         task: "test".to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text("?")] }],
+        conversational: false,
         images: Vec::new(),
         videos: Vec::new(),
         ground_truth: Some(json!("5")),

@@ -39,6 +39,7 @@ fn query(truth: Value) -> Query {
         id: "q".to_owned(),
         task: "test".to_owned(),
         messages: vec![Message { role: Role::User, content: vec![Part::text("?")] }],
+        conversational: false,
         images: Vec::new(),
         videos: Vec::new(),
         ground_truth: Some(truth),

@@ -46,7 +46,17 @@ pub(crate) fn run(command: ConfigCommand) -> Result<()> {
 
 /// Arguments with an equals sign are overrides, the others files.
 pub(crate) fn compose(arguments: &[String]) -> Result<Config> {
-    let (overrides, files): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|text| text.contains('='));
-    let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
+    let (files, overrides) = files_and_overrides(arguments);
     Ok(Config::compose(&files, &overrides)?)
+}
+
+/// The same for commands that train nothing: rewards and rubrics are enough.
+pub(crate) fn compose_rewards(arguments: &[String]) -> Result<Config> {
+    let (files, overrides) = files_and_overrides(arguments);
+    Ok(Config::compose_rewards(&files, &overrides)?)
+}
+
+fn files_and_overrides(arguments: &[String]) -> (Vec<PathBuf>, Vec<String>) {
+    let (overrides, files): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|text| text.contains('='));
+    (files.into_iter().map(PathBuf::from).collect(), overrides)
 }

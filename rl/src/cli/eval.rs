@@ -15,11 +15,12 @@ use sapo_policies::preset::processor_of;
 use self::answering::Answering;
 use self::target::Target;
 use super::compare;
-use super::config::compose;
+use super::config::compose_rewards;
 use super::printer::{Printer, print_json, print_text, table};
 use super::weights::Dtype;
 use crate::comparison::{self, Comparison, Recorded};
 use crate::config::Config;
+use crate::data;
 use crate::error::{Result, RunError};
 use crate::eval::{ALL, EvalRow, EvalSet, Evaluation, evaluate};
 use crate::progress::Progress;
@@ -165,7 +166,7 @@ fn named(arguments: &EvalArguments) -> String {
 
 /// The configuration, with the system message and the template of the arguments in every source of its evaluations.
 fn composed(arguments: &EvalArguments) -> Result<Config> {
-    let mut config = compose(&arguments.config)?;
+    let mut config = compose_rewards(&arguments.config)?;
     let used: BTreeSet<String> = config.eval.values().flat_map(|eval| eval.data.clone()).collect();
     for (name, source) in &mut config.data {
         if used.contains(name) {
@@ -242,6 +243,7 @@ fn evaluated(
     })?;
     rewards.ensure_running()?;
     evaluation.belong_to(&target.set);
+    data::left_out("eval", evaluation.dropped_pictures).iter().for_each(|warning| printer.say(warning));
     for row in &evaluation.rejected {
         printer.say(&format!("a row is left out: {} row {}: {}", row.source, row.index + 1, row.reason));
     }

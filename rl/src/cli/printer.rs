@@ -216,6 +216,7 @@ mod tests {
             with_working: 0.0,
             truncated: 0.0,
             mean_tokens: 3.0,
+            metrics: std::collections::BTreeMap::new(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! `sapo reward`: shows, checks and measures rewards.
 
 mod check;
+mod list;
 mod score;
+mod single;
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +17,29 @@ use super::printer::print_json;
 /// What to do with rewards.
 #[derive(Subcommand)]
 pub(crate) enum RewardCommand {
-    /// Lists every kind of reward with its options and an example, as JSON.
-    List,
+    /// Lists the kinds of reward, or shows one with its options and an example.
+    ///
+    /// Examples:
+    ///
+    /// sapo reward list
+    ///
+    /// sapo reward list process
+    List {
+        /// One kind, as math or process.
+        kind: Option<String>,
+        /// Everything as JSON: options with their defaults, and examples.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the protocol of reward plugins: the JSON Schema of requests and replies, and a worked example.
     Schema,
     /// Checks rewards: gold answers must get the most; nothing, the question again, the gold of another row, every option,
-    /// an order to the scorer and the gold 10,000 times must not.
+    /// an order to the scorer, another script and the gold 10,000 times must not.
     ///
     /// Prints false rejects and false accepts with 95 % intervals and the worst rows, and for every reward its range,
-    /// whether it says the same twice, and its latency. Ends with 1 when gold does not score, a trap scores, or a reward
-    /// fails or wavers.
+    /// whether it says the same twice, and its latency. Ends with 1 when gold does not score, a trap scores, a reward fails or
+    /// wavers, or nothing was tested: without gold, or where every answer got the same. Ends with 2 when a reward cannot be
+    /// started. docs/rewards.md tells how functions of verl, TRL and EasyR1 are used.
     ///
     /// Examples:
     ///
@@ -32,7 +47,7 @@ pub(crate) enum RewardCommand {
     ///
     /// sapo reward check my.toml --rubric reasoning --data train.jsonl --rows 50
     ///
-    /// sapo reward check --reward mine.py:compute_score --data train.jsonl
+    /// sapo reward check --reward mine.py:compute_score --data train.jsonl --option range=[-1,1]
     Check(check::CheckArguments),
     /// Scores stored rollouts again, and reports what changes: per part, verdicts, the order within groups, the sign of
     /// advantages, and the share of the gradient's mass that moves.
@@ -69,7 +84,7 @@ pub(crate) enum RewardCommand {
 /// Runs the command; false when a check found something.
 pub(crate) fn run(command: RewardCommand) -> Result<bool> {
     match command {
-        RewardCommand::List => print_json(&sapo_rewards::catalogue::catalogue(), false)?,
+        RewardCommand::List { kind, json } => list::run(kind.as_deref(), json)?,
         RewardCommand::Schema => print_json(
             &serde_json::json!({"schema": plugin::schema::schema(), "example": plugin::schema::example()}),
             false,

@@ -48,6 +48,10 @@ pub(super) fn anchor(table: &mut Table, folder: &Path) {
             }
         }
     }
+    let rewards = table.get_mut("rewards").and_then(Value::as_table_mut).into_iter().flatten();
+    for (_, reward) in rewards {
+        anchor_reward(reward, folder);
+    }
     let phases = table.get_mut("phases").and_then(Value::as_table_mut).into_iter().flatten();
     for (_, phase) in phases {
         for path in PHASE_PATHS {
@@ -63,6 +67,23 @@ pub(super) fn anchor(table: &mut Table, folder: &Path) {
     match table.get_mut("policy").and_then(|policy| policy.get_mut("model")) {
         Some(Value::String(model)) if model.contains('/') => anchored(model, folder),
         _ => {}
+    }
+}
+
+/// What a reward reads beside its function: the interpreter, unless it is a name, files for a sandbox, labelled items.
+fn anchor_reward(reward: &mut Value, folder: &Path) {
+    if let Some(Value::String(text)) = reward.get_mut("interpreter")
+        && text.contains('/')
+    {
+        anchored(text, folder);
+    }
+    if let Some(Value::String(text)) = reward.get_mut("calibration").and_then(|items| items.get_mut("data")) {
+        anchored(text, folder);
+    }
+    for path in reward.get_mut("read").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::String(text) = path {
+            anchored(text, folder);
+        }
     }
 }
 
@@ -100,7 +121,7 @@ pub(super) fn merge(into: &mut Table, from: Table) {
 ///
 /// # Errors
 /// When it is not `key=value`, or the key is not one of TOML.
-pub(super) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigError> {
+pub(crate) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigError> {
     let (key, value) = text
         .split_once('=')
         .filter(|(key, _)| !key.trim().is_empty())
@@ -123,7 +144,7 @@ pub(super) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigErro
 ///
 /// # Errors
 /// Names the part of the key that is not a table.
-pub(super) fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
+pub(crate) fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
     match path {
         [] => Ok(()),
         [last] => {

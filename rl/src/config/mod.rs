@@ -8,8 +8,9 @@ mod engine;
 mod eval;
 pub(crate) mod fault;
 mod log;
-mod merge;
+pub(crate) mod merge;
 mod optimizer;
+mod partial;
 mod phase;
 mod policy;
 mod renamed;
@@ -80,6 +81,20 @@ impl Config {
     /// # Errors
     /// Names the file, override or key, and the nearest known name.
     pub fn compose(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
+        let config = Self::composed(files, overrides, |_| {})?;
+        fault::must(!config.run.phases.is_empty(), "run.phases", "names no phase")?;
+        Ok(config)
+    }
+
+    /// The same for commands that train nothing: rewards and rubrics are enough.
+    ///
+    /// # Errors
+    /// As [`Config::compose`].
+    pub fn compose_rewards(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
+        Self::composed(files, overrides, partial::fill)
+    }
+
+    fn composed(files: &[PathBuf], overrides: &[String], fill: fn(&mut Table)) -> Result<Self, ConfigError> {
         let mut merged = Table::new();
         for file in files {
             merge::merge(&mut merged, merge::read(file)?);
@@ -89,6 +104,7 @@ impl Config {
             merge::set(&mut merged, &path, value).map_err(|reason| fault(text, reason))?;
         }
         merge::anchor(&mut merged, Path::new(""));
+        fill(&mut merged);
         renamed::refuse(&merged)?;
         let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         let config: Self = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {

@@ -108,7 +108,6 @@ impl RunConfig {
         let plain =
             !self.name.is_empty() && Path::new(&self.name).components().count() == 1 && !self.name.starts_with('.');
         must(plain, "run.name", "must be a plain folder name")?;
-        must(!self.phases.is_empty(), "run.phases", "names no phase")?;
         let counts = [
             ("run.token_budget", self.token_budget),
             ("run.decode_rows", self.decode_rows),

@@ -122,6 +122,13 @@ pub struct Curation {
     /// Lines of the run's ledger that it wrote.
     #[serde(default)]
     pub ledger_lines: usize,
+    /// Pictures and videos that were left out of its prompt, which was too long (`policy.too_long`).
+    #[serde(default, skip_serializing_if = "is_none_left_out")]
+    pub dropped_pictures: usize,
+}
+
+fn is_none_left_out(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Curation {

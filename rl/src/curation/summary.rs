@@ -64,6 +64,7 @@ pub struct Tally {
     settled: usize,
     predicted: usize,
     samples_without_pictures: usize,
+    dropped_pictures: usize,
     responses: (usize, usize),
     /// Kept and dropped queries by (passed, scored).
     passes: BTreeMap<(usize, usize), (usize, usize)>,
@@ -78,6 +79,7 @@ impl Tally {
             *self.reasons.entry(format!("{}: {head}", record.decision.words())).or_default() += 1;
         }
         self.samples += record.outcomes.len();
+        self.dropped_pictures += record.dropped_pictures;
         self.settled += usize::from(record.stopped == Some(Stopped::Settled));
         self.predicted += usize::from(record.stopped == Some(Stopped::Predicted));
         self.samples_without_pictures += record.without_pictures.as_ref().map_or(0, |blind| blind.outcomes.len());
@@ -93,6 +95,11 @@ impl Tally {
     /// How many records had this decision.
     pub fn count(&self, decision: Decision) -> usize {
         self.decisions.get(&decision).copied().unwrap_or(0)
+    }
+
+    /// Pictures and videos that were left out of prompts that were too long.
+    pub fn dropped_pictures(&self) -> usize {
+        self.dropped_pictures
     }
 
     /// How many queries were counted.

@@ -49,6 +49,7 @@ pub(crate) fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
                 tokens: 3,
                 with_working: *passed == Some(true),
                 truncated: passed.is_none(),
+                metrics: Vec::new(),
             }));
             evaluation.queries.push(Arc::new(query.clone()));
         }

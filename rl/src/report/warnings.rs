@@ -24,14 +24,7 @@ pub(super) fn warnings(files: &mut RunFiles, steps: &[Step], saved: &SavedConfig
     warnings.extend(skipped(steps));
     warnings.extend(not_finite(steps));
     warnings.extend(troubles(steps, saved));
-    let dropped = sum(names::DROPPED_PICTURES);
-    if dropped > 0.0 {
-        let text = format!(
-            "Pictures and videos left out of prompts that were too long: {dropped}. The policy was trained without them: \
-             raise `policy.max_prompt_tokens`, or reject such rows with `policy.too_long = \"refuse\"`."
-        );
-        warnings.push(Warning { text, file: None });
-    }
+    warnings.extend(dropped(sum(names::DROPPED_PICTURES), held_out(files)));
     let failed = sum(names::FAILED_REQUESTS);
     if failed > 0.0 {
         let text = format!("Queries that the engine could not answer, and that are in no batch: {failed}.");
@@ -49,6 +42,29 @@ pub(super) fn cut_answers(sets: &[EvalSet], limit: impl Fn(&str) -> String) -> V
         Some(Warning { text: format!("{}, {}: {text}.", set.name, stage_phrase(&stage.after)), file: None })
     };
     sets.iter().filter_map(warning).collect()
+}
+
+/// Pictures that were left out of prompts: in training, and in evaluations.
+fn dropped(trained: f64, held_out: u64) -> Option<Warning> {
+    let was = match (trained > 0.0, held_out > 0) {
+        (true, true) => format!("The policy was trained and evaluated ({held_out} of evaluations) without them"),
+        (true, false) => "The policy was trained without them".to_owned(),
+        (false, true) => "The policy was evaluated without them".to_owned(),
+        (false, false) => return None,
+    };
+    let text = format!(
+        "Pictures and videos left out of prompts that were too long: {}. {was}: raise `policy.max_prompt_tokens`, or reject \
+         such rows with `policy.too_long = \"refuse\"`.",
+        trained + held_out as f64
+    );
+    Some(Warning { text, file: None })
+}
+
+/// Pictures that were left out of the prompts of evaluations.
+fn held_out(files: &mut RunFiles) -> u64 {
+    let results =
+        files.entries("eval").into_iter().filter_map(|folder| files.json(&format!("eval/{folder}/results.json"), None));
+    results.filter_map(|results| results["dropped_pictures"].as_u64()).sum()
 }
 
 /// Updates that were left out.

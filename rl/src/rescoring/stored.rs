@@ -130,6 +130,11 @@ fn one(
         Value::Array(tokens) => line["log_probs"].as_array().map_or(tokens.len(), Vec::len),
         number => number.as_u64().ok_or("`tokens` must be a list or a number")? as usize,
     };
+    // Where nothing was injected, the ids of the file are those that the policy sampled.
+    let token_ids: Vec<u32> = match &line["tokens"] {
+        Value::Array(ids) if ids.len() == tokens => field(line, "tokens")?,
+        _ => Vec::new(),
+    };
     let limit = line["token_limit"].as_u64().map(|limit| limit as usize);
     let limit_of_phase =
         phase.as_ref().and_then(|phase| Some(config.phases.get(phase)?.as_rl()?.sampling.max_new_tokens));
@@ -150,6 +155,7 @@ fn one(
             turns,
             calls: line.get("calls").map_or(Ok(Vec::new()), |_| field(line, "calls"))?,
             tokens,
+            token_ids,
             token_limit: limit.or(limit_of_phase).unwrap_or(usize::MAX),
             stop,
             thinking_open: line["thinking_open"].as_bool().unwrap_or(opened),
@@ -198,6 +204,7 @@ impl Queries {
             id: id.clone(),
             task: stored["task"].as_str().unwrap_or_default().to_owned(),
             messages,
+            conversational: stored["conversational"] == true,
             images,
             videos: Vec::new(), // no reward looks at them
             ground_truth: Some(stored["ground_truth"].clone()).filter(|truth| !truth.is_null()),

@@ -215,6 +215,9 @@ impl Run<'_> {
         if let Some(by) = &config.run.keep_best {
             self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
         }
+        if let Some(warning) = data::left_out(name, evaluation.dropped_pictures) {
+            self.say(&warning)?;
+        }
         if let Some(all) = evaluation.rows.last() {
             let cut = percent(all.truncated);
             self.say(&format!(

@@ -1,6 +1,7 @@
 //! Plugins against programs and servers that behave badly in every known way.
 
 mod faults;
+mod forms;
 mod python;
 mod remote;
 

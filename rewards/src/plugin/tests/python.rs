@@ -9,7 +9,7 @@ use super::*;
 
 /// Whether there is Python. Without it these tests have nothing to try: they say so, and fail where everything must be
 /// tried.
-fn python_is_here() -> bool {
+pub(super) fn python_is_here() -> bool {
     let found = Command::new("python3").args(["-c", "pass"]).stdin(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     assert!(found || std::env::var_os("CI").is_none(), "CI is set, but python3 is not installed");
@@ -28,16 +28,16 @@ fn function(place: &str) -> ProcessConfig {
 }
 
 /// A file with Python code that goes when it is dropped.
-struct Code(PathBuf);
+pub(super) struct Code(PathBuf);
 
 impl Code {
-    fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         let file = std::env::temp_dir().join(format!("sapo_plugin_{}_{name}.py", std::process::id()));
         fs::write(&file, text).unwrap();
         Self(file)
     }
 
-    fn config(&self, name: &str) -> ProcessConfig {
+    pub(super) fn config(&self, name: &str) -> ProcessConfig {
         function(&format!("{}:{name}", self.0.display()))
     }
 }
@@ -113,7 +113,7 @@ def items(items):
 "#,
     );
     for name in ["verl", "trl", "talk", "single", "several", "typed", "plain", "items"] {
-        let config = ProcessConfig { messages: name == "talk", ..code.config(name) };
+        let config = ProcessConfig { messages: (name == "talk").then_some(true), ..code.config(name) };
         let mut pairs = vec![pair(json!("5"), "5"), pair(json!("5"), "6")];
         for (query, _) in &mut pairs {
             query.columns.insert("level".to_owned(), json!("easy"));

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{source::matching_brace, words};
+use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
@@ -51,8 +52,14 @@ static BETWEEN_BOXES: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The final answer of a reply, where it states one.
 pub(super) fn extract(reply: &str) -> Option<String> {
-    let visible = visible(reply)?;
-    answer_in(tail(visible), true)
+    let visible = tail(visible(reply)?);
+    if is_spam(visible) { None } else { answer_in(visible, true) }
+}
+
+/// Whether so many answers are given, or the same line so often, that none of them is one.
+fn is_spam(text: &str) -> bool {
+    let many = |mark: &str| text.matches(mark).nth(MOST_ANSWERS).is_some();
+    many("<answer>") || many("\\boxed") || repeats_its_last_line(text)
 }
 
 /// What stands after the thinking; nothing when the thinking is not closed.

@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
-use crate::text::accepted;
+use crate::text::{accepted, normalised};
 use choice::Choice;
 use scalar::Session;
 use token::{Lexeme, Token};
@@ -58,10 +58,15 @@ pub use verdict::Verdict;
 pub struct Math {}
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/1";
+    const VERSION: &'static str = "math/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
-        answered(item, score)
+        // A question may be the sum that is asked for: said again, it answers nothing.
+        let question = normalised(&item.query.question());
+        answered(item, |truth, answer| match normalised(answer) == question {
+            true => PartScore::verdict(false, "the question again"),
+            false => score(truth, answer),
+        })
     }
 
     fn check_truth(&self, query: &Query) -> Result<(), String> {

@@ -24,10 +24,12 @@ pub(super) fn rubrics(config: Option<&Config>, targets: &[Target]) -> Result<BTr
     let mut rubrics = BTreeMap::new();
     for name in names {
         let rubric = match config {
-            Some(config) => config.rubrics.get(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = config.rubrics.keys().map(String::as_str).collect();
-                RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", ")))
-            })?,
+            Some(config) if config.rubrics.contains_key(name) => config.rubrics[name].clone(),
+            Some(config) if config.rewards.contains_key(name) => checking::alone(name),
+            Some(config) => {
+                let known: Vec<&str> = config.rubrics.keys().chain(config.rewards.keys()).map(String::as_str).collect();
+                return Err(RunError::User(format!("--rubric {name}: the configuration has {}", known.join(", "))));
+            }
             None if PENALTIES.contains(&name.as_str()) => {
                 let reason = "a penalty does not measure what is right; name a verifier";
                 return Err(RunError::User(format!("--rubric {name}: {reason}")));

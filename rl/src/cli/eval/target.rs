@@ -73,7 +73,8 @@ impl Target {
                 "--apart {unknown}: no source is called `{unknown}`; there are {known}"
             )));
         }
-        let configured = eval.map(|eval| eval.rubric.clone());
+        let only = config.and_then(|config| config.rubrics.keys().next().filter(|_| config.rubrics.len() == 1));
+        let configured = eval.map(|eval| eval.rubric.clone()).or(only.cloned());
         let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
         let is_preset = PRESETS.contains(&arguments.model.as_str()) && arguments.endpoint.is_none();
         let tokens = if is_preset { PRESET_TOKENS } else { USUAL_TOKENS };

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &ScoreArguments) -> Result<()> {
         true => vec![rescoring::config_of(&arguments.rollouts)?],
         false => arguments.config.clone(),
     };
-    let config = Config::compose(&files, &arguments.overrides)?;
+    let config = Config::compose_rewards(&files, &arguments.overrides)?;
     if let Some(path) = arguments.out.as_ref().filter(|path| path.exists()) {
         let path = path.display();
         return Err(RunError::User(format!("--out {path} exists already; name another file, or move it away")));

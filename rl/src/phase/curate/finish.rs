@@ -7,6 +7,7 @@ use sapo_datasets::{Example, Query};
 
 use super::Curate;
 use crate::curation::{Curation, Decision, Tally};
+use crate::data::left_out;
 use crate::error::{Result, RunError};
 use crate::records::each_record;
 use crate::report;
@@ -44,6 +45,9 @@ impl Curate {
             // Row by row, so that their pictures are never in memory together.
             let rows = || kept.iter().flat_map(|record| in_rows(self.rows(record)));
             dir.patiently(|| Ok(parquet::write(&path, rows())?))?;
+        }
+        if let Some(warning) = left_out(&self.name, tally.dropped_pictures()) {
+            run.say(&warning)?;
         }
         let kept = tally.count(Decision::Kept) + tally.count(Decision::Undecided);
         run.say(&format!("{}: {kept} of {} queries kept", self.name, tally.queries()))

@@ -33,6 +33,7 @@ impl Curate {
                 Ok(prompt) => {
                     record.query_id.clone_from(&prompt.query.id);
                     record.task.clone_from(&prompt.query.task);
+                    record.dropped_pictures = prompt.input.dropped_pictures();
                     Some(prompt)
                 }
                 Err(error) => {
