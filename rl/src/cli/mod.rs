@@ -9,8 +9,12 @@ mod convert;
 mod curate;
 mod data;
 mod eval;
+mod failed;
 mod init;
+mod interrupt;
 mod merge;
+mod named;
+mod pace;
 mod parity;
 mod plan;
 mod printer;
@@ -21,12 +25,15 @@ mod serve;
 mod train;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Result, RunError};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use sapo_rewards::{Kinds, custom};
+
+use self::printer::{print_json, print_text};
 
 /// Reinforcement-learning post-training for Qwen3-VL policies.
 #[derive(Parser)]
@@ -78,6 +85,9 @@ enum Command {
     Report {
         /// The run's folder.
         run: PathBuf,
+        /// Prints one JSON object on stdout, and nothing else there.
+        #[arg(long)]
+        json: bool,
     },
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
@@ -143,6 +153,19 @@ enum Command {
     /// Shows what a configuration comes to.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Prints what a shell needs to complete commands and flags.
+    ///
+    /// Examples:
+    ///
+    /// sapo completions bash > ~/.local/share/bash-completion/completions/sapo
+    ///
+    /// sapo completions zsh > ~/.zfunc/_sapo
+    ///
+    /// sapo completions fish > ~/.config/fish/completions/sapo.fish
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The `sapo` command with `kinds` of rewards beside those of the house; a config names them by `kind = "custom"` and
@@ -152,17 +175,12 @@ pub fn main(kinds: Kinds) -> ExitCode {
     if let Some(code) = sapo_rewards::sandbox::serve() {
         return code;
     }
-    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(Arguments::parse().command));
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(match error {
-                RunError::Internal(_) | RunError::Stopped(_) => 3,
-                _ => 2,
-            })
-        }
-    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failed::misused(error),
+    };
+    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(arguments.command));
+    done.unwrap_or_else(|error| failed::failed(&error))
 }
 
 /// Runs a command; 1 when what it measured is not good enough, 130 when it was interrupted after saving.
@@ -174,10 +192,17 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Merge(arguments) => merge::run(&arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,
-        Command::Eval(arguments) => eval::run(&arguments)?,
-        Command::Report { run } => println!("{}", crate::report::write(&run)?.display()),
-        Command::Serve(arguments) => serve::run(arguments)?,
-        Command::Rollout(arguments) => {
+        Command::Eval(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            eval::run(&arguments)?;
+        }
+        Command::Report { run, json } => report(&run, json)?,
+        Command::Serve(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            serve::run(arguments)?;
+        }
+        Command::Rollout(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
             return Ok(match rollout::run(&arguments)? {
                 rollout::Ended::Well => ExitCode::SUCCESS,
                 rollout::Ended::WithoutAnswers => ExitCode::from(1),
@@ -185,11 +210,29 @@ fn run(command: Command) -> Result<ExitCode> {
             });
         }
         Command::Plan(arguments) => plan::run(&arguments)?,
-        Command::Convert(arguments) => convert::run(&arguments)?,
-        Command::Bench(command) => bench::run(&command)?,
+        Command::Convert(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            convert::run(&arguments)?;
+        }
+        Command::Bench(command) => bench::run(command)?,
         Command::Reward(command) => return Ok(unless(reward::run(command)?, 1)),
         Command::Data(command) => return Ok(unless(data::run(command)?, 1)),
         Command::Config(command) => config::run(command)?,
+        Command::Completions { shell } => completions(shell)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn report(run: &Path, json: bool) -> Result<()> {
+    let page = crate::report::write(run)?;
+    match json {
+        true => print_json(&serde_json::json!({"page": page, "json": page.with_extension("json")}), true),
+        false => print_text(&format!("{}\n", page.display())),
+    }
+}
+
+fn completions(shell: Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "sapo", &mut text);
+    print_text(&String::from_utf8_lossy(&text))
 }

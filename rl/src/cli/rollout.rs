@@ -162,11 +162,7 @@ fn sampling(arguments: &RolloutArguments) -> Result<Sampling> {
         top_log_probs: more.top_log_probs,
         ..Sampling::at(arguments.temperature, arguments.max_new_tokens as usize)
     };
-    let fault = match sampling.fault() {
-        _ if !(0.0..=100.0).contains(&arguments.temperature) => Some(("temperature", "is a number from 0 to 100")),
-        fault => fault,
-    };
-    match fault {
+    match sampling.fault() {
         Some((key, reason)) => Err(RunError::User(format!("--{} {reason}", key.replace('_', "-")))),
         None => Ok(sampling),
     }

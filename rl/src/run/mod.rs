@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 mod end;
+pub mod extend;
 pub mod fork;
 mod judging;
 pub mod keep;
@@ -23,6 +24,7 @@ use sapo_policies::Model;
 use sapo_policies::processor::Processor;
 use sapo_rollouts::Engine;
 
+use self::extend::Left;
 use self::keep::{Best, Rule, point_to_best};
 use self::record::{Recorder, evaluation_folder};
 use self::state::TrainerState;
@@ -102,6 +104,12 @@ impl Run<'_> {
 
     /// Goes on to the next part.
     pub fn next_part(&mut self) {
+        if let Some(Part::Phase(name)) = self.part()
+            && self.config.phases[&name].kind().trains()
+        {
+            let (part, steps) = (self.state.part, self.state.step_in_part);
+            self.state.left = Some(Left { part, steps, data: self.state.data.clone() });
+        }
         self.state.part += 1;
         self.state.step_in_part = 0;
         self.state.data = None;
@@ -214,7 +222,7 @@ impl Run<'_> {
         self.rewards.ensure_running()?;
         name.clone_into(&mut evaluation.set);
         let folder = self.recorder.evaluation(self.state.step, &mut evaluation)?;
-        if let Some(by) = &config.run.keep_best {
+        if let Some(by) = &config.run.keep.best {
             self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
         }
         if let Some(all) = evaluation.rows.last() {
@@ -246,7 +254,7 @@ impl Run<'_> {
 
     /// The step of the best checkpoint, if one is to be kept.
     fn best_step(&self) -> Option<u64> {
-        let by = self.config.run.keep_best.as_ref()?;
+        let by = self.config.run.keep.best.as_ref()?;
         self.state.best.as_ref().filter(|best| best.by == *by).map(|best| best.step)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, Checkpoint};
+use super::extend::{self, Changes};
 use super::fork::Fork;
 use super::keep::point_to_best;
 use super::record::Recorder;
@@ -73,6 +74,14 @@ impl Origin {
         Ok(found.map_or(Self::New, |checkpoint| Self::Resumed(Box::new(checkpoint))))
     }
 
+    /// Takes a resume further than the run began to go; see [`Changes::apply`].
+    fn extend(&mut self, changes: &Changes, config: &Config) -> Result<Vec<String>> {
+        match self {
+            Self::Resumed(checkpoint) => changes.apply(&mut checkpoint.state, config),
+            Self::New | Self::Forked(_) => Ok(Vec::new()),
+        }
+    }
+
     fn checkpoint(&self) -> Option<&Path> {
         match self {
             Self::New => None,
@@ -100,20 +109,24 @@ impl<'a> Run<'a> {
         let path = config.run_path();
         let found = matches!(start, Start::Resume | Start::ResumeAt(_)) && path.exists();
         let lock = if found { resume::locked(&path)? } else { None };
+        let mut changes = Changes::default();
         if found {
             resume::is_run(&path)?;
-            resume::same_config(config, &path)?;
-            if let Some(summary) = resume::finished(&path).filter(|_| *start == Start::Resume) {
+            changes = resume::changes(config, &path)?;
+            let finished = resume::finished(&path).filter(|_| *start == Start::Resume && changes.longer.is_empty());
+            if let Some(summary) = finished {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
                 return Ok(Opened::Finished(Box::new(summary)));
             }
         } else {
             RunDir::refuse_existing(&path)?;
         }
-        let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
-        let origin = Origin::read(config, start, progress)?;
+        let mut origin = Origin::read(config, start, progress)?;
+        model_setup::check_there(config, origin.checkpoint())?;
+        let schedules = origin.extend(&changes, config)?;
         let notes = data::check_all(config)?;
         recorded::check_inputs(config)?;
+        let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
         let device = device::open(&config.run.device)?;
@@ -149,6 +162,7 @@ impl<'a> Run<'a> {
             _lock: lock,
         };
         run.enter(origin, experiment)?;
+        run.keep_changes(&changes, &schedules)?;
         for line in notes.iter().chain(run.rewards.prepared()) {
             run.say(line)?;
         }
@@ -171,6 +185,20 @@ impl<'a> Run<'a> {
             self.recorder.tell(mlflow);
         }
         Ok(())
+    }
+
+    /// Says in what a resume differs from the run before, and keeps its configuration.
+    fn keep_changes(&mut self, changes: &Changes, schedules: &[String]) -> Result<()> {
+        if changes.is_none() {
+            return Ok(());
+        }
+        extend::rename_records(self.recorder.dir(), &self.state)?;
+        self.recorder.dir().write("config.toml", self.config.to_toml()?.as_bytes())?;
+        for difference in &changes.differs {
+            self.say(&format!("differs from the run before: {difference}"))?;
+        }
+        schedules.iter().try_for_each(|line| self.say(line))?;
+        if changes.longer.is_empty() { Ok(()) } else { self.write_plan() }
     }
 
     fn begin(&mut self) -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sapo_datasets::MixtureState;
 use serde::{Deserialize, Serialize};
 
+use super::extend::Left;
 use super::keep::Best;
 use super::skipped::Skipped;
 use crate::eval::Evaluation;
@@ -37,6 +38,9 @@ pub struct TrainerState {
     /// The best checkpoint so far.
     #[serde(default)]
     pub best: Option<Best>,
+    /// Where the phase stood that trained last, when it ended.
+    #[serde(default)]
+    pub left: Option<Left>,
     /// Where the data of this part stand.
     pub data: Option<MixtureState>,
     /// Failed rewards of the last steps of this part.
