@@ -161,7 +161,11 @@ impl Sampling {
             ),
             (self.stop.iter().all(|text| !text.is_empty()), "stop", "must be texts of at least one character"),
             (self.top_log_probs <= Self::MOST_TOP_LOG_PROBS, "top_log_probs", "must be at most 20"),
-            ((1..=MOST_TOKENS).contains(&self.max_new_tokens), "max_new_tokens", "must be at least 1 and at most 16777216"),
+            (
+                (1..=MOST_TOKENS).contains(&self.max_new_tokens),
+                "max_new_tokens",
+                "must be at least 1 and at most 16777216",
+            ),
         ];
         checks.into_iter().find(|(good, ..)| !good).map(|(_, key, reason)| (key, reason))
     }

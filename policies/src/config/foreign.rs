@@ -80,7 +80,10 @@ mod tests {
             assert!(said.contains(words) && said.contains("qwen3_vl_moe"), "{said}");
         }
         assert!(fault(&json!({"hidden_size": 3})).is_some_and(|said| said.contains("neither")));
-        assert_eq!(fault(&json!({"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]})), None);
+        assert_eq!(
+            fault(&json!({"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]})),
+            None
+        );
         assert_eq!(fault(&json!({"text_config": {}, "vision_config": {}})), None);
     }
 }

@@ -20,7 +20,11 @@ impl RubricConfig {
             checks.push((format!("{place}.clip"), is_clip(part.clip), CLIP));
         }
         for (index, gate) in self.gates.iter().enumerate() {
-            checks.push((format!("gates[{index}].min"), gate.min.abs() <= LARGEST, "must be a number from -1e6 to 1e6"));
+            checks.push((
+                format!("gates[{index}].min"),
+                gate.min.abs() <= LARGEST,
+                "must be a number from -1e6 to 1e6",
+            ));
         }
         for (key, weight) in
             [("language_penalty", self.language_penalty), ("repetition_penalty", self.repetition_penalty)]

@@ -58,7 +58,7 @@ enum Command {
     ///
     /// Examples:
     ///
-    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart/checkpoints/step-001310
+    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart
     ///
     /// sapo curate mine.toml 'phases.curate.by={ record = "runs/curated/curation/curate.jsonl" }' run.name=again --json
     Curate(curate::CurateArguments),
@@ -73,7 +73,7 @@ enum Command {
     ///
     /// Examples:
     ///
-    /// sapo eval --model runs/quickstart/checkpoints/step-001210 --config runs/quickstart/config.toml
+    /// sapo eval --model runs/quickstart --config runs/quickstart/config.toml
     ///
     /// sapo eval --model tiny --tasks arith,clock --queries 50 --samples 16 --out evaluated
     ///
@@ -91,12 +91,12 @@ enum Command {
     },
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
-    /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001210", "pid": 4711}. Ctrl-C or
+    /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001370", "pid": 4711}. Ctrl-C or
     /// SIGTERM lets the requests in flight end for some seconds.
     ///
     /// Examples:
     ///
-    /// sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
+    /// sapo serve --model runs/quickstart --port 8000
     ///
     /// SAPO_API_KEY=secret sapo serve --model ./Qwen3-VL-2B-Instruct --host 0.0.0.0 --allow-local-images ./pictures
     Serve(serve::ServeArguments),
@@ -121,7 +121,7 @@ enum Command {
     ///
     /// sapo rollout --model ./Qwen3-VL-2B-Instruct --dtype bf16 --image photo.jpg --prompt "What is shown?"
     ///
-    /// sapo rollout --model runs/quickstart/checkpoints/step-001210 --prompt "What is 2 + 3?" --samples 8 --json
+    /// sapo rollout --model runs/quickstart --prompt "What is 2 + 3?" --samples 8 --json
     ///
     /// sapo rollout --model ./Qwen3-VL-2B-Instruct --queries test.parquet --samples 16 --out rollouts.jsonl
     Rollout(rollout::RolloutArguments),
@@ -139,7 +139,7 @@ enum Command {
     ///
     /// It is streamed, so that memory does not grow with the model. The folder opens in transformers and vLLM.
     ///
-    /// Example: sapo convert runs/quickstart/checkpoints/step-001210 export --dtype bf16 --max-shard-size 2GB
+    /// Example: sapo convert runs/quickstart export --dtype bf16 --max-shard-size 2GB
     Convert(convert::ConvertArguments),
     /// Makes checkpoints with random weights, and measures how they load and how fast the engine answers.
     #[command(subcommand)]

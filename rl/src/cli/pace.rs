@@ -79,7 +79,10 @@ mod tests {
         pace.at(1);
         assert_eq!(pace.line(secs(101), "reward 0.4"), None);
         pace.at(20);
-        assert_eq!(pace.line(secs(130), "reward 0.4").as_deref(), Some("reasoning: 20/2000, reward 0.4, about 49m30s left"));
+        assert_eq!(
+            pace.line(secs(130), "reward 0.4").as_deref(),
+            Some("reasoning: 20/2000, reward 0.4, about 49m30s left")
+        );
         pace.at(21);
         assert_eq!(pace.line(secs(159), "reward 0.5"), None, "half a minute has not passed");
         assert!(pace.line(secs(160), "").is_some_and(|line| line.starts_with("reasoning: 21/2000, about ")));

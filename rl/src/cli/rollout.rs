@@ -23,7 +23,8 @@ const MOST_SAMPLES: u32 = 4096;
 /// Whom to ask, and what.
 #[derive(Args)]
 pub(crate) struct RolloutArguments {
-    /// A folder in the Hugging Face layout, a checkpoint of a run, or a preset.
+    /// A preset, a run (its newest checkpoint) or a checkpoint of one, a folder in the Hugging Face layout, or a hub id in the
+    /// local cache.
     #[arg(long)]
     pub(crate) model: String,
     /// The question. A `-` reads it from stdin.

@@ -73,13 +73,16 @@ impl Written {
         }
         let required: Vec<String> =
             schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect();
-        let properties: Vec<(String, Json)> =
-            schema["properties"].as_object().into_iter().flatten().map(|(key, own)| (key.clone(), own.clone())).collect();
+        let properties: Vec<(String, Json)> = schema["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, own)| (key.clone(), own.clone()))
+            .collect();
         let mut tables = Vec::new();
         for (key, own) in properties {
             let found = value.and_then(|value| value.get(&key));
-            let is_map = resolved(&self.root, &own).get("additionalProperties").is_some_and(Json::is_object);
-            if found.is_some_and(Value::is_table) || path.is_empty() || is_map && found.is_some() {
+            if path.is_empty() || found.is_some_and(Value::is_table) && has_keys(&self.root, &own) {
                 tables.push((key, own));
             } else {
                 self.plain(path, &key, &own, (found, required.contains(&key)));
@@ -145,6 +148,14 @@ impl Written {
     }
 }
 
+/// Whether the keys of a table are known, or its entries are such tables; others are written in one line.
+fn has_keys(root: &Json, schema: &Json) -> bool {
+    let schema = resolved(root, schema);
+    let choices = [&schema["oneOf"], &schema["anyOf"]].into_iter().filter_map(Json::as_array).flatten();
+    let more = schema.get("additionalProperties").filter(|more| more.is_object());
+    schema["properties"].is_object() || more.into_iter().chain(choices).any(|inner| has_keys(root, inner))
+}
+
 /// The schema of a value: of choices the one that it is, with the options of its `kind`.
 fn chosen(root: &Json, schema: &Json, value: Option<&Value>) -> Json {
     let schema = resolved(root, schema);
@@ -155,7 +166,12 @@ fn chosen(root: &Json, schema: &Json, value: Option<&Value>) -> Json {
     let choices = || choices.iter().map(|choice| (choice, resolved(root, choice)));
     let is_chosen = |choice: &Json| match choice["properties"]["kind"]["const"].as_str() {
         Some(own) => Some(own) == kind,
-        None => choice["type"] == "object",
+        // A choice by its only key, or an optional table.
+        None => {
+            let needed = choice["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+            choice["type"] == "object"
+                && needed.into_iter().all(|key| value.is_some_and(|value| value.get(key).is_some()))
+        }
     };
     let found = choices().find(|(choice, own)| is_chosen(choice) || is_chosen(own));
     let Some((choice, own)) = found else { return Json::Null };
@@ -216,7 +232,10 @@ mod tests {
             let again = Config::compose(&[file], &[]).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
             assert_eq!(again, config, "{name}");
             for key in ["dtype", "freeze", "lora", "export", "max_prompt_tokens", "too_long"] {
-                assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(key)), "{name}: {key}\n{text}");
+                assert!(
+                    text.lines().any(|line| line.trim_start_matches("# ").starts_with(key)),
+                    "{name}: {key}\n{text}"
+                );
             }
         }
         let config = Config::compose(&[folder.join("smoke.toml")], &["run.token_budget=512".to_owned()]).unwrap();

@@ -110,7 +110,9 @@ pub(super) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigErro
     let value = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text[key.len() + 1..].to_owned()));
     // The key is read by TOML itself, so that quoted parts may hold dots.
-    let mut table = format!("{key} = 0").parse::<Table>().map_err(|error| fault(format!("override {text}"), error.message().to_owned()))?;
+    let mut table = format!("{key} = 0")
+        .parse::<Table>()
+        .map_err(|error| fault(format!("override {text}"), error.message().to_owned()))?;
     let mut path = Vec::new();
     while let Some((part, inner)) = std::mem::take(&mut table).into_iter().next() {
         path.push(part);

@@ -272,7 +272,7 @@ mod tests {
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
         assert!(error(r#"eval.tasks=["arith"]"#).contains("an evaluation has a name now"));
         assert!(error("eval.heldout.unaveraged=[\"arth\"]").contains("did you mean `arith`"));
-        assert!(error("phases.reasoning.tasks=[\"arith\"]").contains("phases.reasoning.tasks: is now"));
+        assert!(error("phases.reasoning.tasks=[\"arith\"]").contains("]: is now `data"));
         assert!(error("phases.reasoning.data=[{ use = \"diggits\" }]").contains("did you mean `digits`"));
         assert!(error("phases.reasoning.optimizer.lr=1000.0").contains("phases.reasoning.optimizer.lr"));
         assert!(error("policy.too_long=drop").contains("drop_pictures"), "{}", error("policy.too_long=drop"));
@@ -284,8 +284,13 @@ mod tests {
         assert!(lora(", targets = []").contains("policy.lora.targets: is empty"), "{}", lora(", targets = []"));
         assert!(lora(r#", targets = "(""#).contains("not a regular expression"));
         assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
-        assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("policy.lora.rank: is 0"));
-        assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("policy.lora.alpha: is NaN"));
+        assert!(
+            error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("policy.lora.rank: is 0")
+        );
+        assert!(
+            error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#)
+                .contains("policy.lora.alpha: is NaN")
+        );
         assert!(error("engine.kind=vlm").contains("did you mean `vllm`"), "{}", error("engine.kind=vlm"));
         assert!(error("engine.endpoint=[]").contains("did you mean `endpoints`"));
         assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));

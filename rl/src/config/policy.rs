@@ -14,7 +14,8 @@ use super::fault::{ConfigError, MOST_TOKENS, count, fault, must};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// A preset, or a checkpoint folder.
+    /// A preset, the folder of a checkpoint or of a run (its newest checkpoint), or a name of the Hugging Face hub that is in the
+    /// local cache.
     pub model: String,
     /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

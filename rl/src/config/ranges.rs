@@ -18,13 +18,12 @@ const ANY: [(&str, &str); 6] = [
     ("rewards.judge.budget.tokens", "a limit on what is spent; the largest number is none"),
 ];
 /// Keys that may be infinite.
-const INFINITE: [(&str, &str); 6] = [
+const INFINITE: [(&str, &str); 5] = [
     ("run.warn.length_times", "`inf` never warns"),
     ("run.warn.grad_norm_times", "`inf` never warns"),
     ("phases.sft.optimizer.clip_norm", "`inf` never clips"),
     ("phases.rl.optimizer.clip_norm", "`inf` never clips"),
     ("phases.distill.optimizer.clip_norm", "`inf` never clips"),
-    ("phases.plain.optimizer.clip_norm", "`inf` never clips"),
 ];
 
 /// A configuration in which every table stands, of each choice at least one. Sections are named by their kind.
@@ -35,7 +34,7 @@ fn whole() -> Table {
     let schema = json_schema();
     let kinds = |name: &str| -> Vec<String> {
         let choices = schema["$defs"][name]["oneOf"].as_array().unwrap().clone();
-        choices.iter().map(|choice| kind_of(&schema, choice)).collect()
+        choices.iter().map(|choice| kind_of(choice)).collect()
     };
     let phases = table["phases"].as_table_mut().unwrap();
     for kind in kinds("AlgorithmConfig") {
@@ -62,16 +61,14 @@ fn whole() -> Table {
     table
 }
 
-fn kind_of(schema: &Json, choice: &Json) -> String {
-    let _ = schema;
+fn kind_of(choice: &Json) -> String {
     choice["properties"]["kind"]["const"].as_str().unwrap_or_else(|| panic!("{choice}")).to_owned()
 }
 
-/// What a walk has found: numbers by their path, and which choices it has met.
+/// What a walk has found: numbers by their path, whether they are whole, and tables that are not there.
 #[derive(Default)]
 struct Found {
     numbers: Vec<(Vec<String>, bool)>,
-    met: BTreeSet<String>,
     missing: Vec<String>,
 }
 
@@ -97,7 +94,6 @@ fn walk(root: &Json, schema: &Json, value: Option<&Value>, path: &mut Vec<String
             walk(root, own, table.get(key), path, found);
             path.pop();
         }
-        // Options that stand beside the choices of a `kind`.
     } else if schema["additionalProperties"].is_object() {
         let entries = value.and_then(Value::as_table).into_iter().flatten();
         for (name, entry) in entries {
@@ -119,7 +115,6 @@ fn walk_choices(root: &Json, choices: &[Json], value: Option<&Value>, path: &mut
         let own = choice["properties"]["kind"]["const"].as_str();
         match own {
             Some(own) if Some(own) == kind => {
-                found.met.insert(format!("{}={own}", path.first().map_or("", String::as_str)));
                 let Some(properties) = choice["properties"].as_object() else { continue };
                 for (key, own) in properties.iter().filter(|(key, _)| *key != "kind") {
                     path.push(key.clone());
@@ -195,6 +190,8 @@ fn every_number_has_a_range() {
         let bad: Vec<Value> = match whole_number {
             true => vec![Value::Integer(i64::MAX), Value::Integer(-1)],
             false if infinite => vec![Value::Float(f64::NAN), Value::Float(-1.0)],
+            // What a reward measures may have any unit.
+            false if key.starts_with("rewards.") => vec![Value::Float(f64::NAN), Value::Float(f64::INFINITY)],
             false => vec![Value::Float(f64::NAN), Value::Float(f64::INFINITY), Value::Float(1e20)],
         };
         faults.extend(bad.iter().filter_map(|value| refusal(&table, path, value).err()));
@@ -238,5 +235,9 @@ fn keys_are_told_with_their_lines_and_overrides() {
     std::fs::write(&file, text).unwrap();
     let over = |text: &str| Config::compose(std::slice::from_ref(&file), &[text.to_owned()]).unwrap_err().to_string();
     assert!(over("run.sede=2").starts_with("override run.sede=2: there is no such key"), "{}", over("run.sede=2"));
-    assert!(over("phases.rl.steps=1e3").starts_with("override phases.rl.steps=1e3: "), "{}", over("phases.rl.steps=1e3"));
+    assert!(
+        over("phases.rl.steps=1e3").starts_with("override phases.rl.steps=1e3: "),
+        "{}",
+        over("phases.rl.steps=1e3")
+    );
 }

@@ -13,7 +13,9 @@ use super::fault::{ConfigError, fault, nearest};
 pub(super) fn config(merged: &Table) -> Result<Config, ConfigError> {
     deserialized(merged).map_err(|mut wrong| {
         wrong.path.extend(missed(merged, &wrong));
-        let unknown = wrong.unknown_name().filter(|name| wrong.path.last().is_none_or(|last| last.key() != Some(name)));
+        let unknown = wrong
+            .quoted_after("unknown field `")
+            .filter(|name| wrong.path.last().is_none_or(|last| last.key() != Some(name)));
         let more = unknown.map(|name| Step::Key(name.to_owned()));
         let path: Vec<Step> = wrong.path.iter().cloned().chain(more).collect();
         fault(written(&path), in_words(&wrong.message))
@@ -27,9 +29,24 @@ struct Wrong {
 }
 
 impl Wrong {
-    /// The field that nobody knows, if that is what is wrong.
-    fn unknown_name(&self) -> Option<&str> {
-        self.message.strip_prefix("unknown field `")?.split('`').next()
+    /// The name in backquotes of a message that begins so.
+    fn quoted_after(&self, start: &str) -> Option<&str> {
+        self.message.strip_prefix(start)?.split('`').next()
+    }
+
+    /// Whether the message is about this key or value; `None` where it does not tell.
+    fn speaks_of(&self, key: &str, value: &Value) -> Option<bool> {
+        if let Some(name) = self.quoted_after("unknown field `") {
+            return Some(name == key);
+        }
+        if let Some(name) = self.quoted_after("unknown variant `") {
+            return Some(value.as_str() == Some(name) || value.get(name).is_some());
+        }
+        if let Some(rest) = self.message.strip_prefix("invalid length ") {
+            return Some(value.as_array().is_some_and(|items| rest.starts_with(&items.len().to_string())));
+        }
+        let typed = self.message.starts_with("invalid type: ") || self.message.starts_with("invalid value: ");
+        typed.then(|| self.message.contains(&as_serde_says(value)))
     }
 }
 
@@ -66,40 +83,68 @@ fn deserialized(table: &Table) -> Result<Config, Wrong> {
 }
 
 /// The rest of the path of what is wrong. A choice by its `kind` is read in one piece, so that serde knows no key within it.
-/// It is found by trying: the value without which something else is said, or nothing; and for a key that is missing, the
-/// table that takes it.
+/// It is found by trying: the value that the message speaks of, and without which it says something else; and for a key that is
+/// missing, the table that takes it.
 fn missed(merged: &Table, wrong: &Wrong) -> Vec<Step> {
-    let Some(node) = at(&mut Value::Table(merged.clone()), &wrong.path).cloned() else { return Vec::new() };
+    let mut root = Value::Table(merged.clone());
+    let Some(node) = at(&mut root, &wrong.path).cloned() else { return Vec::new() };
     let mut inner = Vec::new();
     within(&node, &mut Vec::new(), &mut inner);
     let whole = |rest: &[Step]| -> Vec<Step> { wrong.path.iter().chain(rest).cloned().collect() };
-    if let Some(name) = wrong.message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        let takes = |rest: &&Vec<Step>| {
+    let said_without = |rest: &[Step]| -> Option<Option<String>> {
+        let (last, before) = rest.split_last()?;
+        let mut tried = Value::Table(merged.clone());
+        at(&mut tried, &whole(before))?.as_table_mut()?.remove(last.key()?);
+        Some(says(&tried))
+    };
+    if let Some(name) = wrong.quoted_after("missing field `") {
+        let said_with = |rest: &[Step]| -> Option<Option<String>> {
             let mut tried = Value::Table(merged.clone());
-            let Some(Value::Table(table)) = at(&mut tried, &whole(rest)) else { return false };
+            let table = at(&mut tried, &whole(rest))?.as_table_mut().filter(|table| !table.contains_key(name))?;
             table.insert(name.to_owned(), Value::Boolean(true));
-            let unknown = format!("unknown field `{name}`");
-            says(&tried).is_none_or(|said| said != wrong.message && !said.starts_with(&unknown))
+            Some(says(&tried))
         };
-        return inner.iter().find(takes).cloned().unwrap_or_default();
+        let unknown = format!("unknown field `{name}`");
+        let takes = |rest: &&Vec<Step>| {
+            said_with(rest)
+                .is_some_and(|said| said.is_none_or(|said| said != wrong.message && !said.starts_with(&unknown)))
+        };
+        // The outer before the inner: the key may be one that both know.
+        return [Vec::new()].iter().chain(inner.iter().rev()).find(takes).cloned().unwrap_or_default();
     }
     let is_to_blame = |rest: &&Vec<Step>| {
-        let Some((Step::Key(last), before)) = rest.split_last() else { return false };
-        let mut tried = Value::Table(merged.clone());
-        let Some(Value::Table(table)) = at(&mut tried, &whole(before)) else { return false };
-        table.remove(last);
-        says(&tried).is_none_or(|said| said != wrong.message)
+        let (Some(said), Some(key)) = (said_without(rest), rest.last().and_then(Step::key)) else { return false };
+        let value = at(&mut node.clone(), rest).cloned();
+        match (said, value.and_then(|value| wrong.speaks_of(key, &value))) {
+            (_, Some(false)) => false,
+            (None, _) => true,
+            (Some(said), Some(true)) => said != wrong.message,
+            // What is needed is missed when it is taken away, whatever is wrong.
+            (Some(said), None) => said != wrong.message && !said.starts_with(&format!("missing field `{key}`")),
+        }
     };
-    // Without its kind a choice is wrong in any case.
-    let (kinds, others): (Vec<_>, Vec<_>) =
-        inner.into_iter().partition(|rest| rest.last().and_then(Step::key) == Some("kind"));
-    let found = others.iter().find(is_to_blame).or_else(|| kinds.iter().find(is_to_blame));
-    found.cloned().unwrap_or_default()
+    inner.iter().find(is_to_blame).cloned().unwrap_or_default()
 }
 
 /// What is wrong with a table, if something is.
 fn says(table: &Value) -> Option<String> {
     deserialized(table.as_table()?).err().map(|wrong| wrong.message)
+}
+
+/// A value as a message of serde names it.
+fn as_serde_says(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("string {text:?}"),
+        Value::Integer(number) => format!("integer `{number}`"),
+        Value::Float(number) => {
+            let text = number.to_string();
+            let point = if text.contains('.') || !number.is_finite() { "" } else { ".0" };
+            format!("floating point `{text}{point}`")
+        }
+        Value::Boolean(is) => format!("boolean `{is}`"),
+        Value::Datetime(_) | Value::Table(_) => "map".to_owned(),
+        Value::Array(_) => "sequence".to_owned(),
+    }
 }
 
 fn at<'a>(root: &'a mut Value, path: &[Step]) -> Option<&'a mut Value> {

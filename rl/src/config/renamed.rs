@@ -20,7 +20,10 @@ pub(super) fn refuse(table: &Table) -> Result<(), ConfigError> {
     }
     for (old, new) in KEEP {
         if table.get("run").is_some_and(|run| run.get(old).is_some()) {
-            return Err(fault(format!("run.{old}"), format!("is now `{new}` of run.keep: run.keep = {{ {new} = ... }}")));
+            return Err(fault(
+                format!("run.{old}"),
+                format!("is now `{new}` of run.keep: run.keep = {{ {new} = ... }}"),
+            ));
         }
     }
     let check = table.get("run").and_then(|run| run.get("reward_check"));
@@ -46,12 +49,8 @@ pub(super) fn refuse(table: &Table) -> Result<(), ConfigError> {
 }
 
 /// Keys of `[run]` that are keys of `[run.keep]` now.
-pub(super) const KEEP: [(&str, &str); 4] = [
-    ("keep_checkpoints", "newest"),
-    ("keep_every", "every"),
-    ("keep_phase_ends", "phase_ends"),
-    ("keep_best", "best"),
-];
+pub(super) const KEEP: [(&str, &str); 4] =
+    [("keep_checkpoints", "newest"), ("keep_every", "every"), ("keep_phase_ends", "phase_ends"), ("keep_best", "best")];
 
 const PHASE: [(&str, &str); 9] = [
     ("tasks", "is now `data = [{ use = \"NAME\", share = 1 }]` with [data.NAME] source = \"synthetic:TASK\""),

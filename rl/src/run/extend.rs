@@ -3,28 +3,13 @@
 use std::path::Path;
 
 use sapo_rewards::RewardConfig;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use sapo_datasets::MixtureState;
 
 use super::state::TrainerState;
 use crate::config::{Config, Difference, PhaseConfig};
 use crate::error::{Result, RunError};
 use crate::parts::{Part, parts};
 use crate::run_dir::RunDir;
-
-/// Where the phase stood that trained last, when it ended: it can be gone on with from there as long as no other has begun.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Left {
-    /// Its place in the list of the run's parts.
-    pub part: usize,
-    /// Steps that it had.
-    pub steps: u64,
-    /// Where its data stood.
-    pub data: Option<MixtureState>,
-}
 
 /// In what a resume differs from the run that it goes on with.
 #[derive(Clone, Debug, Default)]
@@ -100,9 +85,9 @@ impl Longer {
         let left = state.left.clone().filter(|left| left.part == at && only_evaluated);
         let Some(left) = left else {
             return Err(RunError::User(format!(
-                "phases.{0}.steps: the phase has ended, and others have begun since, so that more steps of it would change \
-                 what is done; go on from its end in a new run: --fork=RUN/checkpoints/step-... run.name=... \
-                 phases.{0}.steps={1}",
+                "phases.{0}.steps: the phase has ended, and others have begun since, so that more steps of it would change what \
+                 is done; in a new run they may be {1}, from a checkpoint within the phase: --fork=RUN/checkpoints/step-... \
+                 run.name=...",
                 self.phase, self.now
             )));
         };

@@ -24,10 +24,9 @@ use sapo_policies::Model;
 use sapo_policies::processor::Processor;
 use sapo_rollouts::Engine;
 
-use self::extend::Left;
 use self::keep::{Best, Rule, point_to_best};
 use self::record::{Recorder, evaluation_folder};
-use self::state::TrainerState;
+use self::state::{Left, TrainerState};
 use crate::collective::{Alone, Collective};
 use crate::config::Config;
 use crate::data;

@@ -91,6 +91,27 @@ impl Origin {
     }
 }
 
+/// What stands where the run is to be.
+enum Found {
+    /// A run that has finished.
+    Finished(Box<Summary>),
+    /// One to begin, or to go on with, and in what it differs then.
+    ToDo(Changes),
+}
+
+impl Found {
+    fn at(path: &Path, found: bool, config: &Config, start: &Start) -> Result<Self> {
+        if !found {
+            RunDir::refuse_existing(path)?;
+            return Ok(Self::ToDo(Changes::default()));
+        }
+        resume::is_run(path)?;
+        let changes = resume::changes(config, path)?;
+        let finished = resume::finished(path).filter(|_| *start == Start::Resume && changes.longer.is_empty());
+        Ok(finished.map_or(Self::ToDo(changes), |summary| Self::Finished(Box::new(summary))))
+    }
+}
+
 /// What opening a run has found.
 pub enum Opened<'a> {
     /// A run to go on with.
@@ -109,18 +130,13 @@ impl<'a> Run<'a> {
         let path = config.run_path();
         let found = matches!(start, Start::Resume | Start::ResumeAt(_)) && path.exists();
         let lock = if found { resume::locked(&path)? } else { None };
-        let mut changes = Changes::default();
-        if found {
-            resume::is_run(&path)?;
-            changes = resume::changes(config, &path)?;
-            let finished = resume::finished(&path).filter(|_| *start == Start::Resume && changes.longer.is_empty());
-            if let Some(summary) = finished {
+        let changes = match Found::at(&path, found, config, start)? {
+            Found::Finished(summary) => {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
-                return Ok(Opened::Finished(Box::new(summary)));
+                return Ok(Opened::Finished(summary));
             }
-        } else {
-            RunDir::refuse_existing(&path)?;
-        }
+            Found::ToDo(changes) => changes,
+        };
         let mut origin = Origin::read(config, start, progress)?;
         model_setup::check_there(config, origin.checkpoint())?;
         let schedules = origin.extend(&changes, config)?;
@@ -163,12 +179,8 @@ impl<'a> Run<'a> {
         };
         run.enter(origin, experiment)?;
         run.keep_changes(&changes, &schedules)?;
-        for line in notes.iter().chain(run.rewards.prepared()) {
-            run.say(line)?;
-        }
-        if !config.engine.is_local() {
-            run.say(&RunEngine::described(&config.engine))?;
-        }
+        let engine = (!config.engine.is_local()).then(|| RunEngine::described(&config.engine));
+        notes.iter().chain(run.rewards.prepared()).chain(&engine).try_for_each(|line| run.say(line))?;
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))
     }

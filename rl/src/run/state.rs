@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use sapo_datasets::MixtureState;
 use serde::{Deserialize, Serialize};
 
-use super::extend::Left;
 use super::keep::Best;
 use super::skipped::Skipped;
 use crate::eval::Evaluation;
@@ -56,4 +55,16 @@ pub struct TrainerState {
     pub evaluated: Vec<String>,
     /// What is known of the judges, by name.
     pub judges: BTreeMap<String, JudgeRecord>,
+}
+
+/// Where the phase stood that trained last, when it ended: it can be gone on with from there as long as no other has begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// Its place in the list of the run's parts.
+    pub part: usize,
+    /// Steps that it had.
+    pub steps: u64,
+    /// Where its data stood.
+    pub data: Option<MixtureState>,
 }

@@ -20,8 +20,8 @@ use sapo_policies::weights::Loading;
 use serde_json::json;
 
 use super::convert::must_be_free;
-use super::plan::grouped;
 use super::named;
+use super::plan::grouped;
 use super::printer::{Printer, print_json, print_text};
 use super::weights::{Dtype, bytes, telling};
 
