@@ -49,8 +49,8 @@ fn facts_are_json_where_json_was_asked_for() {
     let keys = shown["keys"].as_array().expect("keys");
     assert!(keys.iter().any(|key| key["key"] == "policy.export" && key["value"].is_null() && key["doc"].is_string()));
     assert_eq!(object(&["data", "make", "clock", "--count", "3", "--out", &clocks, "--json"])["queries"], 3);
-    let made = ["data", "tokenizer", "--examples", "8", "--vocabulary", "300", "--out", &tokenizer, "--json"];
-    assert_eq!(object(&made)["vocabulary"], 300);
+    let made = ["data", "tokenizer", "--examples", "8", "--vocabulary", "400", "--out", &tokenizer, "--json"];
+    assert_eq!(object(&made)["vocabulary"], 400);
 }
 
 #[test]
@@ -66,5 +66,5 @@ fn a_shell_gets_its_completions_and_an_unknown_one_a_list() {
 #[test]
 fn a_misspelt_command_gets_the_nearest() {
     refused(&["trian", "configs/smoke.toml"], 2, &["train"]);
-    refused(&["rollout", "--model", "tiny"], 2, &["--prompt", "--queries"]);
+    refused(&["rollout", "--model", "tiny"], 2, &["--prompt"]);
 }

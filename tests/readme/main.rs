@@ -176,7 +176,7 @@ fn follow(place: &Path, line: &str) {
             &[0]
         }
         ["data", "tokenizer", ..] => {
-            given.extend(["--examples", "20", "--vocabulary", "300"]);
+            given.extend(["--examples", "20", "--vocabulary", "400"]);
             &[0]
         }
         ["bench", "init", ..] => {

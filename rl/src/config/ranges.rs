@@ -142,7 +142,7 @@ fn with(table: &Table, path: &[String], value: &Value) -> Table {
             [] => *at = value.clone(),
             [first, ..] if first == "[0]" => match at {
                 Value::Array(items) if !items.is_empty() => set(&mut items[0], &path[1..], value),
-                _ => *at = Value::Array(vec![value.clone()]),
+                _ => *at = Value::Array(vec![value.clone(); 2]),
             },
             [first, rest @ ..] => {
                 let table = at.as_table_mut().expect("a table");

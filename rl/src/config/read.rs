@@ -42,11 +42,15 @@ impl Wrong {
         if let Some(name) = self.quoted_after("unknown variant `") {
             return Some(value.as_str() == Some(name) || value.get(name).is_some());
         }
-        if let Some(rest) = self.message.strip_prefix("invalid length ") {
-            return Some(value.as_array().is_some_and(|items| rest.starts_with(&items.len().to_string())));
-        }
         let typed = self.message.starts_with("invalid type: ") || self.message.starts_with("invalid value: ");
-        typed.then(|| self.message.contains(&as_serde_says(value)))
+        typed.then(|| self.names(value))
+    }
+
+    /// Whether the message has this value in it, or an item of this list.
+    fn names(&self, value: &Value) -> bool {
+        let found = self.message.split(", expected").next().unwrap_or_default();
+        let mut items = value.as_array().into_iter().flatten();
+        found.contains(&as_serde_says(value)) || items.any(|item| self.names(item))
     }
 }
 
