@@ -133,7 +133,7 @@ fn cheap_refusals_come_first() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
-        assert!(!said.contains("judge") && !said.contains("check of the rewards"), "{said}");
+        assert!(!said.contains("check of the rewards"), "{said}");
         assert_eq!(said.lines().count(), 1, "nothing was begun: {said}");
     };
     std::fs::create_dir(folder.path().join("smoke")).expect("a folder");

@@ -105,7 +105,7 @@ fn workplace() -> tempfile::TempDir {
     std::fs::copy(root().join(gold), place.join(gold)).expect("a copy");
     std::fs::copy(root().join("configs/smoke.toml"), place.join("my.toml")).expect("a copy");
     let reward = "def compute_score(data_source, solution_str, ground_truth, extra_info=None):\n    \
-                  return float(str(ground_truth) in solution_str.split())\n";
+                  return float(str(ground_truth) in solution_str.split(\"</think>\")[-1].split())\n";
     std::fs::write(place.join("mine.py"), reward).expect("a file");
     let make = |more: &[&str]| _ = ran(place, &[&["data", "make"], more].concat(), &[0]);
     make(&["digits", "--count", "40", "--responses", "careful", "--out", "train.parquet"]);

@@ -9,7 +9,7 @@ use super::{arguments, sapo};
 fn a_second_interruption_ends_at_once_and_names_the_last_checkpoint() {
     let dir = tempfile::tempdir().expect("a folder");
     // After a phase of eight steps comes an evaluation that is long enough to be interrupted twice.
-    let more = ["run.phases=[\"careful\"]", "eval.heldout.queries_per_source=24", "eval.heldout.samples=12"];
+    let more = ["run.phases=[\"careful\"]", "eval.heldout.queries_per_source=8", "eval.heldout.samples=4"];
     let mut command = sapo(&arguments(dir.path(), "twice", &more));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let mut heard = BufReader::new(child.stderr.take().expect("a pipe"));

@@ -55,7 +55,7 @@ fn tell(line: &str) {
 /// A bar that fits into 60 columns: what is too long is cut, not wrapped. The time left is `pace`'s.
 fn styled(bar: ProgressBar, pace: &Pace) -> ProgressBar {
     let (pace, began) = (pace.clone(), Instant::now());
-    let template = "{prefix:.20} {bar:8} {pos}/{len} {elapsed}<{left} {wide_msg}";
+    let template = "{prefix:20!} {bar:8} {pos}/{len} {elapsed}<{left} {wide_msg}";
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style.with_key("left", move |state: &ProgressState, text: &mut dyn fmt::Write| {
             let left = pace.left(pace.began() + began.elapsed(), state.pos());

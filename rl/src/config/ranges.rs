@@ -222,9 +222,9 @@ fn keys_are_told_with_their_lines_and_overrides() {
     let steps = error("steps = 3 # rl", "steps = 1e3");
     assert!(steps.starts_with(&format!("{}phases.rl.steps: ", place(line("steps = 3 # rl")))), "{steps}");
     assert!(steps.contains("a whole number"), "{steps}");
-    let lr = error("optimizer = { lr = 1e-3 } # rl", "optimizer = { lr = \"fast\" }");
+    let lr = error("lr = 1e-3 # rl", "lr = \"fast\"");
     assert!(lr.contains("phases.rl.optimizer.lr: ") && lr.contains("a number"), "{lr}");
-    let missing = error("optimizer = { lr = 1e-3 } # rl", "optimizer = { eps = 1e-8 }");
+    let missing = error("lr = 1e-3 # rl", "eps = 1e-8");
     assert!(missing.contains("phases.rl.optimizer: the key `lr` is missing"), "{missing}");
     let share = error("{ use = \"rows\", share = 1 } # rl", "{ use = \"rows\", shaer = 1 }");
     assert!(share.contains("phases.rl.data[0].shaer: ") && share.contains("did you mean `share`"), "{share}");
