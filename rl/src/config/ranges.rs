@@ -34,7 +34,7 @@ fn whole() -> Table {
     let schema = json_schema();
     let kinds = |name: &str| -> Vec<String> {
         let choices = schema["$defs"][name]["oneOf"].as_array().unwrap().clone();
-        choices.iter().map(|choice| kind_of(choice)).collect()
+        choices.iter().map(kind_of).collect()
     };
     let phases = table["phases"].as_table_mut().unwrap();
     for kind in kinds("AlgorithmConfig") {
