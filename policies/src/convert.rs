@@ -1,6 +1,7 @@
 //! Whole checkpoints from folder to folder, or from nothing but random numbers, a piece at a time: memory does not grow
 //! with the model.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand::rngs::ChaCha8Rng;
@@ -9,12 +10,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::build::Values;
-use crate::config::published::published_json;
+use crate::config::published::{is_published, published_json};
 use crate::config::{Config, ExpertLayout, MAX_CONFIG_BYTES};
 use crate::error::{PolicyError, Result};
 use crate::file::{pretty, read_text, write_folder, write_synced};
 use crate::format::{TensorShape, WeightFormat};
-use crate::preset::{check_vocabulary, checkpoint_folder, embedded_files, with_vision_tokens};
+use crate::preset::{check_vocabulary, checkpoint_folder, embedded_files, published_picture_files, with_vision_tokens};
 use crate::processor::{Processor, Tokenizer, carried};
 use crate::sizes::{tensors, tensors_laid_out};
 use crate::weights::{Layout, Pieces, StoredWeights, Told, write_weights};
@@ -174,13 +175,23 @@ fn random_piece(mut rng: ChaCha8Rng, count: usize, (middle, half_width): (f32, f
     bytes.chunks_exact(2).map(|two| f32::from(i16::from_le_bytes([two[0], two[1]])) * scale + middle).collect()
 }
 
-/// Writes a checkpoint of these sizes with random weights into the folder `out`, for benchmarks. Its tokenizer, template
-/// and image processor are those of the presets, whose ids the config names: the rest of the vocabulary has no text.
+/// The processor's files of a model of these sizes.
+fn processor_files(config: &Config) -> BTreeMap<String, Vec<u8>> {
+    let mut files = embedded_files();
+    if is_published(config) {
+        files.extend(published_picture_files());
+    }
+    files
+}
+
+/// Writes a checkpoint of these sizes with random weights into the folder `out`, for benchmarks. Its tokenizer and template
+/// are those of the presets, whose ids the config names: the rest of the vocabulary has no text. Pictures and videos become as
+/// many tokens as in the published models where the sizes are those of one.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write_random(config: Config, seed: u64, out: &Path, writing: &Writing<'_>) -> Result<Written> {
-    let mut files = embedded_files();
+    let mut files = processor_files(&config);
     let tokenizer = Tokenizer::from_bytes(&files["tokenizer.json"], "tokenizer.json")?;
     check_vocabulary(&config, &tokenizer)?;
     let config = with_vision_tokens(config, &tokenizer)?;
@@ -201,4 +212,25 @@ pub fn write_random(config: Config, seed: u64, out: &Path, writing: &Writing<'_>
         processor.save(aside)
     })?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::published::published;
+    use crate::preset::config_of;
+    use crate::processor::ImageProcessor;
+
+    #[test]
+    fn a_published_size_sees_pictures_as_the_published_model_does() {
+        let tokens = |config: &Config| {
+            let files = processor_files(config);
+            Processor::from_files(files.clone(), config).expect("a processor");
+            let said = serde_json::from_slice(&files["preprocessor_config.json"]).expect("JSON");
+            ImageProcessor::from_json(&said, "settings").and_then(|images| images.tokens([768, 1024])).expect("a size")
+        };
+        // One token for 32 x 32 pixels.
+        assert_eq!(tokens(&published("2b").expect("a published model")), 768);
+        assert!(tokens(&config_of("tiny").expect("a preset")) < 300, "the presets look at small pictures");
+    }
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod file;
 pub mod format;
 pub mod golden;
+pub mod hub;
 mod init;
 pub mod input;
 pub mod log_prob;

@@ -13,6 +13,7 @@ use crate::config::{Config, TextConfig, VisionConfig};
 use crate::error::{PolicyError, Result};
 use crate::file::{write_folder, write_synced};
 use crate::format::WeightFormat;
+use crate::hub;
 use crate::policy::Policy;
 use crate::processor::{Processor, PromptLimit, Tokenizer};
 use crate::sizes::hollow;
@@ -35,7 +36,8 @@ pub struct Model {
     source_config: Option<String>,
 }
 
-/// Where the checkpoint called `name` lies: the folder itself, or the policy of a run's checkpoint.
+/// Where the checkpoint called `name` lies: the folder itself, the policy of a run's checkpoint, or, of a hub id
+/// (`Qwen/Qwen3-VL-2B-Instruct`), its folder in the local Hugging Face cache.
 ///
 /// # Errors
 /// When there is no such folder, or no `config.json` in it.
@@ -46,6 +48,14 @@ pub fn checkpoint_folder(name: &str) -> Result<PathBuf> {
     let folder = if inner.join("config.json").is_file() { inner } else { folder.to_owned() };
     if folder.join("config.json").is_file() {
         return Ok(folder);
+    }
+    if folder.is_file() {
+        return Err(PolicyError::input(format!(
+            "`{name}` is a file; a model is a folder with a config.json and its weights as safetensors"
+        )));
+    }
+    if let Some(snapshot) = hub::snapshot(name) {
+        return snapshot;
     }
     let mut reason = format!(
         "there is no model `{name}`: neither a preset ({}) nor a folder with a config.json",
@@ -68,9 +78,10 @@ pub fn config_of(name: &str) -> Result<Config> {
     if PRESETS.contains(&name) {
         return tiny_config(&Tokenizer::from_bytes(TOKENIZER, "tokenizer.json")?);
     }
-    match published(name) {
-        Some(config) if !Path::new(name).exists() => Ok(config),
-        _ => Config::read(&checkpoint_folder(name)?),
+    match (published(name), checkpoint_folder(name)) {
+        (_, Ok(folder)) => Config::read(&folder),
+        (Some(config), Err(_)) if !Path::new(name).exists() => Ok(config),
+        (_, Err(error)) => Err(error),
     }
 }
 
@@ -177,8 +188,11 @@ impl Model {
 }
 
 macro_rules! embedded {
-    ($($name:literal),+ $(,)?) => {
-        BTreeMap::from([$(($name.to_owned(), include_bytes!(concat!("../presets/tiny/", $name)).to_vec())),+])
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        BTreeMap::from([$((
+            $name.to_owned(),
+            include_bytes!(concat!("../presets/", $folder, "/", $name)).to_vec()
+        )),+])
     };
 }
 
@@ -189,7 +203,12 @@ const TOKENIZER: &[u8] = include_bytes!("../presets/tiny/tokenizer.json");
 
 /// The processor's files of the presets, by name.
 pub(crate) fn embedded_files() -> BTreeMap<String, Vec<u8>> {
-    embedded!("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json")
+    embedded!("tiny": "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json")
+}
+
+/// What the published models say of pictures and videos, by file: all sizes alike.
+pub(crate) fn published_picture_files() -> BTreeMap<String, Vec<u8>> {
+    embedded!("published": "preprocessor_config.json", "video_preprocessor_config.json")
 }
 
 /// A small policy: the architecture of Qwen3-VL with about 1.7 million parameters.

@@ -1,6 +1,7 @@
 //! The held-out evaluation: pass@1 per task with intervals, greedy beside it, gains paired by query.
 
 mod line;
+mod measured;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -12,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::line::Lines;
+use self::measured::{means, measured};
 use crate::config::EvalConfig;
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::guards;
 use crate::ledger::LedgerEntry;
 use crate::metrics::names;
-use crate::sample::{Generator, ScoredGroup, ScoredRollout, SeedScope, refuse_not_finite, request};
+use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
 
@@ -476,24 +478,6 @@ fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
     let query = &group.prompt.query;
     let passes = group.rollouts.iter().map(|rollout| rollout.score.passed).collect();
     QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
-}
-
-/// What the parts of a score measured beside their values.
-fn measured(rollout: &ScoredRollout) -> Vec<(String, f64)> {
-    let parts = rollout.score.parts.iter();
-    let named = parts.flat_map(|part| part.score.metrics.iter().map(move |(name, value)| (part, name, value)));
-    named.map(|(part, name, value)| (format!("{}/{name}", part.name), *value)).collect()
-}
-
-/// The mean of each of the numbers.
-fn means(numbers: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
-    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
-    for (name, value) in numbers {
-        let (sum, count) = sums.entry(name).or_default();
-        *sum += value;
-        *count += 1;
-    }
-    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

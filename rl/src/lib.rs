@@ -32,6 +32,7 @@ pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod mlflow;
+pub mod model_name;
 pub mod model_setup;
 pub mod optimizer;
 pub mod outline;

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use sapo_policies::adapt::adapter_folder;
+use sapo_policies::preset::{PRESETS, checkpoint_folder};
 use sapo_policies::weights::Loading;
 use sapo_policies::{Model, Part, Policy, WeightFormat};
 
@@ -21,16 +23,9 @@ const BASE: &str = "base";
 /// When a file is wrong, or the model does not have what the configuration speaks of.
 pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Result<Model> {
     let (wanted, seed) = (&config.policy, config.run.seed);
-    let adapted = wanted.lora.is_some() || wanted.adapter.is_some();
+    let adapted = is_adapted(config);
     let base = config.run_path().join(BASE);
-    // A fork finds it in the run that it is from.
-    let found = checkpoint.and_then(Path::parent).and_then(Path::parent).map(|run| run.join(BASE));
-    let kept = found.filter(|base| base.join("config.json").is_file());
-    let name = match (checkpoint, &kept) {
-        (Some(checkpoint), _) if !adapted => checkpoint.display().to_string(),
-        (_, Some(kept)) if adapted => kept.display().to_string(),
-        _ => wanted.model.clone(),
-    };
+    let name = name_of(config, checkpoint);
     let trained = || config.run.phases.iter().filter(|name| config.phases[*name].kind().trains());
     let trains = |name: &str| !adapted && trained().any(|phase| !Part::of(name).is_frozen_by(config.frozen_in(phase)));
     let loading = Loading { f32_of: Some(&trains), ..Loading::kept_in(config.run.dtype) };
@@ -48,7 +43,7 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
         (None, Some(lora), _) => {
             policy.add_lora(lora, &wanted.freeze, seed).map_err(|error| fault("policy.lora", error.to_string()))?
         }
-        (None, None, Some(folder)) => policy.load_adapter(folder)?,
+        (None, None, Some(folder)) => policy.load_adapter(&adapter_folder(folder).unwrap_or_else(|| folder.clone()))?,
         _ => {}
     }
     if let Some(adapter) = &mut policy.adapter {
@@ -64,6 +59,43 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
     first.map_or(Ok(()), |phase| train_in(policy, config, phase))?;
     check_phases(config, policy)?;
     Ok(model)
+}
+
+fn is_adapted(config: &Config) -> bool {
+    config.policy.lora.is_some() || config.policy.adapter.is_some()
+}
+
+/// The model that is opened: that of the checkpoint, or where that holds an adapter alone, the one that it belongs to.
+fn name_of(config: &Config, checkpoint: Option<&Path>) -> String {
+    let adapted = is_adapted(config);
+    // A fork finds it in the run that it is from.
+    let found = checkpoint.and_then(Path::parent).and_then(Path::parent).map(|run| run.join(BASE));
+    let kept = found.filter(|base| base.join("config.json").is_file());
+    match (checkpoint, &kept) {
+        (Some(checkpoint), _) if !adapted => checkpoint.display().to_string(),
+        (_, Some(kept)) if adapted => kept.display().to_string(),
+        _ => config.policy.model.clone(),
+    }
+}
+
+/// Refuses a model that is not there, and an adapter that is none, before anything is started for the run.
+///
+/// # Errors
+/// When the model or the adapter cannot be found, or a `config.json` is of another architecture.
+pub fn check_there(config: &Config, checkpoint: Option<&Path>) -> Result<()> {
+    let name = name_of(config, checkpoint);
+    let is_adapter = || adapter_folder(Path::new(&name)).is_some();
+    if !PRESETS.contains(&name.as_str()) && !is_adapter() {
+        let folder = checkpoint_folder(&name).map_err(|error| fault("policy.model", error.to_string()))?;
+        sapo_policies::Config::read(&folder)?;
+    }
+    match &config.policy.adapter {
+        Some(folder) if checkpoint.is_none() && adapter_folder(folder).is_none() => {
+            let reason = format!("{} holds no adapter_config.json, so it is not an adapter", folder.display());
+            Err(fault("policy.adapter", reason).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lets train what trains in a phase, and nothing else.

@@ -17,6 +17,7 @@ pub struct OptimizerConfig {
     pub warmup_steps: u64,
     /// How the learning rate falls after the warm-up: by a `cosine`, in a straight line (`linear`), or not (`constant`).
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "cosine"))]
     pub schedule: Schedule,
     /// The decay ends at this share of the peak; 1 keeps it constant.
     #[serde(default = "one")]
@@ -30,7 +31,7 @@ pub struct OptimizerConfig {
     /// Decoupled weight decay.
     #[serde(default = "weight_decay")]
     pub weight_decay: f64,
-    /// Largest global norm of the gradients.
+    /// Largest global norm of the gradients; `inf` never clips.
     #[serde(default = "one")]
     pub clip_norm: f64,
     /// Parts with a learning rate or a decay of their own.

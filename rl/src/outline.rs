@@ -6,7 +6,7 @@ use std::path::Path;
 use sapo_policies::Part;
 use sapo_policies::config::Config as Sizes;
 use sapo_policies::config::published::published;
-use sapo_policies::preset::config_of;
+use sapo_policies::preset::{PRESETS, checkpoint_folder, config_of};
 use serde::Serialize;
 
 use crate::config::{Config, SourceUse};
@@ -77,7 +77,7 @@ impl Outline {
     /// When nothing is known of the model.
     pub fn of(config: &Config) -> Result<Self> {
         let name = &config.policy.model;
-        let model_is_there = config_of(name).is_ok() && published(name).is_none_or(|_| Path::new(name).exists());
+        let model_is_there = PRESETS.contains(&name.as_str()) || checkpoint_folder(name).is_ok();
         let by_name = || Path::new(name).file_name().and_then(|name| published(name.to_str()?));
         let sizes = config_of(name).or_else(|error| by_name().ok_or(error))?;
         let size = ModelSize::of(&sizes, &question(config));

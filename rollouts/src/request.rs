@@ -27,15 +27,19 @@ pub struct Sampling {
     pub top_k: usize,
     /// Keeps tokens that are at least this share as likely as the likeliest; 0 keeps all.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0.0))]
     pub min_p: f64,
     /// Divides positive logits of tokens that the prompt or the answer has, and multiplies negative ones; 1 changes nothing.
     #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(extend("default" = 1.0))]
     pub repetition_penalty: f64,
     /// Taken off the logits of tokens that the answer has.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0.0))]
     pub presence_penalty: f64,
     /// Taken off the logits of tokens as often as the answer has them.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0.0))]
     pub frequency_penalty: f64,
     /// Added to the logits of tokens, by id: `[[151643, -100.0]]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -51,10 +55,12 @@ pub struct Sampling {
     pub banned_ids: Vec<u32>,
     /// Whether the log-prob of every token at temperature 1 is recorded as well.
     #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("default" = false))]
     pub untempered: bool,
     /// How many of the likeliest tokens are told with their log-probs at every place; those at temperature 1 when
     /// `untempered` is set.
     #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(extend("default" = 0))]
     pub top_log_probs: usize,
     /// The answer is cut after this many tokens.
     pub max_new_tokens: usize,
@@ -79,6 +85,11 @@ fn is_false(value: &bool) -> bool {
 fn is_none(value: &usize) -> bool {
     *value == 0
 }
+
+/// More tokens than any model draws from, or writes in an answer.
+const MOST_TOKENS: usize = 1 << 24;
+/// The largest penalty on a logit.
+const LARGEST_PENALTY: f64 = 1000.0;
 
 impl Sampling {
     /// Tokens that can be told at every place at most.
@@ -130,14 +141,19 @@ impl Sampling {
 
     /// The key that is out of range and what must hold of it, if there is one.
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
-        let finite = |value: f64| value.is_finite();
+        let penalty = |value: f64| (-LARGEST_PENALTY..=LARGEST_PENALTY).contains(&value);
         let checks = [
-            (finite(self.temperature) && self.temperature >= 0.0, "temperature", "must be a number from 0 up"),
+            ((0.0..=100.0).contains(&self.temperature), "temperature", "must be a number from 0 to 100"),
+            (self.top_k <= MOST_TOKENS, "top_k", "must be at most 16777216"),
             (self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "must be above 0 and at most 1"),
             ((0.0..=1.0).contains(&self.min_p), "min_p", "must be between 0 and 1"),
-            (finite(self.repetition_penalty) && self.repetition_penalty > 0.0, "repetition_penalty", "must be above 0"),
-            (finite(self.presence_penalty), "presence_penalty", "must be a number"),
-            (finite(self.frequency_penalty), "frequency_penalty", "must be a number"),
+            (
+                self.repetition_penalty > 0.0 && penalty(self.repetition_penalty),
+                "repetition_penalty",
+                "must be above 0 and at most 1000",
+            ),
+            (penalty(self.presence_penalty), "presence_penalty", "must be a number from -1000 to 1000"),
+            (penalty(self.frequency_penalty), "frequency_penalty", "must be a number from -1000 to 1000"),
             (
                 self.logit_bias.iter().all(|(_, bias)| bias.is_finite()),
                 "logit_bias",
@@ -145,7 +161,11 @@ impl Sampling {
             ),
             (self.stop.iter().all(|text| !text.is_empty()), "stop", "must be texts of at least one character"),
             (self.top_log_probs <= Self::MOST_TOP_LOG_PROBS, "top_log_probs", "must be at most 20"),
-            (self.max_new_tokens > 0, "max_new_tokens", "must be at least 1"),
+            (
+                (1..=MOST_TOKENS).contains(&self.max_new_tokens),
+                "max_new_tokens",
+                "must be at least 1 and at most 16777216",
+            ),
         ];
         checks.into_iter().find(|(good, ..)| !good).map(|(_, key, reason)| (key, reason))
     }

@@ -134,7 +134,15 @@ fn evaluations_take_place_within_a_phase() {
     let place = folder.path();
     std::fs::write(place.join("rows.jsonl"), rows(20).join("\n")).expect("a file");
     std::fs::write(place.join("bad.toml"), config("rows.jsonl")).expect("a file");
-    let more = ["eval.heldout.every=2", "phases.cold_start.steps=4", "phases.rl.steps=0"];
+    let more = [
+        "eval.heldout.every=2",
+        "eval.heldout.after=[\"cold_start\", \"look\"]",
+        "phases.cold_start.steps=4",
+        "run.phases=[\"cold_start\", \"look\"]",
+        // It changes nothing, so that the evaluation after it is the one before.
+        "phases.look={ kind = \"curate\", data = [{ use = \"rows\" }], samples = 0, query_rules = [\"no_ground_truth\"], \
+         sampling = { max_new_tokens = 4 }, rubric = \"right\" }",
+    ];
     said(&sapo(place, &[&["train", "bad.toml"], &more[..]].concat()), 0);
     let mut folders: Vec<String> = std::fs::read_dir(place.join("runs/bad/eval"))
         .expect("evaluations")
@@ -150,5 +158,5 @@ fn evaluations_take_place_within_a_phase() {
     let summary: serde_json::Value = serde_json::from_slice(&summary).expect("JSON");
     let all = summary["evals"].as_array().expect("rows").iter().filter(|row| row["task"] == "all");
     let names: Vec<&str> = all.filter_map(|row| row["after"].as_str()).collect();
-    assert_eq!(names, ["init", "cold_start@2", "cold_start", "rl"]);
+    assert_eq!(names, ["init", "cold_start@2", "cold_start", "look"]);
 }

@@ -23,7 +23,7 @@ fn from(dir: &Path, flag: &str, checkpoint: &str, more: &[&str]) -> Vec<String> 
 fn a_run_goes_on_from_an_old_step_and_a_fork_ends_where_the_run_did() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    let best = ["run.keep_best=heldout/all/greedy", "eval.heldout.every=4", "run.keep_checkpoints=1"];
+    let best = ["run.keep.best=heldout/all/greedy", "eval.heldout.every=4", "run.keep.newest=1"];
     let whole = finish(&arguments(dir, "whole", &best));
     let run = dir.join("whole");
     // The ends of the three phases that train, and the best; the link names it.

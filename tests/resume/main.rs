@@ -1,8 +1,10 @@
 //! Runs that are stopped, killed and resumed: the end is that of the run that nobody disturbed.
 
 mod broken;
+mod extend;
 mod fork;
 mod kills;
+mod twice;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

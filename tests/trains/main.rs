@@ -67,7 +67,7 @@ fn frozen_parts_stay_as_they_are_and_cost_nothing() {
     let freeze = "policy.freeze=[\"vision\", \"deepstack\", \"embeddings\"]";
     let at = |name: &str, step: u64| dir.path().join(format!("{name}/checkpoints/step-{step:06}"));
     let whole = train(dir.path(), "whole", &[]);
-    let summary = train(dir.path(), "frozen", &["run.keep_checkpoints=99", freeze]);
+    let summary = train(dir.path(), "frozen", &["run.keep.newest=99", freeze]);
     let (first, last) = (at("frozen", 0), at("frozen", 32));
     let (before, after) =
         (tensors(&first.join("policy/model.safetensors")), tensors(&last.join("policy/model.safetensors")));
@@ -102,7 +102,7 @@ fn frozen_parts_stay_as_they_are_and_cost_nothing() {
         drop(std::fs::remove_dir_all(at("frozen", step)));
     }
     std::fs::remove_file(dir.path().join("frozen/run.json")).expect("a file");
-    let resumed = train(dir.path(), "frozen", &["run.keep_checkpoints=99", freeze, "--resume"]);
+    let resumed = train(dir.path(), "frozen", &["run.keep.newest=99", freeze, "--resume"]);
     assert_eq!(resumed["weights_sha256"], summary["weights_sha256"]);
     assert_eq!(resumed["metrics_sha256"], summary["metrics_sha256"]);
     assert_ne!(whole["weights_sha256"], summary["weights_sha256"]);
@@ -169,7 +169,7 @@ fn trains_further(dir: &Path, run: &Path, last: &Path, expected: &[String], expo
             "run.phases=[\"careful\"]",
             "phases.careful.steps=1",
             "phases.careful.optimizer.warmup_steps=0",
-            "run.keep_checkpoints=99",
+            "run.keep.newest=99",
             &base,
         ],
     );
@@ -180,7 +180,7 @@ fn trains_further(dir: &Path, run: &Path, last: &Path, expected: &[String], expo
 #[test]
 fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
     let dir = tempfile::tempdir().expect("a folder");
-    let more = [LORA, "run.keep_checkpoints=99", "policy.export=\"f32\""];
+    let more = [LORA, "run.keep.newest=99", "policy.export=\"f32\""];
     let summary = train(dir.path(), "lora", &more);
     assert!(summary["logprob_gap_max"].as_f64().expect("a gap") < 1e-4, "{}", summary["logprob_gap_max"]);
     let run = dir.path().join("lora");
@@ -208,7 +208,7 @@ fn an_adapter_is_trained_saved_resumed_evaluated_and_exported() {
             "run.phases=[\"careful\"]",
             "phases.careful.steps=1",
             "phases.careful.optimizer.warmup_steps=0",
-            "run.keep_checkpoints=99",
+            "run.keep.newest=99",
         ],
     );
     let began = tensors(&dir.path().join("bare/checkpoints/step-000000/policy/model.safetensors"));

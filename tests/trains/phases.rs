@@ -103,7 +103,7 @@ fn a_teacher_is_approached_on_own_answers_and_on_given_ones() {
 fn each_phase_trains_the_parts_that_it_names() {
     let dir = tempfile::tempdir().expect("a folder");
     let more = [
-        "run.keep_checkpoints=99",
+        "run.keep.newest=99",
         "policy.freeze=[\"embeddings\"]",
         "phases.careful.freeze=[\"vision\", \"deepstack\", \"text\", \"embeddings\"]",
         "phases.careful.max_tokens=40",

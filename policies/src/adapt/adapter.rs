@@ -47,8 +47,8 @@ impl Policy {
     /// # Errors
     /// When it has one already, `targets` names no linear map, or something else.
     pub fn add_lora(&mut self, lora: &LoraConfig, frozen: &[Part], seed: u64) -> Result<()> {
-        if let Some(reason) = lora.fault() {
-            return Err(PolicyError::input(reason));
+        if let Some((key, reason)) = lora.fault() {
+            return Err(PolicyError::input(format!("`{key}` {reason}")));
         }
         let modules = self.begin_adapter()?;
         let mut chosen = choose(&modules, &lora.targets, lora.exclude.as_ref(), true).map_err(PolicyError::input)?;

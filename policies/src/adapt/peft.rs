@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::adapter::{attach, shapes};
 use crate::error::{PolicyError, Result};
+use crate::hub;
 use crate::lora::{Adapter, ByPattern, LoraConfig, Module, Targets, choose, no_adapter_beside};
 use crate::part::ADAPTER_PREFIX;
 use crate::policy::Policy;
@@ -63,8 +64,11 @@ pub(crate) fn base_model(folder: &Path) -> Result<PathBuf> {
     // A run keeps what its adapter belongs to beside the checkpoints: it is found when the run has moved, too.
     let of_run = folder.join("../../../base");
     let holds_model = |folder: &PathBuf| folder.join("config.json").is_file() && adapter_folder(folder).is_none();
-    [PathBuf::from(&name), folder.join(&name), of_run].into_iter().find(holds_model).ok_or_else(|| {
-        let reason = "is not a folder with a model; download it, or put its folder there";
+    let in_cache = hub::snapshot(&name).and_then(std::result::Result::ok);
+    let places = [Some(PathBuf::from(&name)), Some(folder.join(&name)), Some(of_run), in_cache];
+    places.into_iter().flatten().find(holds_model).ok_or_else(|| {
+        let fetch = if hub::is_hub_id(&name) { format!("`hf download {name}`") } else { "download it".to_owned() };
+        let reason = format!("is not a folder with a model; {fetch}, or put its folder there");
         PolicyError::file(&file, format!("`base_model_name_or_path` is `{name}`, which {reason}"))
     })
 }
@@ -232,14 +236,14 @@ impl Adapter {
             exclude: targets(json.get("exclude_modules").unwrap_or(&Value::Null), "exclude_modules")?,
             rslora: json["use_rslora"].as_bool().unwrap_or(false),
         };
-        if let Some(reason) = lora.fault() {
-            let theirs = [
-                ("`rank`", "`r`"),
-                ("`alpha`", "`lora_alpha`"),
-                ("`targets`", "`target_modules`"),
-                ("`exclude`", "`exclude_modules`"),
-            ];
-            return Err(theirs.into_iter().fold(reason, |reason, (ours, theirs)| reason.replace(ours, theirs)));
+        if let Some((key, reason)) = lora.fault() {
+            let theirs = match key {
+                "rank" => "r",
+                "alpha" => "lora_alpha",
+                "targets" => "target_modules",
+                _ => "exclude_modules",
+            };
+            return Err(format!("`{theirs}` {reason}"));
         }
         let adapter = Self {
             lora,

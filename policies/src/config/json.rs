@@ -118,7 +118,12 @@ impl Config {
     /// # Errors
     /// When it is not JSON, a size is missing, or sizes contradict each other.
     pub fn from_json(text: &str, file: &str) -> Result<Self> {
-        let raw: RawConfig = serde_json::from_str(text).map_err(|error| PolicyError::file(file, error.to_string()))?;
+        let wrong = |error: serde_json::Error| PolicyError::file(file, error.to_string());
+        // What a model is comes before what its sizes lack.
+        if let Some(reason) = super::foreign::fault(&serde_json::from_str(text).map_err(wrong)?) {
+            return Err(PolicyError::file(file, reason));
+        }
+        let raw: RawConfig = serde_json::from_str(text).map_err(wrong)?;
         let config = Self::from_raw(raw).map_err(|reason| PolicyError::file(file, reason))?;
         config.check().map_err(|reason| PolicyError::file(file, reason))?;
         Ok(config)

@@ -1,5 +1,6 @@
 //! The sizes of a Qwen3-VL model, and whether they can be.
 
+mod foreign;
 mod json;
 mod moe;
 pub mod published;

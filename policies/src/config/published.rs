@@ -48,6 +48,11 @@ pub fn published(name: &str) -> Option<Config> {
     })
 }
 
+/// Whether these are the sizes of a published model.
+pub(crate) fn is_published(config: &Config) -> bool {
+    PUBLISHED.iter().filter_map(|name| published(name)).any(|known| known == *config)
+}
+
 /// The `config.json` of a published model, as complete as the published one.
 pub fn published_json(config: &Config) -> Value {
     let mut value = config.to_json();

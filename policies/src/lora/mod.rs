@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 pub use self::targets::Targets;
 pub(crate) use self::targets::{ByPattern, Module, as_peft_reads_them, choose, no_adapter_beside};
 
+/// The largest rank: no linear map of any model is wider.
+const MAX_RANK: usize = 1 << 16;
+/// The largest alpha.
+const MAX_ALPHA: f64 = 1e6;
+
 /// What a new adapter is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,16 +46,16 @@ pub struct Adapter {
 }
 
 impl LoraConfig {
-    /// What is wrong with it whatever the model, if something is.
-    pub fn fault(&self) -> Option<String> {
-        let alpha = self.alpha.is_finite() && self.alpha > 0.0;
-        let exclude = self.exclude.as_ref().and_then(|exclude| exclude.fault("exclude"));
-        let targets = self.targets.fault("targets").or(exclude);
-        match self {
-            _ if self.rank == 0 => Some("`rank` is 0; it must be at least 1".to_owned()),
-            _ if !alpha => Some(format!("`alpha` is {}; it must be a number above 0", self.alpha)),
-            _ => targets,
+    /// The key that is wrong whatever the model, and what must hold of it, if there is one.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        if !(1..=MAX_RANK).contains(&self.rank) {
+            return Some(("rank", format!("is {}; it must be at least 1 and at most {MAX_RANK}", self.rank)));
         }
+        if !(self.alpha > 0.0 && self.alpha <= MAX_ALPHA) {
+            return Some(("alpha", format!("is {}; it must be a number above 0, at most {MAX_ALPHA}", self.alpha)));
+        }
+        let exclude = || Some(("exclude", self.exclude.as_ref()?.fault()?));
+        self.targets.fault().map(|reason| ("targets", reason)).or_else(exclude)
     }
 
     /// What the product `A B` is multiplied by.

@@ -41,11 +41,11 @@ enum Matcher<'a> {
 
 impl Targets {
     /// What is wrong with it whatever the model, if something is.
-    pub(crate) fn fault(&self, key: &str) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         match self {
-            Self::Names(names) if names.is_empty() => Some(format!("`{key}` is empty; name a linear map")),
-            Self::Names(names) if names.iter().any(String::is_empty) => Some(format!("a name in `{key}` is empty")),
-            _ => Matcher::new(self).err().map(|reason| format!("`{key}`: {reason}")),
+            Self::Names(names) if names.is_empty() => Some("is empty; name a linear map".to_owned()),
+            Self::Names(names) if names.iter().any(String::is_empty) => Some("has an empty name".to_owned()),
+            _ => Matcher::new(self).err().map(|reason| format!("cannot be used: {reason}")),
         }
     }
 }

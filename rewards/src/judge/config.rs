@@ -161,6 +161,8 @@ impl Default for JudgeConfig {
 
 /// More criteria make one prompt too long to be judged well.
 const MOST_CRITERIA: usize = 16;
+/// More requests, tokens or characters than a judge is given.
+const MOST_OF_ANYTHING: u64 = 1_000_000_000;
 
 impl JudgeConfig {
     /// The NAME of `serve:NAME`, when the run is to start the judge.
@@ -219,8 +221,8 @@ impl JudgeConfig {
             ("requests_per_minute", self.requests_per_minute.map_or(1, u64::from)),
             ("tokens_per_minute", self.tokens_per_minute.map_or(1, u64::from)),
         ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(format!("{key} must be at least 1"));
+        if let Some((key, _)) = counts.iter().find(|(_, count)| !(1..=MOST_OF_ANYTHING).contains(count)) {
+            return Err(format!("{key} must be at least 1 and at most {MOST_OF_ANYTHING}"));
         }
         if !(0.0..=2.0).contains(&self.temperature) {
             return Err(format!("temperature = {}: it must be in 0..2", self.temperature));

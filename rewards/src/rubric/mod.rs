@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod ranges;
 mod sum;
 
 use std::sync::Arc;

@@ -9,6 +9,9 @@ use crate::kind::{Example, Verifier};
 use crate::reward::{Item, Role};
 use crate::score::PartScore;
 
+/// More tokens than any response has.
+const MOST_TOKENS: usize = 1 << 24;
+
 /// A penalty that rises near the length limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +26,17 @@ pub struct Length {
 impl Verifier for Length {
     const VERSION: &'static str = "length/1";
     const ROLE: Role = Role::Penalty;
+
+    fn check(&self) -> Result<(), String> {
+        let most = self.max_tokens.unwrap_or(MOST_TOKENS);
+        if !(1..=MOST_TOKENS).contains(&most) {
+            return Err(format!("max_tokens = {most}: it must be in 1..{MOST_TOKENS}"));
+        }
+        if !(1..=most).contains(&self.buffer_tokens) {
+            return Err(format!("buffer_tokens = {}: it must be in 1..{most}", self.buffer_tokens));
+        }
+        Ok(())
+    }
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         score(item.transcript, *self)

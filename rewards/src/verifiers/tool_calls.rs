@@ -36,6 +36,8 @@ impl Default for ToolCalls {
 
 /// Coordinates are in 0..=1000 of the picture's sides.
 const SCALE: f64 = 1000.0;
+/// More calls than any turn makes.
+const MOST_CALLS: usize = 10_000;
 
 /// 1 when every call is well-formed and their number fits; less the further it is off; 0 when a call is malformed.
 pub fn score(query: &Query, transcript: &Transcript, rules: &ToolCalls) -> PartScore {
@@ -139,6 +141,9 @@ impl Verifier for ToolCalls {
     const TRUTH_IS_ANSWER: bool = false;
 
     fn check(&self) -> Result<(), String> {
+        if self.max_calls > MOST_CALLS {
+            return Err(format!("max_calls = {}: it must be at most {MOST_CALLS}", self.max_calls));
+        }
         if self.min_calls > self.max_calls {
             return Err(format!("min_calls = {} must not be above max_calls = {}", self.min_calls, self.max_calls));
         }

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Algorithm, Objective, Sequence, bounded_ratio};
+use super::{Aggregation, Algorithm, Fault, LARGEST, Objective, Sequence, bounded_ratio};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};
 
@@ -48,8 +48,8 @@ impl Algorithm for Cispo {
         metrics.mean_of(names::RATIO_CLIPPED, clipped as f64, sequence.log_probs.len() as f64);
     }
 
-    fn fault(&self) -> Option<String> {
-        let good = self.clip_high >= 0.0 && self.clip_high.is_finite();
-        (!good).then(|| format!("clip_high is {}; it must not be negative", self.clip_high))
+    fn fault(&self) -> Option<Fault> {
+        let good = (0.0..=LARGEST).contains(&self.clip_high);
+        (!good).then(|| ("clip_high", format!("is {}; it must be from 0 to {LARGEST}", self.clip_high)))
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::surrogate::Clip;
-use super::{Aggregation, Algorithm, Objective, Sequence};
+use super::{Aggregation, Algorithm, Fault, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::Metrics;
 
@@ -52,8 +52,12 @@ impl Algorithm for DrGrpo {
         self.clip().record(sequence, metrics);
     }
 
-    fn fault(&self) -> Option<String> {
-        let nothing = || "divisor_tokens must be at least 1: the token limit of an answer".to_owned();
-        self.clip().fault().or_else(|| (self.divisor_tokens == 0).then(nothing))
+    fn fault(&self) -> Option<Fault> {
+        let good = (1..=1 << 24).contains(&self.divisor_tokens);
+        let nothing = || {
+            let reason = "it must be at least 1 and at most 16777216: the token limit of an answer";
+            ("divisor_tokens", format!("is {}; {reason}", self.divisor_tokens))
+        };
+        self.clip().fault().or_else(|| (!good).then(nothing))
     }
 }

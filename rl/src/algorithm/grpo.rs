@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::surrogate::Clip;
-use super::{Aggregation, Algorithm, Objective, Sequence};
+use super::{Aggregation, Algorithm, Fault, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::Metrics;
 
@@ -51,7 +51,7 @@ impl Algorithm for Grpo {
         self.clip().record(sequence, metrics);
     }
 
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<Fault> {
         self.clip().fault()
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::surrogate::Clip;
-use super::{Aggregation, Algorithm, Objective, Sequence, bounded_ratio};
+use super::{Aggregation, Algorithm, Fault, Objective, Sequence, bounded_ratio};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};
 
@@ -61,7 +61,7 @@ impl Algorithm for Gspo {
         metrics.mean(names::RATIO_CLIPPED, f64::from(u8::from(held)));
     }
 
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<Fault> {
         self.clip().fault()
     }
 }

@@ -82,6 +82,12 @@ impl Aggregation {
     }
 }
 
+/// An option of an algorithm that is wrong, by its key, and what must hold of it.
+pub type Fault = (&'static str, String);
+
+/// The largest temperature of a gate, and the largest bound of a ratio.
+const LARGEST: f64 = 1e6;
+
 /// A policy-gradient algorithm.
 pub trait Algorithm: std::fmt::Debug {
     /// What the advantages of a group are divided by.
@@ -96,8 +102,8 @@ pub trait Algorithm: std::fmt::Debug {
     /// Adds the algorithm's own metrics of one sequence.
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics);
 
-    /// What is wrong with the options, if anything.
-    fn fault(&self) -> Option<String>;
+    /// The option that is wrong and what must hold of it, if there is one.
+    fn fault(&self) -> Option<Fault>;
 
     /// What is to be said of so many updates on each batch of rollouts, if anything.
     fn advice(&self, _updates: usize) -> Option<String> {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Algorithm, Objective, Sequence};
+use super::{Aggregation, Algorithm, Fault, Objective, Sequence};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::Metrics;
 
@@ -37,7 +37,7 @@ impl Algorithm for Rloo {
         })
     }
 
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<Fault> {
         None
     }
 }

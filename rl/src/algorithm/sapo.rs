@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Algorithm, Objective, Sequence, bounded_ratio};
+use super::{Aggregation, Algorithm, Fault, LARGEST, Objective, Sequence, bounded_ratio};
 use crate::advantage::AdvantageNorm;
 use crate::metrics::{Metrics, names};
 
@@ -90,14 +90,16 @@ impl Algorithm for Sapo {
         }
     }
 
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<Fault> {
         let Self { tau_pos, tau_neg, .. } = *self;
-        let good = tau_pos > 0.0 && tau_neg >= tau_pos && tau_neg.is_finite();
+        let in_range = |tau: f64| tau > 0.0 && tau <= LARGEST;
+        if !in_range(tau_pos) {
+            return Some(("tau_pos", format!("is {tau_pos}; it must be above 0, at most {LARGEST}")));
+        }
+        let good = in_range(tau_neg) && tau_neg >= tau_pos;
         (!good).then(|| {
-            format!(
-                "tau_pos is {tau_pos} and tau_neg {tau_neg}; both must be above 0, and tau_neg not below tau_pos, where \
-                 training becomes unstable"
-            )
+            let reason = "it must not be below tau_pos, where training becomes unstable";
+            ("tau_neg", format!("is {tau_neg}, and tau_pos {tau_pos}; {reason}, and at most {LARGEST}"))
         })
     }
 }

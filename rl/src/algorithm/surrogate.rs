@@ -1,6 +1,6 @@
 //! The clipped surrogate that several algorithms share: `min(r A, clip(r, 1 - low, 1 + high) A)`.
 
-use super::{Objective, Sequence, bounded_ratio};
+use super::{Fault, LARGEST, Objective, Sequence, bounded_ratio};
 use crate::metrics::{Metrics, names};
 
 /// Bounds of a ratio around 1.
@@ -41,12 +41,12 @@ impl Clip {
         metrics.mean_of(names::RATIO_CLIPPED, held as f64, sequence.log_probs.len() as f64);
     }
 
-    /// What is wrong with the bounds, if anything.
-    pub(super) fn fault(self) -> Option<String> {
+    /// The bound that is wrong, by its key, if one is.
+    pub(super) fn fault(self) -> Option<Fault> {
         let Self { low, high } = self;
-        let good = (0.0..1.0).contains(&low) && high >= 0.0 && high.is_finite();
-        (!good).then(|| {
-            format!("clip_low is {low} and clip_high {high}; the first must be in 0..1, the second not negative")
-        })
+        if !(0.0..1.0).contains(&low) {
+            return Some(("clip_low", format!("is {low}; it must be from 0 up and below 1")));
+        }
+        (!(0.0..=LARGEST).contains(&high)).then(|| ("clip_high", format!("is {high}; it must be from 0 to {LARGEST}")))
     }
 }

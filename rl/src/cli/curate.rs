@@ -11,8 +11,9 @@ use crate::train::{Ended, train};
 use clap::Args;
 use serde_json::json;
 
+use super::interrupt::interruptible;
 use super::printer::{Printer, print_json, print_text};
-use super::train::{configuration, interruptible};
+use super::train::configuration;
 
 /// What to curate.
 #[derive(Args)]
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &CurateArguments) -> Result<bool> {
     let (mut config, start) = configuration(&arguments.config, arguments.resume.as_ref())?;
     only_curate(&mut config)?;
     let printer = Printer::new();
-    let stop = interruptible()?;
+    let stop = interruptible(Some(config.run_path()))?;
     let ended = train(&config, &start, &stop, &printer);
     printer.finish();
     let path = config.run_path();

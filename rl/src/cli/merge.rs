@@ -10,6 +10,7 @@ use sapo_policies::WeightFormat;
 use sapo_policies::adapt::adapter_folder;
 use serde_json::{Value, json};
 
+use super::named;
 use super::printer::{print_json, print_text};
 
 /// Presets with random weights have no adapters, so nothing depends on it.
@@ -45,13 +46,14 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<()> {
     if out.exists() {
         return Err(RunError::User(format!("{} exists already; name another folder", out.display())));
     }
-    let folder = adapter_folder(&arguments.adapter).ok_or_else(|| {
+    let named = PathBuf::from(named::model(&arguments.adapter.display().to_string())?);
+    let folder = adapter_folder(&named).ok_or_else(|| {
         RunError::User(format!("{} holds no adapter_config.json, so it is not an adapter", arguments.adapter.display()))
     })?;
     let device = device::open("cpu")?;
     let mut model = match &arguments.model {
         Some(name) => {
-            let mut model = Model::open(name, SEED, &device)?;
+            let mut model = Model::open(&named::model(name)?, SEED, &device)?;
             model.policy.load_adapter(&folder)?;
             model
         }

@@ -10,8 +10,12 @@ mod convert;
 mod curate;
 mod data;
 mod eval;
+mod failed;
 mod init;
+mod interrupt;
 mod merge;
+mod named;
+mod pace;
 mod parity;
 mod plan;
 mod printer;
@@ -26,8 +30,11 @@ mod weights;
 use std::process::ExitCode;
 
 use crate::error::{Result, RunError};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use sapo_rewards::{Kinds, custom};
+
+use self::printer::print_text;
 
 /// Reinforcement-learning post-training for Qwen3-VL policies.
 #[derive(Parser)]
@@ -52,7 +59,7 @@ enum Command {
     ///
     /// Examples:
     ///
-    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart/checkpoints/step-001310
+    /// sapo curate configs/quickstart.toml run.name=curated policy.model=runs/quickstart
     ///
     /// sapo curate mine.toml 'phases.curate.by={ record = "runs/curated/curation/curate.jsonl" }' run.name=again --json
     Curate(curate::CurateArguments),
@@ -67,7 +74,7 @@ enum Command {
     ///
     /// Examples:
     ///
-    /// sapo eval --model runs/quickstart/checkpoints/step-001210 --config runs/quickstart/config.toml
+    /// sapo eval --model runs/quickstart --config runs/quickstart/config.toml
     ///
     /// sapo eval --model tiny --tasks arith,clock --queries 50 --samples 16 --out evaluated
     ///
@@ -95,12 +102,12 @@ enum Command {
     Report(report::ReportArguments),
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
-    /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001210", "pid": 4711}. Ctrl-C or
+    /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001370", "pid": 4711}. Ctrl-C or
     /// SIGTERM lets the requests in flight end for some seconds.
     ///
     /// Examples:
     ///
-    /// sapo serve --model runs/quickstart/checkpoints/step-001210 --port 8000
+    /// sapo serve --model runs/quickstart --port 8000
     ///
     /// SAPO_API_KEY=secret sapo serve --model ./Qwen3-VL-2B-Instruct --host 0.0.0.0 --allow-local-images ./pictures
     Serve(serve::ServeArguments),
@@ -125,7 +132,7 @@ enum Command {
     ///
     /// sapo rollout --model ./Qwen3-VL-2B-Instruct --dtype bf16 --image photo.jpg --prompt "What is shown?"
     ///
-    /// sapo rollout --model runs/quickstart/checkpoints/step-001210 --prompt "What is 2 + 3?" --samples 8 --json
+    /// sapo rollout --model runs/quickstart --prompt "What is 2 + 3?" --samples 8 --json
     ///
     /// sapo rollout --model ./Qwen3-VL-2B-Instruct --queries test.parquet --samples 16 --out rollouts.jsonl
     Rollout(rollout::RolloutArguments),
@@ -143,7 +150,7 @@ enum Command {
     ///
     /// It is streamed, so that memory does not grow with the model. The folder opens in transformers and vLLM.
     ///
-    /// Example: sapo convert runs/quickstart/checkpoints/step-001210 export --dtype bf16 --max-shard-size 2GB
+    /// Example: sapo convert runs/quickstart export --dtype bf16 --max-shard-size 2GB
     Convert(convert::ConvertArguments),
     /// Makes checkpoints with random weights, and measures how they load and how fast the engine answers.
     #[command(subcommand)]
@@ -157,6 +164,19 @@ enum Command {
     /// Shows what a configuration comes to.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Prints what a shell needs to complete commands and flags.
+    ///
+    /// Examples:
+    ///
+    /// sapo completions bash > ~/.local/share/bash-completion/completions/sapo
+    ///
+    /// sapo completions zsh > ~/.zfunc/_sapo
+    ///
+    /// sapo completions fish > ~/.config/fish/completions/sapo.fish
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The `sapo` command with `kinds` of rewards beside those of the house; a config names them by `kind = "custom"` and
@@ -166,17 +186,12 @@ pub fn main(kinds: Kinds) -> ExitCode {
     if let Some(code) = sapo_rewards::sandbox::serve() {
         return code;
     }
-    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(Arguments::parse().command));
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(match error {
-                RunError::Internal(_) | RunError::Stopped(_) => 3,
-                _ => 2,
-            })
-        }
-    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failed::misused(error),
+    };
+    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(arguments.command));
+    done.unwrap_or_else(|error| failed::failed(&error))
 }
 
 /// Runs a command; 1 when what it measured is not good enough, 130 when it was interrupted after saving.
@@ -188,11 +203,18 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Parity(arguments) => return Ok(unless(parity::run(&arguments)?, 1)),
         Command::Merge(arguments) => merge::run(&arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,
-        Command::Eval(arguments) => eval::run(&arguments)?,
+        Command::Eval(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            eval::run(&arguments)?;
+        }
         Command::Compare(arguments) => compare::run(&arguments)?,
         Command::Report(arguments) => report::run(&arguments)?,
-        Command::Serve(arguments) => serve::run(arguments)?,
-        Command::Rollout(arguments) => {
+        Command::Serve(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            serve::run(arguments)?;
+        }
+        Command::Rollout(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
             return Ok(match rollout::run(&arguments)? {
                 rollout::Ended::Well => ExitCode::SUCCESS,
                 rollout::Ended::WithoutAnswers => ExitCode::from(1),
@@ -200,11 +222,21 @@ fn run(command: Command) -> Result<ExitCode> {
             });
         }
         Command::Plan(arguments) => plan::run(&arguments)?,
-        Command::Convert(arguments) => convert::run(&arguments)?,
-        Command::Bench(command) => bench::run(&command)?,
+        Command::Convert(mut arguments) => {
+            arguments.model = named::model(&arguments.model)?;
+            convert::run(&arguments)?;
+        }
+        Command::Bench(command) => bench::run(command)?,
         Command::Reward(command) => return Ok(unless(reward::run(command)?, 1)),
         Command::Data(command) => return Ok(unless(data::run(command)?, 1)),
         Command::Config(command) => config::run(command)?,
+        Command::Completions { shell } => completions(shell)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "sapo", &mut text);
+    print_text(&String::from_utf8_lossy(&text))
 }

@@ -7,16 +7,18 @@ use crate::error::{Result, RunError};
 use clap::Args;
 use sapo_policies::golden::{Case, case_files};
 use sapo_policies::golden::{Difference, Parity, Tolerance, check, check_processor, check_prompt};
+use sapo_policies::preset::checkpoint_folder;
 use sapo_policies::processor::Processor;
 use sapo_policies::{Config, Policy};
 use serde_json::json;
 
+use super::named;
 use super::printer::{print_json, print_text};
 
 /// Which checkpoint, and what to compare it with.
 #[derive(Args)]
 pub(crate) struct ParityArguments {
-    /// A folder in the Hugging Face layout.
+    /// A folder in the Hugging Face layout, or a checkpoint of a run.
     #[arg(value_name = "MODEL_DIR")]
     pub(crate) model: PathBuf,
     /// A folder of golden cases: NAME.safetensors each for a model (NAME.json beside it may give tolerances), and for a
@@ -39,6 +41,7 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
     if files.is_empty() {
         return Err(RunError::User(format!("{place} holds no golden case, that is no NAME.safetensors or NAME.json")));
     }
+    let model = checkpoint_folder(&named::model(&arguments.model.display().to_string())?)?;
     let mut all = Vec::new();
     let mut add = |parity: Parity| {
         let shown = if arguments.json { Ok(()) } else { print_text(&lines(&parity)) };
@@ -46,16 +49,16 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
         shown
     };
     if !files.processor.is_empty() {
-        let processor = processor(&arguments.model)?;
+        let processor = processor(&model)?;
         for file in &files.processor {
             check_processor(&processor, file)?.into_iter().try_for_each(&mut add)?;
         }
     }
     if !files.model.is_empty() {
-        let policy = Policy::load(&arguments.model, &device::open(&arguments.device)?)?;
+        let policy = Policy::load(&model, &device::open(&arguments.device)?)?;
         // A folder with weights alone has no texts to compare.
-        let with_texts = arguments.model.join("tokenizer.json").is_file();
-        let processor = with_texts.then(|| Processor::from_dir(&arguments.model, &policy.config)).transpose()?;
+        let with_texts = model.join("tokenizer.json").is_file();
+        let processor = with_texts.then(|| Processor::from_dir(&model, &policy.config)).transpose()?;
         for file in &files.model {
             let case = Case::open(file)?;
             let mut parity = check(&policy, &case)?;

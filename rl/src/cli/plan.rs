@@ -15,6 +15,7 @@ use sapo_policies::preset::config_of;
 use serde_json::json;
 
 use super::config::compose;
+use super::named;
 use super::printer::{print_json, print_text};
 use super::weights::Dtype;
 
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> Result<()> {
 }
 
 fn plan_model(model: &str, arguments: &PlanArguments) -> Result<()> {
-    let config = config_of(model)
+    let config = config_of(&named::model(model)?)
         .map_err(|error| RunError::User(format!("{error}; the published sizes are {}", PUBLISHED.join(", "))))?;
     let method = match arguments.method {
         MethodName::Full => Method::Full,
@@ -154,7 +155,7 @@ fn model_text(model: &str, of: &ModelSize, asked: Option<u64>) -> String {
 }
 
 fn plan_run(arguments: &PlanArguments) -> Result<()> {
-    let config = compose(&arguments.config)?;
+    let config = named::models(compose(&arguments.config)?)?;
     let outline = Outline::of(&config)?;
     if outline.parameters > TRIED_PARAMETERS || !outline.missing.is_empty() {
         return if arguments.json {

@@ -1,39 +1,38 @@
 //! What people see: bars on a terminal and plain lines elsewhere while a command works, tables and JSON at its end.
 
+use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::{Result, RunError};
 use crate::eval::{EvalRow, Gain};
 use crate::progress::Progress;
 use crate::report::figures::{interval, percent, points};
 use crate::report::words::stage_title;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// How often a plain line is printed at most.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
+use super::pace::{Pace, clock};
 
 /// Talks on stderr.
 pub(crate) struct Printer {
     terminal: bool,
+    started: Instant,
     talk: Mutex<Talk>,
 }
 
 /// What is being told.
 struct Talk {
     bar: Option<ProgressBar>,
-    name: String,
     note: String,
-    units: u64,
-    last: Instant,
+    pace: Pace,
 }
 
 impl Printer {
     /// A printer that draws bars when stderr is a terminal.
     pub(crate) fn new() -> Self {
-        let talk = Talk { bar: None, name: String::new(), note: String::new(), units: 0, last: Instant::now() };
-        Self { terminal: std::io::stderr().is_terminal(), talk: Mutex::new(talk) }
+        let talk = Talk { bar: None, note: String::new(), pace: Pace::default() };
+        Self { terminal: std::io::stderr().is_terminal(), started: Instant::now(), talk: Mutex::new(talk) }
     }
 
     /// Takes the last bar away.
@@ -53,18 +52,28 @@ fn tell(line: &str) {
     _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// A bar that fits into 60 columns: what is too long is cut, not wrapped. The time left is `pace`'s.
+fn styled(bar: ProgressBar, pace: &Pace) -> ProgressBar {
+    let (pace, began) = (pace.clone(), Instant::now());
+    let template = "{prefix:20!} {bar:8} {pos}/{len} {elapsed}<{left} {wide_msg}";
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.with_key("left", move |state: &ProgressState, text: &mut dyn fmt::Write| {
+            let left = pace.left(pace.began() + began.elapsed(), state.pos());
+            _ = text.write_str(&left.map_or_else(|| "?".to_owned(), clock));
+        })),
+        Err(_) => bar,
+    }
+}
+
 impl Progress for Printer {
     fn begin(&self, name: &str, units: u64, from: u64) {
         self.finish();
         let mut talk = self.talk();
-        (talk.name, talk.units, talk.note) = (name.to_owned(), units, String::new());
-        talk.last = Instant::now();
+        talk.note = String::new();
+        talk.pace = Pace::begin(name, units, from, self.started.elapsed());
         if self.terminal {
             let bar = ProgressBar::new(units).with_prefix(name.to_owned()).with_position(from);
-            if let Ok(style) = ProgressStyle::with_template("{prefix:<22} {bar:30} {pos}/{len} {elapsed}<{eta} {msg}") {
-                bar.set_style(style);
-            }
-            bar.reset_eta();
+            let bar = styled(bar, &talk.pace);
             bar.tick();
             talk.bar = Some(bar);
         } else {
@@ -80,18 +89,24 @@ impl Progress for Printer {
                 bar.set_message(note.to_owned());
                 bar.set_position(units);
             }
-            None if talk.last.elapsed() >= PLAIN_EVERY => {
-                tell(&format!("{}: {units}/{} {note}", talk.name, talk.units));
-                talk.last = Instant::now();
+            None => {
+                talk.pace.at(units);
+                let line = talk.pace.line(self.started.elapsed(), note);
+                line.iter().for_each(|line| tell(line));
             }
-            None => {}
         }
     }
 
     fn rollouts(&self, ended: usize, of: usize) {
-        let talk = self.talk();
-        if let Some(bar) = &talk.bar {
-            bar.set_message(format!("{}  rollouts {ended}/{of}", talk.note));
+        let mut talk = self.talk();
+        let note = format!("{}  rollouts {ended}/{of}", talk.note);
+        match &talk.bar {
+            Some(bar) => bar.set_message(note),
+            // A step may be longer than a line is waited for.
+            None => {
+                let line = talk.pace.line(self.started.elapsed(), note.trim_start());
+                line.iter().for_each(|line| tell(line));
+            }
         }
     }
 
@@ -199,6 +214,56 @@ pub(crate) fn gains(gains: &[Gain]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A terminal of 60 columns, and what is written on it.
+    #[derive(Clone, Debug, Default)]
+    struct Narrow(std::sync::Arc<Mutex<Vec<String>>>);
+
+    impl indicatif::TermLike for Narrow {
+        fn width(&self) -> u16 {
+            60
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> std::io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.0.lock().unwrap().push(text.to_owned());
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_fits_into_sixty_columns() {
+        let narrow = Narrow::default();
+        let target = indicatif::ProgressDrawTarget::term_like(Box::new(narrow.clone()));
+        let name = "evaluation (a phase with a long name)";
+        let bar = ProgressBar::with_draw_target(Some(2000), target).with_prefix(name).with_position(168);
+        let bar = styled(bar, &Pace::begin(name, 2000, 168, std::time::Duration::ZERO));
+        bar.set_message("reward 0.412, a note that is longer than any terminal, and rollouts 1024/4096");
+        bar.tick();
+        let written = narrow.0.lock().unwrap().join("");
+        assert!(written.contains("168/2000") && written.contains("reward"), "{written:?}");
+        let widest = narrow.0.lock().unwrap().iter().map(|line| line.trim_end().chars().count()).max();
+        assert!(widest.is_some_and(|widest| widest <= 60), "{written:?}");
+    }
 
     fn row(set: &str, task: &str, rate: f64) -> EvalRow {
         EvalRow {

@@ -23,7 +23,8 @@ const MOST_SAMPLES: u32 = 4096;
 /// Whom to ask, and what.
 #[derive(Args)]
 pub(crate) struct RolloutArguments {
-    /// A folder in the Hugging Face layout, a checkpoint of a run, or a preset.
+    /// A preset, a run (its newest checkpoint) or a checkpoint of one, a folder in the Hugging Face layout, or a hub id in the
+    /// local cache.
     #[arg(long)]
     pub(crate) model: String,
     /// The question. A `-` reads it from stdin.
@@ -162,11 +163,7 @@ fn sampling(arguments: &RolloutArguments) -> Result<Sampling> {
         top_log_probs: more.top_log_probs,
         ..Sampling::at(arguments.temperature, arguments.max_new_tokens as usize)
     };
-    let fault = match sampling.fault() {
-        _ if !(0.0..=100.0).contains(&arguments.temperature) => Some(("temperature", "is a number from 0 to 100")),
-        fault => fault,
-    };
-    match fault {
+    match sampling.fault() {
         Some((key, reason)) => Err(RunError::User(format!("--{} {reason}", key.replace('_', "-")))),
         None => Ok(sampling),
     }

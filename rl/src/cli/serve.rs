@@ -23,7 +23,8 @@ const KEY_VARIABLE: &str = "SAPO_API_KEY";
 /// What to serve, where and how.
 #[derive(Args)]
 pub(crate) struct ServeArguments {
-    /// A preset, a checkpoint of a run, or a folder in the Hugging Face layout.
+    /// A preset, a run (its newest checkpoint) or a checkpoint of one, a folder in the Hugging Face layout, or a hub id in the
+    /// local cache.
     #[arg(long)]
     pub(crate) model: String,
     /// The address to listen on; 0.0.0.0 for all. Beyond loopback a key is wanted of everybody who asks.

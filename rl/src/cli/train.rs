@@ -1,8 +1,6 @@
 //! `sapo train`: a run from configuration files and overrides.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::error::{Result, RunError};
@@ -12,6 +10,8 @@ use crate::train::{Ended, Start, train};
 use clap::Args;
 
 use super::config::compose;
+use super::interrupt::interruptible;
+use super::named;
 use super::printer::{Printer, gains, print_json, table};
 
 /// What to train.
@@ -23,6 +23,11 @@ pub(crate) struct TrainArguments {
     /// Goes on from the last checkpoint of the run that the configuration names, or of the run directory PATH (whose own
     /// configuration is used when none is given). Begins the run when there is nothing to resume. PATH may be a checkpoint
     /// of a run, RUN/checkpoints/step-000100: it goes on from that one, and what was recorded after goes to RUN/aside/.
+    ///
+    /// What changes no number may be told otherwise, and a phase may have more steps as long as none has begun after it; what
+    /// differs is said.
+    ///
+    /// Example: sapo train --resume=runs/a phases.reasoning.steps=3000
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     pub(crate) resume: Option<Option<PathBuf>>,
     /// Begins a new run where another one stood: PATH is a run directory (its last checkpoint), or one of its checkpoints.
@@ -44,12 +49,12 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<bool> {
     let (config, start) = match &arguments.fork {
         Some(path) => {
             let (run, step) = resume::place(path)?;
-            (compose(&with_saved(&arguments.config, &run))?, Start::Fork { run, step })
+            (named::models(compose(&with_saved(&arguments.config, &run))?)?, Start::Fork { run, step })
         }
         None => configuration(&arguments.config, arguments.resume.as_ref())?,
     };
     let printer = Printer::new();
-    let stop = interruptible()?;
+    let stop = interruptible(Some(config.run_path()))?;
     let ended = train(&config, &start, &stop, &printer);
     printer.finish();
     match ended? {
@@ -91,12 +96,12 @@ fn show(summary: &Summary) {
 /// one that lies in its folder.
 pub(super) fn configuration(config: &[String], resume: Option<&Option<PathBuf>>) -> Result<(Config, Start)> {
     let path = match resume {
-        None => return Ok((compose(config)?, Start::New)),
-        Some(None) => return Ok((compose(config)?, Start::Resume)),
+        None => return Ok((named::models(compose(config)?)?, Start::New)),
+        Some(None) => return Ok((named::models(compose(config)?)?, Start::Resume)),
         Some(Some(path)) => path,
     };
     let (run, step) = resume::place(path)?;
-    let mut config = compose(&with_saved(config, &run))?;
+    let mut config = named::models(compose(&with_saved(config, &run))?)?;
     let (dir, name) = (run.parent().unwrap_or(Path::new("")), run.file_name().and_then(|name| name.to_str()));
     config.run.dir = dir.to_owned();
     config.run.name =
@@ -111,15 +116,4 @@ fn with_saved(config: &[String], run: &Path) -> Vec<String> {
         given.insert(0, run.join("config.toml").display().to_string());
     }
     given
-}
-
-/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
-pub(super) fn interruptible() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let shutdown = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
-        let both = shutdown.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        both.map_err(|error| RunError::Internal(format!("signals cannot be caught: {error}")))?;
-    }
-    Ok(stop)
 }

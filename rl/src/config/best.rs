@@ -1,4 +1,4 @@
-//! `run.keep_best`: the number of an evaluation by which the best checkpoint is told.
+//! `run.keep.best`: the number of an evaluation by which the best checkpoint is told.
 
 use std::fmt;
 use std::str::FromStr;

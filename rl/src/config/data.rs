@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::fault::{ConfigError, fault, must, nearest};
+use super::fault::{ConfigError, fault, must, nearest, number};
 
 /// A named source as a phase uses it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub struct SourceUse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
 }
+
+/// The largest share, relative to the others.
+const LARGEST_SHARE: f64 = 1e6;
 
 fn one() -> f64 {
     1.0
@@ -80,12 +83,13 @@ impl Config {
     pub(super) fn check_uses(&self, place: &str, uses: &[SourceUse], rubric: Option<&str>) -> Result<(), ConfigError> {
         must(!uses.is_empty(), format!("{place}.data"), "names no source; write data = [{ use = \"NAME\" }]")?;
         for (index, used) in uses.iter().enumerate() {
-            let place = format!("{place}.data");
-            must(used.share > 0.0 && used.share.is_finite(), &place, "shares must be above 0")?;
+            let place = format!("{place}.data[{index}]");
+            let share = used.share > 0.0 && used.share <= LARGEST_SHARE;
+            must(share, format!("{place}.share"), &format!("is {:?}; it must be above 0, at most 1e6", used.share))?;
             let once = uses[..index].iter().all(|other| other.name != used.name);
             must(once, &place, "a source may be used once; add up its shares")?;
-            let source = self.source(used, &place)?;
-            must((0.0..=1.0).contains(&source.hasty), format!("data.{}.hasty", used.name), "must be between 0 and 1")?;
+            self.source(used, &place)?;
+            number(format!("{place}.hasty"), used.hasty.unwrap_or(0.0), 0.0..=1.0)?;
             if let Some(rubric) = rubric {
                 self.named_rubric(&place, self.rubric_of(used, rubric))?;
             }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::SourceUse;
-use super::fault::{ConfigError, fault, must, nearest};
+use super::fault::{ConfigError, MOST_STEPS, MOST_TOKENS, count, fault, must, nearest};
 use super::{Config, PhaseConfig};
 
 /// A set of held-out queries. Neither they nor the samples depend on `run.seed`.
@@ -35,6 +35,7 @@ pub struct EvalConfig {
     pub after: Option<Vec<String>>,
     /// Steps between two evaluations within a phase; 0 is never.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0))]
     pub every: u64,
     /// Pairs of evaluations to compare, earlier and later, by the phase that they come after (`init` for the first); the
     /// first pair is what the report is about. Each is compared with the one before and with the first all the same.
@@ -53,6 +54,9 @@ fn seed() -> u64 {
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
+
+/// More samples of a query than anybody scores.
+const MOST_SAMPLES: u64 = 1 << 16;
 
 /// The name of the evaluation before training.
 pub const INIT: &str = "init";
@@ -77,11 +81,11 @@ impl EvalConfig {
         let place = format!("eval.{name}");
         config.named_rubric(&format!("{place}.rubric"), &self.rubric)?;
         config.check_uses(&place, &self.uses(), Some(&self.rubric))?;
-        let counts = [("samples", self.samples), ("max_new_tokens", self.max_new_tokens)];
-        let queries = self.queries_per_source.map(|queries| ("queries_per_source", queries));
-        for (key, count) in counts.into_iter().chain(queries) {
-            must(count > 0, format!("{place}.{key}"), "must be at least 1")?;
-        }
+        let key = |name: &str| format!("{place}.{name}");
+        count(key("samples"), self.samples, 1..=MOST_SAMPLES)?;
+        count(key("max_new_tokens"), self.max_new_tokens, 1..=MOST_TOKENS)?;
+        count(key("queries_per_source"), self.queries_per_source.unwrap_or(1), 1..=MOST_STEPS)?;
+        count(key("every"), self.every, 0..=MOST_STEPS)?;
         for source in &self.unaveraged {
             if !self.data.contains(source) {
                 let guess = nearest(source, self.data.iter().map(String::as_str));

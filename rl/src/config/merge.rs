@@ -5,15 +5,17 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::fault::{ConfigError, fault};
+use super::origin::Origins;
 
-/// Reads a file; paths in it that lie beside it become whole paths.
+/// Reads a file; paths in it that lie beside it become whole paths, and `origins` learns where its keys stand.
 ///
 /// # Errors
 /// When it cannot be read or is not TOML.
-pub(super) fn read(file: &Path) -> Result<Table, ConfigError> {
+pub(super) fn read(file: &Path, origins: &mut Origins) -> Result<Table, ConfigError> {
     let place = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| fault(&place, format!("cannot be read: {error}")))?;
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| fault(&place, error.to_string()))?;
+    origins.add_file(file, &text);
     let folder = file.parent().unwrap_or(Path::new(""));
     // What a run has written may be of the version before.
     if folder.join("run.json").is_file() {
@@ -125,11 +127,13 @@ pub(crate) fn override_of(text: &str) -> Result<(Vec<String>, Value), ConfigErro
     let (key, value) = text
         .split_once('=')
         .filter(|(key, _)| !key.trim().is_empty())
-        .ok_or_else(|| fault(text, "is neither a configuration file nor `key=value`"))?;
+        .ok_or_else(|| fault(format!("override {text}"), "is neither a configuration file nor `key=value`"))?;
     let value = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text[key.len() + 1..].to_owned()));
     // The key is read by TOML itself, so that quoted parts may hold dots.
-    let mut table = format!("{key} = 0").parse::<Table>().map_err(|error| fault(text, error.message().to_owned()))?;
+    let mut table = format!("{key} = 0")
+        .parse::<Table>()
+        .map_err(|error| fault(format!("override {text}"), error.message().to_owned()))?;
     let mut path = Vec::new();
     while let Some((part, inner)) = std::mem::take(&mut table).into_iter().next() {
         path.push(part);

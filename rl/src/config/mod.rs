@@ -1,5 +1,6 @@
 //! The configuration of a run: TOML files merged left to right, then `key=value` overrides; closed, checked, saved.
 
+mod annotated;
 mod best;
 mod data;
 pub(crate) mod device;
@@ -10,9 +11,13 @@ pub(crate) mod fault;
 mod log;
 pub(crate) mod merge;
 mod optimizer;
+mod origin;
 mod partial;
 mod phase;
 mod policy;
+#[cfg(test)]
+mod ranges;
+mod read;
 mod renamed;
 mod run;
 pub mod schema;
@@ -24,25 +29,27 @@ use std::path::{Path, PathBuf};
 
 use sapo_datasets::SourceConfig;
 use sapo_policies::Part;
-use sapo_rewards::{Endpoints, RewardConfig, RubricConfig, registry};
+use sapo_rewards::{Endpoints, RewardConfig, RewardError, RubricConfig, registry};
 use sapo_rollouts::EngineConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 
+pub use self::annotated::Key;
 pub use self::best::BestBy;
 pub use self::data::SourceUse;
 pub use self::difference::Difference;
 pub use self::eval::{EvalConfig, GENERATED_QUERIES, INIT};
 pub use self::fault::ConfigError;
-use self::fault::{fault, nearest};
+use self::fault::{fault, nearest, number};
 pub use self::log::{LogConfig, MlflowConfig};
+use self::origin::Origins;
 pub use self::phase::{
     AnsweredBy, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig, PhaseConfig, PhaseKind,
     RlConfig, SftConfig, Weighting, WithoutPictures, Work,
 };
 pub use self::policy::PolicyConfig;
-pub use self::run::{RewardCheckConfig, RunConfig};
+pub use self::run::{KeepConfig, RewardCheckConfig, RunConfig};
 pub use self::warn::WarnConfig;
 
 /// Everything that a run is told.
@@ -81,9 +88,7 @@ impl Config {
     /// # Errors
     /// Names the file, override or key, and the nearest known name.
     pub fn compose(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
-        let config = Self::composed(files, overrides, |_| {})?;
-        fault::must(!config.run.phases.is_empty(), "run.phases", "names no phase")?;
-        Ok(config)
+        Self::composed(files, overrides, None)
     }
 
     /// The same for commands that train nothing: rewards and rubrics are enough.
@@ -91,27 +96,35 @@ impl Config {
     /// # Errors
     /// As [`Config::compose`].
     pub fn compose_rewards(files: &[PathBuf], overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::composed(files, overrides, partial::fill)
+        Self::composed(files, overrides, Some(partial::fill))
     }
 
-    fn composed(files: &[PathBuf], overrides: &[String], fill: fn(&mut Table)) -> Result<Self, ConfigError> {
-        let mut merged = Table::new();
+    /// `fill` adds what a configuration that trains nothing may leave out.
+    fn composed(files: &[PathBuf], overrides: &[String], fill: Option<fn(&mut Table)>) -> Result<Self, ConfigError> {
+        let (mut merged, mut origins) = (Table::new(), Origins::default());
         for file in files {
-            merge::merge(&mut merged, merge::read(file)?);
+            merge::merge(&mut merged, merge::read(file, &mut origins)?);
         }
         for text in overrides {
             let (path, value) = merge::override_of(text)?;
-            merge::set(&mut merged, &path, value).map_err(|reason| fault(text, reason))?;
+            merge::set(&mut merged, &path, value).map_err(|reason| fault(format!("override {text}"), reason))?;
+            origins.add_override(&path, text);
         }
         merge::anchor(&mut merged, Path::new(""));
-        fill(&mut merged);
-        renamed::refuse(&merged)?;
-        let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-        let config: Self = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
-            let key = error.path().to_string();
-            let place = if key == "." { place } else { format!("{place}: {key}") };
-            fault(place, with_nearest(&error.into_inner().to_string()))
-        })?;
+        if let Some(fill) = fill {
+            fill(&mut merged);
+        }
+        let config = Self::of(&merged).and_then(|config| {
+            fault::must(fill.is_some() || !config.run.phases.is_empty(), "run.phases", "names no phase")?;
+            Ok(config)
+        });
+        config.map_err(|fault| origins.told(fault))
+    }
+
+    /// Reads a merged table and checks it.
+    fn of(merged: &Table) -> Result<Self, ConfigError> {
+        renamed::refuse(merged)?;
+        let config = read::config(merged)?;
         config.check()?;
         Ok(config)
     }
@@ -124,12 +137,12 @@ impl Config {
         engine::check(self)?;
         self.check_rubrics()?;
         self.check_sources()?;
-        if let Some(best) = &self.run.keep_best
+        if let Some(best) = &self.run.keep.best
             && !self.eval.contains_key(&best.set)
         {
             let guess = nearest(&best.set, self.eval.keys().map(String::as_str));
             let reason = format!("names the evaluation `{}`, but there is no [eval.{}]{guess}", best.set, best.set);
-            return Err(fault("run.keep_best", reason));
+            return Err(fault("run.keep.best", reason));
         }
         for name in &self.run.reward_check.skip {
             self.named_rubric("run.reward_check.skip", name)?;
@@ -160,10 +173,15 @@ impl Config {
         let served = registry::served_judges(&self.rewards);
         let nowhere = served.into_iter().map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned())).collect();
         let rewards = sapo_rewards::Registry::build(&self.rewards, &Endpoints(nowhere));
-        let rewards = rewards.map_err(|error| fault("rewards", error.to_string()))?;
+        let rewards = rewards.map_err(of_reward)?;
         for (name, rubric) in &self.rubrics {
-            sapo_rewards::Rubric::new(rubric, &rewards)
-                .map_err(|error| fault(format!("rubrics.{name}"), error.to_string()))?;
+            if let Some((key, reason)) = rubric.fault() {
+                return Err(fault(format!("rubrics.{name}.{key}"), reason));
+            }
+            sapo_rewards::Rubric::new(rubric, &rewards).map_err(|error| match error {
+                RewardError::Rubric(reason) => fault(format!("rubrics.{name}"), reason),
+                other => fault(format!("rubrics.{name}"), other.to_string()),
+            })?;
         }
         Ok(())
     }
@@ -171,6 +189,7 @@ impl Config {
     /// A source that names a rubric which nobody defines is a fault even where no phase uses it.
     fn check_sources(&self) -> Result<(), ConfigError> {
         for (name, source) in &self.data {
+            number(format!("data.{name}.hasty"), source.hasty, 0.0..=1.0)?;
             if let Some(rubric) = &source.rubric {
                 self.named_rubric(&format!("data.{name}.rubric"), rubric)?;
             }
@@ -219,13 +238,16 @@ impl Config {
     }
 }
 
-/// Adds the nearest known name to serde's message about an unknown field.
-fn with_nearest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.contains("unknown field") || message.contains("unknown variant"), quoted.next()) {
-        (true, Some(name)) => format!("{}{}", message.trim_end(), nearest(name, quoted)),
-        _ => message.trim_end().to_owned(),
-    }
+/// The fault of a reward, at its key where the reason begins with one, as `temperature = 7: it must be in 0..2` does.
+fn of_reward(error: RewardError) -> ConfigError {
+    let RewardError::Reward { name, reason } = error else { return fault("rewards", error.to_string()) };
+    let plain = |letter: char| letter.is_ascii_lowercase() || matches!(letter, '_' | '.');
+    let bare = reason.trim_start_matches('`');
+    let key = bare.split(|letter: char| !plain(letter)).next().unwrap_or_default().trim_end_matches('.');
+    let rest = bare[key.len()..].trim_start_matches('`');
+    let says_key = [" = ", " must ", ": "].iter().any(|start| rest.starts_with(start));
+    let place = if says_key && !key.is_empty() { format!("rewards.{name}.{key}") } else { format!("rewards.{name}") };
+    fault(place, reason)
 }
 
 #[cfg(test)]
@@ -271,7 +293,7 @@ mod tests {
         assert!(error("phases.reasoning.algorithm.tau_neg=0.5").contains("tau_neg"));
         assert!(error(r#"eval.tasks=["arith"]"#).contains("an evaluation has a name now"));
         assert!(error("eval.heldout.unaveraged=[\"arth\"]").contains("did you mean `arith`"));
-        assert!(error("phases.reasoning.tasks=[\"arith\"]").contains("phases.reasoning.tasks: is now"));
+        assert!(error("phases.reasoning.tasks=[\"arith\"]").contains("]: is now `data"));
         assert!(error("phases.reasoning.data=[{ use = \"diggits\" }]").contains("did you mean `digits`"));
         assert!(error("phases.reasoning.optimizer.lr=1000.0").contains("phases.reasoning.optimizer.lr"));
         assert!(error("policy.too_long=drop").contains("drop_pictures"), "{}", error("policy.too_long=drop"));
@@ -280,11 +302,16 @@ mod tests {
         assert!(unknown.contains("freeze") && unknown.contains("did you mean `vision`"), "{unknown}");
         let lora = |rest: &str| error(&format!("policy.lora={{ rank = 2, alpha = 4{rest} }}"));
         assert!(lora("").contains("targets"), "{}", lora(""));
-        assert!(lora(", targets = []").contains("policy.lora: `targets` is empty"), "{}", lora(", targets = []"));
+        assert!(lora(", targets = []").contains("policy.lora.targets: is empty"), "{}", lora(", targets = []"));
         assert!(lora(r#", targets = "(""#).contains("not a regular expression"));
         assert!(lora(r#", target = ["q_proj"]"#).contains("did you mean `targets`"));
-        assert!(error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("`rank` is 0"));
-        assert!(error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#).contains("`alpha` is NaN"));
+        assert!(
+            error(r#"policy.lora={ rank = 0, alpha = 4, targets = ["q_proj"] }"#).contains("policy.lora.rank: is 0")
+        );
+        assert!(
+            error(r#"policy.lora={ rank = 1, alpha = nan, targets = ["q_proj"] }"#)
+                .contains("policy.lora.alpha: is NaN")
+        );
         assert!(error("engine.kind=vlm").contains("did you mean `vllm`"), "{}", error("engine.kind=vlm"));
         assert!(error("engine.endpoint=[]").contains("did you mean `endpoints`"));
         assert!(error("phases.careful.router_aux_loss_coef=-1.0").contains("phases.careful.router_aux_loss_coef"));

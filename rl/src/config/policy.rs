@@ -8,13 +8,14 @@ use sapo_policies::{LoraConfig, Part};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{ConfigError, fault, must};
+use super::fault::{ConfigError, MOST_TOKENS, count, fault, must};
 
 /// The policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// A preset, or a checkpoint folder.
+    /// A preset, the folder of a checkpoint or of a run (its newest checkpoint), or a name of the Hugging Face hub that is in the
+    /// local cache.
     pub model: String,
     /// At the end of the run the policy is written into `export/` as well, in this number format (`f32` or `bf16`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,7 @@ pub struct PolicyConfig {
     pub adapter: Option<PathBuf>,
     /// Whether picture features are added to the first text layers; `false` is an ablation.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[schemars(extend("default" = true))]
     pub deepstack: bool,
     /// Tokens of a prompt at most, placeholders of pictures counted; without it, as long as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +40,7 @@ pub struct PolicyConfig {
     /// What is done with a longer prompt: `refuse` rejects its row, `drop_pictures` leaves out whole pictures and videos,
     /// the earliest first, until the rest fits; how many were left out is counted in `rollout/dropped_pictures`.
     #[serde(default, skip_serializing_if = "is_refused")]
+    #[schemars(extend("default" = "refuse"))]
     pub too_long: TooLong,
 }
 
@@ -48,8 +51,11 @@ impl PolicyConfig {
     }
 
     pub(super) fn check(&self, dtype: WeightFormat) -> Result<(), ConfigError> {
-        if let Some(reason) = self.lora.as_ref().and_then(LoraConfig::fault) {
-            return Err(fault("policy.lora", reason));
+        if let Some((key, reason)) = self.lora.as_ref().and_then(LoraConfig::fault) {
+            return Err(fault(format!("policy.lora.{key}"), reason));
+        }
+        if let Some(tokens) = self.max_prompt_tokens {
+            count("policy.max_prompt_tokens", tokens, 1..=MOST_TOKENS)?;
         }
         let one = self.lora.is_none() || self.adapter.is_none();
         must(one, "policy.adapter", "goes on with an adapter, and `policy.lora` makes a new one; name one")?;

@@ -18,6 +18,14 @@ pub(super) fn refuse(table: &Table) -> Result<(), ConfigError> {
                       [data.NAME]), unaveraged = [...] for `apart`, and queries_per_source";
         return Err(fault(format!("eval.{key}"), reason));
     }
+    for (old, new) in KEEP {
+        if table.get("run").is_some_and(|run| run.get(old).is_some()) {
+            return Err(fault(
+                format!("run.{old}"),
+                format!("is now `{new}` of run.keep: run.keep = {{ {new} = ... }}"),
+            ));
+        }
+    }
     let check = table.get("run").and_then(|run| run.get("reward_check"));
     if check.is_some_and(|check| check.get("rows_per_task").is_some()) {
         return Err(fault("run.reward_check.rows_per_task", "is now `rows_per_source`"));
@@ -39,6 +47,10 @@ pub(super) fn refuse(table: &Table) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+/// Keys of `[run]` that are keys of `[run.keep]` now.
+pub(super) const KEEP: [(&str, &str); 4] =
+    [("keep_checkpoints", "newest"), ("keep_every", "every"), ("keep_phase_ends", "phase_ends"), ("keep_best", "best")];
 
 const PHASE: [(&str, &str); 9] = [
     ("tasks", "is now `data = [{ use = \"NAME\", share = 1 }]` with [data.NAME] source = \"synthetic:TASK\""),

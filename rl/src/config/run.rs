@@ -8,8 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::best::BestBy;
-use super::fault::{ConfigError, fault, must};
+use super::fault::{ConfigError, MOST_ROWS, MOST_STEPS, MOST_TOKENS, count, fault, must, number};
 use super::warn::WarnConfig;
+
+/// A month: nobody waits longer for a disk.
+const LONGEST_WAIT_SECS: u64 = 31 * 86_400;
+/// 16 TiB: more than any machine has for keys and values.
+const MOST_CACHE_MIB: u64 = 1 << 24;
 
 /// The run as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,25 +34,14 @@ pub struct RunConfig {
     pub device: String,
     /// The format that frozen weights are kept in, `f32` or `bf16`; what trains is kept in f32, and all is computed so.
     #[serde(default, skip_serializing_if = "is_f32")]
+    #[schemars(extend("default" = "f32"))]
     pub dtype: WeightFormat,
     /// Steps between two checkpoints within a phase; every phase and evaluation ends with one as well.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_every: u64,
-    /// How many checkpoints are kept: the newest ones. The keys below keep further ones.
-    #[serde(default = "keep_checkpoints")]
-    pub keep_checkpoints: usize,
-    /// The first checkpoint at or behind every multiple of so many steps is kept for good; 0 keeps none.
+    /// Which checkpoints are kept.
     #[serde(default)]
-    pub keep_every: u64,
-    /// Whether the checkpoint at the end of each phase is kept for good.
-    #[serde(default = "yes")]
-    pub keep_phase_ends: bool,
-    /// The best checkpoint so far is kept, by a number of an evaluation: `SET/TASK/STATISTIC`, such as `heldout/all/pass_at_1`
-    /// (or `greedy`, `pass_at_16`). An evaluation that is better than all before it ends with a checkpoint;
-    /// `checkpoints/best` is a link to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub keep_best: Option<BestBy>,
+    pub keep: KeepConfig,
     /// An update is skipped when a number on its way is not finite: a log-prob, a derivative, a gradient. More than so many in
     /// a row stop the run (exit code 3) and name its last good checkpoint; 0 stops it at the first.
     #[serde(default = "max_skipped_steps")]
@@ -64,9 +58,11 @@ pub struct RunConfig {
     /// Each layer keeps only its input and runs again on the way back: activations take a small part of their memory and a step
     /// about a third more time, with the same gradients to the last bit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
     pub recompute: bool,
     /// Starts a run that is expected to need more memory than this machine has, which is refused otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
     pub allow_over_memory: bool,
     /// Rollouts that are decoded together at most.
     #[serde(default = "decode_rows")]
@@ -82,6 +78,30 @@ pub struct RunConfig {
     /// The check of the rewards before the first step.
     #[serde(default)]
     pub reward_check: RewardCheckConfig,
+}
+
+/// Which checkpoints of a run are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepConfig {
+    /// So many of the newest. The keys below keep further ones.
+    pub newest: usize,
+    /// The first checkpoint at or behind every multiple of so many steps, for good; 0 keeps none.
+    pub every: u64,
+    /// The checkpoint at the end of each phase, for good.
+    pub phase_ends: bool,
+    /// The best checkpoint so far, by a number of an evaluation: `SET/TASK/STATISTIC`, such as `heldout/all/pass_at_1` (or
+    /// `greedy`, `pass_at_16`). An evaluation that is better than all before it ends with a checkpoint; `checkpoints/best`
+    /// is a link to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub best: Option<BestBy>,
+}
+
+impl Default for KeepConfig {
+    fn default() -> Self {
+        Self { newest: 2, every: 0, phase_ends: true, best: None }
+    }
 }
 
 /// The check of a run's rewards on a sample of its data, before the first step. Gold answers must score.
@@ -108,19 +128,17 @@ impl RunConfig {
         let plain =
             !self.name.is_empty() && Path::new(&self.name).components().count() == 1 && !self.name.starts_with('.');
         must(plain, "run.name", "must be a plain folder name")?;
-        let counts = [
-            ("run.token_budget", self.token_budget),
-            ("run.decode_rows", self.decode_rows),
-            ("run.cache_mib", self.cache_mib),
-            ("run.keep_checkpoints", self.keep_checkpoints),
-            ("run.checkpoint_every", usize::try_from(self.checkpoint_every).unwrap_or(usize::MAX)),
-        ];
-        for (key, count) in counts {
-            must(count > 0, key, "must be at least 1")?;
-        }
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        must(share(self.max_bad_rows_share), "run.max_bad_rows_share", "must be between 0 and 1")?;
-        must(share(self.reward_check.min_gold_share), "run.reward_check.min_gold_share", "must be between 0 and 1")?;
+        count("run.checkpoint_every", self.checkpoint_every, 1..=MOST_STEPS)?;
+        count("run.keep.newest", self.keep.newest, 1..=MOST_ROWS)?;
+        count("run.keep.every", self.keep.every, 0..=MOST_STEPS)?;
+        count("run.max_skipped_steps", self.max_skipped_steps, 0..=MOST_STEPS)?;
+        count("run.disk_wait_secs", self.disk_wait_secs, 0..=LONGEST_WAIT_SECS)?;
+        count("run.token_budget", self.token_budget, 2..=MOST_TOKENS)?;
+        count("run.decode_rows", self.decode_rows, 1..=MOST_ROWS)?;
+        count("run.cache_mib", self.cache_mib, 1..=MOST_CACHE_MIB)?;
+        number("run.max_bad_rows_share", self.max_bad_rows_share, 0.0..=1.0)?;
+        count("run.reward_check.rows_per_source", self.reward_check.rows_per_source, 0..=MOST_ROWS)?;
+        number("run.reward_check.min_gold_share", self.reward_check.min_gold_share, 0.0..=1.0)?;
         self.warn.check()?;
         super::device::check(&self.device).map_err(|reason| fault("run.device", reason))
     }
@@ -136,14 +154,6 @@ fn cpu() -> String {
 
 fn checkpoint_every() -> u64 {
     100
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn keep_checkpoints() -> usize {
-    2
 }
 
 fn max_skipped_steps() -> u64 {

@@ -12,6 +12,52 @@ pub fn json_schema() -> Value {
     schemars::schema_for!(Config).to_value()
 }
 
+/// The definition that a schema refers to, or itself.
+pub(super) fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str().and_then(name_of) {
+        Some(name) => resolved(root, &root["$defs"][name]),
+        None => schema,
+    }
+}
+
+/// The places of all keys with this name, such as `phases.NAME.optimizer.lr`; the shortest first.
+pub fn places_of(name: &str) -> Vec<String> {
+    let root = json_schema();
+    let mut found = Vec::new();
+    places(&root, &root, &mut Vec::new(), (name, &mut found));
+    found.sort_by_key(|place: &String| (place.matches('.').count(), place.clone()));
+    found.dedup();
+    found
+}
+
+fn places(root: &Value, schema: &Value, path: &mut Vec<String>, wanted: (&str, &mut Vec<String>)) {
+    /// No configuration is deeper.
+    const DEEPEST: usize = 8;
+    let (name, found) = wanted;
+    let own = resolved(root, schema);
+    if path.len() > DEEPEST {
+        return;
+    }
+    for (key, value) in own["properties"].as_object().into_iter().flatten() {
+        path.push(key.clone());
+        if key == name {
+            found.push(path.join("."));
+        }
+        places(root, value, path, (name, &mut *found));
+        path.pop();
+    }
+    if own["additionalProperties"].is_object() {
+        path.push("NAME".to_owned());
+        places(root, &own["additionalProperties"], path, (name, &mut *found));
+        path.pop();
+    }
+    for choices in ["oneOf", "anyOf"] {
+        for choice in own[choices].as_array().into_iter().flatten() {
+            places(root, choice, path, (name, &mut *found));
+        }
+    }
+}
+
 /// The page `docs/config.md`: every key with its type, default and doc.
 pub fn reference() -> String {
     let schema = json_schema();

@@ -3,6 +3,8 @@
 
 use toml::{Table, Value};
 
+use super::renamed::KEEP;
+
 /// Translates a table of the version before; one of today is left as it is.
 pub(super) fn upgrade(table: &mut Table) {
     let mut tasks: Vec<String> = Vec::new();
@@ -21,6 +23,9 @@ pub(super) fn upgrade(table: &mut Table) {
     {
         rename(check, "rows_per_task", "rows_per_source");
     }
+    if let Some(run) = table.get_mut("run").and_then(Value::as_table_mut) {
+        upgrade_keep(run);
+    }
     if tasks.is_empty() {
         return;
     }
@@ -29,6 +34,17 @@ pub(super) fn upgrade(table: &mut Table) {
     for task in tasks {
         let source = Table::from_iter([("source".to_owned(), Value::from(format!("synthetic:{task}")))]);
         data.entry(task).or_insert(Value::Table(source));
+    }
+}
+
+/// What is kept was said by keys of the run itself.
+fn upgrade_keep(run: &mut Table) {
+    let moved: Vec<(String, Value)> =
+        KEEP.into_iter().filter_map(|(old, new)| Some((new.to_owned(), run.remove(old)?))).collect();
+    if let (false, Value::Table(keep)) =
+        (moved.is_empty(), run.entry("keep").or_insert_with(|| Value::Table(Table::new())))
+    {
+        keep.extend(moved);
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{ConfigError, must};
+use super::fault::{ConfigError, must, number};
 
 /// From where on a run warns. It goes on; the warning is said once in a phase, and the report counts its steps. What is
 /// compared are means over 10 steps, those at the beginning of the phase and the last.
@@ -50,7 +50,7 @@ impl WarnConfig {
             ("failed_share", self.failed_share),
         ];
         for (key, share) in shares {
-            must((0.0..=1.0).contains(&share), format!("run.warn.{key}"), "must be between 0 and 1")?;
+            number(format!("run.warn.{key}"), share, 0.0..=1.0)?;
         }
         for (key, times) in [("length_times", self.length_times), ("grad_norm_times", self.grad_norm_times)] {
             must(times > 1.0, format!("run.warn.{key}"), "must be above 1; `inf` never warns")?;

@@ -153,6 +153,18 @@ pub fn newest_that(
     torn: &mut dyn FnMut(&Path, &str),
 ) -> Result<Option<Checkpoint>> {
     put_back(run)?;
+    newest_there(run, wanted, torn)
+}
+
+/// As [`newest_that`], for somebody who only reads: a run that is being trained is left alone.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_there(
+    run: &Path,
+    wanted: impl Fn(&TrainerState) -> bool,
+    torn: &mut dyn FnMut(&Path, &str),
+) -> Result<Option<Checkpoint>> {
     for path in steps(run).into_iter().rev().map(|step| folder_of(run, step)) {
         match read(&path) {
             Ok(checkpoint) if wanted(&checkpoint.state) => return Ok(Some(checkpoint)),
@@ -322,6 +334,11 @@ pub(super) fn steps(run: &Path) -> Vec<u64> {
         names.iter().filter(|name| name.starts_with("step-")).filter_map(|name| step_of(name)).collect();
     steps.sort_unstable();
     steps
+}
+
+/// The step of the last checkpoint of a run, whether it is whole or not.
+pub fn last_step(run: &Path) -> Option<u64> {
+    steps(run).last().copied()
 }
 
 fn folder_of(run: &Path, step: u64) -> PathBuf {

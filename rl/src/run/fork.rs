@@ -193,6 +193,8 @@ fn sources(config: &Config, name: &str) -> Option<Sources> {
 fn adapt(state: &mut TrainerState, config: &Config, before: &Config) {
     state.judges.retain(|name, _| config.rewards.get(name) == before.rewards.get(name));
     state.best = state.best.take().filter(|best| best.step == state.step);
+    let (old, new) = (parts(before), parts(config));
+    state.left = state.left.take().filter(|left| old.get(..=left.part) == new.get(..=left.part));
     let same_set = |set: &String| config.eval.get(set) == before.eval.get(set);
     let (evaluations, evaluated) = std::mem::take(&mut state.evaluations)
         .into_iter()

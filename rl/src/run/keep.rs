@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BestBy, RunConfig};
+use crate::config::{BestBy, KeepConfig, RunConfig};
 use crate::error::{Result, RunError};
 use crate::eval::Evaluation;
 
@@ -42,7 +42,7 @@ impl Best {
         let value = value.ok_or_else(|| {
             let tasks: Vec<&str> = evaluation.rows.iter().map(|row| row.task.as_str()).collect();
             RunError::User(format!(
-                "run.keep_best = \"{by}\": the evaluation has no such number; its tasks are {} (pass_at_16 needs 16 samples)",
+                "run.keep.best = \"{by}\": the evaluation has no such number; its tasks are {} (pass_at_16 needs 16 samples)",
                 tasks.join(", ")
             ))
         })?;
@@ -69,7 +69,7 @@ pub struct Rule {
 impl Rule {
     /// The rule of a run, whose best checkpoint is that of a step.
     pub fn of(run: &RunConfig, best: Option<u64>) -> Self {
-        let RunConfig { keep_checkpoints: newest, keep_every: every, keep_phase_ends: phase_ends, .. } = *run;
+        let KeepConfig { newest, every, phase_ends, .. } = run.keep;
         Self { newest, every, phase_ends, best }
     }
 }
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!((now.step, now.value), (70, 0.0));
         let many: BestBy = "heldout/all/pass_at_16".parse().unwrap();
         let refused = Best::after(None, &many, &evaluation("heldout", 0.1), 70).unwrap_err().to_string();
-        assert!(refused.contains("run.keep_best") && refused.contains("16 samples"), "{refused}");
+        assert!(refused.contains("run.keep.best") && refused.contains("16 samples"), "{refused}");
     }
 
     fn saved(step: u64) -> Saved {

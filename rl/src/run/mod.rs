@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 mod end;
+pub mod extend;
 pub mod fork;
 mod judging;
 pub mod keep;
@@ -26,7 +27,7 @@ use sapo_rollouts::Engine;
 
 use self::keep::{Best, Rule, point_to_best};
 use self::record::{Recorder, evaluation_folder};
-use self::state::TrainerState;
+use self::state::{Left, TrainerState};
 use crate::collective::{Alone, Collective};
 use crate::config::Config;
 use crate::data;
@@ -104,6 +105,12 @@ impl Run<'_> {
 
     /// Goes on to the next part.
     pub fn next_part(&mut self) {
+        if let Some(Part::Phase(name)) = self.part()
+            && self.config.phases[&name].kind().trains()
+        {
+            let (part, steps) = (self.state.part, self.state.step_in_part);
+            self.state.left = Some(Left { part, steps, data: self.state.data.clone() });
+        }
         self.state.part += 1;
         self.state.step_in_part = 0;
         self.state.data = None;
@@ -212,7 +219,7 @@ impl Run<'_> {
         self.rewards.ensure_running()?;
         evaluation.belong_to(name);
         let folder = self.recorder.evaluation(self.state.step, &mut evaluation, started.elapsed().as_secs_f64())?;
-        if let Some(by) = &config.run.keep_best {
+        if let Some(by) = &config.run.keep.best {
             self.state.best = Best::after(self.state.best.take(), by, &evaluation, self.state.step)?;
         }
         if let Some(warning) = data::left_out(name, evaluation.dropped_pictures) {
@@ -253,7 +260,7 @@ impl Run<'_> {
 
     /// The step of the best checkpoint, if one is to be kept.
     fn best_step(&self) -> Option<u64> {
-        let by = self.config.run.keep_best.as_ref()?;
+        let by = self.config.run.keep.best.as_ref()?;
         self.state.best.as_ref().filter(|best| best.by == *by).map(|best| best.step)
     }
 

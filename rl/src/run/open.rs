@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, Checkpoint};
+use super::extend::{self, Changes};
 use super::fork::Fork;
 use super::keep::point_to_best;
 use super::record::Recorder;
@@ -75,12 +76,41 @@ impl Origin {
         Ok(found.map_or(Self::New, |checkpoint| Self::Resumed(Box::new(checkpoint))))
     }
 
+    /// Takes a resume further than the run began to go; see [`Changes::apply`].
+    fn extend(&mut self, changes: &Changes, config: &Config) -> Result<Vec<String>> {
+        match self {
+            Self::Resumed(checkpoint) => changes.apply(&mut checkpoint.state, config),
+            Self::New | Self::Forked(_) => Ok(Vec::new()),
+        }
+    }
+
     fn checkpoint(&self) -> Option<&Path> {
         match self {
             Self::New => None,
             Self::Resumed(checkpoint) => Some(&checkpoint.path),
             Self::Forked(fork) => Some(&fork.checkpoint.path),
         }
+    }
+}
+
+/// What stands where the run is to be.
+enum Found {
+    /// A run that has finished.
+    Finished(Box<Summary>),
+    /// One to begin, or to go on with, and in what it differs then.
+    ToDo(Changes),
+}
+
+impl Found {
+    fn at(path: &Path, found: bool, config: &Config, start: &Start) -> Result<Self> {
+        if !found {
+            RunDir::refuse_existing(path)?;
+            return Ok(Self::ToDo(Changes::default()));
+        }
+        resume::is_run(path)?;
+        let changes = resume::changes(config, path)?;
+        let finished = resume::finished(path).filter(|_| *start == Start::Resume && changes.longer.is_empty());
+        Ok(finished.map_or(Self::ToDo(changes), |summary| Self::Finished(Box::new(summary))))
     }
 }
 
@@ -110,19 +140,18 @@ impl<'a> Run<'a> {
         let path = config.run_path();
         let found = matches!(start, Start::Resume | Start::ResumeAt(_)) && path.exists();
         let lock = if found { resume::locked(&path)? } else { None };
-        if found {
-            resume::is_run(&path)?;
-            resume::same_config(config, &path)?;
-            if let Some(summary) = resume::finished(&path).filter(|_| *start == Start::Resume) {
+        let changes = match Found::at(&path, found, config, start)? {
+            Found::Finished(summary) => {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
-                return Ok(Opened::Finished(Box::new(summary)));
+                return Ok(Opened::Finished(summary));
             }
-        } else {
-            RunDir::refuse_existing(&path)?;
-        }
-        let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
-        let origin = Origin::read(config, start, progress)?;
+            Found::ToDo(changes) => changes,
+        };
+        let mut origin = Origin::read(config, start, progress)?;
+        model_setup::check_there(config, origin.checkpoint())?;
+        let schedules = origin.extend(&changes, config)?;
         let notes = looked_over(config)?;
+        let experiment = config.log.mlflow.as_ref().map(Experiment::open).transpose()?;
         let rewards = Rewards::open(config)?;
         checking::before_run(config, &rewards, progress)?;
         let device = device::open(&config.run.device)?;
@@ -158,12 +187,9 @@ impl<'a> Run<'a> {
             _lock: lock,
         };
         run.enter(origin, experiment)?;
-        for line in notes.iter().chain(run.rewards.prepared()) {
-            run.say(line)?;
-        }
-        if !config.engine.is_local() {
-            run.say(&RunEngine::described(&config.engine))?;
-        }
+        run.keep_changes(&changes, &schedules)?;
+        let engine = (!config.engine.is_local()).then(|| RunEngine::described(&config.engine));
+        notes.iter().chain(run.rewards.prepared()).chain(&engine).try_for_each(|line| run.say(line))?;
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))
     }
@@ -180,6 +206,20 @@ impl<'a> Run<'a> {
             self.recorder.tell(mlflow);
         }
         Ok(())
+    }
+
+    /// Says in what a resume differs from the run before, and keeps its configuration.
+    fn keep_changes(&mut self, changes: &Changes, schedules: &[String]) -> Result<()> {
+        if changes.is_none() {
+            return Ok(());
+        }
+        extend::rename_records(self.recorder.dir(), &self.state)?;
+        self.recorder.dir().write("config.toml", self.config.to_toml()?.as_bytes())?;
+        for difference in &changes.differs {
+            self.say(&format!("differs from the run before: {difference}"))?;
+        }
+        schedules.iter().try_for_each(|line| self.say(line))?;
+        if changes.longer.is_empty() { Ok(()) } else { self.write_plan() }
     }
 
     fn begin(&mut self) -> Result<()> {

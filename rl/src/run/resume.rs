@@ -3,10 +3,10 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use sapo_rewards::RewardConfig;
 use serde_json::Value;
 
 use super::checkpoint::{self, Checkpoint};
+use super::extend::Changes;
 use super::fork;
 use crate::config::Config;
 use crate::error::{Result, RunError};
@@ -62,42 +62,28 @@ pub(crate) fn newest(path: &Path, progress: &dyn Progress) -> Result<Option<Chec
     }
 }
 
-/// Refuses to go on with another configuration than the run began with, but for what changes no number.
-pub(crate) fn same_config(config: &Config, path: &Path) -> Result<()> {
+/// In what a resume differs from the run: nothing, what changes no number, or more steps of a phase.
+///
+/// # Errors
+/// When it differs in anything else.
+pub(crate) fn changes(config: &Config, path: &Path) -> Result<Changes> {
     let saved: PathBuf = path.join("config.toml");
     if !saved.exists() {
-        return Ok(());
+        return Ok(Changes::default());
     }
-    let mut before = Config::compose(std::slice::from_ref(&saved), &[])?;
-    let run = &mut before.run;
-    run.dir.clone_from(&config.run.dir);
-    run.disk_wait_secs = config.run.disk_wait_secs;
-    run.checkpoint_every = config.run.checkpoint_every;
-    run.warn.clone_from(&config.run.warn);
-    run.max_skipped_steps = config.run.max_skipped_steps;
-    run.keep_checkpoints = config.run.keep_checkpoints;
-    run.keep_every = config.run.keep_every;
-    run.keep_phase_ends = config.run.keep_phase_ends;
-    run.keep_best.clone_from(&config.run.keep_best);
-    run.reward_check.clone_from(&config.run.reward_check);
-    before.log.clone_from(&config.log);
-    before.engine.reached_like(&config.engine);
-    for (name, reward) in &mut before.rewards {
-        if let (RewardConfig::Judge(judge), Some(RewardConfig::Judge(now))) = (reward, config.rewards.get(name)) {
-            judge.asked_like(now);
-        }
-    }
-    let differences: Vec<String> = config.differences(&before)?.iter().map(ToString::to_string).collect();
+    let before = Config::compose(std::slice::from_ref(&saved), &[])?;
+    let (changes, refused) = Changes::of(&before, config)?;
+    let differences: Vec<String> = refused.iter().map(ToString::to_string).collect();
     if differences.is_empty() {
-        return Ok(());
+        return Ok(changes);
     }
     let more = match differences.len().saturating_sub(TOLD) {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
     Err(RunError::User(format!(
-        "{} was begun with another configuration (now {}{more}); resume with the saved {}, or go on in a new run with \
-         --fork={} run.name=...",
+        "{} was begun with another configuration (now {}{more}); a resume may raise the steps of a phase that has not \
+         ended. Resume with the saved {}, or go on in a new run with --fork={} run.name=...",
         path.display(),
         differences[..differences.len().min(TOLD)].join(", "),
         saved.display(),

@@ -37,6 +37,9 @@ pub struct TrainerState {
     /// The best checkpoint so far.
     #[serde(default)]
     pub best: Option<Best>,
+    /// Where the phase stood that trained last, when it ended.
+    #[serde(default)]
+    pub left: Option<Left>,
     /// Where the data of this part stand.
     pub data: Option<MixtureState>,
     /// Failed rewards of the last steps of this part.
@@ -52,4 +55,16 @@ pub struct TrainerState {
     pub evaluated: Vec<String>,
     /// What is known of the judges, by name.
     pub judges: BTreeMap<String, JudgeRecord>,
+}
+
+/// Where the phase stood that trained last, when it ended: it can be gone on with from there as long as no other has begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// Its place in the list of the run's parts.
+    pub part: usize,
+    /// Steps that it had.
+    pub steps: u64,
+    /// Where its data stood.
+    pub data: Option<MixtureState>,
 }

@@ -106,6 +106,10 @@ impl Default for EngineConfig {
 
 /// A day: no time in the configuration is longer.
 const LONGEST_SECS: f64 = 86_400.0;
+/// More requests than a server takes at a time.
+const MOST_IN_FLIGHT: usize = 1 << 16;
+/// A request that was sent so often is never answered.
+const MOST_TRIES: u32 = 1000;
 
 impl EngineConfig {
     /// Whether this process samples.
@@ -146,11 +150,11 @@ impl EngineConfig {
                 return fault(key, "must be above 0 and at most 86400");
             }
         }
-        if self.max_in_flight == 0 {
-            return fault("max_in_flight", "must be at least 1");
+        if !(1..=MOST_IN_FLIGHT).contains(&self.max_in_flight) {
+            return fault("max_in_flight", "must be at least 1 and at most 65536");
         }
-        if self.max_tries == 0 {
-            return fault("max_tries", "must be at least 1");
+        if !(1..=MOST_TRIES).contains(&self.max_tries) {
+            return fault("max_tries", "must be at least 1 and at most 1000");
         }
         self.fault_of_kind().map(|(key, reason)| (key, reason.to_owned()))
     }

@@ -15,6 +15,9 @@ use crate::kind::{Example, Verifier};
 use crate::reward::{Item, Role};
 use crate::score::PartScore;
 
+/// No response is longer.
+const MOST_SPAN_BYTES: usize = 1 << 24;
+
 /// A penalty for saying the same over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -29,8 +32,8 @@ impl Verifier for Repetition {
 
     fn check(&self) -> Result<(), String> {
         match self.span_bytes {
-            0..8 => Err(format!("span_bytes = {}: it must be at least 8", self.span_bytes)),
-            _ => Ok(()),
+            8..=MOST_SPAN_BYTES => Ok(()),
+            _ => Err(format!("span_bytes = {}: it must be in 8..{MOST_SPAN_BYTES}", self.span_bytes)),
         }
     }
 

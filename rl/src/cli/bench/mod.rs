@@ -20,6 +20,7 @@ use sapo_policies::weights::Loading;
 use serde_json::json;
 
 use super::convert::must_be_free;
+use super::named;
 use super::plan::grouped;
 use super::printer::{Printer, print_json, print_text};
 use super::weights::{Dtype, bytes, telling};
@@ -29,8 +30,9 @@ use super::weights::{Dtype, bytes, telling};
 pub(crate) enum BenchCommand {
     /// Writes a checkpoint with random weights, streamed: memory does not grow with the model.
     ///
-    /// Its tokenizer, chat template and image processor are those of the preset `tiny`, whose special tokens the config
-    /// names; ids beyond them have no text. It answers nonsense, in the time that the published model would need.
+    /// Its tokenizer and chat template are those of the preset `tiny`, whose special tokens the config names; ids beyond them
+    /// have no text. Pictures become as many tokens as in the published model of that size. It answers nonsense, in the time
+    /// that the published model would need.
     ///
     /// Example: sapo bench init --model 2b --dtype bf16 --out random-2b
     Init(InitArguments),
@@ -105,13 +107,21 @@ pub(crate) struct LoadArguments {
 }
 
 /// Runs the command.
-pub(crate) fn run(command: &BenchCommand) -> Result<()> {
+pub(crate) fn run(mut command: BenchCommand) -> Result<()> {
+    let model = match &mut command {
+        BenchCommand::Init(arguments) => &mut arguments.model,
+        BenchCommand::Load(arguments) => &mut arguments.model,
+        BenchCommand::Rollout(arguments) => &mut arguments.model,
+        BenchCommand::Step(arguments) => &mut arguments.model,
+        BenchCommand::Train(arguments) => &mut arguments.model,
+    };
+    *model = named::model(model)?;
     match command {
-        BenchCommand::Init(arguments) => init(arguments),
-        BenchCommand::Load(arguments) => load(arguments),
-        BenchCommand::Rollout(arguments) => rollout::run(arguments),
-        BenchCommand::Step(arguments) => step::run(arguments),
-        BenchCommand::Train(arguments) => train::run(arguments),
+        BenchCommand::Init(arguments) => init(&arguments),
+        BenchCommand::Load(arguments) => load(&arguments),
+        BenchCommand::Rollout(arguments) => rollout::run(&arguments),
+        BenchCommand::Step(arguments) => step::run(&arguments),
+        BenchCommand::Train(arguments) => train::run(&arguments),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{address, make_parent, refuse_existing, share};
 use crate::checking::alone;
 use crate::cli::address as sources;
 use crate::cli::config::compose;
+use crate::cli::named;
 use crate::cli::printer::{Printer, print_json, print_text};
 use crate::config::Config;
 use crate::data_check::{Limits, Target, check, of_addresses, of_config, registry_of, rubric_of};
@@ -112,7 +113,7 @@ fn split(what: &[String]) -> Result<(Option<Config>, Vec<String>)> {
 
 fn processor(arguments: &CheckArguments, config: Option<&Config>) -> Result<Processor> {
     let model = arguments.model.as_deref().or(config.map(|config| config.policy.model.as_str())).unwrap_or("tiny");
-    let mut processor = processor_of(model)?;
+    let mut processor = processor_of(&named::model(model)?)?;
     let own = config.and_then(|config| config.policy.prompt_limit());
     let too_long = own.map_or(TooLong::Refuse, |limit| limit.too_long);
     let given = arguments.max_prompt_tokens.map(|tokens| PromptLimit { tokens, too_long });

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sapo_datasets::written::{jsonl, parquet};
+use serde_json::json;
+
 use sapo_datasets::{Dataset, Difficulty, Example, OpenContext, SourceConfig, Split, Style, Task};
 
 use super::{make_parent, refuse_existing};
-use crate::cli::printer::{Printer, print_text};
+use crate::cli::printer::{Printer, print_json, print_text};
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
 
@@ -36,6 +38,9 @@ pub(crate) struct MakeArguments {
     /// Adds the column `response` with right answers: careful ones work first, hasty ones answer at once.
     #[arg(long, value_name = "STYLE", value_parser = style)]
     responses: Option<Style>,
+    /// Prints one JSON object on stdout, and nothing else there.
+    #[arg(long)]
+    json: bool,
 }
 
 fn style(name: &str) -> std::result::Result<Style, String> {
@@ -75,5 +80,9 @@ pub(crate) fn run(arguments: &MakeArguments) -> Result<()> {
         _ => jsonl::write(out, rows, jsonl::PictureStore::Beside)?,
     }
     printer.finish();
+    if arguments.json {
+        let (task, split) = (arguments.task.name(), arguments.split.to_string());
+        return print_json(&json!({"out": out, "task": task, "split": split, "queries": arguments.count}), true);
+    }
     print_text(&format!("{}\n", out.display()))
 }

@@ -4,15 +4,13 @@ mod check;
 mod convert;
 mod make;
 mod show;
+mod tokenizer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
-use sapo_datasets::synthetic;
-use sapo_datasets::{Style, Task};
-use sapo_policies::processor::train_tokenizer;
+use sapo_datasets::Task;
 
-use super::printer::print_text;
 use crate::error::{Result, RunError};
 
 /// What to do with data.
@@ -67,17 +65,7 @@ pub(crate) enum DataCommand {
     /// Trains the byte-level BPE tokenizer of the small presets on the text of the quickstart's generated tasks.
     ///
     /// Example: sapo data tokenizer --out tokenizer.json
-    Tokenizer {
-        /// The `tokenizer.json` to write.
-        #[arg(long)]
-        out: PathBuf,
-        /// Size of the vocabulary, special tokens included.
-        #[arg(long, default_value_t = 768)]
-        vocabulary: usize,
-        /// Demonstrations of each task to read.
-        #[arg(long, default_value_t = 4000)]
-        examples: u64,
-    },
+    Tokenizer(tokenizer::TokenizerArguments),
 }
 
 /// Runs the command; false when too many rows are bad.
@@ -87,7 +75,7 @@ pub(crate) fn run(command: DataCommand) -> Result<bool> {
         DataCommand::Show(arguments) => show::run(&arguments)?,
         DataCommand::Check(arguments) => return check::run(&arguments),
         DataCommand::Convert(arguments) => return convert::run(&arguments),
-        DataCommand::Tokenizer { out, vocabulary, examples } => make_tokenizer(&out, vocabulary, examples)?,
+        DataCommand::Tokenizer(arguments) => tokenizer::run(&arguments)?,
     }
     Ok(true)
 }
@@ -131,18 +119,4 @@ fn address(text: &str) -> Result<String> {
         }
         _ => Ok(text.to_owned()),
     }
-}
-
-fn make_tokenizer(out: &Path, vocabulary: usize, examples: u64) -> Result<()> {
-    let texts = Task::OF_TOKENIZER.into_iter().flat_map(move |task| {
-        (0..examples).flat_map(move |index| {
-            let style = if index % 4 == 0 { Style::Hasty } else { Style::Careful };
-            let shown = synthetic::demonstration(task, 0, index, style);
-            [shown.query.question(), shown.response]
-        })
-    });
-    let texts: Vec<String> = texts.collect();
-    let bytes = train_tokenizer(texts.into_iter(), vocabulary)?;
-    std::fs::write(out, bytes).map_err(|source| RunError::io(out, source))?;
-    print_text(&format!("{}\n", out.display()))
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{Ended, RolloutArguments};
 use crate::cli::address;
+use crate::cli::interrupt::interruptible;
 use crate::cli::printer::{Printer, print_json, print_text};
-use crate::cli::train::interruptible;
 use crate::error::{Result, RunError};
 use crate::rollout_file::record::{Settings, digest};
 use crate::rollout_file::{Answered, Answering};
@@ -59,7 +59,7 @@ impl Queries {
             max_prompt_tokens: arguments.max_prompt_tokens.min(model.context().saturating_sub(1)),
             dtype: arguments.dtype.name().to_owned(),
         };
-        let stop = interruptible()?;
+        let stop = interruptible(None)?;
         let printer = Printer::new();
         let batch = arguments.batch as usize;
         let answering = Answering { model, engine, dataset: &self.dataset, settings: &settings, batch };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{PhaseKind, Work, check_sampling};
 use crate::config::Config;
 use crate::config::data::SourceUse;
-use crate::config::fault::{ConfigError, fault, must};
+use crate::config::fault::{ConfigError, MOST_ROWS, MOST_STEPS, MOST_TOKENS, count, fault, must, number};
 use crate::curation::{DropRule, PartLimit, QueryRule, Sequential};
 
 /// Curation: what is worth training on.
@@ -58,6 +58,7 @@ pub struct CurateConfig {
     pub guess_below: Option<usize>,
     /// Sampled responses of a query that are kept as demonstrations, at most; 0 keeps none.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0))]
     pub keep_responses: usize,
     /// The stretch of a generated source that queries are drawn from; the phase's place in `run.phases` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +114,9 @@ impl Default for WithoutPictures {
     }
 }
 
+/// No reward gives more.
+const LARGEST_VALUE: f64 = 1e6;
+
 fn sixteen() -> usize {
     16
 }
@@ -151,32 +155,44 @@ impl CurateConfig {
     }
 
     fn check_numbers(&self, place: &str) -> Result<(), ConfigError> {
-        must(self.queries_per_source != Some(0), format!("{place}.queries_per_source"), "must be at least 1")?;
+        let key = |name: &str| format!("{place}.{name}");
+        // A generated task has as many queries as one asks for.
+        count(key("queries_per_source"), self.queries_per_source.unwrap_or(1), 1..=MOST_STEPS)?;
+        count(key("samples"), self.samples, 0..=MOST_ROWS)?;
+        count(key("keep_responses"), self.keep_responses, 0..=MOST_ROWS)?;
+        count(key("guess_below"), self.guess_below.unwrap_or(1), 0..=MOST_TOKENS)?;
+        count(key("stretch"), self.stretch.unwrap_or(0), 0..=MOST_STEPS)?;
         check_sampling(place, &self.sampling)?;
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        must(share(self.drop.above), format!("{place}.drop.above"), "must be between 0 and 1")?;
+        number(key("drop.above"), self.drop.above, 0.0..=1.0)?;
         if let Some(sequential) = &self.sequential {
-            let key = format!("{place}.sequential");
-            must((0.0..0.5).contains(&sequential.error), &key, "`error` must be at least 0 and below 0.5")?;
-            must(sequential.round > 0, &key, "`round` must be at least 1")?;
+            let error = (0.0..0.5).contains(&sequential.error);
+            must(error, key("sequential.error"), "must be at least 0 and below 0.5")?;
+            count(key("sequential.round"), sequential.round, 1..=MOST_ROWS)?;
             let record = matches!(self.by, AnsweredBy::Record(_));
-            must(!record, &key, "what is recorded is not sampled; leave one of `sequential` and `by` out")?;
+            let reason = "what is recorded is not sampled; leave one of `sequential` and `by` out";
+            must(!record, key("sequential"), reason)?;
         }
-        for filter in &self.query_filters {
-            must(filter.at_least.is_finite(), format!("{place}.query_filters"), "`at_least` must be a number")?;
+        for (index, filter) in self.query_filters.iter().enumerate() {
+            number(key(&format!("query_filters[{index}].at_least")), filter.at_least, -LARGEST_VALUE..=LARGEST_VALUE)?;
         }
         if let Some(blind) = &self.without_pictures {
-            let key = format!("{place}.without_pictures");
-            must(blind.samples > 0, &key, "`samples` must be at least 1")?;
-            must(blind.max_new_tokens != Some(0), &key, "`max_new_tokens` must be at least 1")?;
-            must(blind.temperature >= 0.0 && blind.temperature.is_finite(), &key, "`temperature` must be 0 or more")?;
-            must(blind.choices.is_none_or(|choices| choices > 1), &key, "`choices` must be at least 2")?;
+            let key = |name: &str| format!("{place}.without_pictures.{name}");
+            count(key("samples"), blind.samples, 1..=MOST_ROWS)?;
+            count(key("max_new_tokens"), blind.max_new_tokens.unwrap_or(1), 1..=MOST_TOKENS)?;
+            number(key("temperature"), blind.temperature, 0.0..=100.0)?;
+            count(key("choices"), blind.choices.unwrap_or(2), 2..=MOST_ROWS)?;
         }
         Ok(())
     }
 
     fn check_responses(&self, place: &str, rubric: &RubricConfig) -> Result<(), ConfigError> {
         let key = format!("{place}.response_filters");
+        for (index, limit) in self.response_filters.iter().enumerate() {
+            let key = |name: &str| format!("{key}[{index}].{name}");
+            for (name, bound) in [("at_least", limit.at_least), ("at_most", limit.at_most)] {
+                number(key(name), bound.unwrap_or(0.0), -LARGEST_VALUE..=LARGEST_VALUE)?;
+            }
+        }
         for limit in &self.response_filters {
             let bound = limit.at_least.is_some() || limit.at_most.is_some();
             must(bound, &key, &format!("`{}` has neither `at_least` nor `at_most`", limit.part))?;

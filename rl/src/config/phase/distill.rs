@@ -7,10 +7,10 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PhaseKind, Work, check_sampling};
+use super::{PhaseKind, Work, check_batch, check_budget, check_sampling, check_steps};
 use crate::config::Config;
 use crate::config::data::SourceUse;
-use crate::config::fault::{ConfigError, must};
+use crate::config::fault::{ConfigError, MOST_ROWS, count, must, number};
 use crate::optimizer::OptimizerConfig;
 
 /// Distillation.
@@ -95,17 +95,13 @@ impl PhaseKind for DistillConfig {
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, self.rubric())?;
         config.refuse_pools(place, &self.data)?;
-        let room = self.prompts_per_step >= self.data.len();
-        must(room, format!("{place}.prompts_per_step"), "must be at least the number of sources")?;
-        let share = (0.0..=1.0).contains(&self.divergence.forward_share());
-        must(
-            share,
-            format!("{place}.divergence"),
-            "`mixed` must be between 0 and 1: the share of the forward direction",
-        )?;
+        check_steps(place, self.steps)?;
+        check_batch(&format!("{place}.prompts_per_step"), self.prompts_per_step, &self.data)?;
+        // The share of the forward direction.
+        number(format!("{place}.divergence.mixed"), self.divergence.forward_share(), 0.0..=1.0)?;
         if let Some(on_policy) = &self.on_policy {
             let place = format!("{place}.on_policy");
-            must(on_policy.rollouts_per_prompt > 0, format!("{place}.rollouts_per_prompt"), "must be at least 1")?;
+            count(format!("{place}.rollouts_per_prompt"), on_policy.rollouts_per_prompt, 1..=MOST_ROWS)?;
             let hot = on_policy.sampling.temperature > 0.0;
             must(
                 hot,
@@ -113,6 +109,7 @@ impl PhaseKind for DistillConfig {
                 "must be above 0: the distance is between distributions",
             )?;
             check_sampling(&place, &on_policy.sampling)?;
+            check_budget(&place, on_policy.sampling.max_new_tokens, config)?;
         }
         self.optimizer.check(&format!("{place}.optimizer"), self.steps)
     }

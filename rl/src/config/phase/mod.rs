@@ -16,7 +16,9 @@ pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
 pub use self::sft::{SftConfig, Weighting};
 use super::Config;
 use super::data::SourceUse;
-use super::fault::{ConfigError, fault};
+use crate::optimizer::OptimizerConfig;
+
+use super::fault::{ConfigError, MOST_ROWS, MOST_STEPS, count, fault, must};
 
 /// A section of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +73,30 @@ fn check_sampling(place: &str, sampling: &Sampling) -> Result<(), ConfigError> {
     }
 }
 
+/// A phase takes steps; one that is to do nothing is left out.
+fn check_steps(place: &str, steps: u64) -> Result<(), ConfigError> {
+    let none = "is 0; it must be at least 1: leave a phase that does nothing out of run.phases";
+    must(steps > 0, format!("{place}.steps"), none)?;
+    count(format!("{place}.steps"), steps, 1..=MOST_STEPS)
+}
+
+/// A batch has room for every source.
+fn check_batch(key: &str, rows: usize, data: &[SourceUse]) -> Result<(), ConfigError> {
+    let reason = format!("is {rows}; it must be at least the number of sources, {}", data.len());
+    must(rows >= data.len(), key, &reason)?;
+    count(key, rows, 1..=MOST_ROWS)
+}
+
+/// A micro-batch holds an answer with the last token of its prompt, or it would keep nothing within its bound.
+fn check_budget(place: &str, answer: usize, config: &Config) -> Result<(), ConfigError> {
+    let budget = config.run.token_budget;
+    let reason = format!(
+        "is {budget}, and one answer of {place} alone may have {answer} tokens; it must be at least {}",
+        answer.saturating_add(1)
+    );
+    must(budget > answer, "run.token_budget", &reason)
+}
+
 /// How much a phase does, for the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -92,6 +118,31 @@ impl PhaseConfig {
             Self::Curate(phase) => phase,
             Self::Rl(phase) => phase,
             Self::Distill(phase) => phase,
+        }
+    }
+
+    /// Its steps, where it is told how many.
+    pub fn steps(&self) -> Option<u64> {
+        self.clone().steps_mut().copied()
+    }
+
+    /// Its steps, to be changed.
+    pub fn steps_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Sft(phase) => Some(&mut phase.steps),
+            Self::Rl(phase) => Some(&mut phase.steps),
+            Self::Distill(phase) => Some(&mut phase.steps),
+            Self::Curate(_) => None,
+        }
+    }
+
+    /// Its optimizer, where it trains.
+    pub fn optimizer(&self) -> Option<&OptimizerConfig> {
+        match self {
+            Self::Sft(phase) => Some(&phase.optimizer),
+            Self::Rl(phase) => Some(&phase.optimizer),
+            Self::Distill(phase) => Some(&phase.optimizer),
+            Self::Curate(_) => None,
         }
     }
 

@@ -5,11 +5,11 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PhaseKind, Work, check_sampling};
+use super::{PhaseKind, Work, check_batch, check_budget, check_sampling, check_steps};
 use crate::algorithm::AlgorithmConfig;
 use crate::config::Config;
 use crate::config::data::SourceUse;
-use crate::config::fault::{ConfigError, fault, must};
+use crate::config::fault::{ConfigError, MOST_ROWS, MOST_STEPS, count, fault, must, number};
 use crate::importance::ImportanceConfig;
 use crate::kl::{KlConfig, Reference};
 use crate::optimizer::OptimizerConfig;
@@ -33,6 +33,7 @@ pub struct RlConfig {
     /// whole the others are broken off: a step does not wait for its longest answers, and trains on short ones more often.
     /// What was broken off is counted in `rollout/stopped_groups`.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0))]
     pub oversample_prompts: usize,
     /// Sampling.
     pub sampling: Sampling,
@@ -54,6 +55,7 @@ pub struct RlConfig {
     pub kl: Option<KlConfig>,
     /// Weight of the policy's mean entropy, which is then to grow.
     #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(extend("default" = 0.0))]
     pub entropy_coef: f64,
     /// Weights tokens that another engine sampled by how likely the trainer finds them, up to a cap; the trainer reads
     /// every rollout once more for it.
@@ -145,10 +147,9 @@ impl RlConfig {
     }
 
     fn check_counts(&self, place: &str) -> Result<(), ConfigError> {
-        let share = (0.0..=1.0).contains(&self.max_failed_share);
-        must(share, format!("{place}.max_failed_share"), "must be between 0 and 1")?;
-        let window = self.failure_window_steps > 0;
-        must(window, format!("{place}.failure_window_steps"), "must be at least 1")?;
+        check_steps(place, self.steps)?;
+        number(format!("{place}.max_failed_share"), self.max_failed_share, 0.0..=1.0)?;
+        count(format!("{place}.failure_window_steps"), self.failure_window_steps, 1..=MOST_STEPS)?;
         let hot = self.sampling.temperature > 0.0;
         must(hot, format!("{place}.sampling.temperature"), "must be above 0: equal rollouts teach nothing")?;
         check_sampling(place, &self.sampling)?;
@@ -157,8 +158,9 @@ impl RlConfig {
             format!("{place}.rollouts_per_prompt"),
             "must be 2 or more: advantages compare rollouts of a group",
         )?;
-        let room = self.prompts_per_step >= self.data.len();
-        must(room, format!("{place}.prompts_per_step"), "must be at least the number of sources")?;
+        count(format!("{place}.rollouts_per_prompt"), self.rollouts_per_prompt, 2..=MOST_ROWS)?;
+        check_batch(&format!("{place}.prompts_per_step"), self.prompts_per_step, &self.data)?;
+        count(format!("{place}.oversample_prompts"), self.oversample_prompts, 0..=MOST_ROWS)?;
         must(
             (1..=self.prompts_per_step).contains(&self.mini_batches),
             format!("{place}.mini_batches"),
@@ -190,11 +192,11 @@ impl RlConfig {
     }
 
     fn check_loss(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
+        check_budget(place, self.sampling.max_new_tokens, config)?;
         let sane = (-1.0..=1.0).contains(&self.entropy_coef);
         must(sane, format!("{place}.entropy_coef"), "must be between -1 and 1; 0.001 to 0.01 is usual")?;
         if let Some(importance) = self.importance {
-            let cap = importance.cap >= 1.0 && importance.cap.is_finite();
-            must(cap, format!("{place}.importance.cap"), "must be 1 or more; 2 is usual")?;
+            number(format!("{place}.importance.cap"), importance.cap, 1.0..=1e6)?;
         }
         let Some(kl) = &self.kl else { return Ok(()) };
         let coef = kl.coef > 0.0 && kl.coef <= 10.0;
@@ -214,13 +216,12 @@ impl RlConfig {
             "does not go with filter.refill: both ask for more queries than a step trains on; set one of them to 0",
         )?;
         must(self.filter.refill <= MOST_REFILLS, format!("{place}.filter.refill"), "must be between 0 and 16")?;
-        let some = self.filter.revisit_steps != Some(0);
-        must(some, format!("{place}.filter.revisit_steps"), "must be at least 1; leave it out to retire nothing")?;
+        // Left out, nothing is retired.
+        count(format!("{place}.filter.revisit_steps"), self.filter.revisit_steps.unwrap_or(1), 1..=MOST_STEPS)?;
         let Some(curriculum) = self.filter.curriculum else { return Ok(()) };
         let place = format!("{place}.filter.curriculum");
-        let share = (0.0..=1.0).contains(&curriculum.least_pass_rate);
-        must(share, format!("{place}.least_pass_rate"), "must be between 0 and 1")?;
-        must(curriculum.steps > 0, format!("{place}.steps"), "must be at least 1")
+        number(format!("{place}.least_pass_rate"), curriculum.least_pass_rate, 0.0..=1.0)?;
+        count(format!("{place}.steps"), curriculum.steps, 1..=MOST_STEPS)
     }
 }
 
@@ -257,7 +258,9 @@ impl PhaseKind for RlConfig {
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, Some(&self.rubric))?;
         self.check_counts(place)?;
-        self.algorithm.fault().map_or(Ok(()), |reason| Err(fault(format!("{place}.algorithm"), reason)))?;
+        if let Some((key, reason)) = self.algorithm.fault() {
+            return Err(fault(format!("{place}.algorithm.{key}"), reason));
+        }
         self.check_pools(place, config)?;
         self.check_filter(place)?;
         self.check_loss(place, config)?;

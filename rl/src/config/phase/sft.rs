@@ -4,10 +4,10 @@ use sapo_policies::Part;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PhaseKind, Work};
+use super::{PhaseKind, Work, check_batch, check_steps};
 use crate::config::Config;
 use crate::config::data::SourceUse;
-use crate::config::fault::{ConfigError, must};
+use crate::config::fault::{ConfigError, MOST_TOKENS, count, number};
 use crate::optimizer::OptimizerConfig;
 
 /// Supervised learning.
@@ -97,18 +97,10 @@ impl PhaseKind for SftConfig {
     fn check(&self, place: &str, config: &Config) -> Result<(), ConfigError> {
         config.check_uses(place, &self.data, None)?;
         config.refuse_pools(place, &self.data)?;
-        let room = self.batch_size >= self.data.len();
-        must(room, format!("{place}.batch_size"), "must be at least the number of sources")?;
-        must(
-            self.max_tokens != Some(0),
-            format!("{place}.max_tokens"),
-            "must be at least 1; leave it out to have no limit",
-        )?;
-        must(
-            self.router_aux_loss_coef.is_none_or(|coef| coef.is_finite() && coef >= 0.0),
-            format!("{place}.router_aux_loss_coef"),
-            "must be a number from 0 up",
-        )?;
+        check_steps(place, self.steps)?;
+        check_batch(&format!("{place}.batch_size"), self.batch_size, &self.data)?;
+        count(format!("{place}.max_tokens"), self.max_tokens.unwrap_or(2), 2..=MOST_TOKENS)?;
+        number(format!("{place}.router_aux_loss_coef"), self.router_aux_loss_coef.unwrap_or(0.0), 0.0..=1000.0)?;
         self.optimizer.check(&format!("{place}.optimizer"), self.steps)
     }
 }
