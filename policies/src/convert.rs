@@ -225,7 +225,6 @@ mod tests {
     fn a_published_size_sees_pictures_as_the_published_model_does() {
         let tokens = |config: &Config| {
             let files = processor_files(config);
-            Processor::from_files(files.clone(), config).expect("a processor");
             let said = serde_json::from_slice(&files["preprocessor_config.json"]).expect("JSON");
             ImageProcessor::from_json(&said, "settings").and_then(|images| images.tokens([768, 1024])).expect("a size")
         };

@@ -70,13 +70,16 @@ pub fn checkpoint_folder(name: &str) -> Result<PathBuf> {
     Err(PolicyError::input(reason))
 }
 
-/// The sizes of a preset, of a published model, or of a checkpoint folder.
+/// The sizes of a preset, of a published model, of a checkpoint folder, or of the model of an adapter's folder.
 ///
 /// # Errors
 /// When there is none of that name, or its `config.json` is wrong.
 pub fn config_of(name: &str) -> Result<Config> {
     if PRESETS.contains(&name) {
         return tiny_config(&Tokenizer::from_bytes(TOKENIZER, "tokenizer.json")?);
+    }
+    if let Some(adapter) = adapter_folder(Path::new(name)) {
+        return config_of(&base_model(&adapter)?.display().to_string());
     }
     match (published(name), checkpoint_folder(name)) {
         (_, Ok(folder)) => Config::read(&folder),

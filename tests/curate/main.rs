@@ -338,7 +338,7 @@ fn what_cannot_be_read_is_told_before_anything_is_done() {
     assert!(error("phases.curate.drop.stronger=none.jsonl").contains("none.jsonl"));
     assert!(error("phases.curate.by={ model = \"no/such\" }").contains("no model no/such"));
     assert!(error("phases.curate.drop_never_solved=true").contains("is now `drop = { never_solved = true }`"));
-    assert!(error("phases.curate.drop.above=1.5").contains("between 0 and 1"));
+    assert!(error("phases.curate.drop.above=1.5").contains("at most 1"));
     assert!(error("phases.curate.query_filters=[{ rubric = \"reasonin\" }]").contains("did you mean `reasoning`"));
     assert!(error("run.phases=[\"careful\"]").contains("docs/curation.md"));
 }

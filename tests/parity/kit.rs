@@ -53,7 +53,8 @@ fn a_check_tells_what_it_gave_or_why_it_failed() {
     let (code, line) = of("cpu");
     assert_eq!((code, &line["status"], &line["result"]["out"]), (Some(0), &"passed".into(), &0.into()), "{line}");
     let (code, line) = of("gpu:0");
-    assert_eq!((code, &line["status"], &line["result"]), (Some(1), &"failed".into(), &Value::Null), "{line}");
+    let kind = &line["result"]["error"]["kind"];
+    assert_eq!((code, &line["status"], kind), (Some(1), &"failed".into(), &"usage".into()), "{line}");
     assert!(line["why"].as_str().is_some_and(|why| why.contains("`gpu:0` is not a device")), "{line}");
 }
 

@@ -18,11 +18,11 @@ fn a_rust_program_brings_a_reward_along_and_is_the_same_command() {
     let arguments = short(dir, &own);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let without = said(&sapo(&arguments), 2);
-    assert!(without.contains("rewards.brief: type = \"brief\": no such type"), "{without}");
+    assert!(without.contains("type = \"brief\": no such type"), "{without}");
 
     let wrong = "rewards.brief.options.most_words=few";
     let refused = said(&command(&example, &[&arguments[..], &[wrong]].concat()), 2);
-    assert!(refused.contains("rewards.brief: options.most_words"), "{refused}");
+    assert!(refused.contains("rewards.brief") && refused.contains("options.most_words"), "{refused}");
 
     said(&command(&example, &arguments), 0);
     let rollouts = lines(&dir.join("smoke/rollouts/reasoning-000002.jsonl"));

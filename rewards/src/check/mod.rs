@@ -362,6 +362,13 @@ impl<'w, 'a> Check<'w, 'a> {
             _ => format!("{}{}", gold.thinking, if trap.is_bare() { text.to_owned() } else { gold.form.of(text) }),
         };
         let score = self.ask(rubric, row, &said, trap != Trap::Repeated).await;
+        // A judge that cannot make out another script gives nothing away; its own labelled items tell how well it reads.
+        let is_judge = |part: &str| {
+            self.report.rewards.iter().any(|facts| facts.part == part && facts.version.starts_with("judge/"))
+        };
+        if trap == Trap::Foreign && score.failure().is_some_and(|(part, ..)| is_judge(part)) {
+            return;
+        }
         let count = &mut self.report.traps[trap as usize];
         count.tried += 1;
         if let Some((part, kind, _)) = score.failure() {

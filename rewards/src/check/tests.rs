@@ -191,7 +191,7 @@ fn whoever_watches_hears_of_rows_and_of_the_first_that_stalls() {
 #[test]
 fn what_shows_nothing_is_not_tested() {
     let says = |report: &CheckReport| (report.verdict(), report.untested().unwrap_or_default());
-    let none = alone("number", &plain(&[json!({"tests": []})]));
+    let none = checked(MINE, &plain(&[json!({"tests": []})]), |_| PartScore::value(0.0, ""));
     assert_eq!(says(&none), (Verdict::NotTested, "no row has a gold answer".to_owned()));
     let form = r#"{"correct": "format", "penalties": [{"reward": "mine"}]}"#;
     let rows = [GoldRow { response: Some("5".to_owned()), ..plain(&[json!(5)]).remove(0) }];

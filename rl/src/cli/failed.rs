@@ -7,7 +7,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
-use super::printer::print_json;
+use super::printer::{has_printed_json, print_json};
 use crate::config::schema::places_of;
 use crate::error::RunError;
 
@@ -45,7 +45,7 @@ pub(crate) fn misused(mut error: clap::Error) -> ExitCode {
 }
 
 fn told(kind: &str, message: &str, code: u8) -> ExitCode {
-    if wants_json() {
+    if wants_json() && !has_printed_json() {
         let message = message.strip_prefix("error: ").unwrap_or(message);
         let object = json!({"error": {"kind": kind, "message": message, "exit_code": code}});
         // The words are on stderr already.

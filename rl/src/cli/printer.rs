@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -118,8 +119,17 @@ impl Progress for Printer {
     }
 }
 
+/// Whether an object was printed: there is one alone on stdout, so that an error that comes after it stands on stderr only.
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether an object was printed.
+pub(crate) fn has_printed_json() -> bool {
+    PRINTED.load(Ordering::Relaxed)
+}
+
 /// Prints a value as JSON on stdout.
 pub(crate) fn print_json(value: &impl serde::Serialize, on_one_line: bool) -> Result<()> {
+    PRINTED.store(true, Ordering::Relaxed);
     let text = if on_one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
     print_text(&format!("{}\n", text.map_err(|error| RunError::Internal(error.to_string()))?))
 }
