@@ -193,9 +193,12 @@ fn what_shows_nothing_is_not_tested() {
     let says = |report: &CheckReport| (report.verdict(), report.untested().unwrap_or_default());
     let none = checked(MINE, &plain(&[json!({"tests": []})]), |_| PartScore::value(0.0, ""));
     assert_eq!(says(&none), (Verdict::NotTested, "no row has a gold answer".to_owned()));
-    let form = r#"{"correct": "format", "penalties": [{"reward": "mine"}]}"#;
-    let rows = [GoldRow { response: Some("5".to_owned()), ..plain(&[json!(5)]).remove(0) }];
-    let flat = checked(form, &rows, |_| PartScore::value(0.0, ""));
+    // A form that is kept by nobody, and would be wrong for nobody.
+    let mut registry = Registry::rules();
+    let spec = RewardSpec { role: Some(Role::Form), ..RewardSpec::rule("mine", "mine/1") };
+    registry.insert("mine", Arc::new(Rule::new(spec, |_| PartScore::value(0.0, ""))));
+    let rubric = Rubric::new(&serde_json::from_str(MINE).unwrap(), &registry).unwrap();
+    let flat = now(check(&rubric, &plain(&[json!(5)]), &mut Watch::default()));
     let (verdict, why) = says(&flat);
     assert_eq!(verdict, Verdict::NotTested, "{flat:#?}");
     assert!(why.contains("gave 0 to every answer"), "{why}");
