@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sapo_datasets::{Dataset, OpenContext, Query, Split};
+use sapo_datasets::{Dataset, DatasetError, OpenContext, Query, Split};
 use sapo_policies::PolicyInput;
 use sapo_policies::processor::Processor;
 use serde::{Deserialize, Serialize};
@@ -34,13 +34,21 @@ fn open_split(config: &Config, used: &SourceUse, default_split: Split, seed: u64
     Ok(Dataset::open(&used.name, &source, &context)?)
 }
 
+/// Says which key a source that cannot be opened stands under.
+fn at(used: &SourceUse, error: RunError) -> RunError {
+    match error {
+        RunError::Data(error) => DatasetError::Request(format!("data.{}.source: {error}", used.name)).into(),
+        error => error,
+    }
+}
+
 /// Opens the sources of an evaluation: test queries of generated tasks, as many as it asks for.
 ///
 /// # Errors
 /// When a source cannot be used.
 pub fn open_eval(config: &Config, eval: &EvalConfig) -> Result<Vec<Dataset>> {
     let open = |used: SourceUse| {
-        let dataset = open_split(config, &used, Split::Test, eval.seed)?;
+        let dataset = open_split(config, &used, Split::Test, eval.seed).map_err(|error| at(&used, error))?;
         let most = eval.queries_per_source.or(dataset.len().is_none().then_some(GENERATED_QUERIES));
         let count = most.map(|most| dataset.len().map_or(most as u64, |length| length.min(most as u64)));
         Ok(dataset.slice(None, count)?)
@@ -59,7 +67,7 @@ pub fn check_all(config: &Config) -> Result<BTreeSet<String>> {
     for name in &config.run.phases {
         for used in config.phases[name].kind().data() {
             if seen.insert(format!("{:?}", config.source(used, "data")?)) {
-                let dataset = open(config, used, 0)?;
+                let dataset = open(config, used, 0).map_err(|error| at(used, error))?;
                 look_at_head(&dataset, config.run.max_bad_rows_share)?;
                 notes.extend(notes_of(&dataset));
             }

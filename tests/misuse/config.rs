@@ -36,9 +36,9 @@ fn a_typo_in_a_file_has_its_line_and_its_whole_key() {
     let nested = "[phases.reasoning]\nsteps = 2\n\n[phases.reasoning.optimizer]\nlr = 1e-4\nwarmup = 3\n";
     file_is_refused(nested, 6, &["phases.reasoning.optimizer.warmup", "known: ", "warmup_steps"]);
     file_is_refused(
-        "[rewards.same]\ntemprature = 0.5\n",
+        "[rewards.same]\ntemperaturr = 0.5\n",
         2,
-        &["rewards.same.temprature", "did you mean `temperature`"],
+        &["rewards.same.temperaturr", "did you mean `temperature`"],
     );
 }
 

@@ -170,7 +170,7 @@ fn kwargs_that_do_not_fit_are_told_before_anything_is_scored() {
                 def long(reward_inputs: list, most_tokens: int):\n    return [{'overall': 0.0} for _ in reward_inputs]\n";
     let Some(place) = Place::with(code) else { return };
     place.found("score", &["--option", "kwargs={weight=1.0}"], 0, &["as EasyR1 does", "good"]);
-    place.found("score", &["--option", "kwargs={wieght=1.0}"], 2, &["takes no `wieght`", "did you mean `weight`?"]);
+    place.found("score", &["--option", "kwargs={wweight=1.0}"], 2, &["takes no `wweight`", "did you mean `weight`?"]);
     place.found("score", &["--option", "kwargs={reward_inputs=1}"], 2, &["is what the data gives"]);
     place.found("long", &[], 2, &["wants `most_tokens` as well", "kwargs = { most_tokens = ... }"]);
 }
@@ -188,7 +188,7 @@ fn options_that_are_none_and_functions_that_are_not_named_are_told() {
         &["say which function", "mine.py:compute_score"],
     );
     refused(&["reward", "check", "--reward", "mth", "--data", &rows], 2, &["mth", "math"]);
-    refused(&["reward", "list", "proces"], 2, &["did you mean `process`?"]);
+    refused(&["reward", "list", "xprocess"], 2, &["did you mean `process`?"]);
 }
 
 #[test]

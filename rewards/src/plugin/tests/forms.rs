@@ -126,7 +126,7 @@ async fn arguments_of_the_config_are_handed_over() {
     let with = |given: Value| ProcessConfig { kwargs: kwargs(given), ..code.config("f") };
     let good = scored(&with(json!({"weight": 0.25, "names": ["a", "b"]})), &[asked("5", false)]).await;
     assert_eq!(values(&good), [Some(0.5)]);
-    for (given, says) in [(json!({"names": [], "wieght": 1}), "did you mean `weight`?"), (json!({}), "is not known")] {
+    for (given, says) in [(json!({"names": [], "wweight": 1}), "did you mean `weight`?"), (json!({}), "is not known")] {
         let plugin = Plugin::process("plugin", &with(given)).unwrap();
         let refused = plugin.prepare().unwrap_err();
         assert!(refused.contains("cannot be started") && refused.contains(says), "{refused}");

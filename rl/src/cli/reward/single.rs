@@ -75,6 +75,6 @@ mod tests {
         assert!(fault("m.py:f", "rang=[0, 2]").contains("rang"));
         assert!(fault("m.py:f", "range").contains("key=value"));
         assert!(fault("m.py", "range=[0,2]").contains("m.py:compute_score"));
-        assert!(fault("lenght", "buffer_tokens=8").contains("lenght"));
+        assert!(fault("lengthy", "buffer_tokens=8").contains("lengthy"));
     }
 }
