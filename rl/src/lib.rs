@@ -57,6 +57,7 @@ pub mod sample;
 pub mod score;
 pub mod serve;
 pub mod sizes;
+pub mod slow;
 pub mod starter;
 pub mod stats;
 pub mod summary;

@@ -131,6 +131,12 @@ pub enum AlgorithmConfig {
     Rloo(Rloo),
 }
 
+impl Default for AlgorithmConfig {
+    fn default() -> Self {
+        Self::Sapo(Sapo::default())
+    }
+}
+
 impl std::ops::Deref for AlgorithmConfig {
     type Target = dyn Algorithm;
 

@@ -15,7 +15,9 @@ use super::printer::Printer;
 use super::weights::{Dtype, telling};
 use crate::device;
 use crate::error::{Result, RunError};
+use crate::progress::Progress;
 use crate::sample::local_engine;
+use crate::slow;
 
 /// Samples of one call at most.
 const MOST_SAMPLES: u32 = 4096;
@@ -131,6 +133,7 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<Ended> {
     let opened = Model::open_as(&arguments.model, arguments.seed, loading, &device);
     printer.finish();
     let model = opened?;
+    slow::warning(&model.policy).iter().for_each(|warning| printer.say(warning));
     let engine = local_engine(&model, arguments.batch as usize, arguments.cache_mib);
     match (queries, question) {
         (Some(queries), _) => queries.answer(arguments, &model, &engine, sampling),

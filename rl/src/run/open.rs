@@ -27,7 +27,7 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::score::Rewards;
 use crate::summary::Summary;
-use crate::{checking, data, data_check, device, ledger, model_setup, reference};
+use crate::{checking, data, data_check, device, ledger, model_setup, reference, slow};
 
 /// How a run is to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
 
     fn write_plan(&self) -> Result<()> {
         let plan = Plan::of(self.config, &self.model)?;
-        for line in plan.lines() {
+        for line in plan.lines().into_iter().chain(slow::warning(&self.model.policy)) {
             self.say(&line)?;
         }
         self.recorder.dir().write_json("plan.json", &plan)

@@ -11,6 +11,7 @@ use crate::device;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
+use crate::slow;
 
 /// Tries of a request to an endpoint, seconds before the second, and seconds without any answer after which it is given up.
 const TRIES: u32 = 4;
@@ -87,6 +88,9 @@ impl Answering {
             None => Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?,
         };
         model.limit_prompts(config.and_then(|config| config.policy.prompt_limit()));
+        if endpoint.is_none() {
+            slow::warning(&model.policy).iter().for_each(|warning| progress.say(warning));
+        }
         let engine = endpoint.or_else(|| config.map(|config| config.engine.clone())).unwrap_or_default();
         let decode_rows = config.map_or(DECODE_ROWS, |config| config.run.decode_rows);
         let cache_mib = config.map_or(LocalEngine::CACHE_MIB, |config| config.run.cache_mib);

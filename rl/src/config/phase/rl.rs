@@ -35,7 +35,8 @@ pub struct RlConfig {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0))]
     pub oversample_prompts: usize,
-    /// Sampling.
+    /// Sampling; at temperature 1 and with at most 1,024 tokens where nothing is said.
+    #[serde(default = "sampling")]
     pub sampling: Sampling,
     /// The rubric of sources that name none.
     pub rubric: String,
@@ -45,7 +46,8 @@ pub struct RlConfig {
     /// The steps of that window.
     #[serde(default = "failure_window_steps")]
     pub failure_window_steps: usize,
-    /// Algorithm.
+    /// Algorithm; SAPO where nothing is said.
+    #[serde(default)]
     pub algorithm: AlgorithmConfig,
     /// Parts that do not train in this phase, in place of `policy.freeze`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +122,10 @@ const MOST_REFILLS: usize = 16;
 
 fn max_failed_share() -> f64 {
     0.05
+}
+
+fn sampling() -> Sampling {
+    Sampling::at(1.0, 1024)
 }
 
 fn failure_window_steps() -> usize {
