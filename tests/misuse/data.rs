@@ -12,7 +12,7 @@ fn run_is_refused(more: &[&str], words: &[&str]) {
 fn a_source_that_is_not_there_is_named_with_its_key() {
     run_is_refused(&["data.count.source=nowhere/train.parquet"], &["data.count", "nowhere/train.parquet"]);
     run_is_refused(&["data.count.source=synthetic:cuont"], &["data.count", "did you mean `count`?"]);
-    run_is_refused(&["phases.careful.data=[{ use = \"digts\" }]"], &["phases.careful", "did you mean `digits`?"]);
+    run_is_refused(&["phases.careful.data=[{ use = \"digitz\" }]"], &["phases.careful", "did you mean `digits`?"]);
 }
 
 #[test]
