@@ -2,12 +2,9 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::product::product;
+use super::product::{WIDENED, product};
 use crate::part::ADAPTER_PREFIX;
 use crate::tensor::{is_cpu, to_f32};
-
-/// Numbers of a matrix that are widened at once in a product.
-const WIDENED: usize = 1 << 22;
 
 /// One named tensor of a policy, held as a matrix; what has another rank in files is folded to `[first, rest]`
 /// (a vector is one row).

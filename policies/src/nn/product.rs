@@ -23,7 +23,7 @@ use crate::vector::{LANES, Run, sum, vectorised};
 /// Rows and weight rows of a tile.
 const TILE: usize = 4;
 /// Numbers of a matrix in another format than f32 that are widened at once.
-const WIDENED: usize = 1 << 22;
+pub(super) const WIDENED: usize = 1 << 22;
 /// Below so many multiplications no other thread is woken.
 const ALONE: usize = 1 << 20;
 

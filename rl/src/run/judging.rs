@@ -26,14 +26,7 @@ impl Run<'_> {
                 RunError::Reward(error) => RunError::Stopped(format!("{place} does not start: {error}")),
                 other => other,
             })?;
-            let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
-            self.say(&format!(
-                "{place}: the balanced accuracy of the judge `{name}` is {} on {} labelled items (false yes {}, false no {})",
-                share(record.balanced_accuracy),
-                record.items.unwrap_or(0),
-                share(record.false_yes),
-                share(record.false_no),
-            ))?;
+            self.say(&format!("{place}: {}", record.said(name)))?;
             self.judged.remove(*name);
             self.state.judges.insert((*name).to_owned(), record);
             self.write_judges()?;

@@ -66,6 +66,18 @@ pub struct JudgeRecord {
 }
 
 impl JudgeRecord {
+    /// How a judge did on its labelled items, in words.
+    pub fn said(&self, name: &str) -> String {
+        let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
+        format!(
+            "the balanced accuracy of the judge `{name}` is {} on {} labelled items (false yes {}, false no {})",
+            share(self.balanced_accuracy),
+            self.items.unwrap_or(0),
+            share(self.false_yes),
+            share(self.false_no),
+        )
+    }
+
     /// Adds what a judge was needed for since `before`.
     pub fn add_since(&mut self, now: &JudgeCounts, before: Option<&JudgeCounts>) {
         let since = |of: fn(&JudgeCounts) -> u64| of(now) - before.map_or(0, of);

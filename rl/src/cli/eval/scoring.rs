@@ -55,14 +55,7 @@ impl Judges {
             rewards.wait(judge.reach())?;
             judge.open_cache(None);
             let record = calibrate(rewards, judge)?;
-            let share = |value: Option<f64>| value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
-            progress.say(&format!(
-                "the balanced accuracy of the judge `{name}` is {} on {} labelled items (false yes {}, false no {})",
-                share(record.balanced_accuracy),
-                record.items.unwrap_or(0),
-                share(record.false_yes),
-                share(record.false_no),
-            ));
+            progress.say(&record.said(name));
             records.insert(name.clone(), record);
         }
         Ok(Self { records, before: counts(rewards) })
