@@ -187,7 +187,10 @@ fn judge(model: &str) -> u64 {
 
 /// A model that only answers.
 fn plain(format: WeightFormat, sizes: &Sizes) -> ModelSize {
-    ModelSize::of(sizes, &Question { format, method: Method::Inference, frozen: Vec::new(), batch: 0, context: 0 })
+    ModelSize::of(
+        sizes,
+        &Question { format, method: Method::Inference, frozen: Vec::new(), batch: 0, context: 0, recompute: false },
+    )
 }
 
 fn weights(memory: &crate::sizes::MemorySize) -> u64 {
@@ -202,7 +205,8 @@ fn size(config: &Config, sizes: &Sizes, frozen: &[Part]) -> ModelSize {
         None if trains => Method::Full,
         None => Method::Inference,
     };
-    ModelSize::of(sizes, &Question { format: config.run.dtype, method, frozen: frozen.to_vec(), batch: 0, context: 0 })
+    let (format, frozen) = (config.run.dtype, frozen.to_vec());
+    ModelSize::of(sizes, &Question { format, method, frozen, batch: 0, context: 0, recompute: false })
 }
 
 fn phase(config: &Config, sizes: &Sizes, lengths: Lengths, name: &str) -> PartFootprint {
