@@ -12,8 +12,9 @@ use crate::config::{Config, PhaseConfig, Work};
 use crate::error::{Result, RunError};
 use crate::kl::Reference;
 use crate::memory::available_bytes;
+use crate::moment::MomentFormat;
 use crate::parts::{self, parts};
-use crate::sizes::{Activations, Method, ModelSize, Question};
+use crate::sizes::{Activations, MOMENTS, Method, ModelSize, Question};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -237,7 +238,8 @@ fn phase(config: &Config, sizes: &Sizes, lengths: Lengths, name: &str) -> PartFo
     let activations = text + seen;
     let kept = activations + activations / 10 + activations.min(SLACK);
     let training = (summed + kept.max(gradients)).max(updating);
-    let part = part.holding(size.memory.optimizer);
+    let moments = phase.optimizer().map_or(MomentFormat::F32, |options| options.moments);
+    let part = part.holding(MOMENTS * moments.bytes(size.trainable));
     PartFootprint { gradients, activations: kept, sampling: sampled, total: part.total + training + sampled, ..part }
 }
 

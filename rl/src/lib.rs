@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod mlflow;
 pub mod model_name;
 pub mod model_setup;
+pub mod moment;
 pub mod optimizer;
 pub mod outline;
 pub mod pairs;

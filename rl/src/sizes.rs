@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// Moments that AdamW keeps for a number that trains.
-const MOMENTS: u64 = 2;
+pub(crate) const MOMENTS: u64 = 2;
 
 /// What trains.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(size.memory.total, (2 + 2 + 4 + 8) * all + size.memory.activations + size.memory.kv_cache);
         let again = Question { recompute: true, ..question(WeightFormat::Bf16, Method::Full) };
         let [kept, again] = [size.memory.activations, ModelSize::of(&config, &again).memory.activations];
-        assert!(again > 0 && again * 5 < kept, "{again} {kept}");
+        assert!(again > 0 && again * 4 < kept, "{again} {kept}");
         let answers = ModelSize::of(&config, &question(WeightFormat::Bf16, Method::Inference));
         assert_eq!(answers.memory.total, answers.memory.weights + answers.memory.kv_cache);
         let head = size.parts.iter().find(|part| part.part == Part::Head).expect("an untied head");

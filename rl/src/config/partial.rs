@@ -44,7 +44,7 @@ mod tests {
         let config = Config::compose_rewards(&files, &[]).unwrap();
         assert!(config.run.phases.is_empty() && config.rubrics.contains_key("mine"));
         let (_folder, with_policy) = written("[policy]\nmodel = \"judge\"\n[rewards.near]\nkind = \"numeric\"\n");
-        assert_eq!(Config::compose_rewards(&[with_policy], &[]).unwrap().policy.model.to_string_lossy(), "judge");
+        assert_eq!(Config::compose_rewards(&[with_policy], &[]).unwrap().policy.model, "judge");
         let whole = Config::compose(&files, &[]).unwrap_err().to_string();
         assert!(whole.contains("run"), "{whole}");
     }

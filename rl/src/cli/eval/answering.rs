@@ -87,6 +87,9 @@ impl Answering {
             Some(_) => Model::open_without_weights(&arguments.model, &device)?,
             None => Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?,
         };
+        if let Some(config) = config.filter(|_| endpoint.is_none()) {
+            model.policy.multiply_in(config.run.matmul)?;
+        }
         model.limit_prompts(config.and_then(|config| config.policy.prompt_limit()));
         if endpoint.is_none() {
             slow::warning(&model.policy).iter().for_each(|warning| progress.say(warning));
