@@ -22,12 +22,15 @@ use crate::ledger::LedgerEntry;
 use crate::metrics::names;
 use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
-use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
+use crate::stats::{QueryOutcomes, detectable, majority_at_k, mean_interval, mean_pass_at_k, paired_gain};
+use sapo_rewards::score::CORRECT;
 
 /// The row that stands for all counted tasks.
 pub const ALL: &str = "all";
 /// Samples of a query from which on pass@16 is told.
 const SIXTEEN: usize = 16;
+/// Samples of a query from which on a majority is told.
+const LEAST_VOTES: usize = 3;
 /// Prompts that are in memory at a time, as a multiple of those that are decoded together: whoever is done makes room for
 /// the next.
 const CHUNKS_OF_ROWS: usize = 4;
@@ -48,11 +51,13 @@ pub struct EvalRow {
     pub scored: usize,
     /// Samples whose score failed.
     pub failed: usize,
-    /// Mean over queries of the share of samples that pass.
+    /// Mean over queries of the share of samples that pass; NaN, and null in JSON, where no sample is scored.
+    #[serde(deserialize_with = "nan_of_null")]
     pub pass_at_1: f64,
     /// Its 95 % interval.
     pub ci95: [f64; 2],
     /// The same for one greedy answer a query.
+    #[serde(deserialize_with = "nan_of_null")]
     pub greedy: f64,
     /// Its 95 % interval; absent where none is scored, and in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +65,16 @@ pub struct EvalRow {
     /// Chance that at least one of 16 samples passes, without bias; absent with fewer samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_at_16: Option<f64>,
+    /// Chance that the answer that most samples of a query give is right, over queries of whose samples one at least has an
+    /// answer; absent with fewer than three samples, and where rewards tell no answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maj_at_k: Option<f64>,
+    /// Mean over samples of what the rubric gives in all; absent where none is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_reward: Option<f64>,
+    /// The smallest difference that a comparison with another evaluation of these queries finds four times of five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detectable: Option<f64>,
     /// Share of samples with working before the answer.
     pub with_working: f64,
     /// Share of samples cut by the token limit.
@@ -69,6 +84,24 @@ pub struct EvalRow {
     /// What the rewards measured beside their values, by `part/name`: means over the samples for which they told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+impl EvalRow {
+    /// `pass_at_1`, `greedy` or `pass_at_16`, where it was measured.
+    pub fn statistic(&self, name: &str) -> Option<f64> {
+        let value = match name {
+            "pass_at_1" => Some(self.pass_at_1),
+            "greedy" => Some(self.greedy),
+            "pass_at_16" => self.pass_at_16,
+            _ => None,
+        };
+        value.filter(|value| value.is_finite())
+    }
+}
+
+/// A number that was not there is none, not 0.
+pub fn nan_of_null<'de, D: serde::Deserializer<'de>>(number: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(number)?.unwrap_or(f64::NAN))
 }
 
 /// A difference between two evaluations of the same queries.
@@ -105,6 +138,12 @@ pub struct EvalSampling {
     /// The mass of the likeliest tokens that they are drawn from.
     #[serde(default = "one")]
     pub top_p: f64,
+    /// The likeliest tokens that they are drawn from; 0 is all.
+    #[serde(default)]
+    pub top_k: usize,
+    /// Taken off the logits of tokens that the answer has.
+    #[serde(default)]
+    pub presence_penalty: f64,
     /// Token limit.
     pub max_new_tokens: usize,
     /// Seed of samples and intervals.
@@ -120,8 +159,18 @@ fn one() -> f64 {
 impl EvalSampling {
     /// As a configuration says it, so many rows being decoded together at most.
     pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
-        let EvalConfig { samples, max_new_tokens, seed, .. } = *eval;
-        Self { samples, temperature: one(), top_p: one(), max_new_tokens, seed, decode_rows }
+        let EvalConfig { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, .. } = *eval;
+        Self { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, decode_rows }
+    }
+
+    /// How an answer is drawn.
+    pub fn drawn(&self) -> Sampling {
+        Sampling {
+            top_p: self.top_p,
+            top_k: self.top_k,
+            presence_penalty: self.presence_penalty,
+            ..Sampling::at(self.temperature, self.max_new_tokens)
+        }
     }
 }
 
@@ -184,6 +233,10 @@ struct TaskRecord {
 #[derive(Clone, Debug)]
 struct Said {
     passed: Option<bool>,
+    /// What the verifier took for the answer.
+    answer: Option<String>,
+    /// What the rubric gives in all.
+    reward: Option<f64>,
     tokens: usize,
     with_working: bool,
     truncated: bool,
@@ -204,8 +257,8 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(after, sampling);
-    let EvalSampling { samples, temperature, top_p, max_new_tokens, seed, decode_rows } = sampling;
-    let random = Sampling { top_p, ..Sampling::at(temperature, max_new_tokens) };
+    let EvalSampling { samples, max_new_tokens, seed, decode_rows, .. } = sampling;
+    let random = sampling.drawn();
     let greedy = Sampling::greedy(max_new_tokens);
     let scope = SeedScope { seed, place: "eval", samples };
     let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
@@ -305,6 +358,8 @@ impl Evaluation {
             record.sampled.push(outcomes(group));
             record.said.extend(group.rollouts.iter().map(|rollout| Said {
                 passed: rollout.score.passed,
+                answer: rollout.score.part(CORRECT).and_then(|part| part.score.extracted.clone()),
+                reward: rollout.score.total,
                 tokens: rollout.rollout.sampled(),
                 with_working: rollout.reasoned(),
                 truncated: rollout.rollout.stop == StopReason::Length,
@@ -338,10 +393,10 @@ impl Evaluation {
     }
 
     fn row(&self, task: &str, record: &TaskRecord) -> EvalRow {
-        let estimated = mean_interval(&record.sampled, self.sampling.seed);
-        let greedy = mean_interval(&record.greedy, self.sampling.seed);
+        let estimated = mean_interval(&record.sampled);
+        let greedy = mean_interval(&record.greedy);
         let scored = record.said.iter().filter(|said| said.passed.is_some()).count();
-        let mean = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
+        let of_said = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
         EvalRow {
             set: self.set.clone(),
             after: self.after.clone(),
@@ -349,14 +404,17 @@ impl Evaluation {
             queries: record.sampled.len(),
             scored,
             failed: record.said.len() - scored,
-            pass_at_1: estimated.map_or(0.0, |estimate| estimate.value),
+            pass_at_1: estimated.map_or(f64::NAN, |estimate| estimate.value),
             ci95: estimated.map_or([0.0, 1.0], |estimate| estimate.interval),
-            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy: greedy.map_or(f64::NAN, |estimate| estimate.value),
             greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&record.sampled),
-            with_working: mean(|said| f64::from(u8::from(said.with_working))),
-            truncated: mean(|said| f64::from(u8::from(said.truncated))),
-            mean_tokens: mean(|said| said.tokens as f64),
+            maj_at_k: self.maj_at_k(record),
+            mean_reward: mean(record.said.iter().filter_map(|said| said.reward)),
+            detectable: detectable(&record.sampled),
+            with_working: of_said(|said| f64::from(u8::from(said.with_working))),
+            truncated: of_said(|said| f64::from(u8::from(said.truncated))),
+            mean_tokens: of_said(|said| said.tokens as f64),
             metrics: means(record.said.iter().flat_map(|said| said.metrics.clone())),
         }
     }
@@ -366,9 +424,9 @@ impl Evaluation {
         let counted = |task: &str| self.records.get(task).is_some_and(|record| record.counted);
         let rows: Vec<&EvalRow> = self.rows.iter().filter(|row| counted(&row.task)).collect();
         let sampled = self.outcomes(ALL, false);
-        let estimated = mean_interval(&sampled, self.sampling.seed)?;
+        let estimated = mean_interval(&sampled)?;
         let mean_of = |value: fn(&EvalRow) -> f64| mean(rows.iter().map(|row| value(row))).unwrap_or(0.0);
-        let greedy = mean_interval(&self.outcomes(ALL, true), self.sampling.seed);
+        let greedy = mean_interval(&self.outcomes(ALL, true));
         Some(EvalRow {
             set: self.set.clone(),
             after: self.after.clone(),
@@ -378,9 +436,12 @@ impl Evaluation {
             failed: rows.iter().map(|row| row.failed).sum(),
             pass_at_1: estimated.value,
             ci95: estimated.interval,
-            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy: greedy.map_or(f64::NAN, |estimate| estimate.value),
             greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&sampled),
+            maj_at_k: mean(rows.iter().filter_map(|row| row.maj_at_k)),
+            mean_reward: mean(rows.iter().filter_map(|row| row.mean_reward)),
+            detectable: detectable(&sampled),
             with_working: mean_of(|row| row.with_working),
             truncated: mean_of(|row| row.truncated),
             mean_tokens: mean_of(|row| row.mean_tokens),
@@ -392,6 +453,17 @@ impl Evaluation {
         (self.sampling.samples >= SIXTEEN).then(|| mean_pass_at_k(sampled, SIXTEEN)).flatten()
     }
 
+    /// Samples of a query lie beside each other.
+    fn maj_at_k(&self, record: &TaskRecord) -> Option<f64> {
+        if self.sampling.samples < LEAST_VOTES {
+            return None;
+        }
+        let votes = |said: &[Said]| {
+            majority_at_k(&said.iter().map(|said| (said.answer.as_deref(), said.passed)).collect::<Vec<_>>())
+        };
+        mean(record.said.chunks(self.sampling.samples).filter_map(votes))
+    }
+
     /// The outcomes of a task, or of all that count.
     fn outcomes(&self, task: &str, greedy: bool) -> Vec<QueryOutcomes> {
         let fits = |name: &str, record: &TaskRecord| if task == ALL { record.counted } else { name == task };
@@ -401,9 +473,10 @@ impl Evaluation {
 
     /// What `results.json` holds.
     pub fn results(&self, step: u64) -> Value {
-        let EvalSampling { seed, samples, temperature, top_p, max_new_tokens, .. } = self.sampling;
+        let EvalSampling { seed, samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, .. } =
+            self.sampling;
         json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
-            "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+            "temperature": temperature, "top_p": top_p, "top_k": top_k, "presence_penalty": presence_penalty, "max_new_tokens": max_new_tokens,
             "rejected": self.rejected.len(), "dropped_pictures": self.dropped_pictures, "unaveraged": self.unaveraged(), "tasks": self.rows,
             "templates": self.templates})
     }
@@ -424,10 +497,12 @@ impl Evaluation {
             put("pass@1", row.pass_at_1);
             put("pass@1/low", row.ci95[0]);
             put("pass@1/high", row.ci95[1]);
-            put("greedy", row.greedy);
+            Some(row.greedy).filter(|greedy| greedy.is_finite()).into_iter().for_each(|value| put("greedy", value));
             put("cut", row.truncated);
             put("tokens", row.mean_tokens);
             row.pass_at_16.into_iter().for_each(|value| put("pass@16", value));
+            row.maj_at_k.into_iter().for_each(|value| put("maj@k", value));
+            row.mean_reward.into_iter().for_each(|value| put("reward", value));
         }
         line
     }
@@ -456,7 +531,7 @@ impl Evaluation {
         let gain = |row: &EvalRow| {
             let paired = |greedy| {
                 let (before, now) = (earlier.outcomes(&row.task, greedy), self.outcomes(&row.task, greedy));
-                paired_gain(&before, &now, self.sampling.seed).map(|gain| gain.estimate)
+                paired_gain(&before, &now).map(|gain| gain.estimate)
             };
             let (sampled, greedy) = (paired(false)?, paired(true));
             Some(Gain {

@@ -205,7 +205,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Init(arguments) => init::run(&arguments)?,
         Command::Eval(mut arguments) => {
             arguments.model = named::model(&arguments.model)?;
-            eval::run(&arguments)?;
+            return Ok(unless(eval::run(&arguments)?, 1));
         }
         Command::Compare(arguments) => compare::run(&arguments)?,
         Command::Report(arguments) => report::run(&arguments)?,

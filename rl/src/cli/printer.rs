@@ -186,12 +186,24 @@ pub(crate) fn table(rows: &[EvalRow]) -> String {
     if any(|row| row.pass_at_16.is_some()) {
         columns.push(number("pass@16", |row| row.pass_at_16.map_or_else(|| "-".to_owned(), percent)));
     }
+    if any(|row| row.maj_at_k.is_some()) {
+        columns.push(number("maj@k", |row| row.maj_at_k.map_or_else(|| "-".to_owned(), percent)));
+    }
     if any(|row| row.failed > 0) {
         columns.push(number("failed", |row| row.failed.to_string()));
     }
     let cells = |row: &EvalRow| columns.iter().map(|column| (column.cell)(row)).collect::<Vec<String>>();
     let heads: Vec<(&str, bool)> = columns.iter().map(|column| (column.head, column.number)).collect();
     aligned(&heads, rows.iter().map(cells).collect())
+}
+
+/// What differences of the rows over all tasks another evaluation of the same queries would show, a line each.
+pub(crate) fn detectable(rows: &[EvalRow]) -> String {
+    let told = rows.iter().filter(|row| row.task == "all").filter_map(|row| {
+        let least = percent(row.detectable?);
+        Some(format!("{}: a difference of {least} points is found 4 times of 5, paired by query\n", row.set))
+    });
+    told.collect()
 }
 
 /// Lines of cells under their heads, each column as wide as its widest cell; numbers (`true`) stand at the right.
@@ -288,6 +300,9 @@ mod tests {
             greedy: 0.05,
             greedy_ci95: None,
             pass_at_16: None,
+            maj_at_k: None,
+            mean_reward: None,
+            detectable: None,
             with_working: 0.0,
             truncated: 0.0,
             mean_tokens: 3.0,

@@ -1,5 +1,6 @@
 //! What `sapo eval` evaluates on: sets of a configuration, generated tasks, or the rows of files.
 
+use clap::ValueEnum;
 use sapo_datasets::{Dataset, DatasetError, SourceConfig, Split, Task};
 use sapo_policies::preset::PRESETS;
 
@@ -87,6 +88,8 @@ impl Target {
                 samples: number(arguments.samples, eval.map(|eval| eval.samples), 4),
                 temperature: 1.0,
                 top_p: 1.0,
+                top_k: 0,
+                presence_penalty: 0.0,
                 max_new_tokens: number(arguments.max_new_tokens, eval.map(|eval| eval.max_new_tokens), tokens),
                 seed,
                 decode_rows: config.map_or(DECODE_ROWS, |config| config.run.decode_rows),
@@ -107,13 +110,41 @@ impl Target {
     }
 }
 
+/// The sampling of the report's text benchmarks (Qwen3-VL technical report, 5.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SamplingPreset {
+    /// Instruct models of 30B and more: temperature 0.7, top-p 0.8, top-k 20, presence penalty 1.5.
+    Instruct,
+    /// Instruct models of 2B, 4B and 8B: temperature 1, top-p 1, top-k 40, presence penalty 2.
+    InstructSmall,
+    /// Thinking models with experts: temperature 0.6, top-p 0.95, top-k 20.
+    Thinking,
+    /// Dense thinking models: temperature 1, top-p 0.95, top-k 20, presence penalty 1.5.
+    ThinkingDense,
+}
+
+impl SamplingPreset {
+    fn applied(self, to: EvalSampling) -> EvalSampling {
+        let (temperature, top_p, top_k, presence_penalty) = match self {
+            Self::Instruct => (0.7, 0.8, 20, 1.5),
+            Self::InstructSmall => (1.0, 1.0, 40, 2.0),
+            Self::Thinking => (0.6, 0.95, 20, 0.0),
+            Self::ThinkingDense => (1.0, 0.95, 20, 1.5),
+        };
+        EvalSampling { temperature, top_p, top_k, presence_penalty, ..to }
+    }
+}
+
 impl EvalArguments {
     /// What is configured, with what the arguments change.
     fn sampling(&self, configured: EvalSampling) -> EvalSampling {
+        let usual = self.preset.map_or(configured, |preset| preset.applied(configured));
         EvalSampling {
-            temperature: self.temperature.unwrap_or(configured.temperature),
-            top_p: self.top_p.unwrap_or(configured.top_p),
-            ..configured
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_p: self.top_p.unwrap_or(usual.top_p),
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            presence_penalty: self.presence_penalty.unwrap_or(usual.presence_penalty),
+            ..usual
         }
     }
 }
