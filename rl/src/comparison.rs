@@ -4,9 +4,11 @@ mod read;
 mod same;
 mod verdicts;
 
+use std::path::Path;
+
 use serde::Serialize;
 
-pub use self::read::{Recorded, open};
+pub use self::read::Recorded;
 use self::same::Shared;
 use crate::error::{Result, RunError};
 use crate::eval::ALL;
@@ -72,6 +74,14 @@ pub struct Difference {
     pub greedy_only: Option<[usize; 2]>,
     /// See `greedy_only`.
     pub greedy_p_value: Option<f64>,
+}
+
+/// The evaluations of a place: a JSONL file of verdicts, or what [`read::open`] finds in a folder.
+///
+/// # Errors
+/// When nothing lies there, or what lies there is no evaluation.
+pub fn open(place: &Path) -> Result<Vec<Recorded>> {
+    if place.is_file() { Ok(vec![verdicts::read(place)?]) } else { read::open(place) }
 }
 
 /// Compares two evaluations; with `only_shared`, over the queries that both have.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::verdicts;
 use crate::error::{Result, RunError};
 use crate::eval::{ALL, Evaluation};
 use crate::metrics::sha256;
@@ -59,20 +58,17 @@ impl RecordedQuery {
     }
 }
 
-/// The evaluations of a place, one for each set of queries: a file of verdicts, an evaluation's folder, the folder that `sapo eval --out` wrote
+/// The evaluations of a place, one for each set of queries: an evaluation's folder, the folder that `sapo eval --out` wrote
 /// for several sets, or a run's folder, of which the last evaluation of each set counts.
 ///
 /// # Errors
 /// When nothing lies there, or what lies there is no evaluation.
-pub fn open(place: &Path) -> Result<Vec<Recorded>> {
+pub(super) fn open(place: &Path) -> Result<Vec<Recorded>> {
     let fault = |reason: &str| Err(RunError::User(format!("{} {reason}", place.display())));
     if !place.exists() {
         return fault(
             "is not there; name a folder that `sapo eval --out` wrote, a run, RUN/eval/NAME-000100, or a JSONL file of verdicts",
         );
-    }
-    if place.is_file() {
-        return Ok(vec![verdicts::read(place)?]);
     }
     if place.join(RESULTS).is_file() {
         return Ok(vec![Recorded::read(place)?]);
