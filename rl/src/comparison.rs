@@ -69,11 +69,11 @@ pub struct Difference {
     pub greedy_difference: Option<f64>,
     /// Its 95 % interval.
     pub greedy_ci95: Option<[f64; 2]>,
-    /// Queries that only A, and that only B answers greedily, and the chance of that where neither is better (McNemar's exact
-    /// test).
-    pub greedy_only: Option<[usize; 2]>,
-    /// See `greedy_only`.
-    pub greedy_p_value: Option<f64>,
+    /// Queries that only A, and that only B answers rightly with the one answer that each gives: the greedy one, or the only one
+    /// that was sampled.
+    pub only: Option<[usize; 2]>,
+    /// The chance of that where neither is better (McNemar's exact test).
+    pub exact_p_value: Option<f64>,
 }
 
 /// The evaluations of a place: a JSONL file of verdicts, or what [`read::open`] finds in a folder.
@@ -152,7 +152,9 @@ fn row(a: &Recorded, b: &Recorded, shared: &Shared<'_>, task: &str) -> Option<Di
     let (sampled, of_greedy) = (lists(false), lists(true));
     let PairedGain { estimate, p_value, paired, .. } = paired_gain(&sampled[0], &sampled[1])?;
     let greedy = paired_gain(&of_greedy[0], &of_greedy[1]).map(|gain| gain.estimate);
-    let only = greedy.map(|_| [only(&of_greedy[0], &of_greedy[1]), only(&of_greedy[1], &of_greedy[0])]);
+    let is_one = |side: &Vec<QueryOutcomes>| !side.is_empty() && side.iter().all(|query| query.passes.len() == 1);
+    let one_answer = [&of_greedy, &sampled].into_iter().find(|[a, b]| is_one(a) && is_one(b));
+    let only = one_answer.map(|[a, b]| [only(a, b), only(b, a)]);
     let rate = |of: &[QueryOutcomes]| mean_interval(of).map(|estimate| estimate.value);
     Some(Difference {
         task: task.to_owned(),
@@ -166,8 +168,8 @@ fn row(a: &Recorded, b: &Recorded, shared: &Shared<'_>, task: &str) -> Option<Di
         p_corrected: None,
         greedy_difference: greedy.map(|estimate| estimate.value),
         greedy_ci95: greedy.map(|estimate| estimate.interval),
-        greedy_only: only,
-        greedy_p_value: only.map(|[a, b]| mcnemar(a, b)),
+        only,
+        exact_p_value: only.map(|[a, b]| mcnemar(a, b)),
     })
 }
 

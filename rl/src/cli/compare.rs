@@ -55,7 +55,7 @@ fn one(compared: &Comparison) -> String {
         ("p", true),
         ("greedy", true),
         ("95 % interval", false),
-        ("p", true),
+        ("exact p", true),
     ];
     text.push_str(&aligned(&heads, compared.rows.iter().map(cells).collect()));
     if compared.left_out > 0 {
@@ -85,7 +85,7 @@ fn cells(row: &Difference) -> Vec<String> {
         chance(row.p_corrected.unwrap_or(row.p_value)),
         row.greedy_difference.map_or_else(none, points),
         row.greedy_ci95.map_or_else(none, interval),
-        row.greedy_p_value.map_or_else(none, chance),
+        row.exact_p_value.map_or_else(none, chance),
     ]
 }
 
