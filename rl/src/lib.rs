@@ -65,6 +65,7 @@ pub mod summary;
 pub mod tensorboard;
 pub mod train;
 pub mod update;
+pub mod view;
 
 pub use cli::main;
 pub use sapo_rewards::Kinds;

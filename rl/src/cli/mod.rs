@@ -24,7 +24,9 @@ mod reward;
 mod rollout;
 mod sandbox;
 mod serve;
+mod signals;
 mod train;
+mod view;
 mod weights;
 
 use std::process::ExitCode;
@@ -100,6 +102,15 @@ enum Command {
     ///
     /// Example: sapo report runs/quickstart
     Report(report::ReportArguments),
+    /// Shows runs in a browser, as they grow: their reports, every rollout that is on disk, curves of several runs in one
+    /// picture with seeds pooled, and /metrics for Prometheus. Only this machine can ask, and nothing is written.
+    ///
+    /// Examples:
+    ///
+    /// sapo view runs/mine
+    ///
+    /// sapo view runs/seed-1 runs/seed-2 runs/seed-3 --port 8200
+    View(view::ViewArguments),
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
     /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001370", "pid": 4711}. Ctrl-C or
@@ -209,6 +220,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Compare(arguments) => compare::run(&arguments)?,
         Command::Report(arguments) => report::run(&arguments)?,
+        Command::View(arguments) => view::run(&arguments)?,
         Command::Serve(mut arguments) => {
             arguments.model = named::model(&arguments.model)?;
             serve::run(arguments)?;

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use crate::figures;
 pub use curation::picture as curation_picture;
 pub use model::Report;
+pub(crate) use page::STYLE;
 
 use sapo_datasets::write_atomically;
 

@@ -14,7 +14,7 @@ use super::{ReportError, svg};
 use crate::pairs::phase_and_step;
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report as one HTML document.
