@@ -46,6 +46,7 @@ pub mod progress;
 pub mod prometheus;
 pub mod records;
 pub mod reference;
+pub mod replay;
 pub mod report;
 pub mod report_error;
 pub mod rescoring;

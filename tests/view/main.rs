@@ -1,5 +1,7 @@
 //! `sapo view` on a real run: every rollout that is on disk is there, nothing of the run is touched, news are heard.
 
+mod replay;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -19,6 +19,7 @@ mod pace;
 mod parity;
 mod plan;
 mod printer;
+mod replay;
 mod report;
 mod reward;
 mod rollout;
@@ -111,6 +112,11 @@ enum Command {
     ///
     /// sapo view runs/seed-1 runs/seed-2 runs/seed-3 --port 8200
     View(view::ViewArguments),
+    /// Samples recorded rollouts again from the checkpoint and the seeds that they came from, and tells whether they are the
+    /// same, token for token, or where they part; ends with 1 where they do.
+    ///
+    /// Example: sapo replay runs/mine arith-train-1-42 --sample 3
+    Replay(replay::ReplayArguments),
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
     /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001370", "pid": 4711}. Ctrl-C or
@@ -221,6 +227,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Compare(arguments) => compare::run(&arguments)?,
         Command::Report(arguments) => report::run(&arguments)?,
         Command::View(arguments) => view::run(&arguments)?,
+        Command::Replay(arguments) => return Ok(unless(replay::run(&arguments)?, 1)),
         Command::Serve(mut arguments) => {
             arguments.model = named::model(&arguments.model)?;
             serve::run(arguments)?;
