@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::against::Against;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
@@ -35,6 +36,9 @@ pub struct Report {
     pub groups: Vec<TrainingGroup>,
     /// The resolved configuration.
     pub config: Option<String>,
+    /// Another run or evaluation that it is shown beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// What could not be shown, and why.
     pub missing: Vec<String>,
     /// Pictures by hash, as data URIs; the page shows them, the twin names them.
