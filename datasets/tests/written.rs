@@ -17,7 +17,7 @@ fn read(path: &Path) -> Vec<Example> {
 }
 
 fn unanswered(queries: impl IntoIterator<Item = Query>) -> Vec<Example> {
-    queries.into_iter().map(|query| Example { query, response: None }).collect()
+    queries.into_iter().map(|query| Example { query, response: None, spoken: false }).collect()
 }
 
 fn write_parquet(path: &Path, rows: &[Example]) -> sapo_datasets::Result<()> {
