@@ -35,8 +35,8 @@ impl Picture {
             )
             .because(Fault::PictureTooLarge));
         }
-        let format = Format::of(&bytes)
-            .ok_or_else(|| DatasetError::picture(place, PictureError::Unknown.to_string()))?;
+        let format =
+            Format::of(&bytes).ok_or_else(|| DatasetError::picture(place, PictureError::Unknown.to_string()))?;
         let sha256 = hex(&Sha256::digest(&bytes)).into();
         Ok(Self { bytes, sha256, format })
     }
@@ -85,6 +85,22 @@ impl Picture {
     /// Lower-case hexadecimal SHA-256 of [`Picture::bytes`].
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The extensions of the files that pictures are kept in.
+    pub fn extensions() -> impl Iterator<Item = &'static str> {
+        Format::ALL.into_iter().map(Format::extension)
+    }
+
+    /// The same picture as a browser shows it: TIFF is encoded anew, all others are as they came.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn for_browsers(&self) -> Result<Self> {
+        match self.format {
+            Format::Tiff => Self::from_rgb(&self.decode()?),
+            _ => Ok(self.clone()),
+        }
     }
 
     /// The file name extension that fits the encoding, such as `png`.

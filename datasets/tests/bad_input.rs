@@ -238,10 +238,14 @@ fn a_last_message_of_the_assistant_is_marked() {
 #[test]
 fn what_never_ends_is_not_opened() {
     let folder = tempfile::tempdir().expect("the test's own data is good");
-    for (name, target) in [("a.jsonl", "/dev/zero"), ("b.json", "/proc/kmsg"), ("c.parquet", "/dev/zero"), ("d.png", "/dev/zero")] {
+    for (name, target) in
+        [("a.jsonl", "/dev/zero"), ("b.json", "/proc/kmsg"), ("c.parquet", "/dev/zero"), ("d.png", "/dev/zero")]
+    {
         std::os::unix::fs::symlink(target, folder.path().join(name)).expect("the test's own data is good");
     }
-    for (name, says) in [("a.jsonl", "it is not a file"), ("b.json", "holds no rows"), ("c.parquet", "it is not a file")] {
+    for (name, says) in
+        [("a.jsonl", "it is not a file"), ("b.json", "holds no rows"), ("c.parquet", "it is not a file")]
+    {
         let source = folder.path().join(name).display().to_string();
         let message = message_of(&SourceConfig { source, ..SourceConfig::default() });
         assert!(message.contains(name) && message.contains(says), "{message}");

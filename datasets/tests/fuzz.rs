@@ -40,7 +40,8 @@ fn lines() -> Vec<Vec<u8>> {
         json!({"prompt": [user(json!("a"))], "reward_model": {"ground_truth": [1, 2.5, null]}, "data_source": "x"}),
         json!({"id": 7, "messages": [user(json!([{"type": "text", "text": "Hi"}]))], "rubric": "r", "tools": ["t"], "columns": {"x": 1}}),
     ];
-    let mut seeds: Vec<Vec<u8>> = rows.iter().map(|row| format!("{row}\n{row2}\n", row2 = json!({"x": 1})).into_bytes()).collect();
+    let mut seeds: Vec<Vec<u8>> =
+        rows.iter().map(|row| format!("{row}\n{row2}\n", row2 = json!({"x": 1})).into_bytes()).collect();
     seeds.extend(rows.iter().map(|row| format!("[{row}]").into_bytes()));
     seeds
 }
@@ -48,7 +49,16 @@ fn lines() -> Vec<Vec<u8>> {
 #[test]
 fn rows_of_json_are_read_or_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let words = ["\"role\":\"assistant\"", "\"messages\":", "\"images\":", "\"columns\":{}", "/dev/zero", "/proc/kmsg", ",", "\n"];
+    let words = [
+        "\"role\":\"assistant\"",
+        "\"messages\":",
+        "\"images\":",
+        "\"columns\":{}",
+        "/dev/zero",
+        "/proc/kmsg",
+        ",",
+        "\n",
+    ];
     kit::Door { name: "rows", seeds: lines(), words: &words, mend: None }.run(|bytes| {
         let name = if bytes.starts_with(b"[") { "rows.json" } else { "rows.jsonl" };
         read(folder.path(), name, bytes, &Columns::default())
@@ -59,7 +69,8 @@ fn rows_of_json_are_read_or_refused() {
 fn parquet_is_read_or_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let own = folder.path().join("own.parquet");
-    let rows = (0..6).map(|index| Ok(Example { query: query(Task::Clock, Split::Train, 1, index), response: None, spoken: false }));
+    let rows = (0..6)
+        .map(|index| Ok(Example { query: query(Task::Clock, Split::Train, 1, index), response: None, spoken: false }));
     written::parquet::write(&own, rows).expect("a file");
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/digits.parquet");
     let seeds = [own, fixture].map(|path| fs::read(path).expect("a file")).to_vec();

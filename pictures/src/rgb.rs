@@ -31,9 +31,7 @@ pub(crate) fn of(picture: DynamicImage, alpha: Alpha) -> Result<RgbImage> {
         (picture @ (D::ImageLumaA8(_) | D::ImageRgba8(_)), Alpha::White) => over_white(&picture.into_rgba8()),
         (picture @ (D::ImageLumaA8(_) | D::ImageRgba8(_)), Alpha::Nothing) => picture.into_rgb8(),
         (D::ImageLuma16(pixels), _) => mapped(&pixels, |pixel: &image::Luma<u16>| clipped(pixel.0[0])),
-        (D::ImageLumaA16(pixels), Alpha::Nothing) => {
-            mapped(&pixels, |pixel: &image::LumaA<u16>| clipped(pixel.0[0]))
-        }
+        (D::ImageLumaA16(pixels), Alpha::Nothing) => mapped(&pixels, |pixel: &image::LumaA<u16>| clipped(pixel.0[0])),
         (D::ImageLumaA16(pixels), Alpha::White) => mapped(&pixels, |pixel: &image::LumaA<u16>| {
             let [grey, alpha] = pixel.0.map(high);
             mixed([grey; 3], alpha)
@@ -58,10 +56,7 @@ pub fn over_white(picture: &image::RgbaImage) -> RgbImage {
     mapped(picture, |Rgba([red, green, blue, alpha])| mixed([*red, *green, *blue], *alpha))
 }
 
-fn mapped<P: image::Pixel>(
-    picture: &image::ImageBuffer<P, Vec<P::Subpixel>>,
-    of: impl Fn(&P) -> Rgb<u8>,
-) -> RgbImage {
+fn mapped<P: image::Pixel>(picture: &image::ImageBuffer<P, Vec<P::Subpixel>>, of: impl Fn(&P) -> Rgb<u8>) -> RgbImage {
     let mut out = RgbImage::new(picture.width(), picture.height());
     out.pixels_mut().zip(picture.pixels()).for_each(|(out, pixel)| *out = of(pixel));
     out

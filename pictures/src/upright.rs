@@ -41,7 +41,8 @@ mod tests {
         let turned = Some(Orientation::Rotate90);
         assert_eq!(of_xmp(b"<a tiff:Orientation=\"6\"/>"), turned);
         assert_eq!(of_xmp(b"<tiff:Orientation>6</tiff:Orientation>"), turned);
-        for none in [&b"tiff:Orientation"[..], b"tiff:Orientation=\"", b"tiff:Orientation=\"x\"", b"Orientation=\"6\""] {
+        for none in [&b"tiff:Orientation"[..], b"tiff:Orientation=\"", b"tiff:Orientation=\"x\"", b"Orientation=\"6\""]
+        {
             assert_eq!(of_xmp(none), None);
         }
     }

@@ -42,14 +42,15 @@ fn crc(bytes: &[u8]) -> u32 {
 
 #[test]
 fn pictures_are_decoded_or_refused() {
-    kit::Door { name: "pictures", seeds: seeds(), words: &["IDAT", "IHDR", "eXIf", "tRNS", "acTL"], mend: Some(mend) }.run(|bytes| {
-        let said = size(bytes);
-        let decoded = decode(bytes);
-        if let Ok(picture) = &decoded {
-            assert_eq!(Ok(picture.dimensions()), said);
-        }
-        decoded.is_ok()
-    });
+    kit::Door { name: "pictures", seeds: seeds(), words: &["IDAT", "IHDR", "eXIf", "tRNS", "acTL"], mend: Some(mend) }
+        .run(|bytes| {
+            let said = size(bytes);
+            let decoded = decode(bytes);
+            if let Ok(picture) = &decoded {
+                assert_eq!(Ok(picture.dimensions()), said);
+            }
+            decoded.is_ok()
+        });
 }
 
 #[test]

@@ -26,7 +26,9 @@ fn bytes_of(kept: &Value) -> Vec<u8> {
 fn every_kind_is_read_as_pillow_reads_it() {
     let mut faults = Vec::new();
     let all = expected();
-    assert!(all.len() > 60 && Format::ALL.iter().all(|format| all.iter().any(|one| Format::of(&one.1) == Some(*format))));
+    assert!(
+        all.len() > 60 && Format::ALL.iter().all(|format| all.iter().any(|one| Format::of(&one.1) == Some(*format)))
+    );
     for (name, bytes, kept) in all {
         let picture = match decode(&bytes) {
             Ok(picture) => picture,
@@ -51,7 +53,8 @@ fn a_file_that_is_cut_is_refused() {
     let mut faults = Vec::new();
     for (name, bytes, _) in expected() {
         // Other frames and pages stand behind the first one, and none of them is looked at.
-        let most = if name.contains("moving") || name.contains("pages") { bytes.len() / 4 } else { bytes.len() * 9 / 10 };
+        let most =
+            if name.contains("moving") || name.contains("pages") { bytes.len() / 4 } else { bytes.len() * 9 / 10 };
         let taken = (0..most).filter(|length| decode(&bytes[..*length]).is_ok()).max();
         faults.extend(taken.map(|length| format!("{name}: {length} of {} bytes are taken", bytes.len())));
     }

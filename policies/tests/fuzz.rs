@@ -27,7 +27,8 @@ fn heads_of_safetensors_are_read_or_refused() {
     // The values are left alone: what is said of them is what is changed.
     let length = u64::from_le_bytes(file[..8].try_into().expect("eight bytes")) as usize;
     let (head, values) = file.split_at(8 + length);
-    let words = ["\"dtype\":\"F32\"", "\"BF16\"", "\"I64\"", "\"shape\":[1,1]", "\"data_offsets\":[0,4]", "__metadata__"];
+    let words =
+        ["\"dtype\":\"F32\"", "\"BF16\"", "\"I64\"", "\"shape\":[1,1]", "\"data_offsets\":[0,4]", "__metadata__"];
     let device = Device::flex();
     kit::Door { name: "weights", seeds: vec![head.to_vec()], words: &words, mend: Some(with_its_length) }.run(|head| {
         let bytes = [head, values].concat();
@@ -46,7 +47,8 @@ fn with_its_length(bytes: &mut Vec<u8>) {
 #[test]
 fn configs_are_read_or_refused() {
     let seeds = ["tiny-dense/config.json", "tiny-moe/config.json"].map(read).to_vec();
-    let words = ["\"num_hidden_layers\":", "\"hidden_size\":", "\"rope_scaling\":", "\"mrope_section\":[", "\"text_config\":{"];
+    let words =
+        ["\"num_hidden_layers\":", "\"hidden_size\":", "\"rope_scaling\":", "\"mrope_section\":[", "\"text_config\":{"];
     kit::Door { name: "config", seeds, words: &words, mend: None }.run(|bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
         Config::from_json(text, "config.json").is_ok()
@@ -56,8 +58,14 @@ fn configs_are_read_or_refused() {
 #[test]
 fn tokenizers_are_read_or_refused() {
     let words = [
-        "\"type\":\"Replace\"", "\"pattern\":{\"Regex\":\"(a*)*b\"}", "\"truncation\":{", "\"padding\":{\"strategy\":{\"Fixed\":9}",
-        "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"x\"}", "\"dropout\":0.5", "\"added_tokens\":[", "\"merges\":[",
+        "\"type\":\"Replace\"",
+        "\"pattern\":{\"Regex\":\"(a*)*b\"}",
+        "\"truncation\":{",
+        "\"padding\":{\"strategy\":{\"Fixed\":9}",
+        "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"x\"}",
+        "\"dropout\":0.5",
+        "\"added_tokens\":[",
+        "\"merges\":[",
     ];
     let seeds = vec![read("tiny-dense/tokenizer.json")];
     kit::Door { name: "tokenizer", seeds, words: &words, mend: None }.run(|bytes| {
@@ -72,9 +80,25 @@ fn tokenizers_are_read_or_refused() {
 #[test]
 fn chat_templates_are_rendered_or_refused() {
     let words = [
-        "{% for i in range(99999) %}", "{% endfor %}", "{{ messages }}", "{% set ns = namespace(x='ab') %}", "{% set ns.x = ns.x + ns.x %}",
-        "{{ 'a' * 999999999 }}", "{{ '%9999999d' % 1 }}", "{% macro a() %}{{ a() }}{% endmacro %}", "{{ a() }}", "|tojson(indent=9999999)",
-        "|length", "{% if ", "%}", "{{", "}}", "~", "**", "|center(99999999)", ".join(messages)",
+        "{% for i in range(99999) %}",
+        "{% endfor %}",
+        "{{ messages }}",
+        "{% set ns = namespace(x='ab') %}",
+        "{% set ns.x = ns.x + ns.x %}",
+        "{{ 'a' * 999999999 }}",
+        "{{ '%9999999d' % 1 }}",
+        "{% macro a() %}{{ a() }}{% endmacro %}",
+        "{{ a() }}",
+        "|tojson(indent=9999999)",
+        "|length",
+        "{% if ",
+        "%}",
+        "{{",
+        "}}",
+        "~",
+        "**",
+        "|center(99999999)",
+        ".join(messages)",
     ];
     let message = |role: &str| -> ChatMessage {
         serde_json::from_value(json!({"role": role, "content": [{"type": "text", "text": "What?"}, {"type": "image"}]}))

@@ -17,13 +17,45 @@ const MOST_KEPT: usize = 200;
 const MOST_BYTES: usize = 1 << 20;
 /// Numbers at which something turns.
 const NUMBERS: [u64; 14] = [
-    0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0x7FFF_FFFF_FFFF_FFFF,
-    0x8000_0000_0000_0000, u64::MAX,
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFF,
+    0x7FFF_FFFF_FFFF_FFFF,
+    0x8000_0000_0000_0000,
+    u64::MAX,
 ];
 /// The same in words, and what breaks texts.
 const WORDS: [&str; 22] = [
-    "0", "-1", "1e308", "1e-400", "18446744073709551616", "-9223372036854775809", "NaN", "null", "true", "\"\"", "{}",
-    "[]", "[[", "\\u0000", "\\ud800", "\u{0}", "\u{1b}[2J", "\u{202e}", "é", "<|im_start|>", "<image>", "../",
+    "0",
+    "-1",
+    "1e308",
+    "1e-400",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "NaN",
+    "null",
+    "true",
+    "\"\"",
+    "{}",
+    "[]",
+    "[[",
+    "\\u0000",
+    "\\ud800",
+    "\u{0}",
+    "\u{1b}[2J",
+    "\u{202e}",
+    "é",
+    "<|im_start|>",
+    "<image>",
+    "../",
 ];
 
 /// What is fuzzed, and with what.

@@ -29,8 +29,20 @@ fn configurations_are_composed_or_refused() {
     let names = ["smoke.toml", "quickstart.toml"];
     let seeds = names.map(|name| fs::read(house().join("configs").join(name)).expect("a configuration")).to_vec();
     let words = [
-        "[phases.x]\n", "kind = \"rl\"\n", "kind = ", "steps = -1\n", "inf", "nan", "[[", "]]", "'''", "= { use = ", "extends = \"config.toml\"\n",
-        "1979-05-27", "0x", "a.b.c = 1\n",
+        "[phases.x]\n",
+        "kind = \"rl\"\n",
+        "kind = ",
+        "steps = -1\n",
+        "inf",
+        "nan",
+        "[[",
+        "]]",
+        "'''",
+        "= { use = ",
+        "extends = \"config.toml\"\n",
+        "1979-05-27",
+        "0x",
+        "a.b.c = 1\n",
     ];
     kit::Door { name: "toml", seeds, words: &words, mend: None }.run(|bytes| {
         fs::write(&path, bytes).expect("a file");
@@ -62,7 +74,12 @@ fn folders_of_runs_are_read_or_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = format!("run.dir={}", folder.path().display());
     let small = [
-        "train", "configs/smoke.toml", "run.name=small", "run.phases=[\"careful\"]", "phases.careful.steps=2", "eval.heldout.compare=[]",
+        "train",
+        "configs/smoke.toml",
+        "run.name=small",
+        "run.phases=[\"careful\"]",
+        "phases.careful.steps=2",
+        "eval.heldout.compare=[]",
         &runs,
     ];
     let made = Command::new(env!("CARGO_BIN_EXE_sapo")).args(small).current_dir(house()).output().expect("it runs");
@@ -151,7 +168,14 @@ fn bodies_are_answered_or_refused() {
         json!({"prompt": "1 + 1", "max_tokens": 1, "echo": false, "logprobs": 1, "logit_bias": {"5": 2}}),
     ];
     let seeds = seeds.iter().map(|body| body.to_string().into_bytes()).collect();
-    let words = ["\"max_tokens\":", "\"n\":128", "\"stream\":true", "\"role\":\"assistant\"", "\"type\":\"image_url\"", picture];
+    let words = [
+        "\"max_tokens\":",
+        "\"n\":128",
+        "\"stream\":true",
+        "\"role\":\"assistant\"",
+        "\"type\":\"image_url\"",
+        picture,
+    ];
     kit::Door { name: "body", seeds, words: &words, mend: None }.run(|body| {
         let is_prompt = body.windows(8).any(|window| window == b"\"prompt\"");
         let path = if is_prompt { "/v1/completions" } else { "/v1/chat/completions" };

@@ -112,7 +112,8 @@ fn no_modules_stand_in_a_circle() {
 
 #[test]
 fn files_are_short() {
-    let lines = sizes::lines_of_files(&house(), &["pictures", "datasets", "policies", "rewards", "rollouts", "rl", "tests"]);
+    let lines =
+        sizes::lines_of_files(&house(), &["pictures", "datasets", "policies", "rewards", "rollouts", "rl", "tests"]);
     let faults = sizes::faults(&lines, KNOWN_LONG);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(lines.len() > 200, "{} files", lines.len());

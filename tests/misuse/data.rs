@@ -71,7 +71,11 @@ fn what_may_not_be_meant_is_said_by_file_and_row() {
     let spoken = r#"{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}], "answer": "4",
         "tools": ["zoom"], "rubric": "nope"}"#;
     let file = second(folder.path(), "odd.jsonl", &spoken.replace('\n', " "));
-    let remarks = ["odd.jsonl row 2: its last message is the assistant's", "names the tools `zoom`", "asks for the rubric `nope`"];
+    let remarks = [
+        "odd.jsonl row 2: its last message is the assistant's",
+        "names the tools `zoom`",
+        "asks for the rubric `nope`",
+    ];
     refused(&["reward", "check", "--reward", "exact", "--data", &file], 0, &remarks);
     refused(&["eval", "--model", "tiny", "--data", &file, "--rubric", "nope"], 2, &["nope"]);
     let shown = crate::sapo(&["data", "show", &file]);
@@ -80,7 +84,11 @@ fn what_may_not_be_meant_is_said_by_file_and_row() {
         assert!(shown.contains(says), "{shown}");
     }
     let blank = second(folder.path(), "blank.jsonl", r#"{"question": "2+2?", "answer": ""}"#);
-    refused(&["reward", "check", "--reward", "exact", "--data", &blank], 1, &["blank.jsonl row 2: its ground truth is empty"]);
+    refused(
+        &["reward", "check", "--reward", "exact", "--data", &blank],
+        1,
+        &["blank.jsonl row 2: its ground truth is empty"],
+    );
 }
 
 #[test]

@@ -372,7 +372,8 @@ impl Layout {
         let top = |name: &String| name.split_once('.').map_or(name.clone(), |(top, _)| top.to_owned());
         match columns.iter().find(|column| self.typed().any(|name| name == *column || top(name) == **column)) {
             Some(column) => {
-                let reason = format!("column `{column}` holds NaN or infinity; write a number, or null where there is none");
+                let reason =
+                    format!("column `{column}` holds NaN or infinity; write a number, or null where there is none");
                 Err(DatasetError::row(place, reason))
             }
             None => Ok(()),

@@ -29,7 +29,7 @@ fn inner(column: &Series, row: usize, not_finite: &mut bool) -> PolarsResult<Val
         AnyValue::UInt64(value) => value.into(),
         AnyValue::List(list) => {
             (0..list.len()).map(|index| inner(&list, index, not_finite)).collect::<PolarsResult<_>>()?
-        },
+        }
         _ if column.dtype().is_struct() => {
             let fields = column.struct_()?.fields_as_series();
             let read = |field: &Series| Ok((field.name().to_string(), inner(field, row, not_finite)?));

@@ -412,9 +412,8 @@ mod tests {
         assert_eq!(write("small.parquet", 10), Vec::<String>::new());
         let notes = write("large.parquet", 65 << 20);
         assert!(notes.len() == 1 && notes[0].contains("up to 65 MiB"), "{notes:?}");
-        let refused = |bytes, packed| {
-            refuse_huge_group(Path::new("x.parquet"), Group { start: 0, rows: 9, bytes, packed })
-        };
+        let refused =
+            |bytes, packed| refuse_huge_group(Path::new("x.parquet"), Group { start: 0, rows: 9, bytes, packed });
         refused(MOST_GROUP_BYTES, MOST_GROUP_BYTES / 20).unwrap();
         refused(1 << 20, 10).unwrap();
         let error = refused(1 << 30, 1 << 19).unwrap_err().to_string();

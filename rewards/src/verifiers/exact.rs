@@ -102,9 +102,12 @@ mod tests {
         assert!(!right(truth.clone(), r#"{"bbox_2d":[500,0,0,500]}"#));
         assert!(!right(truth.clone(), r#"{"bbox_2d":[0,0,500,1e400]}"#));
         assert!(!right(truth, r#"[{"bbox_2d":[0,0,500,400]},{"bbox_2d":[0,0,500,400]}]"#));
-        for unreadable in
-            [json!(null), json!(" ."), json!({"task": "bbox", "boxes": []}), json!({"task": "point", "boxes": [[0, 0, 9, 9]]})]
-        {
+        for unreadable in [
+            json!(null),
+            json!(" ."),
+            json!({"task": "bbox", "boxes": []}),
+            json!({"task": "point", "boxes": [[0, 0, 9, 9]]}),
+        ] {
             assert!(verify(&unreadable, "x").is_err(), "{unreadable}");
         }
     }

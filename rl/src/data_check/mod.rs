@@ -3,8 +3,8 @@
 
 mod inspect;
 mod reason;
-mod remarks;
 mod rejected;
+mod remarks;
 mod report;
 mod scan;
 mod seen;

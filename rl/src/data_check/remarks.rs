@@ -38,8 +38,10 @@ impl KnownRubrics {
     pub fn check(&self, example: &Example, place: &str) -> Result<(), DatasetError> {
         match (&example.query.rubric, &self.0) {
             (Some(name), Some(known)) if !known.contains(name) => {
-                let reason =
-                    format!("it asks for the rubric `{name}`; {}", sapo_datasets::nearest(name, known.iter().map(String::as_str)));
+                let reason = format!(
+                    "it asks for the rubric `{name}`; {}",
+                    sapo_datasets::nearest(name, known.iter().map(String::as_str))
+                );
                 Err(DatasetError::Row { place: place.to_owned(), reason, fault: Fault::Columns })
             }
             _ => Ok(()),
@@ -98,7 +100,8 @@ fn all(example: &Example, known: &KnownRubrics) -> Vec<(Kind, String)> {
     let query = &example.query;
     let mut found = Vec::new();
     if example.spoken {
-        let reason = "its last message is the assistant's: it is taken as the response, and the question ends before it";
+        let reason =
+            "its last message is the assistant's: it is taken as the response, and the question ends before it";
         found.push((Kind::Spoken, reason.to_owned()));
     }
     if query.ground_truth.as_ref().is_some_and(is_blank) {
@@ -172,6 +175,9 @@ mod tests {
         (1..4).for_each(|number| remarks.add(&row, &format!("a.jsonl row {number}"), &none));
         let lines = remarks.lines();
         assert_eq!(lines.len(), 4);
-        assert!(lines[0].starts_with("a.jsonl row 1: its last message") && lines[0].contains("(3 of 3 rows"), "{lines:?}");
+        assert!(
+            lines[0].starts_with("a.jsonl row 1: its last message") && lines[0].contains("(3 of 3 rows"),
+            "{lines:?}"
+        );
     }
 }

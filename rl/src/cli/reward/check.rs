@@ -59,8 +59,11 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
     let seed = config.as_ref().map_or(1, |config| config.run.seed);
     let printer = Printer::new();
     let known = config.as_ref().map(|config| KnownRubrics::of(config.rubrics.keys())).unwrap_or_default();
-    let given =
-        arguments.data.as_deref().map(|data| listed(data, arguments.rows as usize, seed, &known, &printer)).transpose()?;
+    let given = arguments
+        .data
+        .as_deref()
+        .map(|data| listed(data, arguments.rows as usize, seed, &known, &printer))
+        .transpose()?;
     let mut rewards = config.as_ref().map(|config| config.rewards.clone()).unwrap_or_default();
     let mut rubrics: Vec<(String, RubricConfig, Rows)> = Vec::new();
     match (&arguments.reward, &config) {
@@ -138,12 +141,6 @@ fn of_config(
     Ok(rubrics)
 }
 
-fn listed(
-    source: &str,
-    rows: usize,
-    seed: u64,
-    known: &KnownRubrics,
-    progress: &dyn Progress,
-) -> Result<Rows> {
+fn listed(source: &str, rows: usize, seed: u64, known: &KnownRubrics, progress: &dyn Progress) -> Result<Rows> {
     Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows, known, progress))
 }
