@@ -9,9 +9,6 @@ use zune_jpeg::JpegDecoder;
 
 use crate::{PictureError, Result, check_size, damaged, upright};
 
-/// Bytes a pixel while a progressive picture is decoded: coefficients of 16 bits and the colours, three of each.
-const BYTES_PER_PIXEL: u64 = 9;
-
 type Decoder<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
 /// Width and height as stored, and how it is to be turned.
@@ -53,7 +50,7 @@ fn opened(bytes: &[u8]) -> Result<Decoder<'_>> {
 fn checked_size(decoder: &Decoder<'_>) -> Result<(u32, u32)> {
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("it says no size"))?;
     let (width, height) = (u32::try_from(width).map_err(damaged)?, u32::try_from(height).map_err(damaged)?);
-    check_size(width, height, u64::from(width) * u64::from(height) * BYTES_PER_PIXEL / 2)?;
+    check_size(width, height, u64::from(width) * u64::from(height) * 3)?;
     Ok((width, height))
 }
 

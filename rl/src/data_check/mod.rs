@@ -8,6 +8,7 @@ mod remarks;
 mod report;
 mod scan;
 mod seen;
+mod spread;
 mod start;
 mod target;
 

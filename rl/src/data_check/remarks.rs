@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sapo_datasets::{Dataset, DatasetError, Example, Fault, Part};
 use serde_json::Value;
 
-use super::start::{SAMPLED, spread};
+use super::spread::{SAMPLED, spread};
 
 /// How parts of a conversation's frame begin and end in the templates of most models.
 const FRAME: [&str; 2] = ["<|", "|>"];
