@@ -146,6 +146,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
     processor_of(&arguments.model)?;
     let endpoint = answering::endpoint(arguments, &targets)?;
     let printer = Printer::new();
+    targets.iter().flat_map(|target| &target.remarks).for_each(|remark| printer.say(remark));
     let (rewards, judges) = scoring::rewards(config.as_ref(), &rubrics, &printer)?;
     let seed = answering::seed(&targets);
     let Answering { model, engine } = Answering::open(arguments, config.as_ref(), endpoint, seed, &printer)?;

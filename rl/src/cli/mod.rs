@@ -203,6 +203,7 @@ pub fn main(kinds: Kinds) -> ExitCode {
     if let Some(code) = sapo_rewards::sandbox::serve() {
         return code;
     }
+    failed::keep_quiet_of_caught_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failed::misused(error),

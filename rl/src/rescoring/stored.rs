@@ -199,8 +199,8 @@ impl Queries {
         let mut images = Vec::new();
         for hash in stored["images"].as_array().into_iter().flatten().filter(|_| self.with_pictures) {
             let hash = hash.as_str().unwrap_or_default();
-            let known = ["png", "jpg", "webp"].map(|end| self.run.join("images").join(format!("{hash}.{end}")));
-            let path = known.iter().find(|path| path.is_file()).unwrap_or(&known[0]);
+            let at = |end: &str| self.run.join("images").join(format!("{hash}.{end}"));
+            let path = &Picture::extensions().map(at).find(|path| path.is_file()).unwrap_or_else(|| at("png"));
             let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
             images.push(Picture::from_bytes(bytes, &path.display().to_string())?);
         }

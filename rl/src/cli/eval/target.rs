@@ -8,6 +8,7 @@ use super::EvalArguments;
 use crate::cli::address;
 use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
 use crate::data;
+use crate::data_check::{KnownRubrics, remarks_of};
 use crate::error::{Result, RunError};
 use crate::eval::EvalSampling;
 
@@ -31,6 +32,8 @@ pub(super) struct Target {
     pub(super) sampling: EvalSampling,
     /// Where the token limit is set.
     pub(super) limit: String,
+    /// What is worth saying of its rows.
+    pub(super) remarks: Vec<String>,
 }
 
 impl Target {
@@ -45,9 +48,12 @@ impl Target {
         let uses = eval.uses();
         let of_source = |used| arguments.rubric.clone().unwrap_or(config.rubric_of(used, &eval.rubric).to_owned());
         let given = arguments.max_new_tokens.is_some();
+        let datasets = data::open_eval(config, &eval)?;
+        let known = KnownRubrics::of(config.rubrics.keys());
         Ok(Self {
             set: name.to_owned(),
-            datasets: data::open_eval(config, &eval)?,
+            remarks: looked_at(&datasets, &known)?,
+            datasets,
             rubrics: uses.iter().map(of_source).collect(),
             unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
             sampling: arguments.sampling(EvalSampling::of(&eval, config.run.decode_rows)),
@@ -77,11 +83,13 @@ impl Target {
         let only = config.and_then(|config| config.rubrics.keys().next().filter(|_| config.rubrics.len() == 1));
         let configured = eval.map(|eval| eval.rubric.clone()).or(only.cloned());
         let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
+        let known = config.map(|config| KnownRubrics::of(config.rubrics.keys())).unwrap_or_default();
         let is_preset = PRESETS.contains(&arguments.model.as_str()) && arguments.endpoint.is_none();
         let tokens = if is_preset { PRESET_TOKENS } else { USUAL_TOKENS };
         Ok(Self {
             set: "eval".to_owned(),
             rubrics: vec![rubric; datasets.len()],
+            remarks: looked_at(&datasets, &known)?,
             datasets,
             unaveraged: arguments.apart.clone(),
             sampling: arguments.sampling(EvalSampling {
@@ -133,6 +141,18 @@ impl SamplingPreset {
         };
         EvalSampling { temperature, top_p, top_k, presence_penalty, ..to }
     }
+}
+
+/// What is worth saying of some rows of each source.
+///
+/// # Errors
+/// When one of them asks for a rubric that is not there.
+fn looked_at(datasets: &[Dataset], known: &KnownRubrics) -> Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    for dataset in datasets {
+        remarks.extend(remarks_of(dataset, known)?);
+    }
+    Ok(remarks)
 }
 
 impl EvalArguments {
