@@ -2,6 +2,7 @@
 //!
 //! No tensor lives here, and neither does a reward: this crate builds and tests in seconds.
 
+pub mod benchmark;
 pub mod columns;
 pub mod config;
 mod cursor;

@@ -18,7 +18,7 @@ const ENCODED_STARTS: [&str; 10] =
     ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "SUkqA", "TU0AK", "Qk0", "Qk1", "Qk2", "Qk3"];
 
 /// A picture of a row of `file`; `place` names row, column and number in errors.
-pub(super) fn picture(raw: RawPicture, file: &Path, place: &str) -> Result<Picture> {
+pub(crate) fn picture(raw: RawPicture, file: &Path, place: &str) -> Result<Picture> {
     match raw {
         RawPicture::Bytes(bytes) => Picture::from_bytes(bytes, place),
         RawPicture::Text(text) => named_picture(&text, file, place),

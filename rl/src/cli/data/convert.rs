@@ -1,10 +1,11 @@
 //! `sapo data convert`: any source as Parquet in the Hugging Face layout.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
+use sapo_datasets::benchmark::{Benchmark, BenchmarkFile};
 use sapo_datasets::written::parquet;
 use sapo_datasets::{Dataset, DatasetError, Example, OpenContext, SourceConfig, Split};
 use serde_json::{Value, json};
@@ -38,6 +39,11 @@ pub(crate) struct ConvertArguments {
     /// The name of that table.
     #[arg(long, requires = "source_config")]
     name: Option<String>,
+    /// The file is one of a public benchmark, as it is published: mmmu, mmbench, mmstar, mathvista, mathvision, docvqa (also
+    /// InfographicVQA and the like), countbench, refcoco, ifeval. Its rows become queries with a prompt and a verifier
+    /// (docs/evaluation.md).
+    #[arg(long, value_name = "NAME", value_parser = Benchmark::named, conflicts_with = "source_config")]
+    benchmark: Option<Benchmark>,
     /// Bad rows that may be left out, as a share of all; with more, nothing is written.
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
     max_bad_share: f64,
@@ -47,6 +53,35 @@ pub(crate) struct ConvertArguments {
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     json: bool,
+}
+
+/// What is read.
+enum Rows {
+    Source(Box<Dataset>),
+    Benchmark(BenchmarkFile),
+}
+
+impl Rows {
+    fn len(&self) -> Option<u64> {
+        match self {
+            Self::Source(dataset) => dataset.len(),
+            Self::Benchmark(file) => Some(file.len()),
+        }
+    }
+
+    fn visit(&self, from: u64, count: u64, visit: &mut dyn FnMut(u64, std::result::Result<Example, DatasetError>)) {
+        match self {
+            Self::Source(dataset) => dataset.visit(from, count, visit),
+            Self::Benchmark(file) => (from..from + count).for_each(|row| visit(row, file.get(row))),
+        }
+    }
+
+    fn place(&self, row: u64) -> String {
+        match self {
+            Self::Source(dataset) => dataset.place(row),
+            Self::Benchmark(_) => format!("row {}", row + 1),
+        }
+    }
 }
 
 /// What became of the rows.
@@ -65,9 +100,14 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<bool> {
     }
     refuse_existing("--out", out)?;
     let (name, source) = source(arguments)?;
-    let context = OpenContext { seed: arguments.seed, base: PathBuf::new(), default_split: Split::Train };
-    let dataset = Dataset::open(&name, &source, &context)?;
-    let Some(rows) = dataset.len() else {
+    let read = match arguments.benchmark {
+        Some(benchmark) => Rows::Benchmark(BenchmarkFile::open(benchmark, Path::new(&source.source))?),
+        None => {
+            let context = OpenContext { seed: arguments.seed, base: PathBuf::new(), default_split: Split::Train };
+            Rows::Source(Box::new(Dataset::open(&name, &source, &context)?))
+        }
+    };
+    let Some(rows) = read.len() else {
         let reason = format!("{} has no end; say how many rows, as {}[0:1000]", source.source, source.source);
         return Err(RunError::User(reason));
     };
@@ -76,7 +116,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<bool> {
     printer.begin("rows", rows, 0);
     let mut converted = Converted::default();
     let most = arguments.max_bad_share * rows as f64;
-    let outcome = parquet::write(out, good_rows(&dataset, rows, most, &mut converted, &printer));
+    let outcome = parquet::write(out, good_rows(&read, rows, most, &mut converted, &printer));
     printer.finish();
     let too_many = converted.bad.len() as f64 > most || converted.written == 0;
     if !too_many {
@@ -121,7 +161,7 @@ fn source(arguments: &ConvertArguments) -> Result<(String, SourceConfig)> {
 
 /// The rows that can be used, in order; an error ends them where more than `most` cannot.
 fn good_rows<'a>(
-    dataset: &'a Dataset,
+    read: &'a Rows,
     rows: u64,
     most: f64,
     converted: &'a mut Converted,
@@ -130,7 +170,7 @@ fn good_rows<'a>(
     let blocks = (0..rows).step_by(BLOCK as usize);
     blocks.flat_map(move |from| {
         let mut good: Vec<io::Result<Example>> = Vec::new();
-        for (row, example) in decoded(dataset, from, BLOCK.min(rows - from)) {
+        for (row, example) in decoded(read, from, BLOCK.min(rows - from)) {
             match example {
                 Ok(example) => {
                     converted.written += 1;
@@ -148,16 +188,16 @@ fn good_rows<'a>(
 }
 
 /// Rows whose pictures have been decoded, to see that they can be; on as many threads as there are cores.
-fn decoded(dataset: &Dataset, from: u64, count: u64) -> Vec<(u64, std::result::Result<Example, DatasetError>)> {
+fn decoded(read: &Rows, from: u64, count: u64) -> Vec<(u64, std::result::Result<Example, DatasetError>)> {
     let mut rows = Vec::new();
-    dataset.visit(from, count, &mut |row, example| rows.push((row, example)));
+    read.visit(from, count, &mut |row, example| rows.push((row, example)));
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = rows.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
         for part in rows.chunks_mut(share) {
             scope.spawn(|| {
                 for (row, example) in part {
-                    let fault = example.as_ref().ok().and_then(|example| damaged(dataset, *row, example));
+                    let fault = example.as_ref().ok().and_then(|example| damaged(read, *row, example));
                     if let Some(fault) = fault {
                         *example = Err(fault);
                     }
@@ -168,11 +208,11 @@ fn decoded(dataset: &Dataset, from: u64, count: u64) -> Vec<(u64, std::result::R
     rows
 }
 
-fn damaged(dataset: &Dataset, row: u64, example: &Example) -> Option<DatasetError> {
+fn damaged(read: &Rows, row: u64, example: &Example) -> Option<DatasetError> {
     let mut pictures = example.query.images.iter().enumerate();
     pictures.find_map(|(number, picture)| {
         let error = picture.decode().err()?;
-        Some(DatasetError::picture(&format!("{}, picture {}", dataset.place(row), number + 1), error.to_string()))
+        Some(DatasetError::picture(&format!("{}, picture {}", read.place(row), number + 1), error.to_string()))
     })
 }
 
