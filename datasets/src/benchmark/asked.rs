@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::families::Benchmark;
 use crate::dataset::Example;
 use crate::error::{DatasetError, Result};
 use crate::layout::pictures::picture;
@@ -47,9 +46,16 @@ pub(super) fn letter(index: usize) -> String {
 }
 
 impl Asked {
-    pub(super) fn query(mut self, benchmark: Benchmark, row: &Row, file: &Path, place: &str) -> Result<Example> {
+    /// The query; `columns` hold its pictures, in order.
+    pub(super) fn query(
+        mut self,
+        (task, columns): (&str, &[&str]),
+        row: &Row,
+        file: &Path,
+        place: &str,
+    ) -> Result<Example> {
         let mut pictures = Vec::new();
-        for name in benchmark.pictures() {
+        for name in columns {
             for raw in row.pictures.get(*name).into_iter().flatten() {
                 pictures.push(picture(raw.clone(), file, &format!("{place}, column `{name}`"))?);
             }
@@ -65,7 +71,7 @@ impl Asked {
             prompt.trim_end().replace("{choices}", &lines.join("\n")).replace("{question}", self.question.trim());
         let (content, images) = placed(&text, pictures);
         let mut columns = self.columns;
-        columns.insert("benchmark".to_owned(), benchmark.name().into());
+        columns.insert("benchmark".to_owned(), task.into());
         columns.insert("prompt".to_owned(), version.into());
         if !self.kind.is_empty() {
             columns.insert("reward_kind".to_owned(), self.kind.into());
@@ -76,7 +82,7 @@ impl Asked {
         }
         let query = Query {
             id: self.id,
-            task: benchmark.name().to_owned(),
+            task: task.to_owned(),
             messages: vec![Message { role: Role::User, content }],
             conversational: false,
             images,

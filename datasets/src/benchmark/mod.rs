@@ -60,7 +60,7 @@ impl BenchmarkFile {
         let place = format!("{} row {}", self.path.display(), index + 1);
         let row = self.table.row(index)?;
         let read = self.benchmark.read(&row, index).map_err(|reason| DatasetError::row(&place, reason))?;
-        read.query(self.benchmark, &row, &self.path, &place)
+        read.query((self.benchmark.name(), self.benchmark.pictures()), &row, &self.path, &place)
     }
 }
 
