@@ -131,6 +131,16 @@ fn byte_characters() -> BTreeMap<char, u8> {
         .collect()
 }
 
+/// The largest id of a token: many times that of any published tokenizer.
+const MOST_ID: u64 = (1 << 24) - 1;
+
+/// The ids that a `tokenizer.json` names.
+fn ids(json: &Value) -> impl Iterator<Item = u64> {
+    let vocabulary = json["model"]["vocab"].as_object().into_iter().flat_map(|vocabulary| vocabulary.values());
+    let added = json["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
+    vocabulary.chain(added).filter_map(Value::as_u64)
+}
+
 impl Tokenizer {
     /// Reads a `tokenizer.json`; `file` names it in errors.
     ///
@@ -142,6 +152,10 @@ impl Tokenizer {
         // What the reader of the format takes for granted.
         if !known_decoder(&json["decoder"]) {
             return Err(wrong(format!("has no decoder that is known; one of {} is wanted", DECODERS.join(", "))));
+        }
+        // Tables are as long as the largest id.
+        if let Some(id) = ids(&json).find(|id| *id > MOST_ID) {
+            return Err(wrong(format!("has the token id {id}; ids up to {MOST_ID} are read")));
         }
         match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
             Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))?, bytes: Arc::default() }),
@@ -237,6 +251,19 @@ pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, vocabulary_si
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_beyond_any_table_is_named() {
+        let texts = (0..9).map(|index| format!("how many red circles? {index}"));
+        let mut json: Value = serde_json::from_slice(&train_tokenizer(texts, 300).expect("trains")).expect("JSON");
+        for place in ["/model/vocab/a", "/added_tokens/0/id"] {
+            let whole = json.clone();
+            *json.pointer_mut(place).expect("it is there") = 2_147_483_648_u64.into();
+            let error = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").expect_err("refused");
+            assert!(error.to_string().contains("has the token id 2147483648"), "{error}");
+            json = whole;
+        }
+    }
 
     #[test]
     fn a_trained_tokenizer_keeps_text_and_splits_digits() {

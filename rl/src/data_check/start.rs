@@ -49,9 +49,9 @@ fn look(
     progress.begin(&format!("rows of {}", used.name), sampled.len() as u64, 0);
     let sample = dataset.picked(sampled);
     let count = sample.len().unwrap_or(0);
-    for (index, place) in (0..count).map(|index| (index, sample.place(index))) {
-        // One row that asks for what is not there would stop the run in its midst.
-        sample.get(index).map_or(Ok(()), |example| known.check(&example, &place))?;
+    // What is imitated is not scored; else one row that asks for what is not there would stop the run in its midst.
+    for index in (0..count).filter(|_| !needs_response) {
+        sample.get(index).map_or(Ok(()), |example| known.check(&example, &sample.place(index)))?;
     }
     let bad = bad_rows(sample, processor, needs_response)?;
     let share = config.run.max_bad_rows_share;
