@@ -88,6 +88,7 @@ impl Answering {
             None => Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?,
         };
         model.limit_prompts(config.and_then(|config| config.policy.prompt_limit()));
+        model.processor.tokenizer().notes().iter().for_each(|note| progress.say(note));
         if endpoint.is_none() {
             slow::warning(&model.policy).iter().for_each(|warning| progress.say(warning));
         }
