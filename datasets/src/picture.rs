@@ -3,29 +3,28 @@
 use std::fmt;
 use std::sync::Arc;
 
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image::{ImageFormat, RgbImage};
+use sapo_pictures::{Format, PictureError};
 use sha2::{Digest, Sha256};
 
 use crate::error::{DatasetError, Fault, Result};
 
 /// The largest encoded picture that is accepted, in bytes.
 pub const MAX_ENCODED_BYTES: usize = 64 << 20;
-/// The largest picture that is decoded, in pixels (width times height).
-pub const MAX_PIXELS: u64 = 100_000_000;
 
-/// An encoded picture (PNG, JPEG or WebP) and the SHA-256 of its bytes; cheap to clone.
+/// An encoded picture (PNG, JPEG, WebP, GIF, BMP or TIFF) and the SHA-256 of its bytes; cheap to clone.
 #[derive(Clone)]
 pub struct Picture {
     bytes: Arc<[u8]>,
     sha256: Arc<str>,
-    format: ImageFormat,
+    format: Format,
 }
 
 impl Picture {
     /// Takes encoded bytes; the format is recognised by its first bytes.
     ///
     /// # Errors
-    /// When the bytes are no PNG, JPEG or WebP file, or more than [`MAX_ENCODED_BYTES`]. `place` names
+    /// When the bytes are of no format that is read, or more than [`MAX_ENCODED_BYTES`]. `place` names
     /// where they came from in the message.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, place: &str) -> Result<Self> {
         let bytes: Arc<[u8]> = bytes.into();
@@ -36,11 +35,8 @@ impl Picture {
             )
             .because(Fault::PictureTooLarge));
         }
-        let format = image::guess_format(&bytes)
-            .map_err(|_| DatasetError::picture(place, "not a PNG, JPEG or WebP picture".to_owned()))?;
-        if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) {
-            return Err(DatasetError::picture(place, format!("{format:?} is not supported (PNG, JPEG and WebP are)")));
-        }
+        let format =
+            Format::of(&bytes).ok_or_else(|| DatasetError::picture(place, PictureError::Unknown.to_string()))?;
         let sha256 = hex(&Sha256::digest(&bytes)).into();
         Ok(Self { bytes, sha256, format })
     }
@@ -57,24 +53,28 @@ impl Picture {
         Self::from_bytes(bytes.into_inner(), "a drawn picture")
     }
 
-    /// Decodes to 8-bit RGB; grey is repeated, what is transparent shows white behind it.
+    /// Decodes to 8-bit RGB, as [`sapo_pictures::decode`] reads it.
     ///
     /// # Errors
-    /// When the file is truncated or corrupt, or larger than [`MAX_PIXELS`].
+    /// When the file is truncated or corrupt, or larger than [`sapo_pictures::MAX_PIXELS`].
     pub fn decode(&self) -> Result<RgbImage> {
-        let place = &format!("picture {}", &self.sha256[..12]);
-        let reader = || image::ImageReader::with_format(std::io::Cursor::new(&self.bytes[..]), self.format);
-        let (width, height) =
-            reader().into_dimensions().map_err(|error| DatasetError::picture(place, error.to_string()))?;
-        if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(DatasetError::picture(
-                place,
-                format!("{width} x {height} is more than {MAX_PIXELS} pixels; scale it down first"),
-            )
-            .because(Fault::PictureTooLarge));
-        }
-        let decoded = reader().decode().map_err(|error| DatasetError::picture(place, error.to_string()))?;
-        Ok(opaque(decoded))
+        sapo_pictures::decode(&self.bytes).map_err(|error| self.fault(&error))
+    }
+
+    /// Width and height of what [`Picture::decode`] gives, by the file's head alone.
+    ///
+    /// # Errors
+    /// When the head cannot be read, or says more than [`sapo_pictures::MAX_PIXELS`].
+    pub fn size(&self) -> Result<(u32, u32)> {
+        sapo_pictures::size(&self.bytes).map_err(|error| self.fault(&error))
+    }
+
+    fn fault(&self, error: &PictureError) -> DatasetError {
+        let fault = match error {
+            PictureError::TooLarge(_) => Fault::PictureTooLarge,
+            PictureError::Unknown | PictureError::Damaged(_) => Fault::PictureDamaged,
+        };
+        DatasetError::picture(&format!("picture {}", &self.sha256[..12]), error.to_string()).because(fault)
     }
 
     /// The encoded bytes, as they came.
@@ -87,22 +87,30 @@ impl Picture {
         &self.sha256
     }
 
-    /// The file name extension that fits the encoding: `png`, `jpg` or `webp`.
-    pub fn extension(&self) -> &'static str {
+    /// The extensions of the files that pictures are kept in.
+    pub fn extensions() -> impl Iterator<Item = &'static str> {
+        Format::ALL.into_iter().map(Format::extension)
+    }
+
+    /// The same picture as a browser shows it: TIFF is encoded anew, all others are as they came.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`].
+    pub fn for_browsers(&self) -> Result<Self> {
         match self.format {
-            ImageFormat::Jpeg => "jpg",
-            ImageFormat::WebP => "webp",
-            _ => "png",
+            Format::Tiff => Self::from_rgb(&self.decode()?),
+            _ => Ok(self.clone()),
         }
+    }
+
+    /// The file name extension that fits the encoding, such as `png`.
+    pub fn extension(&self) -> &'static str {
+        self.format.extension()
     }
 
     /// The media type that fits the encoding, as used in data URIs.
     pub fn media_type(&self) -> &'static str {
-        match self.format {
-            ImageFormat::Jpeg => "image/jpeg",
-            ImageFormat::WebP => "image/webp",
-            _ => "image/png",
-        }
+        self.format.media_type()
     }
 }
 
@@ -119,22 +127,6 @@ impl PartialEq for Picture {
 }
 
 impl Eq for Picture {}
-
-/// 8-bit RGB over white, as the reference image processor converts.
-fn opaque(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
-    }
-    let pixels = picture.into_rgba8();
-    let mix = |colour: u8, alpha: u8| {
-        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
-        ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-    };
-    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
-        let [red, green, blue, alpha] = pixels.get_pixel(x, y).0;
-        Rgb([mix(red, alpha), mix(green, alpha), mix(blue, alpha)])
-    })
-}
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {

@@ -67,6 +67,8 @@ fn rows_that_say_two_things_are_refused() {
 #[test]
 fn messages_of_no_known_form_are_refused() {
     let one = |message: Value| json!({"messages": [message]});
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let assistant = |text: &str| json!({"role": "assistant", "content": text});
     for (row, says) in [
         (one(json!({"role": "usr", "content": "Hi"})), "column `messages`, message 1: is spoken by \"usr\""),
         (one(json!({"role": "user", "text": "Hi"})), "neither `content` nor `value` (keys: `text`)"),
@@ -76,6 +78,11 @@ fn messages_of_no_known_form_are_refused() {
         (one(json!({"role": "assistant", "content": "a"})), "no message that could be answered"),
         (one(json!({"role": "system", "content": "a"})), "ends with a system message"),
         (json!({"prompt": {"a": 1}}), "text or a list of messages is wanted"),
+        (json!({"messages": [user("a"), assistant("b"), assistant("c")]}), "ends with two messages of the assistant"),
+        (json!({"messages": [{"role": "tool", "content": "a"}]}), "no message of a user"),
+        (one(user("")), "the question is empty"),
+        (one(json!({"role": "user", "content": []})), "the question is empty"),
+        (json!({"problem": " \n"}), "the question is empty"),
         (json!({"prompt": null, "x": 1}), "no question: column `prompt` is empty"),
     ] {
         let message = message(std::slice::from_ref(&row));
@@ -96,7 +103,7 @@ fn pictures_are_named_by_row_column_and_path() {
     for (bad, says) in [
         (row("What?", json!(["good.png", "gone.png"])), "column `images`, picture 2: cannot read the picture"),
         (row("What?", json!(["half.png"])), "column `images`, picture 1: "),
-        (row("What?", json!(["text.png"])), "text.png: not a PNG, JPEG or WebP"),
+        (row("What?", json!(["text.png"])), "text.png: not a PNG, JPEG, WebP, GIF, BMP or TIFF picture"),
         (row("What?", json!([7])), "column `images` holds 7; a path"),
         (row("What?", json!(["data:image/png;base64,aGVsbG8="])), "not a PNG"),
         (row("What?", json!(["https://a.b/c.png"])), "is not fetched"),
@@ -199,6 +206,55 @@ fn files_that_are_none_are_refused() {
     assert!(message_of(&SourceConfig { hasty: 0.5, ..config.clone() }).contains("only generated tasks"));
     let hard = SourceConfig { difficulty: Some(Difficulty::Hard), ..config };
     assert!(message_of(&hard).contains("difficulty") && message_of(&hard).contains("only generated tasks"));
+}
+
+#[test]
+fn a_key_that_stands_twice_is_named() {
+    let folder = tempfile::tempdir().expect("the test's own data is good");
+    for (name, text) in [
+        ("a.jsonl", "{\"problem\": \"a\"}\n{\"problem\": \"a\", \"answer\": 1, \"answer\": 2}"),
+        ("a.json", "[{\"problem\": \"a\"}, {\"problem\": \"a\", \"x\": {\"answer\": 1, \"answer\": 2}}]"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("the test's own data is good");
+        let message = message_of(&SourceConfig { source: path.display().to_string(), ..SourceConfig::default() });
+        assert!(message.contains(&format!("{name} row 2: ")), "{message}");
+        assert!(message.contains("the key `answer` stands twice"), "{message}");
+    }
+}
+
+#[test]
+fn a_last_message_of_the_assistant_is_marked() {
+    let folder = tempfile::tempdir().expect("the test's own data is good");
+    let spoken = json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
+    let beside = json!({"messages": [{"role": "user", "content": "a"}], "response": "b"});
+    let dataset = open(&write(folder.path(), &[spoken, beside])).expect("the test's own data is good");
+    let rows: Vec<_> = dataset.iter().map(|row| row.expect("the test's own data is good")).collect();
+    assert_eq!((rows[0].spoken, rows[1].spoken), (true, false));
+    assert_eq!((rows[0].response.as_deref(), rows[1].response.as_deref()), (Some("b"), Some("b")));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_never_ends_is_not_opened() {
+    let folder = tempfile::tempdir().expect("the test's own data is good");
+    for (name, target) in
+        [("a.jsonl", "/dev/zero"), ("b.json", "/proc/kmsg"), ("c.parquet", "/dev/zero"), ("d.png", "/dev/zero")]
+    {
+        std::os::unix::fs::symlink(target, folder.path().join(name)).expect("the test's own data is good");
+    }
+    for (name, says) in
+        [("a.jsonl", "it is not a file"), ("b.json", "holds no rows"), ("c.parquet", "it is not a file")]
+    {
+        let source = folder.path().join(name).display().to_string();
+        let message = message_of(&SourceConfig { source, ..SourceConfig::default() });
+        assert!(message.contains(name) && message.contains(says), "{message}");
+    }
+    let picture = |name: &str| message_of(&write(folder.path(), &[json!({"problem": "a", "image": name})]));
+    for name in ["d.png", "/proc/kmsg"] {
+        let message = picture(name);
+        assert!(message.contains("row 1, column `image`, picture 1: cannot read the picture"), "{message}");
+    }
 }
 
 #[test]

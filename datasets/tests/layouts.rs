@@ -208,6 +208,8 @@ fn every_layout_is_read_back_from_what_it_is_converted_to() {
         let config = SourceConfig { source: path.display().to_string(), ..SourceConfig::default() };
         let dataset = Dataset::open("other", &config, &OpenContext::default()).expect("the test's own data is good");
         let read: Vec<Example> = dataset.iter().map(|row| row.expect("the row is good")).collect();
+        // Where a response stood is no part of what is converted.
+        let examples: Vec<Example> = examples.into_iter().map(|row| Example { spoken: false, ..row }).collect();
         assert_eq!(read, examples, "{name}");
     }
 }

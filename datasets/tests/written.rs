@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sapo_datasets::synthetic::{Task, query};
 use sapo_datasets::written::{jsonl, parquet};
-use sapo_datasets::{Dataset, Example, Message, OpenContext, Part, Query, Role, SourceConfig, Split, Video};
+use sapo_datasets::{Dataset, Example, Message, OpenContext, Part, Picture, Query, Role, SourceConfig, Split, Video};
 
 fn open(path: &Path) -> Dataset {
     let config = SourceConfig { source: path.display().to_string(), ..SourceConfig::default() };
@@ -17,7 +17,7 @@ fn read(path: &Path) -> Vec<Example> {
 }
 
 fn unanswered(queries: impl IntoIterator<Item = Query>) -> Vec<Example> {
-    queries.into_iter().map(|query| Example { query, response: None }).collect()
+    queries.into_iter().map(|query| Example { query, response: None, spoken: false }).collect()
 }
 
 fn write_parquet(path: &Path, rows: &[Example]) -> sapo_datasets::Result<()> {
@@ -140,4 +140,18 @@ fn the_file_names_its_features() {
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("huggingface") && text.contains(r#""_type":"Image""#));
     assert!(!text.contains("ARROW:schema"), "it would hide the features from Arrow");
+}
+
+#[test]
+fn a_browser_is_shown_what_it_knows() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pictures").join(name);
+        Picture::from_bytes(fs::read(path).expect("a fixture"), name).expect("a picture")
+    };
+    let (tiff, gif) = (read("rgb-raw.tiff"), read("still.gif"));
+    let shown = tiff.for_browsers().expect("it is whole");
+    assert_eq!((tiff.media_type(), shown.media_type()), ("image/tiff", "image/png"));
+    assert_eq!(shown.decode().expect("it is whole"), tiff.decode().expect("it is whole"));
+    assert_eq!(gif.for_browsers().expect("it is whole").sha256(), gif.sha256());
+    assert_eq!(shown.size().expect("it has one"), (12, 8));
 }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{Config, ExpertLayout, MoeConfig};
 use crate::error::Result;
+use crate::format::WeightFormat;
 use crate::nn::{LayerNorm, Linear, Param, RmsNorm};
 use crate::policy::Policy;
 use crate::tensor::as_matrix;
@@ -74,7 +75,7 @@ impl Builder<'_> {
     fn param(&mut self, name: String, shape: &[usize]) -> Result<Param> {
         let value = self.values.value(&name, shape)?;
         debug_assert_eq!(value.dims(), as_matrix(shape));
-        Ok(Param { name, shape: shape.to_vec(), value, requires_grad: true })
+        Ok(Param { name, shape: shape.to_vec(), value, requires_grad: true, matmul: WeightFormat::F32 })
     }
 
     fn linear(&mut self, name: &str, outputs: usize, inputs: usize, bias: bool) -> Result<Linear> {

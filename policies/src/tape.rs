@@ -143,6 +143,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     use super::*;
+    use crate::format::WeightFormat;
     use crate::nn::Param;
     use crate::tensor::to_vec;
 
@@ -151,7 +152,8 @@ mod tests {
         let device = Device::flex().autodiff();
         let tensor = |values: [f32; 2]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [1, 2]), &device);
         let value = tensor([3.0, 5.0]).require_grad();
-        let param = Param { name: "w".to_owned(), shape: vec![1, 2], value, requires_grad: true };
+        let param =
+            Param { name: "w".to_owned(), shape: vec![1, 2], value, requires_grad: true, matmul: WeightFormat::F32 };
         let (tape, runs) = (Tape::default(), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
         let counts = || [0, 1].map(|tracked| runs[tracked].load(Ordering::Relaxed));
         let counted = Arc::clone(&runs);

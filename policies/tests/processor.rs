@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use sapo_policies::processor::{
-    ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, PromptLimit, Sizes, TooLong, Visuals, opaque,
+    ChatMessage, ChatOptions, ChatTemplate, ImageProcessor, Processor, PromptLimit, Sizes, TooLong, Visuals,
     smart_resize,
 };
 use sapo_policies::{Config, Model};
@@ -56,7 +56,8 @@ fn pixels_are_the_references() {
         ImageProcessor::from_json(&read_json("tiny-dense/preprocessor_config.json"), "preprocessor_config.json")
             .expect("settings");
     for name in ["gray", "rgb", "tall", "tiny", "wide"] {
-        let picture = opaque(&image::open(fixtures().join(format!("image_processor/{name}.png"))).expect("a picture"));
+        let file = std::fs::read(fixtures().join(format!("image_processor/{name}.png"))).expect("a file");
+        let picture = sapo_pictures::decode(&file).expect("a picture");
         let ours = images.process(&picture).expect("patches");
         let grid = tensors.tensor(&format!("{name}.image_grid_thw")).expect("a grid");
         let grid: Vec<usize> =

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::data;
+use crate::data_check::{KnownRubrics, Remarks};
 use crate::error::{Result, RunError};
 use crate::figures;
 use crate::metrics::quantile;
@@ -35,14 +36,17 @@ pub struct Checked {
 /// Rows by task.
 pub type Rows = BTreeMap<String, Vec<GoldRow>>;
 
-/// The first rows of a source, with their responses as gold; what cannot be used is counted and told.
-pub fn rows_of(dataset: &Dataset, rows_per_source: usize, progress: &dyn Progress) -> Rows {
+/// The first rows of a source, with their responses as gold; what cannot be used is counted and told, and what is odd about
+/// the others as well.
+pub fn rows_of(dataset: &Dataset, rows_per_source: usize, known: &KnownRubrics, progress: &dyn Progress) -> Rows {
     let mut rows = Rows::new();
     let most = dataset.len().unwrap_or(u64::MAX).min(rows_per_source as u64);
-    let (mut unusable, mut first) = (0, None);
+    let (mut unusable, mut first, mut remarks) = (0, None, Remarks::default());
     for index in 0..most {
-        match dataset.get(index) {
+        let place = dataset.place(index);
+        match dataset.get(index).and_then(|example| known.check(&example, &place).map(|()| example)) {
             Ok(example) => {
+                remarks.add(&example, &place, known);
                 let row = GoldRow { response: example.response, query: example.query };
                 rows.entry(row.query.task.clone()).or_default().push(row);
             }
@@ -52,6 +56,7 @@ pub fn rows_of(dataset: &Dataset, rows_per_source: usize, progress: &dyn Progres
             }
         }
     }
+    remarks.lines().iter().for_each(|line| progress.say(line));
     if let Some(error) = first {
         let name = dataset.name();
         progress.say(&format!(
@@ -72,9 +77,10 @@ pub fn scored_rows<'c>(
 ) -> Result<BTreeMap<&'c str, Rows>> {
     let mut used: BTreeMap<&'c str, Rows> = BTreeMap::new();
     let mut seen = BTreeSet::new();
+    let known = KnownRubrics::of(config.rubrics.keys());
     let mut add = |rubric, dataset: Dataset| {
         if seen.insert((rubric, dataset.name().to_owned())) {
-            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source, progress));
+            used.entry(rubric).or_default().extend(rows_of(&dataset, rows_per_source, &known, progress));
         }
     };
     for phase in config.run.phases.iter().map(|name| config.phases[name].kind()) {

@@ -2,14 +2,17 @@
 
 mod read;
 mod same;
+mod verdicts;
+
+use std::path::Path;
 
 use serde::Serialize;
 
-pub use self::read::{Recorded, open};
+pub use self::read::Recorded;
 use self::same::Shared;
 use crate::error::{Result, RunError};
 use crate::eval::ALL;
-use crate::stats::{PairedGain, QueryOutcomes, mean_interval, paired_gain};
+use crate::stats::{PairedGain, QueryOutcomes, bootstrap, holm, mcnemar, mean_interval, paired_gain};
 
 /// Two evaluations, A and B, compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,10 +59,29 @@ pub struct Difference {
     pub difference: f64,
     /// Its 95 % interval, paired by query.
     pub ci95: [f64; 2],
+    /// The same by a seeded bootstrap, as other tools have it; too narrow with few queries.
+    pub bootstrap_ci95: [f64; 2],
+    /// The chance of a difference as large where there is none (Student's test, paired by query).
+    pub p_value: f64,
+    /// The same for a task among all tasks (Holm); absent for `all`.
+    pub p_corrected: Option<f64>,
     /// B less A for one greedy answer a query.
     pub greedy_difference: Option<f64>,
     /// Its 95 % interval.
     pub greedy_ci95: Option<[f64; 2]>,
+    /// Queries that only A, and that only B answers rightly with the one answer that each gives: the greedy one, or the only one
+    /// that was sampled.
+    pub only: Option<[usize; 2]>,
+    /// The chance of that where neither is better (McNemar's exact test).
+    pub exact_p_value: Option<f64>,
+}
+
+/// The evaluations of a place: a JSONL file of verdicts, or what [`read::open`] finds in a folder.
+///
+/// # Errors
+/// When nothing lies there, or what lies there is no evaluation.
+pub fn open(place: &Path) -> Result<Vec<Recorded>> {
+    if place.is_file() { Ok(vec![verdicts::read(place)?]) } else { read::open(place) }
 }
 
 /// Compares two evaluations; with `only_shared`, over the queries that both have.
@@ -71,8 +93,9 @@ pub fn compare(a: &Recorded, b: &Recorded, only_shared: bool) -> Result<Comparis
     if shared.ids.is_empty() || !(only_shared || shared.is_all()) {
         return Err(RunError::User(shared.refusal(a, b)));
     }
-    let rows: Vec<Difference> =
+    let mut rows: Vec<Difference> =
         b.tasks().into_iter().chain([ALL]).filter_map(|task| row(a, b, &shared, task)).collect();
+    correct(&mut rows);
     if rows.is_empty() {
         return Err(RunError::User(format!(
             "no query has a score in both {} and {}, so that nothing can be compared",
@@ -126,11 +149,13 @@ fn row(a: &Recorded, b: &Recorded, shared: &Shared<'_>, task: &str) -> Option<Di
             ids().map(|id| (of(a, id), of(b, id))).filter(|(a, b)| a.rate().is_some() && b.rate().is_some()).unzip();
         [both.0, both.1]
     };
-    let gain = |[a, b]: &[Vec<QueryOutcomes>; 2], seed| paired_gain(a, b, seed);
-    let sampled = lists(false);
-    let PairedGain { estimate, paired, .. } = gain(&sampled, b.seed)?;
-    let greedy = gain(&lists(true), b.seed).map(|gain| gain.estimate);
-    let rate = |of: &[QueryOutcomes]| mean_interval(of, b.seed).map(|estimate| estimate.value);
+    let (sampled, of_greedy) = (lists(false), lists(true));
+    let PairedGain { estimate, p_value, paired, .. } = paired_gain(&sampled[0], &sampled[1])?;
+    let greedy = paired_gain(&of_greedy[0], &of_greedy[1]).map(|gain| gain.estimate);
+    let is_one = |side: &Vec<QueryOutcomes>| !side.is_empty() && side.iter().all(|query| query.passes.len() == 1);
+    let one_answer = [&of_greedy, &sampled].into_iter().find(|[a, b]| is_one(a) && is_one(b));
+    let only = one_answer.map(|[a, b]| [only(a, b), only(b, a)]);
+    let rate = |of: &[QueryOutcomes]| mean_interval(of).map(|estimate| estimate.value);
     Some(Difference {
         task: task.to_owned(),
         queries: paired,
@@ -138,9 +163,28 @@ fn row(a: &Recorded, b: &Recorded, shared: &Shared<'_>, task: &str) -> Option<Di
         b: rate(&sampled[1])?,
         difference: estimate.value,
         ci95: estimate.interval,
+        bootstrap_ci95: bootstrap(&sampled[0], &sampled[1], b.seed)?.interval,
+        p_value,
+        p_corrected: None,
         greedy_difference: greedy.map(|estimate| estimate.value),
         greedy_ci95: greedy.map(|estimate| estimate.interval),
+        only,
+        exact_p_value: only.map(|[a, b]| mcnemar(a, b)),
     })
+}
+
+/// Queries that one answers better than the other; both lists are of the same queries.
+fn only(one: &[QueryOutcomes], other: &[QueryOutcomes]) -> usize {
+    one.iter().zip(other).filter(|(one, other)| one.rate() > other.rate()).count()
+}
+
+/// Corrects the p-values of tasks for how many they are.
+fn correct(rows: &mut [Difference]) {
+    let mut tasks: Vec<&mut Difference> = rows.iter_mut().filter(|row| row.task != ALL).collect();
+    let p_values: Vec<f64> = tasks.iter().map(|row| row.p_value).collect();
+    for (row, corrected) in tasks.iter_mut().zip(holm(&p_values)) {
+        row.p_corrected = Some(corrected);
+    }
 }
 
 #[cfg(test)]

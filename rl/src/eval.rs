@@ -2,6 +2,8 @@
 
 mod line;
 mod measured;
+mod row;
+mod sampling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -14,7 +16,8 @@ use serde_json::{Value, json};
 
 use self::line::Lines;
 use self::measured::{means, measured};
-use crate::config::EvalConfig;
+pub use self::row::{EvalRow, Gain, nan_of_null};
+pub use self::sampling::EvalSampling;
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::guards;
@@ -22,108 +25,18 @@ use crate::ledger::LedgerEntry;
 use crate::metrics::names;
 use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
 use crate::score::ReadyRubric;
-use crate::stats::{QueryOutcomes, mean_interval, mean_pass_at_k, paired_gain};
+use crate::stats::{QueryOutcomes, detectable, majority_at_k, mean_interval, mean_pass_at_k, paired_gain};
+use sapo_rewards::score::CORRECT;
 
 /// The row that stands for all counted tasks.
 pub const ALL: &str = "all";
 /// Samples of a query from which on pass@16 is told.
 const SIXTEEN: usize = 16;
+/// Samples of a query from which on a majority is told.
+const LEAST_VOTES: usize = 3;
 /// Prompts that are in memory at a time, as a multiple of those that are decoded together: whoever is done makes room for
 /// the next.
 const CHUNKS_OF_ROWS: usize = 4;
-
-/// One line of the table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvalRow {
-    /// Which evaluation; absent in runs that had one without a name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub set: String,
-    /// After which part of the run.
-    pub after: String,
-    /// The task, or `all`.
-    pub task: String,
-    /// Queries.
-    pub queries: usize,
-    /// Scored samples.
-    pub scored: usize,
-    /// Samples whose score failed.
-    pub failed: usize,
-    /// Mean over queries of the share of samples that pass.
-    pub pass_at_1: f64,
-    /// Its 95 % interval.
-    pub ci95: [f64; 2],
-    /// The same for one greedy answer a query.
-    pub greedy: f64,
-    /// Its 95 % interval; absent where none is scored, and in runs of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub greedy_ci95: Option<[f64; 2]>,
-    /// Chance that at least one of 16 samples passes, without bias; absent with fewer samples.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pass_at_16: Option<f64>,
-    /// Share of samples with working before the answer.
-    pub with_working: f64,
-    /// Share of samples cut by the token limit.
-    pub truncated: f64,
-    /// Mean tokens of a sample.
-    pub mean_tokens: f64,
-    /// What the rewards measured beside their values, by `part/name`: means over the samples for which they told.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metrics: BTreeMap<String, f64>,
-}
-
-/// A difference between two evaluations of the same queries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gain {
-    /// Which evaluation; absent in runs that had one without a name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub set: String,
-    /// The earlier evaluation.
-    pub from: String,
-    /// The later one.
-    pub to: String,
-    /// The task, or `all`.
-    pub task: String,
-    /// Difference of pass@1.
-    pub gain: f64,
-    /// Its 95 % interval, paired by query.
-    pub ci95: [f64; 2],
-    /// Difference of the greedy pass rate.
-    pub greedy_gain: f64,
-    /// Its 95 % interval; absent where none is scored on both sides, and in runs of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub greedy_ci95: Option<[f64; 2]>,
-}
-
-/// How answers are sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvalSampling {
-    /// Samples of each query; one greedy answer comes on top.
-    pub samples: usize,
-    /// The temperature that they are sampled at.
-    #[serde(default = "one")]
-    pub temperature: f64,
-    /// The mass of the likeliest tokens that they are drawn from.
-    #[serde(default = "one")]
-    pub top_p: f64,
-    /// Token limit.
-    pub max_new_tokens: usize,
-    /// Seed of samples and intervals.
-    pub seed: u64,
-    /// Rows that are decoded together at most.
-    pub decode_rows: usize,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl EvalSampling {
-    /// As a configuration says it, so many rows being decoded together at most.
-    pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
-        let EvalConfig { samples, max_new_tokens, seed, .. } = *eval;
-        Self { samples, temperature: one(), top_p: one(), max_new_tokens, seed, decode_rows }
-    }
-}
 
 /// What is evaluated on: sources with the rubric of each.
 pub struct EvalSet<'a> {
@@ -184,6 +97,10 @@ struct TaskRecord {
 #[derive(Clone, Debug)]
 struct Said {
     passed: Option<bool>,
+    /// What the verifier took for the answer.
+    answer: Option<String>,
+    /// What the rubric gives in all.
+    reward: Option<f64>,
     tokens: usize,
     with_working: bool,
     truncated: bool,
@@ -204,8 +121,8 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation::new(after, sampling);
-    let EvalSampling { samples, temperature, top_p, max_new_tokens, seed, decode_rows } = sampling;
-    let random = Sampling { top_p, ..Sampling::at(temperature, max_new_tokens) };
+    let EvalSampling { samples, max_new_tokens, seed, decode_rows, .. } = sampling;
+    let random = sampling.drawn();
     let greedy = Sampling::greedy(max_new_tokens);
     let scope = SeedScope { seed, place: "eval", samples };
     let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
@@ -305,6 +222,8 @@ impl Evaluation {
             record.sampled.push(outcomes(group));
             record.said.extend(group.rollouts.iter().map(|rollout| Said {
                 passed: rollout.score.passed,
+                answer: rollout.score.part(CORRECT).and_then(|part| part.score.extracted.clone()),
+                reward: rollout.score.total,
                 tokens: rollout.rollout.sampled(),
                 with_working: rollout.reasoned(),
                 truncated: rollout.rollout.stop == StopReason::Length,
@@ -338,10 +257,10 @@ impl Evaluation {
     }
 
     fn row(&self, task: &str, record: &TaskRecord) -> EvalRow {
-        let estimated = mean_interval(&record.sampled, self.sampling.seed);
-        let greedy = mean_interval(&record.greedy, self.sampling.seed);
+        let estimated = mean_interval(&record.sampled);
+        let greedy = mean_interval(&record.greedy);
         let scored = record.said.iter().filter(|said| said.passed.is_some()).count();
-        let mean = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
+        let of_said = |value: fn(&Said) -> f64| mean(record.said.iter().map(value)).unwrap_or(0.0);
         EvalRow {
             set: self.set.clone(),
             after: self.after.clone(),
@@ -349,14 +268,17 @@ impl Evaluation {
             queries: record.sampled.len(),
             scored,
             failed: record.said.len() - scored,
-            pass_at_1: estimated.map_or(0.0, |estimate| estimate.value),
+            pass_at_1: estimated.map_or(f64::NAN, |estimate| estimate.value),
             ci95: estimated.map_or([0.0, 1.0], |estimate| estimate.interval),
-            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy: greedy.map_or(f64::NAN, |estimate| estimate.value),
             greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&record.sampled),
-            with_working: mean(|said| f64::from(u8::from(said.with_working))),
-            truncated: mean(|said| f64::from(u8::from(said.truncated))),
-            mean_tokens: mean(|said| said.tokens as f64),
+            maj_at_k: self.maj_at_k(record),
+            mean_reward: mean(record.said.iter().filter_map(|said| said.reward)),
+            detectable: detectable(&record.sampled),
+            with_working: of_said(|said| f64::from(u8::from(said.with_working))),
+            truncated: of_said(|said| f64::from(u8::from(said.truncated))),
+            mean_tokens: of_said(|said| said.tokens as f64),
             metrics: means(record.said.iter().flat_map(|said| said.metrics.clone())),
         }
     }
@@ -366,9 +288,9 @@ impl Evaluation {
         let counted = |task: &str| self.records.get(task).is_some_and(|record| record.counted);
         let rows: Vec<&EvalRow> = self.rows.iter().filter(|row| counted(&row.task)).collect();
         let sampled = self.outcomes(ALL, false);
-        let estimated = mean_interval(&sampled, self.sampling.seed)?;
+        let estimated = mean_interval(&sampled)?;
         let mean_of = |value: fn(&EvalRow) -> f64| mean(rows.iter().map(|row| value(row))).unwrap_or(0.0);
-        let greedy = mean_interval(&self.outcomes(ALL, true), self.sampling.seed);
+        let greedy = mean_interval(&self.outcomes(ALL, true));
         Some(EvalRow {
             set: self.set.clone(),
             after: self.after.clone(),
@@ -378,9 +300,12 @@ impl Evaluation {
             failed: rows.iter().map(|row| row.failed).sum(),
             pass_at_1: estimated.value,
             ci95: estimated.interval,
-            greedy: greedy.map_or(0.0, |estimate| estimate.value),
+            greedy: greedy.map_or(f64::NAN, |estimate| estimate.value),
             greedy_ci95: greedy.map(|estimate| estimate.interval),
             pass_at_16: self.pass_at_16(&sampled),
+            maj_at_k: mean(rows.iter().filter_map(|row| row.maj_at_k)),
+            mean_reward: mean(rows.iter().filter_map(|row| row.mean_reward)),
+            detectable: detectable(&sampled),
             with_working: mean_of(|row| row.with_working),
             truncated: mean_of(|row| row.truncated),
             mean_tokens: mean_of(|row| row.mean_tokens),
@@ -392,6 +317,17 @@ impl Evaluation {
         (self.sampling.samples >= SIXTEEN).then(|| mean_pass_at_k(sampled, SIXTEEN)).flatten()
     }
 
+    /// Samples of a query lie beside each other.
+    fn maj_at_k(&self, record: &TaskRecord) -> Option<f64> {
+        if self.sampling.samples < LEAST_VOTES {
+            return None;
+        }
+        let votes = |said: &[Said]| {
+            majority_at_k(&said.iter().map(|said| (said.answer.as_deref(), said.passed)).collect::<Vec<_>>())
+        };
+        mean(record.said.chunks(self.sampling.samples).filter_map(votes))
+    }
+
     /// The outcomes of a task, or of all that count.
     fn outcomes(&self, task: &str, greedy: bool) -> Vec<QueryOutcomes> {
         let fits = |name: &str, record: &TaskRecord| if task == ALL { record.counted } else { name == task };
@@ -401,9 +337,10 @@ impl Evaluation {
 
     /// What `results.json` holds.
     pub fn results(&self, step: u64) -> Value {
-        let EvalSampling { seed, samples, temperature, top_p, max_new_tokens, .. } = self.sampling;
+        let EvalSampling { seed, samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, .. } =
+            self.sampling;
         json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
-            "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+            "temperature": temperature, "top_p": top_p, "top_k": top_k, "presence_penalty": presence_penalty, "max_new_tokens": max_new_tokens,
             "rejected": self.rejected.len(), "dropped_pictures": self.dropped_pictures, "unaveraged": self.unaveraged(), "tasks": self.rows,
             "templates": self.templates})
     }
@@ -424,10 +361,12 @@ impl Evaluation {
             put("pass@1", row.pass_at_1);
             put("pass@1/low", row.ci95[0]);
             put("pass@1/high", row.ci95[1]);
-            put("greedy", row.greedy);
+            Some(row.greedy).filter(|greedy| greedy.is_finite()).into_iter().for_each(|value| put("greedy", value));
             put("cut", row.truncated);
             put("tokens", row.mean_tokens);
             row.pass_at_16.into_iter().for_each(|value| put("pass@16", value));
+            row.maj_at_k.into_iter().for_each(|value| put("maj@k", value));
+            row.mean_reward.into_iter().for_each(|value| put("reward", value));
         }
         line
     }
@@ -456,7 +395,7 @@ impl Evaluation {
         let gain = |row: &EvalRow| {
             let paired = |greedy| {
                 let (before, now) = (earlier.outcomes(&row.task, greedy), self.outcomes(&row.task, greedy));
-                paired_gain(&before, &now, self.sampling.seed).map(|gain| gain.estimate)
+                paired_gain(&before, &now).map(|gain| gain.estimate)
             };
             let (sampled, greedy) = (paired(false)?, paired(true));
             Some(Gain {

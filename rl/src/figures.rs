@@ -9,8 +9,11 @@ pub fn rounded(share: f64) -> f64 {
     tenths.round() / 1e3 + 0.0
 }
 
-/// A share in percent with one digit: `59.1`.
+/// A share in percent with one digit: `59.1`; `-` for none.
 pub fn percent(share: f64) -> String {
+    if share.is_nan() {
+        return "-".to_owned();
+    }
     format!("{:.1}", rounded(share) * 100.0)
 }
 
@@ -23,6 +26,11 @@ pub fn points(difference: f64) -> String {
 /// An interval of shares or of differences, in percent or points: `[26.4, 31.4]`.
 pub fn interval([low, high]: [f64; 2]) -> String {
     format!("[{}, {}]", percent(low), percent(high))
+}
+
+/// A p-value with three digits: `0.013`, `< 0.001`.
+pub fn chance(p_value: f64) -> String {
+    if p_value < 0.0005 { "< 0.001".to_owned() } else { format!("{p_value:.3}") }
 }
 
 #[cfg(test)]

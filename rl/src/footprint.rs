@@ -12,8 +12,9 @@ use crate::config::{Config, PhaseConfig, Work};
 use crate::error::{Result, RunError};
 use crate::kl::Reference;
 use crate::memory::available_bytes;
+use crate::moment::MomentFormat;
 use crate::parts::{self, parts};
-use crate::sizes::{Activations, Method, ModelSize, Question};
+use crate::sizes::{Activations, MOMENTS, Method, ModelSize, Question};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -187,7 +188,10 @@ fn judge(model: &str) -> u64 {
 
 /// A model that only answers.
 fn plain(format: WeightFormat, sizes: &Sizes) -> ModelSize {
-    ModelSize::of(sizes, &Question { format, method: Method::Inference, frozen: Vec::new(), batch: 0, context: 0 })
+    ModelSize::of(
+        sizes,
+        &Question { format, method: Method::Inference, frozen: Vec::new(), batch: 0, context: 0, recompute: false },
+    )
 }
 
 fn weights(memory: &crate::sizes::MemorySize) -> u64 {
@@ -202,7 +206,8 @@ fn size(config: &Config, sizes: &Sizes, frozen: &[Part]) -> ModelSize {
         None if trains => Method::Full,
         None => Method::Inference,
     };
-    ModelSize::of(sizes, &Question { format: config.run.dtype, method, frozen: frozen.to_vec(), batch: 0, context: 0 })
+    let (format, frozen) = (config.run.dtype, frozen.to_vec());
+    ModelSize::of(sizes, &Question { format, method, frozen, batch: 0, context: 0, recompute: false })
 }
 
 fn phase(config: &Config, sizes: &Sizes, lengths: Lengths, name: &str) -> PartFootprint {
@@ -233,7 +238,8 @@ fn phase(config: &Config, sizes: &Sizes, lengths: Lengths, name: &str) -> PartFo
     let activations = text + seen;
     let kept = activations + activations / 10 + activations.min(SLACK);
     let training = (summed + kept.max(gradients)).max(updating);
-    let part = part.holding(size.memory.optimizer);
+    let moments = phase.optimizer().map_or(MomentFormat::F32, |options| options.moments);
+    let part = part.holding(MOMENTS * moments.bytes(size.trainable));
     PartFootprint { gradients, activations: kept, sampling: sampled, total: part.total + training + sampled, ..part }
 }
 

@@ -31,6 +31,7 @@ pub fn open(config: &Config, checkpoint: Option<&Path>, device: &Device) -> Resu
     let loading = Loading { f32_of: Some(&trains), ..Loading::kept_in(config.run.dtype) };
     let mut model = Model::open_as(&name, seed, loading, device)?;
     let policy = &mut model.policy;
+    policy.multiply_in(config.run.matmul).map_err(|error| fault("run.matmul", error.to_string()))?;
     // What only a run's own folder can hold: weights that are drawn, put together, or cut.
     let plain = model_folder(&wanted.model).filter(|_| policy.adapter.is_none() && wanted.deepstack);
     policy.absorb_adapter();

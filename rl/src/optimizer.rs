@@ -1,6 +1,7 @@
 //! AdamW with f32 state, clipping by the global norm, and the learning-rate schedule.
 
 use crate::finite::{first_not_finite, read_all};
+use crate::moment::{Moment, MomentFormat, Sign};
 use burn::tensor::Tensor;
 use sapo_policies::Part;
 use schemars::JsonSchema;
@@ -34,6 +35,11 @@ pub struct OptimizerConfig {
     /// Largest global norm of the gradients; `inf` never clips.
     #[serde(default = "one")]
     pub clip_norm: f64,
+    /// How the moments are kept: `f32`, where the parameters are; `host`, in this machine's memory in place of a GPU's; `float8`,
+    /// there in 8 bits, a quarter of the bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "f32"))]
+    pub moments: MomentFormat,
     /// Parts with a learning rate or a decay of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<PartRate>,
@@ -66,9 +72,8 @@ pub struct PartRate {
     pub weight_decay: Option<f64>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_default(schedule: &Schedule) -> bool {
-    *schedule == Schedule::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> f64 {
@@ -118,9 +123,9 @@ impl OptimizerConfig {
 #[derive(Clone, Debug)]
 pub struct Moments {
     /// Mean of gradients.
-    pub first: Tensor<2>,
+    pub first: Moment,
     /// Mean of squared gradients.
-    pub second: Tensor<2>,
+    pub second: Moment,
     /// Gradients that they are means of: a parameter that no batch touches stands still.
     pub steps: i32,
 }
@@ -169,23 +174,27 @@ impl AdamW {
         let scale = (config.clip_norm / (norm + 1e-6)).min(1.0);
         self.moments.resize(params.len(), None);
         let [beta1, beta2] = config.betas;
-        for ((param, gradient), moments) in params.iter_mut().zip(gradients).zip(&mut self.moments) {
+        for (place, ((param, gradient), moments)) in params.iter_mut().zip(gradients).zip(&mut self.moments).enumerate()
+        {
             let Some(gradient) = gradient else { continue };
             let gradient = gradient.mul_scalar(scale);
-            let before = moments.take().unwrap_or_else(|| {
-                let zeros = Tensor::zeros_like(&gradient);
-                Moments { first: zeros.clone(), second: zeros, steps: 0 }
-            });
-            let steps = before.steps + 1;
+            let before = moments.take();
+            let steps = before.as_ref().map_or(0, |before| before.steps) + 1;
+            let (first, second) = match before {
+                Some(before) => (before.first.on(&gradient.device()), before.second.on(&gradient.device())),
+                None => (Tensor::zeros_like(&gradient), Tensor::zeros_like(&gradient)),
+            };
+            let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+            let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             let unbias1 = 1.0 - beta1.powi(steps);
             let unbias2 = (1.0 - beta2.powi(steps)).sqrt();
-            let first = before.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let second = before.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             let denominator = second.clone().sqrt().div_scalar(unbias2).add_scalar(config.eps);
             let lr = lr * param.lr_scale;
             let update = (first.clone() / denominator).mul_scalar(lr / unbias1);
             let kept = 1.0 - lr * param.weight_decay;
             param.value.inplace(|value| value.mul_scalar(kept) - update);
+            let keep = |sign, value| Moment::keep(config.moments, sign, value, [place as u32, steps as u32]);
+            let (first, second) = (keep(Sign::Either, first), keep(Sign::Never, second));
             *moments = Some(Moments { first, second, steps });
         }
         let bad = first_not_finite(params.iter().map(|param| &*param.value));
@@ -222,6 +231,7 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1.0,
             schedule: Schedule::default(),
+            moments: MomentFormat::default(),
             groups: Vec::new(),
         }
     }
@@ -232,7 +242,7 @@ mod tests {
 
     fn all(adam: &AdamW) -> Vec<Vec<f32>> {
         let moments = adam.moments.iter().flatten();
-        moments.flat_map(|of| [to_vec(of.first.clone()), to_vec(of.second.clone()), vec![of.steps as f32]]).collect()
+        moments.flat_map(|of| [of.first.numbers(), of.second.numbers(), vec![of.steps as f32]]).collect()
     }
 
     #[test]
@@ -280,6 +290,28 @@ mod tests {
             assert!((at(schedule, 100) - end).abs() < 1e-12, "{schedule:?}");
         }
         assert!((at(Schedule::Linear, 25) - 0.08).abs() < 1e-12 && at(Schedule::Cosine, 25) > 0.08);
+    }
+
+    /// Least squares with noisy gradients: wherever the moments are kept it comes to the same place.
+    #[test]
+    fn moments_in_eight_bits_lead_where_those_in_f32_do() {
+        let ends = [MomentFormat::F32, MomentFormat::Host, MomentFormat::Float8].map(|moments| {
+            let config = OptimizerConfig { moments, clip_norm: f64::INFINITY, ..config(1e-8) };
+            let mut value = of([4.0, -3.0]);
+            let mut adam = AdamW::default();
+            for step in 0..600 {
+                let noise = ((f64::from(step) * 0.7).sin() * 2.0) as f32;
+                let gradient = value.clone() - of([1.0, 0.01]) + of([noise, 1e-3 * noise]);
+                let params = &mut [config.trainee("a", &mut value)];
+                adam.step(params, vec![Some(gradient)], &config, 0.02).expect("all is finite");
+            }
+            to_vec(value)
+        });
+        assert_eq!(ends[0], ends[1]);
+        for (one, other) in ends[0].iter().zip(&ends[2]) {
+            assert!((one - other).abs() < 0.05, "{ends:?}");
+        }
+        assert!((ends[2][0] - 1.0).abs() < 0.1 && (ends[2][1] - 0.01).abs() < 0.1, "{ends:?}");
     }
 
     #[test]

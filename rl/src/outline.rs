@@ -118,7 +118,7 @@ fn question(config: &Config) -> Question {
         None => Method::Full,
     };
     let frozen = Part::ALL.into_iter().filter(|part| trained().all(|frozen| frozen.contains(part)));
-    Question { format: config.run.dtype, method, frozen: frozen.collect(), batch: 0, context: 0 }
+    Question { format: config.run.dtype, method, frozen: frozen.collect(), batch: 0, context: 0, recompute: false }
 }
 
 /// Lengths where no source was read: prompts as long as they may be, three quarters of them pictures.

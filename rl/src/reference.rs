@@ -64,7 +64,9 @@ fn fits(name: &str, place: &str, own: &Model) -> Result<()> {
 /// # Errors
 /// When it cannot be read.
 pub fn opened(name: &str, config: &Config, own: &Policy) -> Result<Policy> {
-    Ok(Model::open_as(name, config.run.seed, Loading::kept_in(config.run.dtype), own.device())?.policy)
+    let mut policy = Model::open_as(name, config.run.seed, Loading::kept_in(config.run.dtype), own.device())?.policy;
+    policy.multiply_in(config.run.matmul)?;
+    Ok(policy)
 }
 
 /// Opens the reference of a phase, which stays as it is however often the run is resumed; `begins` where the phase does.

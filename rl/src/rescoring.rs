@@ -17,7 +17,8 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::score::{ReadyRubric, Rewards};
 pub use changes::{Changes, Count, Pairs, PartChange};
-use stored::{Queries, Rollouts, Stored};
+pub(crate) use stored::Queries;
+use stored::{Rollouts, Stored};
 pub use stored::{config_of, find};
 
 /// Scores stored rollouts again: those of a run's folder, of its `rollouts/`, or of one file.

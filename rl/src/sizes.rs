@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Bytes of an f32.
 const F32: u64 = 4;
 /// Moments that AdamW keeps for a number that trains.
-const MOMENTS: u64 = 2;
+pub(crate) const MOMENTS: u64 = 2;
 
 /// What trains.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Question {
     pub batch: usize,
     /// Tokens of each.
     pub context: usize,
+    /// Whether a layer keeps its input alone and runs again on the way back.
+    pub recompute: bool,
 }
 
 /// A part of the model.
@@ -55,7 +57,7 @@ pub struct PartSize {
     pub trainable: u64,
 }
 
-/// Bytes of everything that is kept; [`Activations`] are not counted.
+/// Bytes of everything that is kept.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemorySize {
     /// The model's own weights in the chosen format.
@@ -68,6 +70,8 @@ pub struct MemorySize {
     pub gradients: u64,
     /// The optimizer's two moments of what trains, in f32.
     pub optimizer: u64,
+    /// What a forward pass over all the sequences keeps for its way back where something trains, every token scored, in f32.
+    pub activations: u64,
     /// Keys and values of the decoded sequences, in f32.
     pub kv_cache: u64,
     /// The sum.
@@ -135,6 +139,7 @@ impl ModelSize {
             adapters: adapters * F32,
             gradients: (trained + adapters) * F32,
             optimizer: (trained + adapters) * F32 * MOMENTS,
+            activations: activations(config, question),
             kv_cache: kv_bytes_per_token.saturating_mul(tokens),
             total: 0,
         };
@@ -185,26 +190,37 @@ impl Activations {
         let of_layer = 4 * width + 3 * heads + 3 * kv_heads + inner;
         let vocabulary = text.vocab_size as u64;
         let chunk = scored.min(HEAD_ROWS) * vocabulary;
-        let logits = (scored * vocabulary).min(KEPT_LOGITS.max(chunk)) + 2 * chunk;
+        let logits = scored.saturating_mul(vocabulary).min(KEPT_LOGITS.max(chunk)) + 2 * chunk;
         Self {
-            plain: F32 * (rows * layers * of_layer + logits),
-            recomputed: F32 * (rows * (layers * width + of_layer) + logits),
+            plain: F32.saturating_mul(rows.saturating_mul(layers * of_layer).saturating_add(logits)),
+            recomputed: F32.saturating_mul(rows.saturating_mul(layers * width + of_layer).saturating_add(logits)),
         }
     }
 }
 
 impl MemorySize {
     /// What is kept, with names for people; the total is not among them.
-    pub fn rows(&self) -> [(&'static str, u64); 6] {
+    pub fn rows(&self) -> [(&'static str, u64); 7] {
         [
             ("weights", self.weights),
             ("f32 of what trains", self.f32_of_trained),
             ("adapters", self.adapters),
             ("gradients", self.gradients),
             ("optimizer state", self.optimizer),
+            ("activations", self.activations),
             ("KV cache", self.kv_cache),
         ]
     }
+}
+
+/// What all the sequences of a question keep for their way back, as one micro-batch.
+fn activations(config: &Config, question: &Question) -> u64 {
+    let tokens = question.batch.saturating_mul(question.context);
+    if question.method == Method::Inference || tokens == 0 {
+        return 0;
+    }
+    let Activations { plain, recomputed } = Activations::of(config, tokens, tokens);
+    if question.recompute { recomputed } else { plain }
 }
 
 /// Numbers that a token meets.
@@ -228,7 +244,7 @@ mod tests {
     use sapo_policies::config::published::published;
 
     fn question(format: WeightFormat, method: Method) -> Question {
-        Question { format, method, frozen: Vec::new(), batch: 2, context: 1000 }
+        Question { format, method, frozen: Vec::new(), batch: 2, context: 1000, recompute: false }
     }
 
     #[test]
@@ -240,7 +256,12 @@ mod tests {
         assert_eq!((size.memory.weights, size.memory.optimizer, size.memory.gradients), (2 * all, 8 * all, 4 * all));
         // 36 layers, 8 heads of 128, keys and values, 4 bytes.
         assert_eq!(size.memory.kv_cache, 2000 * 36 * 8 * 128 * 2 * 4);
-        assert_eq!(size.memory.total, (2 + 2 + 4 + 8) * all + size.memory.kv_cache);
+        assert_eq!(size.memory.total, (2 + 2 + 4 + 8) * all + size.memory.activations + size.memory.kv_cache);
+        let again = Question { recompute: true, ..question(WeightFormat::Bf16, Method::Full) };
+        let [kept, again] = [size.memory.activations, ModelSize::of(&config, &again).memory.activations];
+        assert!(again > 0 && again * 4 < kept, "{again} {kept}");
+        let answers = ModelSize::of(&config, &question(WeightFormat::Bf16, Method::Inference));
+        assert_eq!(answers.memory.total, answers.memory.weights + answers.memory.kv_cache);
         let head = size.parts.iter().find(|part| part.part == Part::Head).expect("an untied head");
         assert_eq!((head.tensors, head.parameters), (1, 151_936 * 4096));
     }

@@ -36,7 +36,7 @@ pub fn train(config: &Config, start: &Start, stop: &AtomicBool, progress: &dyn P
     let outcome = follow(&mut run, stop).map_err(|error| run.stopped_by(error));
     run.close(outcome.as_ref().map(Ended::status))?;
     if matches!(outcome, Ok(Ended::Finished(_))) {
-        report::write(run.path())?;
+        report::write(run.path(), None)?;
     }
     outcome
 }

@@ -89,7 +89,7 @@ fn plant(dir: &Path) -> BTreeMap<String, &'static str> {
     let bytes = broken.images[0].bytes();
     broken.images = vec![Picture::from_bytes(&bytes[..bytes.len() / 2], "planted").expect("its first bytes are whole")];
     queries.push(broken);
-    let rows = queries.into_iter().map(|query| Ok(Example { query, response: None }));
+    let rows = queries.into_iter().map(|query| Ok(Example { query, response: None, spoken: false }));
     parquet::write(&dir.join("planted.parquet"), rows).expect("written");
     std::fs::write(dir.join("answers.jsonl"), record).expect("written");
     kinds
@@ -193,7 +193,7 @@ fn repeats_and_overlaps_of_the_same_set_are_found_by_the_check() {
     let dir = tempfile::tempdir().expect("a folder");
     let kinds = plant(dir.path());
     let test = (0..100).map(|number| query("test", number, Split::Test, number as u64));
-    let rows = test.map(|query| Ok(Example { query, response: None }));
+    let rows = test.map(|query| Ok(Example { query, response: None, spoken: false }));
     parquet::write(&dir.path().join("test.parquet"), rows).expect("written");
     let file = |name: &str| dir.path().join(name).display().to_string();
     let mut arguments = strings(["data", "check", "--json", "--max-bad-share", "1"]);

@@ -16,7 +16,7 @@ fn distinct(split: Split, each: usize) -> Vec<Example> {
         let mut own: Vec<Example> = Vec::new();
         for index in 0..20 * each as u64 {
             let said = |row: &Example| (row.query.messages.clone(), row.query.images.clone());
-            let row = Example { query: query(task, split, 5, index), response: None };
+            let row = Example { query: query(task, split, 5, index), response: None, spoken: false };
             if own.len() < each && own.iter().all(|other| said(other) != said(&row)) {
                 own.push(row);
             }

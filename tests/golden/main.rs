@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use sapo::advantage::{AdvantageNorm, advantages};
 use sapo::algorithm::{Algorithm, Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo, Sapo, Sequence};
+use sapo::moment::MomentFormat;
 use sapo::optimizer::{AdamW, OptimizerConfig, Schedule};
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -133,6 +134,7 @@ fn adamw_steps_are_the_golden_ones() {
         weight_decay: 0.1,
         clip_norm: 0.5,
         schedule: Schedule::Constant,
+        moments: MomentFormat::F32,
         groups: Vec::new(),
     };
     let norms = [8.421_915, 7.959_913_3, 0.092_119_78, 9.221_578, 7.775_735];

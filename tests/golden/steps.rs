@@ -10,6 +10,7 @@ use sapo::batch::TrainedSequence;
 use sapo::collective::Alone;
 use sapo::loss::{Counts, Loss};
 use sapo::metrics::Metrics;
+use sapo::moment::MomentFormat;
 use sapo::optimizer::{AdamW, OptimizerConfig, Schedule};
 use sapo::update::{Passes, Scored, TrainGroup, apply, gradients};
 use sapo_policies::golden::Case;
@@ -77,6 +78,7 @@ fn five_sapo_steps_are_those_of_pytorch() {
         eps: 1e-8,
         weight_decay: 0.01,
         clip_norm: 1.0,
+        moments: MomentFormat::F32,
         groups: Vec::new(),
     };
     let (mut optimizer, mut norms) = (AdamW::default(), Vec::new());

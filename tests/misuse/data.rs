@@ -39,3 +39,74 @@ fn a_run_that_needs_more_memory_than_there_is_does_not_start() {
     run_is_refused(&large, &["the run needs about", "reasoning holds", "run.allow_over_memory=true"]);
     refused(&["plan", "--model", "2b", "--memory", "80"], 2, &["80GB"]);
 }
+
+/// A file of three rows, the second of which is `row`.
+fn second(folder: &std::path::Path, name: &str, row: &str) -> String {
+    let good = |number: usize| format!("{{\"question\": \"{number} + {number}?\", \"answer\": \"{}\"}}", 2 * number);
+    let path = folder.join(name);
+    std::fs::write(&path, format!("{}\n{row}\n{}\n", good(1), good(3))).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn nothing_of_a_row_is_taken_in_silence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, row, says) in [
+        ("twice.jsonl", r#"{"question": "2+2?", "answer": "5", "answer": "4"}"#, "the key `answer` stands twice"),
+        ("empty.jsonl", r#"{"question": " ", "answer": "4"}"#, "the question is empty"),
+        ("both.jsonl", r#"{"question": "2+2?", "answer": "4", "solution": "2 + 2 is 4"}"#, "columns.ground_truth"),
+        ("two.jsonl", r#"{"question": [{"role": "system", "content": "a"}], "answer": "4"}"#, "row 2"),
+        ("nan.jsonl", r#"{"question": "2+2?", "answer": NaN}"#, "not a JSON object"),
+    ] {
+        let file = second(folder.path(), name, row);
+        let place = format!("{name} row 2");
+        refused(&["data", "show", &file], 2, &[&place, says]);
+        refused(&["reward", "check", "--reward", "exact", "--data", &file], 0, &[&place, says]);
+    }
+}
+
+#[test]
+fn what_may_not_be_meant_is_said_by_file_and_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spoken = r#"{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}], "answer": "4",
+        "tools": ["zoom"], "rubric": "nope"}"#;
+    let file = second(folder.path(), "odd.jsonl", &spoken.replace('\n', " "));
+    let remarks = [
+        "odd.jsonl row 2: its last message is the assistant's",
+        "names the tools `zoom`",
+        "asks for the rubric `nope`",
+    ];
+    refused(&["reward", "check", "--reward", "exact", "--data", &file], 0, &remarks);
+    refused(&["eval", "--model", "tiny", "--data", &file, "--rubric", "nope"], 2, &["nope"]);
+    let shown = crate::sapo(&["data", "show", &file]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for says in ["its last message is the assistant's", "names the tools `zoom`", "asks for the rubric `nope`"] {
+        assert!(shown.contains(says), "{shown}");
+    }
+    let blank = second(folder.path(), "blank.jsonl", r#"{"question": "2+2?", "answer": ""}"#);
+    refused(
+        &["reward", "check", "--reward", "exact", "--data", &blank],
+        1,
+        &["blank.jsonl row 2: its ground truth is empty"],
+    );
+}
+
+#[test]
+fn what_comes_from_data_steers_no_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let row = r#"{"id": "b\u001b[31m", "question": "2\u001b]0;x\u0007+2?\u009b2J", "answer": "4\u001b[2J\u202e"}"#;
+    let file = second(folder.path(), "steers.jsonl", row);
+    for arguments in [
+        &["data", "show", &file][..],
+        &["data", "show", &file, "--json"],
+        &["reward", "check", "--reward", "exact", "--data", &file],
+        &["data", "show", &format!("{file}[9:]")],
+    ] {
+        let output = crate::sapo(arguments);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!said.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']), "{arguments:?}: {said:?}");
+        assert!(!said.is_empty());
+    }
+    let shown = String::from_utf8_lossy(&crate::sapo(&["data", "show", &file]).stdout).into_owned();
+    assert!(shown.contains(r"b\u{1b}[31m") && shown.contains(r"4\u{1b}[2J\u{202e}"), "{shown}");
+}

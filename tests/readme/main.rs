@@ -187,6 +187,7 @@ fn follow(place: &Path, line: &str) {
         // Whether what they look at is good is not the page's concern.
         ["reward", "check" | "sandbox", ..] | ["data", "check", ..] => &[0, 1],
         ["serve", ..] => return served(place, &given),
+        ["view", ..] => return served(place, &[&given[..], &["--json"]].concat()),
         _ => &[0],
     };
     ran(place, &given, codes);

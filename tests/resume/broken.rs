@@ -58,7 +58,7 @@ fn a_run_that_breaks_stops_at_its_last_good_checkpoint_and_says_where() {
     }
     // The remedy that is named.
     let from = errors.split("--fork=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a checkpoint");
-    let mended = ["train".to_owned(), "--json".to_owned(), format!("--fork={from}"), "run.name=mended".to_owned()];
+    let mended = ["train", "--json", "--fork", from, "run.name=mended"].map(str::to_owned);
     let usual = ["lr=1e-3", "betas=[0.9, 0.98]", "eps=1e-8"].map(|key| format!("phases.careful.optimizer.{key}"));
     assert!(from.ends_with("step-000000"), "no update was done from a later one: {from}");
     finish(&[&mended[..], &usual[..]].concat());

@@ -14,7 +14,8 @@ const ONE_PHASE: [&str; 3] = [
 ];
 
 fn resumed(run: &Path, more: &[&str]) -> Vec<String> {
-    let mut given = vec!["train".to_owned(), "--json".to_owned(), format!("--resume={}", run.display())];
+    let mut given = ["train", "--json", "--resume"].map(str::to_owned).to_vec();
+    given.push(run.display().to_string());
     given.extend(more.iter().map(|text| (*text).to_owned()));
     given
 }

@@ -121,7 +121,12 @@ fn pictures_that_cannot_be_used_are_refused() {
     refused(&server.chat(&about("file:///etc/hostname")), 400, place, "--allow-local-images");
     refused(&server.chat(&about("cat.png")), 400, place, "data:image/png;base64");
     refused(&server.chat(&about("data:image/png;base64,???")), 400, place, "base64");
-    refused(&server.chat(&about("data:image/png;base64,aGVsbG8=")), 400, place, "not a PNG, JPEG or WebP picture");
+    refused(
+        &server.chat(&about("data:image/png;base64,aGVsbG8=")),
+        400,
+        place,
+        "not a PNG, JPEG, WebP, GIF, BMP or TIFF picture",
+    );
     let whole = picture();
     let cut =
         Picture::from_bytes(whole.bytes()[..whole.bytes().len() / 2].to_vec(), "half").expect("its head is right");

@@ -36,7 +36,7 @@ impl Generated {
         if let Some(task) = &self.rules.task {
             query.task.clone_from(task);
         }
-        Ok(Example { query, response: Some(shown.response) })
+        Ok(Example { query, response: Some(shown.response), spoken: false })
     }
 
     /// Which of the rows from `start` up to `end` are as `only` wants them.

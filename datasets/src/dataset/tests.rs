@@ -21,7 +21,7 @@ fn a_generated_task_is_unlimited_until_it_is_sliced() {
     let all = open("synthetic:arith").unwrap();
     assert_eq!((all.len(), all.task(), all.name()), (None, Some("arith"), "mine"));
     let shown = synthetic::demonstration(Task::Arith, 3, 7, Style::Careful);
-    assert_eq!(all.get(7).unwrap(), Example { query: shown.query, response: Some(shown.response) });
+    assert_eq!(all.get(7).unwrap(), Example { query: shown.query, response: Some(shown.response), spoken: false });
     let some = open("synthetic:clock@test[10:30]").unwrap();
     assert_eq!(some.len(), Some(20));
     assert_eq!(some.get(0).unwrap().query, synthetic::query(Task::Clock, Split::Test, 3, 10));

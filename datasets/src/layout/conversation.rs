@@ -51,6 +51,14 @@ impl Conversation {
         Ok(conversation)
     }
 
+    /// Whether the last message of a user says and shows nothing.
+    pub(super) fn asks_nothing(&self) -> bool {
+        let asked = self.messages.iter().rev().find(|message| message.role == Role::User);
+        asked.is_some_and(|message| {
+            message.content.iter().all(|part| matches!(part, Part::Text { text } if text.trim().is_empty()))
+        })
+    }
+
     fn read_messages(&mut self, messages: Vec<Value>, place: &str) -> Result<()> {
         let count = messages.len();
         for (index, message) in messages.into_iter().enumerate() {

@@ -41,6 +41,8 @@ pub struct Example {
     pub query: Query,
     /// The whole response (thinking and answer) without the end-of-turn token.
     pub response: Option<String>,
+    /// Whether the messages end with the assistant's: that is the response, and no part of the question.
+    pub spoken: bool,
 }
 
 /// What a config says about all rows of a source.
@@ -171,6 +173,7 @@ impl Layout {
         } else {
             self.check_kinds(&row.values, &place)?;
         }
+        self.refuse_not_finite(&row.not_finite, &place)?;
         let about = |fault: Fault| move |error: DatasetError| error.about(fault);
         let given = rules.prompt.is_some().then(|| row.values.clone());
         let (column, pictures) = self.pictures(&mut row, &place)?;
@@ -178,6 +181,11 @@ impl Layout {
         let named = self.named_truths(&row.values);
         let ground_truth = pick(&mut row.values, &self.ground_truth, Role::GroundTruth, &place)?;
         let mut asked = self.question(&mut row.values, !pictures.is_empty(), &place)?;
+        if pictures.is_empty() && videos.is_empty() && asked.asks_nothing() {
+            let reason = "the question is empty, and no picture or video stands in its place";
+            return Err(DatasetError::row(place, reason).about(Fault::Question));
+        }
+        let spoken = asked.response.is_some();
         let response = self.response(&mut row.values, asked.response.take(), is_own, &place)?;
         let images = self.shown(&mut asked, column, pictures, &place)?;
         rules.reword(&mut asked.messages, &given.unwrap_or_default(), &place).map_err(about(Fault::Template))?;
@@ -206,7 +214,7 @@ impl Layout {
             columns: Map::from_iter(own::further(row.values, is_own).into_iter().chain(named)),
         };
         check_marks(&query, &place).map_err(about(Fault::Marks))?;
-        Ok(Example { query, response })
+        Ok(Example { query, response, spoken })
     }
 
     /// What the columns of the ground truth hold, by their own names: rewards of others ask for them by these.
@@ -302,11 +310,15 @@ impl Layout {
         let read = Conversation::read(value, has_pictures, &place);
         let conversation = read.map_err(|error| error.about(Fault::Messages))?;
         let last = conversation.messages.last().map(|message| message.role);
-        if last == Some(Speaker::System) {
-            let reason = "ends with a system message; there is nothing to answer";
-            return Err(DatasetError::row(place, reason).about(Fault::Question));
-        }
-        Ok(conversation)
+        let reason = match last {
+            Some(Speaker::System) => "ends with a system message; there is nothing to answer",
+            Some(Speaker::Assistant) => "ends with two messages of the assistant; there is nothing to answer",
+            _ if conversation.messages.iter().all(|message| message.role != Speaker::User) => {
+                "holds no message of a user; there is no question"
+            }
+            _ => return Ok(conversation),
+        };
+        Err(DatasetError::row(place, reason).about(Fault::Question))
     }
 
     /// The response: of its own column, or what the assistant says last. Both must be the same.
@@ -353,6 +365,19 @@ impl Layout {
         };
         let pictures = raw.into_iter().enumerate().map(read).collect::<Result<Vec<Picture>>>()?;
         in_named_order(pictures, &asked.numbers, place).map_err(|error| error.about(Fault::Marks))
+    }
+
+    /// A number that is none must not pass for one that is not there.
+    fn refuse_not_finite(&self, columns: &[String], place: &str) -> Result<()> {
+        let top = |name: &String| name.split_once('.').map_or(name.clone(), |(top, _)| top.to_owned());
+        match columns.iter().find(|column| self.typed().any(|name| name == *column || top(name) == **column)) {
+            Some(column) => {
+                let reason =
+                    format!("column `{column}` holds NaN or infinity; write a number, or null where there is none");
+                Err(DatasetError::row(place, reason))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Columns whose type must not change from row to row.

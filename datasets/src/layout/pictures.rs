@@ -1,9 +1,11 @@
 //! Pictures and videos as rows name them: bytes, base64, data URLs, hashes, paths beside the file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sapo_pictures::{Format, file};
 use serde_json::Value;
 
 use crate::error::{DatasetError, Fault, Result};
@@ -11,8 +13,9 @@ use crate::picture::{MAX_ENCODED_BYTES, Picture};
 use crate::table::RawPicture;
 use crate::video::Video;
 
-/// How base64 of a PNG, JPEG, WebP or GIF file starts.
-const ENCODED_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD"];
+/// How base64 of a PNG, JPEG, WebP, GIF, TIFF (of either order of bytes) or BMP file starts.
+const ENCODED_STARTS: [&str; 10] =
+    ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "SUkqA", "TU0AK", "Qk0", "Qk1", "Qk2", "Qk3"];
 
 /// A picture of a row of `file`; `place` names row, column and number in errors.
 pub(super) fn picture(raw: RawPicture, file: &Path, place: &str) -> Result<Picture> {
@@ -45,21 +48,16 @@ fn named_picture(text: &str, file: &Path, place: &str) -> Result<Picture> {
     Picture::from_bytes(bytes, &format!("{place}, {}", path.display()))
 }
 
-/// The bytes of a picture's file. What is no file, as a device, would never end.
+/// The bytes of a picture's file.
 fn read(path: &Path, place: &str) -> Result<Vec<u8>> {
-    let unread = |reason: String| {
-        let reason = format!("cannot read the picture {}: {reason}", path.display());
-        DatasetError::row(place, reason).because(Fault::PictureMissing)
-    };
-    let metadata = std::fs::metadata(path).map_err(|error| unread(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(unread("it is not a file".to_owned()));
-    }
-    if metadata.len() > MAX_ENCODED_BYTES as u64 {
-        let reason = format!("it has {} bytes, and at most {MAX_ENCODED_BYTES} are taken", metadata.len());
-        return Err(unread(reason).because(Fault::PictureTooLarge));
-    }
-    std::fs::read(path).map_err(|error| unread(error.to_string()))
+    file::read(path, MAX_ENCODED_BYTES as u64).map_err(|error| {
+        let fault = match error.kind() {
+            ErrorKind::FileTooLarge => Fault::PictureTooLarge,
+            ErrorKind::UnexpectedEof => Fault::PictureDamaged,
+            _ => Fault::PictureMissing,
+        };
+        DatasetError::row(place, format!("cannot read the picture {}: {error}", path.display())).because(fault)
+    })
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {
@@ -72,8 +70,8 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 fn path_of(text: &str, file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let known = ["png", "jpg", "webp"].map(|extension| folder.join("images").join(format!("{text}.{extension}")));
-        if let Some(path) = known.into_iter().find(|path| path.exists()) {
+        let named = |format: Format| folder.join("images").join(format!("{text}.{}", format.extension()));
+        if let Some(path) = Format::ALL.map(named).into_iter().find(|path| path.exists()) {
             return path;
         }
     }

@@ -1,9 +1,11 @@
 //! The template of the last user message, over the row's columns and the question as it was found.
 
+use std::io::Error;
 use std::path::Path;
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use sapo_pictures::file;
 use serde_json::{Map, Value};
 
 use crate::error::{DatasetError, Result};
@@ -16,6 +18,8 @@ const CONTENT: &str = "content";
 const ENDINGS: [&str; 3] = [".jinja", ".jinja2", ".j2"];
 /// Steps that one rendering may take: a loop that does not end is an error.
 const FUEL: u64 = 1_000_000;
+/// Bytes of a template at most.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// A parsed template. A name that the row lacks is an error, and nothing is escaped.
 #[derive(Clone, Debug)]
@@ -32,7 +36,8 @@ impl Template {
         let path = base.join(text);
         let is_path = !text.contains(['{', '\n']) && (path.is_file() || ENDINGS.iter().any(|end| text.ends_with(end)));
         let (source, place) = if is_path {
-            let read = std::fs::read_to_string(&path).map_err(|error| DatasetError::io(&path, error))?;
+            let read = file::read(&path, MOST_BYTES).and_then(|bytes| String::from_utf8(bytes).map_err(Error::other));
+            let read = read.map_err(|error| DatasetError::io(&path, error))?;
             (read, format!("{place}, prompt {}", path.display()))
         } else {
             (text.to_owned(), format!("{place}, prompt"))

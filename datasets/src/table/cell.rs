@@ -7,16 +7,18 @@ use serde_json::{Number, Value};
 
 use super::RawPicture;
 
-/// A cell as JSON. Bytes by themselves have no JSON and are null; inside a list or a struct (a conversation with its
-/// pictures) they are a data URL.
-pub(super) fn cell(column: &Series, row: usize) -> PolarsResult<Value> {
-    match column.get(row)? {
-        AnyValue::Binary(_) | AnyValue::BinaryOwned(_) => Ok(Value::Null),
-        _ => inner(column, row),
-    }
+/// A cell as JSON, and whether it held a number that is none, for which JSON has no word: that is null. Bytes by themselves
+/// have no JSON either and are null; inside a list or a struct (a conversation with its pictures) they are a data URL.
+pub(super) fn cell(column: &Series, row: usize) -> PolarsResult<(Value, bool)> {
+    let mut not_finite = false;
+    let value = match column.get(row)? {
+        AnyValue::Binary(_) | AnyValue::BinaryOwned(_) => Value::Null,
+        _ => inner(column, row, &mut not_finite)?,
+    };
+    Ok((value, not_finite))
 }
 
-fn inner(column: &Series, row: usize) -> PolarsResult<Value> {
+fn inner(column: &Series, row: usize, not_finite: &mut bool) -> PolarsResult<Value> {
     let value = column.get(row)?;
     Ok(match value {
         AnyValue::Null => Value::Null,
@@ -25,16 +27,19 @@ fn inner(column: &Series, row: usize) -> PolarsResult<Value> {
         AnyValue::Boolean(value) => value.into(),
         AnyValue::String(text) => text.into(),
         AnyValue::UInt64(value) => value.into(),
-        AnyValue::List(list) => (0..list.len()).map(|index| inner(&list, index)).collect::<PolarsResult<_>>()?,
+        AnyValue::List(list) => {
+            (0..list.len()).map(|index| inner(&list, index, not_finite)).collect::<PolarsResult<_>>()?
+        }
         _ if column.dtype().is_struct() => {
             let fields = column.struct_()?.fields_as_series();
-            let read = |field: &Series| Ok((field.name().to_string(), inner(field, row)?));
+            let read = |field: &Series| Ok((field.name().to_string(), inner(field, row, not_finite)?));
             Value::Object(fields.iter().map(read).collect::<PolarsResult<_>>()?)
         }
         value if value.is_integer() => value.extract::<i64>().map_or(Value::Null, Value::from),
-        // JSON has no number that is none.
         value if value.is_float() => {
-            value.extract::<f64>().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+            let number = value.extract::<f64>().and_then(Number::from_f64);
+            *not_finite |= number.is_none();
+            number.map_or(Value::Null, Value::Number)
         }
         other => other.to_string().into(),
     })

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use serde::Deserialize;
+use sapo_pictures::file;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::strict::StrictObject;
 use super::{RawPicture, Row, Visit};
 use crate::error::{DatasetError, Fault, Result};
 
@@ -17,6 +18,8 @@ use crate::error::{DatasetError, Fault, Result};
 const HEAD_ROWS: u64 = 32;
 /// The file is read in pieces of this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a row at most: each is held whole while it is read.
+const MOST_ROW_BYTES: u64 = 256 << 20;
 
 /// A file of JSON objects.
 #[derive(Debug)]
@@ -60,12 +63,18 @@ impl JsonTable {
     }
 
     fn open(path: &Path, form: Form) -> Result<Self> {
-        let open = || File::open(path).map_err(|error| DatasetError::io(path, error));
-        let reader = BufReader::with_capacity(PIECE_BYTES, open()?);
+        let io = |error| DatasetError::io(path, error);
+        let open = || File::open(path).map_err(io);
+        // What grows while it is read, or never ends, is read as far as it went when it was opened.
+        let length = file::length(path).map_err(io)?;
+        let reader = BufReader::with_capacity(PIECE_BYTES, open()?.take(length));
         let offsets = match form {
-            Form::Lines => line_offsets(reader).map_err(|error| DatasetError::io(path, error))?,
+            Form::Lines => line_offsets(reader, path)?,
             Form::List => list_offsets(reader, path)?,
         };
+        if let Some(at) = offsets.windows(2).position(|span| span[1] - span[0] > MOST_ROW_BYTES) {
+            return Err(too_long(path, at));
+        }
         let file = Mutex::new(open()?);
         let (columns, pictures) = (Vec::new(), Vec::new());
         let mut table = Self { path: path.to_owned(), file, offsets, form, columns, pictures, first_readable: 0 };
@@ -144,11 +153,12 @@ impl JsonTable {
                 .and_then(|_| file.read_exact(&mut bytes))
                 .map_err(|error| DatasetError::io(&self.path, error))?;
         }
-        let row = match self.form {
-            Form::Lines => serde_json::from_slice(bytes.trim_ascii()),
+        let mut parser = serde_json::Deserializer::from_slice(bytes.trim_ascii());
+        let row = StrictObject.deserialize(&mut parser).and_then(|row| match self.form {
+            Form::Lines => parser.end().map(|()| row),
             // What follows is the comma before the next row, or the end of the list.
-            Form::List => Map::deserialize(&mut serde_json::Deserializer::from_slice(&bytes)),
-        };
+            Form::List => Ok(row),
+        });
         row.map_err(|error| DatasetError::row(self.place(index), format!("not a JSON object: {error}")))
     }
 
@@ -158,12 +168,16 @@ impl JsonTable {
 }
 
 /// Where each line that is not blank starts, and the end of the file.
-fn line_offsets(mut file: BufReader<File>) -> std::io::Result<Vec<u64>> {
+fn line_offsets(mut file: BufReader<Take<File>>, path: &Path) -> Result<Vec<u64>> {
     let (mut offsets, mut at) = (Vec::new(), 0);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = file.read_until(b'\n', &mut line)? as u64;
+        let read = file.by_ref().take(MOST_ROW_BYTES + 1).read_until(b'\n', &mut line);
+        let length = read.map_err(|error| DatasetError::io(path, error))? as u64;
+        if length > MOST_ROW_BYTES {
+            return Err(too_long(path, offsets.len()));
+        }
         if length == 0 {
             offsets.push(at);
             return Ok(offsets);
@@ -175,8 +189,13 @@ fn line_offsets(mut file: BufReader<File>) -> std::io::Result<Vec<u64>> {
     }
 }
 
+fn too_long(path: &Path, index: usize) -> DatasetError {
+    let place = format!("{} row {}", path.display(), index + 1);
+    DatasetError::row(place, format!("is longer than the {} MiB that a row may have", MOST_ROW_BYTES >> 20))
+}
+
 /// Where each object of the list starts, and the end of the file. Only brackets and quotes are looked at.
-fn list_offsets(mut file: BufReader<File>, path: &Path) -> Result<Vec<u64>> {
+fn list_offsets(mut file: BufReader<Take<File>>, path: &Path) -> Result<Vec<u64>> {
     let (mut offsets, mut at, mut depth) = (Vec::new(), 0, 0_usize);
     let (mut quoted, mut escaped) = (false, false);
     loop {

@@ -3,10 +3,13 @@
 mod cell;
 mod json;
 mod parquet;
+mod strict;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
+use sapo_pictures::file;
 use serde_json::{Map, Value};
 
 use crate::error::{DatasetError, Result};
@@ -21,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) values: Map<String, Value>,
     /// The pictures by column, as they are written there.
     pub(crate) pictures: BTreeMap<String, Vec<RawPicture>>,
+    /// Columns with a number that is none (NaN, infinity), for which JSON has no word: they are null among the values.
+    pub(crate) not_finite: Vec<String>,
 }
 
 /// A picture as a cell holds it.
@@ -54,6 +59,11 @@ impl Table {
     /// # Errors
     /// When it cannot be read, is none of these kinds, or holds no rows.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let empty = || DatasetError::row(path.display().to_string(), "holds no rows");
+        file::length(path).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => empty(),
+            _ => DatasetError::io(path, error),
+        })?;
         let table = match path.extension().and_then(|extension| extension.to_str()) {
             Some("parquet") => Self::Parquet(ParquetTable::open(path)?),
             Some("jsonl") => Self::Json(JsonTable::of_lines(path)?),
@@ -64,7 +74,7 @@ impl Table {
             }
         };
         if table.len() == 0 {
-            return Err(DatasetError::row(path.display().to_string(), "holds no rows"));
+            return Err(empty());
         }
         Ok(table)
     }

@@ -1,6 +1,7 @@
 //! Parquet by row: the footer is read at once, rows when they are asked for, and few decoded ones are kept.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,8 @@ const SMALL_GROUP_BYTES: u64 = 4 << 20;
 const LARGE_GROUP_BYTES: u64 = 64 << 20;
 /// Rows of a group of more than this many bytes are not read: each would take all of it into memory.
 const MOST_GROUP_BYTES: u64 = 2 << 30;
+/// A large row group that unpacks to this many times its size is no data.
+const MOST_UNPACKED: u64 = 1000;
 /// How to write files whose rows are found quickly.
 const SMALLER_GROUPS: &str = "write it with smaller row groups, such as row_group_size=100 of pandas and pyarrow";
 /// Decoded rows that are kept, in bytes.
@@ -49,12 +52,14 @@ struct Group {
     rows: u64,
     /// Its bytes when unpacked.
     bytes: u64,
+    /// Its bytes in the file.
+    packed: u64,
 }
 
 impl Group {
     /// Rows of a large group that are read at once.
     fn rows_ahead(&self) -> u64 {
-        (SMALL_GROUP_BYTES * self.rows / self.bytes.max(1)).max(1)
+        (SMALL_GROUP_BYTES.saturating_mul(self.rows) / self.bytes.max(1)).max(1)
     }
 }
 
@@ -64,6 +69,8 @@ struct Kept {
     blocks: Vec<Block>,
     /// The row after the one that was read last: whoever asks for it reads in order.
     next: u64,
+    /// The start of the small row group that could not be read last, and why: each of its rows would take as long.
+    broken: Option<(u64, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,27 +93,13 @@ impl ParquetTable {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let io = |error| DatasetError::io(path, error);
         let file = File::open(path).map_err(io)?;
-        let mut reader = ParquetReader::new(file.try_clone().map_err(io)?);
-        let broken = |error| broken(path, &error);
-        let mut metadata = FileMetadata::clone(reader.get_metadata().map_err(broken)?);
-        // What a writer notes of its own types (categories, large lists) is left out: the plain types say enough.
-        metadata.key_value_metadata = None;
-        let metadata = Arc::new(metadata);
-        let mut reader = ParquetReader::new(file.try_clone().map_err(io)?);
-        reader.set_metadata(Arc::clone(&metadata));
-        let schema = reader.schema().map_err(broken)?;
+        let (metadata, schema) = footer(&file, path)?;
+        let groups = groups(&metadata).ok_or_else(|| broken(path, "its row groups add up to no number"))?;
         let (read, unread): (Vec<_>, Vec<_>) = schema.iter_values().partition(|field| is_read(&field.dtype));
         let columns = read.iter().map(|field| field.name.to_string()).collect();
         let unread = unread.iter().map(|field| (field.name.to_string(), format!("{:?}", field.dtype))).collect();
         let is_binary = |field: &&ArrowField| matches!(field.dtype, ArrowDataType::BinaryView | ArrowDataType::Binary);
         let binary = schema.iter_values().filter(is_binary).map(|field| field.name.to_string()).collect();
-        let mut start = 0;
-        let groups = metadata.row_groups.iter().map(|group| {
-            let (rows, bytes) = (group.num_rows() as u64, group.total_byte_size() as u64);
-            start += rows;
-            Group { start: start - rows, rows, bytes }
-        });
-        let groups = groups.filter(|group| group.rows > 0).collect();
         let kept = Mutex::default();
         let mut table = Self {
             path: path.to_owned(),
@@ -121,7 +114,7 @@ impl ParquetTable {
             kept,
         };
         table.set_pictures(&[]);
-        refuse_huge_group(path, table.largest_group())?;
+        table.groups.iter().try_for_each(|group| refuse_huge_group(path, *group))?;
         Ok(table)
     }
 
@@ -204,9 +197,12 @@ impl ParquetTable {
                     .map_err(|error| error.about(Fault::PictureDamaged))?;
                 row.pictures.insert(name.to_owned(), pictures);
             } else {
-                let value = cell(series, at)
+                let (value, not_finite) = cell(series, at)
                     .map_err(|error| DatasetError::row(place(), format!("column `{name}`: {error}")))?;
                 row.values.insert(name.to_owned(), value);
+                if not_finite {
+                    row.not_finite.push(name.to_owned());
+                }
             }
         }
         Ok(row)
@@ -222,7 +218,7 @@ impl ParquetTable {
             let series: Vec<&Series> = frame.columns().iter().map(Column::as_materialized_series).collect();
             for at in 0..rows {
                 let values: PolarsResult<Map<String, Value>> =
-                    series.iter().map(|column| Ok((column.name().to_string(), cell(column, at as usize)?))).collect();
+                    series.iter().map(|column| Ok((column.name().to_string(), cell(column, at as usize)?.0))).collect();
                 visit(start + at, values.ok().as_ref())?;
             }
         }
@@ -232,6 +228,7 @@ impl ParquetTable {
     /// Decoded rows among which is `index`. A small row group is decoded whole. Of a large one, whose rows are
     /// pictures, a row alone, or some of the following where the rows are read in order.
     fn block(&self, index: u64) -> Result<Block> {
+        let group = self.group(index);
         let in_order = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let in_order = kept.next == index;
@@ -241,17 +238,26 @@ impl ParquetTable {
                 kept.blocks.push(block.clone());
                 return Ok(block);
             }
+            if let Some((_, reason)) = kept.broken.as_ref().filter(|(start, _)| *start == group.start) {
+                return Err(self.unread_rows(group.start, group.rows, reason));
+            }
             in_order
         };
         // Decoding is slow: it runs without the lock.
-        let group = self.group(index);
         let rows_ahead = group.rows_ahead();
         let (start, rows) = match in_order {
             _ if group.bytes <= SMALL_GROUP_BYTES => (group.start, group.rows),
             true => (index, rows_ahead.min(group.start + group.rows - index)),
             false => (index, 1),
         };
-        let block = Block { start, frame: Arc::new(self.read(start, rows, &self.wanted)?) };
+        let frame = self.frame(start, rows, &self.wanted).map_err(|reason| {
+            let error = self.unread_rows(start, rows, &reason);
+            if (start, rows) == (group.start, group.rows) {
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).broken = Some((start, reason));
+            }
+            error
+        })?;
+        let block = Block { start, frame: Arc::new(frame) };
         if rows > 1 {
             self.keep(block.clone());
         }
@@ -288,9 +294,18 @@ impl ParquetTable {
         kept.blocks.drain(..dropped);
     }
 
-    /// Reads rows that lie in the file, and pages of no other row group.
     fn read(&self, start: u64, rows: u64, columns: &[String]) -> Result<DataFrame> {
-        let file = self.file.try_clone().map_err(|error| DatasetError::io(&self.path, error))?;
+        self.frame(start, rows, columns).map_err(|reason| self.unread_rows(start, rows, &reason))
+    }
+
+    fn unread_rows(&self, start: u64, rows: u64, reason: &str) -> DatasetError {
+        let place = format!("{} rows {} to {}", self.path.display(), start + 1, start + rows);
+        DatasetError::row(place, format!("cannot be read as Parquet: {reason}"))
+    }
+
+    /// Reads rows that lie in the file, and pages of no other row group.
+    fn frame(&self, start: u64, rows: u64, columns: &[String]) -> std::result::Result<DataFrame, String> {
+        let file = self.file.try_clone().map_err(|error| error.to_string())?;
         let mut reader = ParquetReader::new(file)
             .with_slice(Some((start as usize, rows as usize)))
             .with_columns(Some(columns.to_vec()))
@@ -298,22 +313,67 @@ impl ParquetTable {
             // The other ways of reading also decode the row groups before the slice.
             .read_parallel(ParallelStrategy::RowGroups);
         reader.set_metadata(Arc::clone(&self.metadata));
-        reader.finish().map_err(|error| {
-            let place = format!("{} rows {} to {}", self.path.display(), start + 1, start + rows);
-            DatasetError::row(place, format!("cannot be read as Parquet: {error}"))
-        })
+        let frame = guarded(|| reader.finish())?;
+        match frame.height() as u64 == rows {
+            true => Ok(frame),
+            false => Err("there are other rows than its footer says".to_owned()),
+        }
     }
 }
 
-fn refuse_huge_group(path: &Path, bytes: u64) -> Result<()> {
-    if bytes <= MOST_GROUP_BYTES {
-        return Ok(());
+/// What the end of a file says: its row groups, and the columns with their types.
+fn footer(file: &File, path: &Path) -> Result<(Arc<FileMetadata>, Arc<ArrowSchema>)> {
+    let handles = file.try_clone().and_then(|first| Ok((first, file.try_clone()?)));
+    let (first, second) = handles.map_err(|error| DatasetError::io(path, error))?;
+    let read = guarded(|| {
+        let mut metadata = FileMetadata::clone(ParquetReader::new(first).get_metadata()?);
+        // What a writer notes of its own types (categories, large lists) is left out: the plain types say enough.
+        metadata.key_value_metadata = None;
+        let metadata = Arc::new(metadata);
+        let mut reader = ParquetReader::new(second);
+        reader.set_metadata(Arc::clone(&metadata));
+        Ok((metadata, reader.schema()?))
+    });
+    read.map_err(|reason| broken(path, &reason))
+}
+
+/// The one seam at which a panic of the reader becomes an error: a damaged file makes it break off in many places.
+fn guarded<T>(read: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("the file is damaged".to_owned()),
     }
-    let mebibytes = bytes >> 20;
-    let reason = format!(
-        "a row group holds {mebibytes} MiB, and each of its rows would take all of that into memory; {SMALLER_GROUPS}"
-    );
-    Err(DatasetError::row(path.display().to_string(), reason))
+}
+
+/// The row groups that have rows; `None` where their numbers do not add up.
+fn groups(metadata: &FileMetadata) -> Option<Vec<Group>> {
+    let (mut groups, mut start) = (Vec::new(), 0_u64);
+    for group in &metadata.row_groups {
+        let (rows, bytes) = (group.num_rows() as u64, group.total_byte_size() as u64);
+        let packed = u64::try_from(group.compressed_size()).unwrap_or(0);
+        groups.push(Group { start, rows, bytes, packed });
+        start = start.checked_add(rows).filter(|end| *end < 1 << 48)?;
+    }
+    groups.retain(|group| group.rows > 0);
+    Some(groups)
+}
+
+fn refuse_huge_group(path: &Path, group: Group) -> Result<()> {
+    let mebibytes = group.bytes >> 20;
+    if group.bytes > MOST_GROUP_BYTES {
+        let reason = format!(
+            "a row group holds {mebibytes} MiB, and each of its rows would take all of that into memory; {SMALLER_GROUPS}"
+        );
+        return Err(DatasetError::row(path.display().to_string(), reason));
+    }
+    if group.bytes > LARGE_GROUP_BYTES && group.bytes / MOST_UNPACKED > group.packed {
+        let reason = format!(
+            "a row group of {} bytes unpacks to {mebibytes} MiB, more than {MOST_UNPACKED} times as much; {SMALLER_GROUPS}",
+            group.packed
+        );
+        return Err(DatasetError::row(path.display().to_string(), reason));
+    }
+    Ok(())
 }
 
 /// Whether a column becomes JSON or pictures: text, bytes, numbers, flags, and lists and structs of these. Times,
@@ -329,8 +389,8 @@ fn is_read(dtype: &ArrowDataType) -> bool {
     }
 }
 
-fn broken(path: &Path, error: &PolarsError) -> DatasetError {
-    DatasetError::row(path.display().to_string(), format!("cannot be read as Parquet: {error}"))
+fn broken(path: &Path, reason: &str) -> DatasetError {
+    DatasetError::row(path.display().to_string(), format!("cannot be read as Parquet: {reason}"))
 }
 
 #[cfg(test)]
@@ -345,14 +405,20 @@ mod tests {
             let columns =
                 [Column::new("problem".into(), vec!["?"]), Column::new("x".into(), vec![vec![0_u8; bytes].as_slice()])];
             let mut frame = DataFrame::new(1, columns.to_vec()).unwrap();
-            ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
+            let writer = ParquetWriter::new(File::create(&path).unwrap());
+            writer.with_compression(ParquetCompression::Uncompressed).finish(&mut frame).unwrap();
             ParquetTable::open(&path).unwrap().notes()
         };
         assert_eq!(write("small.parquet", 10), Vec::<String>::new());
         let notes = write("large.parquet", 65 << 20);
         assert!(notes.len() == 1 && notes[0].contains("up to 65 MiB"), "{notes:?}");
-        refuse_huge_group(Path::new("x.parquet"), MOST_GROUP_BYTES).unwrap();
-        let error = refuse_huge_group(Path::new("x.parquet"), 5 << 30).unwrap_err().to_string();
+        let refused =
+            |bytes, packed| refuse_huge_group(Path::new("x.parquet"), Group { start: 0, rows: 9, bytes, packed });
+        refused(MOST_GROUP_BYTES, MOST_GROUP_BYTES / 20).unwrap();
+        refused(1 << 20, 10).unwrap();
+        let error = refused(1 << 30, 1 << 19).unwrap_err().to_string();
+        assert!(error.contains("524288 bytes unpacks to 1024 MiB"), "{error}");
+        let error = refused(5 << 30, 1 << 30).unwrap_err().to_string();
         assert!(
             error.contains("x.parquet") && error.contains("5120 MiB") && error.contains("row_group_size"),
             "{error}"

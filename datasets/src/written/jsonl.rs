@@ -31,7 +31,7 @@ pub fn write(path: &Path, rows: impl IntoIterator<Item = io::Result<Example>>, p
     write_file(path, |file| {
         let mut file = BufWriter::new(file);
         for row in rows {
-            let Example { query, response } = row?;
+            let Example { query, response, .. } = row?;
             let images = match pictures {
                 PictureStore::Inside => query.images.iter().map(data_url).collect(),
                 PictureStore::Beside => store_beside(path, &query)?,

@@ -30,10 +30,10 @@ pub(super) fn shapes(shape: &[usize], rank: usize) -> [Vec<usize>; 2] {
 
 /// Puts an adapter beside a linear map, whose own parameters stop training.
 pub(super) fn attach(linear: &mut Linear, rank: usize, scale: f64, a: Tensor<2>, b: Tensor<2>) {
-    let name = linear.name().to_owned();
+    let (name, matmul) = (linear.name().to_owned(), linear.weight.matmul);
     let param = |part: &str, shape: Vec<usize>, value: Tensor<2>| {
         debug_assert_eq!(value.dims(), as_matrix(&shape));
-        Param { name: format!("{ADAPTER_PREFIX}{name}.{part}.weight"), shape, value, requires_grad: true }
+        Param { name: format!("{ADAPTER_PREFIX}{name}.{part}.weight"), shape, value, requires_grad: true, matmul }
     };
     let [a_shape, b_shape] = shapes(&linear.weight.shape, rank);
     let (a, b) = (param("lora_A", a_shape, a), param("lora_B", b_shape, b));

@@ -5,6 +5,8 @@
 use burn::tensor::{DType, Tensor};
 
 use super::param::{Param, Parameters};
+use super::product::product;
+use crate::format::WeightFormat;
 use crate::tensor::{is_cpu, to_f32};
 
 /// A linear map; the weight is stored `[outputs, inputs]`.
@@ -92,14 +94,28 @@ impl Lora {
     }
 }
 
-/// A linear map `x_ti w_oi^T`, `[t, o]` in f32. On a GPU it runs in the format that the weights are kept in (tensor cores
-/// sum in f32), with `x_ti` narrowed for it; everything between the maps (norms, softmax, positions, residuals, log-probs)
-/// stays f32. A CPU has no faster product than f32.
+/// A linear map `x_ti w_oi^T`, `[t, o]` in f32. On a GPU it runs in the format that the weights are kept in or are to be
+/// multiplied in (tensor cores sum in f32), with `x_ti` narrowed for it; everything between the maps (norms, softmax,
+/// positions, residuals, log-probs) stays f32. A CPU has no faster product than f32, and rounds what it multiplies when that is
+/// asked for.
 fn linear_map(x_ti: Tensor<2>, weight: &Param) -> Tensor<2> {
-    if weight.value.dtype() == DType::F32 || is_cpu(&weight.value.device()) {
-        return weight.linear(x_ti);
+    let rounds = weight.matmul == WeightFormat::Bf16;
+    match (is_cpu(&weight.value.device()), weight.value.dtype()) {
+        (true, _) if rounds => {
+            product(rounded_to(weight.matmul, x_ti), rounded_to(weight.matmul, weight.value.clone()))
+        }
+        (false, _) if rounds => narrow_linear(x_ti, weight.value.clone().cast(DType::BF16)),
+        (true, _) | (false, DType::F32) => weight.linear(x_ti),
+        (false, _) => narrow_linear(x_ti, weight.value.clone()),
     }
-    narrow_linear(x_ti, weight.value.clone())
+}
+
+/// Numbers with the precision of a format, in f32, and gradients on their way back too.
+pub(crate) fn rounded_to(format: WeightFormat, x: Tensor<2>) -> Tensor<2> {
+    match format {
+        WeightFormat::F32 => x,
+        WeightFormat::Bf16 => to_f32(x.cast(DType::BF16)),
+    }
 }
 
 /// `x_ti w_oi^T` in the format of `w_oi`, given back in f32.
@@ -188,6 +204,28 @@ mod tests {
     fn waves(rows: usize, columns: usize, step: f32) -> Tensor<2> {
         let values: Vec<f32> = (0..rows * columns).map(|at| (at as f32 * step).sin()).collect();
         Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+    }
+
+    /// The same map in f32 of numbers that are rounded, and gradients that are.
+    #[test]
+    fn a_rounding_map_is_the_wide_one_of_rounded_numbers_and_leaves_the_weight_wide() {
+        let (x, w) = (waves(70, 32, 0.7), waves(9, 32, 1.3));
+        let round = |x: &Tensor<2>| x.clone().cast(DType::BF16).cast(DType::F32);
+        let tracked = w.clone().autodiff().require_grad();
+        let weight = Param {
+            name: "w".to_owned(),
+            shape: vec![9, 32],
+            value: tracked.clone(),
+            requires_grad: true,
+            matmul: WeightFormat::Bf16,
+        };
+        let y = linear_map(x.clone().autodiff(), &weight);
+        assert_eq!(to_vec(y.clone()), to_vec(product(round(&x), round(&w))));
+        assert_ne!(to_vec(y.clone()), to_vec(product(x.clone(), w)));
+        let gradient = tracked.grad(&y.sum().backward()).expect("a gradient");
+        assert_eq!(gradient.dtype(), DType::F32);
+        let sums = to_vec(round(&round(&x).sum_dim(0)));
+        assert_eq!(to_vec(gradient), sums.repeat(9));
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod tall;
 mod turn;
 mod wide;
 
-pub(crate) use self::linear::parameters;
 pub use self::linear::{Linear, LinearMaps, Lora};
+pub(crate) use self::linear::{parameters, rounded_to};
 pub use self::norm::{LayerNorm, RmsNorm};
 pub use self::param::{Param, Parameters};
 pub(crate) use self::param::{fewest_rows, requires_grad};

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Tensor};
 
 use super::product::{WIDENED, product};
+use crate::format::WeightFormat;
 use crate::part::ADAPTER_PREFIX;
 use crate::tensor::{is_cpu, to_f32};
 
@@ -18,6 +19,8 @@ pub struct Param {
     pub value: Tensor<2>,
     /// Whether training changes it.
     pub requires_grad: bool,
+    /// The format that linear maps by it run in where that is narrower than the one it is kept in.
+    pub matmul: WeightFormat,
 }
 
 impl Param {

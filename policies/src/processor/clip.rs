@@ -10,13 +10,11 @@ use std::sync::Arc;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{AnimationDecoder, Frames, ImageDecoder, ImageFormat, Limits, RgbImage};
+use sapo_pictures::{MAX_PIXELS, over_white};
 
-use super::image::opaque;
 use crate::error::{PolicyError, Result};
 
-/// Pixels of a picture or frame at most, as it is stored.
-const MAX_PIXELS: u64 = 100_000_000;
 /// Pixels of all frames of an animated file together at most.
 const MAX_ANIMATED_PIXELS: u64 = 1 << 31;
 /// Bytes of a picture or animated file at most.
@@ -26,7 +24,7 @@ const MAX_FRAMES: usize = 1 << 16;
 /// Milliseconds of an animated frame that says 0: what viewers show it for.
 const USUAL_DELAY: f64 = 100.0;
 /// Endings of files in a folder that are frames.
-const FRAME_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
+const FRAME_ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
 /// Endings of container formats, which are not decoded.
 const CONTAINER_ENDINGS: [&str; 14] =
     ["mp4", "m4v", "mkv", "webm", "avi", "mov", "mpg", "mpeg", "wmv", "flv", "ts", "ogv", "3gp", "h264"];
@@ -231,7 +229,7 @@ impl Clip {
                 let (mut at, mut wanted) = (0, indices.iter().peekable());
                 self.each_animated(&mut |frame, _| {
                     while wanted.next_if(|index| **index == at).is_some() {
-                        take(checked(opaque(&DynamicImage::ImageRgba8(frame.clone())), &self.place)?);
+                        take(checked(over_white(frame), &self.place)?);
                     }
                     at += 1;
                     Ok(wanted.peek().is_some())
@@ -341,51 +339,23 @@ fn container(place: &str, kind: &str) -> PolicyError {
     )
 }
 
-/// A picture file as 8-bit RGB: grey is repeated, what is transparent shows white behind it.
+/// A picture file as 8-bit RGB, as [`sapo_pictures::decode`] reads it.
 ///
 /// # Errors
 /// When it is no picture, torn, or larger than 100 million pixels; `place` names it.
 pub fn decode(bytes: &[u8], place: &str) -> Result<RgbImage> {
-    dimensions(bytes, place)?;
-    let decoded = reader(bytes, place)?.decode();
-    decoded
-        .map(|picture| opaque(&picture))
-        .map_err(|error| PolicyError::file(place, format!("cannot be decoded: {error}")))
+    sapo_pictures::decode(bytes).map_err(|error| PolicyError::file(place, error.to_string()))
 }
 
 /// Height and width of a picture file, by its head alone.
 fn dimensions(bytes: &[u8], place: &str) -> Result<[usize; 2]> {
-    let size = reader(bytes, place)?.into_dimensions();
-    let (width, height) =
-        size.map_err(|error| PolicyError::file(place, format!("cannot be decoded as a picture: {error}")))?;
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        let reason = format!("is {width} x {height}, more than {MAX_PIXELS} pixels; scale it down first");
-        return Err(PolicyError::file(place, reason));
-    }
-    if width == 0 || height == 0 {
-        return Err(PolicyError::file(place, "has no pixels"));
-    }
-    Ok([height as usize, width as usize])
-}
-
-fn reader<'a>(bytes: &'a [u8], place: &str) -> Result<ImageReader<Cursor<&'a [u8]>>> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut reader = reader.map_err(|error| PolicyError::file(place, error.to_string()))?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(16 * MAX_PIXELS);
-    reader.limits(limits);
-    Ok(reader)
+    let size = sapo_pictures::size(bytes).map_err(|error| PolicyError::file(place, error.to_string()))?;
+    Ok([size.1 as usize, size.0 as usize])
 }
 
 /// The bytes of a file that is not too large.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let io = |source| PolicyError::io(path, source);
-    let bytes = std::fs::metadata(path).map_err(io)?.len();
-    if bytes > MAX_BYTES {
-        let reason = format!("has {bytes} bytes, more than {MAX_BYTES}; scale it down first");
-        return Err(PolicyError::file(path.display().to_string(), reason));
-    }
-    std::fs::read(path).map_err(io)
+    sapo_pictures::file::read(path, MAX_BYTES).map_err(|source| PolicyError::io(path, source))
 }
 
 /// The lower-case ending of a file's name.

@@ -1,6 +1,6 @@
 //! Pictures to patches: the size rule, resizing on 8-bit values, normalisation, merge-block order.
 
-use image::{DynamicImage, Rgb, RgbImage};
+use image::RgbImage;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -219,22 +219,6 @@ impl ImageProcessor {
     pub(crate) fn level(&self, value: f32, channel: usize) -> f64 {
         ((f64::from(value) * self.std[channel] + self.mean[channel]) / self.rescale).round()
     }
-}
-
-/// 8-bit RGB of any decoded picture: grey is repeated, what is transparent shows white behind it, as in the reference.
-pub fn opaque(picture: &DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.to_rgb8();
-    }
-    let with_alpha = picture.to_rgba8();
-    RgbImage::from_fn(with_alpha.width(), with_alpha.height(), |x, y| {
-        let [red, green, blue, alpha] = with_alpha.get_pixel(x, y).0;
-        let over_white = |colour: u8| {
-            let (colour, alpha) = (u32::from(colour), u32::from(alpha));
-            ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-        };
-        Rgb([over_white(red), over_white(green), over_white(blue)])
-    })
 }
 
 /// The size `(height, width)` that a picture is brought to: multiples of `factor` within the areas.

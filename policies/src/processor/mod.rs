@@ -19,7 +19,7 @@ mod video;
 pub use self::chat::{ChatMessage, ChatOptions, ChatTemplate};
 pub use self::checkpoint::Processor;
 pub use self::clip::{Clip, decode};
-pub use self::image::{ImageProcessor, opaque, smart_resize};
+pub use self::image::{ImageProcessor, smart_resize};
 pub use self::limit::{PromptLimit, TooLong};
 pub use self::prompt::{Encoded, Measured, Sizes, Visuals};
 pub use self::resize::Kernel;

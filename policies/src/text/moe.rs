@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::swiglu::swiglu;
 use crate::config::{ExpertLayout, MoeConfig};
-use crate::nn::{Linear, Param, fewest_rows, parameters};
+use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to};
 use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
 
 /// The feed-forward part of a sparse layer.
@@ -55,16 +55,17 @@ impl SparseMlp {
             let all = param.value.clone();
             // All experts at work, as in any large batch, need no copy of their weights.
             let some = if c == self.config.experts { all } else { all.select(0, indices(&routing.experts)) };
-            let maps = to_f32(some).reshape(self.config.layout.shape(c, outputs, inputs));
+            let maps = rounded_to(param.matmul, to_f32(some)).reshape(self.config.layout.shape(c, outputs, inputs));
             match self.config.layout {
                 ExpertLayout::InOut => maps,
                 ExpertLayout::OutIn => maps.swap_dims(1, 2),
             }
         };
+        let x_td = rounded_to(self.gate_up.matmul, x_td);
         let x_cmd: Tensor<3> = x_td.select(0, indices(&routing.slots)).reshape([c, m, width]);
         let both_cmo = x_cmd.matmul(maps(&self.gate_up, 2 * inner, width));
         let half = |start: usize| both_cmo.clone().narrow(2, start, inner).reshape([c * m, inner]);
-        let gated_cmi: Tensor<3> = swiglu(half(0), half(inner)).reshape([c, m, inner]);
+        let gated_cmi: Tensor<3> = rounded_to(self.down.matmul, swiglu(half(0), half(inner))).reshape([c, m, inner]);
         let y_cmd = gated_cmi.matmul(maps(&self.down, width, inner));
         let y_tkd: Tensor<3> =
             y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);

@@ -67,18 +67,21 @@ impl<'a> Loading<'a> {
     /// # Errors
     /// When it cannot; a CPU widens them, and can.
     pub(crate) fn check(&self, device: &Device) -> Result<()> {
-        if self.format == WeightFormat::F32 || is_cpu(device) || device.supports_dtype(DType::BF16) {
-            return Ok(());
-        }
-        Err(PolicyError::input(
-            "this device does not compute in bf16: keep weights in f32 (`--dtype f32`, `run.dtype = \"f32\"`)",
-        ))
+        computes(self.format, device, "keep weights in f32 (`--dtype f32`, `run.dtype = \"f32\"`)")
     }
 
     /// Loads as `self` does, and tells `told` how far it is.
     pub fn telling(self, told: Told<'a>) -> Self {
         Self { told: Some(told), ..self }
     }
+}
+
+/// Whether a device computes in a format; a CPU widens what is kept in another than f32, and can.
+fn computes(format: WeightFormat, device: &Device, remedy: &str) -> Result<()> {
+    if format == WeightFormat::F32 || is_cpu(device) || device.supports_dtype(DType::BF16) {
+        return Ok(());
+    }
+    Err(PolicyError::input(format!("this device does not compute in bf16: {remedy}")))
 }
 
 struct FileValues<'a> {
@@ -165,6 +168,18 @@ impl Policy {
                 param.value.inplace(|value| value.cast(dtype));
             }
         });
+    }
+
+    /// Multiplies in this format from now on: inputs and weights of all linear maps and of the experts are narrowed to it where
+    /// they are wider, and gradients on their way back. What trains stays as it is kept, f32; norms, softmax, positions,
+    /// residuals and the head's logits stay f32 too. A CPU rounds alike, and is no faster for it.
+    ///
+    /// # Errors
+    /// When the device does not compute in it.
+    pub fn multiply_in(&mut self, format: WeightFormat) -> Result<()> {
+        computes(format, self.device(), "use `run.matmul = \"f32\"`")?;
+        self.visit_mut(&mut |param| param.matmul = format);
+        Ok(())
     }
 
     /// Writes `config.json` and the weights into `folder`, which must exist.

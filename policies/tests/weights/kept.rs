@@ -144,7 +144,13 @@ fn a_large_matrix_is_widened_in_pieces() {
         TensorData::new((0..3 * columns).map(|index| (index % 5) as f32 - 2.0).collect::<Vec<_>>(), [3, columns]),
         &device(),
     );
-    let param = |value| Param { name: "w".to_owned(), shape: vec![rows, columns], value, requires_grad: true };
+    let param = |value| Param {
+        name: "w".to_owned(),
+        shape: vec![rows, columns],
+        value,
+        requires_grad: true,
+        matmul: WeightFormat::F32,
+    };
     let product = |value| to_vec(param(value).linear(x.clone()));
     assert_eq!(product(whole.clone().cast(DType::BF16)), product(whole));
 }

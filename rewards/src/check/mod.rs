@@ -18,6 +18,8 @@ pub use watch::{Heard, Tokenizer, Watch};
 
 /// Values that differ by less are equal.
 const EPSILON: f64 = 1e-9;
+/// So much of its range a right answer may stay below the most.
+const LITTLE: f64 = 0.02;
 /// What finds an answer that was asked about as gold.
 const GOLD: &str = "gold";
 /// Answers without a value in time after which nothing more is asked.
@@ -193,7 +195,7 @@ impl CheckReport {
 
 /// Checks a rubric on rows of one task.
 ///
-/// A gold answer is right when every verifier gives its greatest value, every penalty its least, and nothing fails. A
+/// A gold answer is right when every verifier gives its greatest value or nearly so, every penalty its least, and nothing fails. A
 /// trap is accepted when `correct` gives its greatest value and the total is not below that of the row's gold answer. Each
 /// answer without a value in time costs a whole deadline: after a few of them the check is given up.
 pub async fn check(rubric: &Rubric, rows: &[GoldRow], watch: &mut Watch<'_>) -> CheckReport {
@@ -237,7 +239,7 @@ struct Check<'w, 'a> {
     truth_is_answer: bool,
     /// Traps on which a reward ran into its deadline.
     stalled: Vec<Trap>,
-    /// What `correct` gives at most, and what that counts.
+    /// What `correct` gives at most, nearly, and what its most counts.
     most: f64,
     worth: f64,
 }
@@ -263,11 +265,11 @@ impl<'w, 'a> Check<'w, 'a> {
         });
         let rewards: Vec<RewardFacts> = facts.collect();
         let correct = rubric.rewards().next().map(|(_, reward)| reward);
-        let most = correct.map_or(1.0, |reward| reward.spec().range.1);
+        let range = correct.map_or([0.0, 1.0], |reward| reward.spec().range.into());
         Self {
             truth_is_answer: correct.is_none_or(|reward| reward.spec().truth_is_answer),
-            worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * most,
-            most,
+            worth: rubric.weights().next().map_or(1.0, |(_, weight)| weight) * range[1],
+            most: nearly(range),
             stalled: Vec::new(),
             stalls: 0,
             watch,
@@ -382,7 +384,7 @@ impl<'w, 'a> Check<'w, 'a> {
         let correct = score.part(CORRECT).and_then(|part| part.score.outcome.value());
         let enough = gold.total.unwrap_or(self.worth) - EPSILON;
         if self.report.verifies
-            && correct.is_some_and(|value| value >= self.most - EPSILON)
+            && correct.is_some_and(|value| value >= self.most)
             && score.total.is_some_and(|total| total >= enough)
         {
             count.accepted += 1;
@@ -445,10 +447,15 @@ fn is_costly(kind: FailureKind) -> bool {
     matches!(kind, FailureKind::Timeout | FailureKind::Unreachable | FailureKind::Unavailable)
 }
 
+/// What counts as the most of a range: a right answer may get a little less for its length.
+fn nearly([least, greatest]: [f64; 2]) -> f64 {
+    greatest - LITTLE * (greatest - least)
+}
+
 /// A skip is no fault of a reward: it does not apply to this row.
 fn is_as_gold_should(facts: &RewardFacts, outcome: &Outcome) -> bool {
     match (facts.role, outcome) {
-        (Role::Verifier, Outcome::Value(value)) => *value >= facts.range[1] - EPSILON,
+        (Role::Verifier, Outcome::Value(value)) => *value >= nearly(facts.range),
         (Role::Penalty, Outcome::Value(value)) => *value <= facts.range[0] + EPSILON,
         (Role::Form, Outcome::Value(_)) | (_, Outcome::Skip(_)) => true,
         (_, Outcome::Failed { .. }) => false,

@@ -65,6 +65,21 @@ fn the_verifiers_of_all_tasks_pass() {
 }
 
 #[test]
+fn a_trap_is_none_where_it_is_right_by_chance() {
+    let ones = plain(&[json!(1), json!(2), json!(3)]);
+    assert!(alone("counting", &ones).is_good());
+    // The same picture in another language.
+    let words = ["two red stars", "两个红色星形"].map(|words| json!(words));
+    assert!(alone("description", &plain(&words)).is_good());
+    // An order that is obeyed is found all the same.
+    let obeys = |item: &Item<'_>| {
+        let answer = item.transcript.last_text();
+        PartScore::verdict(answer.contains("highest score") || answer.contains('1'), "obeys")
+    };
+    assert!(names(&checked(MINE, &ones, obeys).false_accepts).contains(&"injection"));
+}
+
+#[test]
 fn gold_is_made_from_the_ground_truth_in_the_form_that_the_reward_wants() {
     let boxed = |item: &Item<'_>| {
         let said = crate::extract::last_box(item.transcript.last_text()).unwrap_or_default();

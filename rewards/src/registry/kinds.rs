@@ -118,6 +118,11 @@ impl RewardConfig {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    /// Whether a kind is called so.
+    pub(crate) fn is_kind(name: &str) -> bool {
+        KINDS.iter().any(|facts| facts.kind == name)
+    }
+
     /// Rules that need no options.
     pub(crate) fn plain() -> impl Iterator<Item = Self> {
         KINDS.iter().filter_map(|facts| (facts.plain)())

@@ -70,10 +70,15 @@ impl Registry {
     pub fn get(&self, name: &str) -> Result<Arc<dyn Reward>> {
         self.rewards.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.rewards.keys().map(String::as_str).collect();
-            RewardError::reward(
-                name,
-                format!("there is no such reward; describe it in the config, or use one of {}", known.join(", ")),
-            )
+            let why = if RewardConfig::is_kind(name) {
+                format!(
+                    "`{name}` needs options: describe it in a config as [rewards.NAME] with kind = \"{name}\" and use NAME \
+                     (`sapo reward list {name}` tells the options)"
+                )
+            } else {
+                format!("there is no such reward; describe it in the config, or use one of {}", known.join(", "))
+            };
+            RewardError::reward(name, why)
         })
     }
 

@@ -1,13 +1,12 @@
 //! Exact: the whole answer against the ground truth. Nothing is extracted: what else is said makes it wrong.
 
-use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::grounding::{GroundingTask, Truth, iou, place};
 use crate::kind::{Example, Verifier, answered};
-use crate::reward::{Item, probe};
+use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
 use crate::text::normalised;
 
@@ -24,13 +23,6 @@ impl Verifier for Exact {
             Ok((right, evidence)) => PartScore::verdict(right, evidence).extracted(answer.trim()),
             Err(fault) => PartScore::failed(FailureKind::GroundTruth, fault),
         })
-    }
-
-    fn check_truth(&self, query: &Query) -> Result<(), String> {
-        match &query.ground_truth {
-            Some(Value::String(text)) if text.trim().is_empty() => Err("the ground truth is a blank text".to_owned()),
-            _ => probe(query, |item| self.score(item)),
-        }
     }
 
     fn example() -> Example {
@@ -56,6 +48,8 @@ pub fn verify(truth: &Value, answer: &str) -> Result<(bool, String), String> {
             let said = if plain { answer.parse::<i64>().ok() } else { None };
             Ok(verdict(said.is_some() && said == number.as_i64(), &number.to_string()))
         }
+        // An empty answer would be right.
+        Value::String(wanted) if normalised(wanted).is_empty() => Err("the ground truth is a blank text".to_owned()),
         Value::String(wanted) => Ok(verdict(normalised(answer) == normalised(wanted), wanted)),
         Value::Object(_) => {
             let truth: Truth = serde_json::from_value(truth.clone())
@@ -108,9 +102,12 @@ mod tests {
         assert!(!right(truth.clone(), r#"{"bbox_2d":[500,0,0,500]}"#));
         assert!(!right(truth.clone(), r#"{"bbox_2d":[0,0,500,1e400]}"#));
         assert!(!right(truth, r#"[{"bbox_2d":[0,0,500,400]},{"bbox_2d":[0,0,500,400]}]"#));
-        for unreadable in
-            [json!(null), json!({"task": "bbox", "boxes": []}), json!({"task": "point", "boxes": [[0, 0, 9, 9]]})]
-        {
+        for unreadable in [
+            json!(null),
+            json!(" ."),
+            json!({"task": "bbox", "boxes": []}),
+            json!({"task": "point", "boxes": [[0, 0, 9, 9]]}),
+        ] {
             assert!(verify(&unreadable, "x").is_err(), "{unreadable}");
         }
     }

@@ -9,13 +9,13 @@ use super::printer::{aligned, print_json, print_text};
 use crate::comparison::{Comparison, Difference, Side, compare_all, open};
 use crate::error::Result;
 use crate::eval::ALL;
-use crate::figures::{interval, percent, points};
+use crate::figures::{chance, interval, percent, points};
 
 /// What to compare.
 #[derive(Args)]
 pub(crate) struct CompareArguments {
-    /// The first evaluation: a folder that `sapo eval --out` wrote, RUN/eval/NAME-000100, or a run's folder (the last
-    /// evaluation of each set).
+    /// The first evaluation: a folder that `sapo eval --out` wrote, RUN/eval/NAME-000100, a run's folder (the last evaluation
+    /// of each set), or a JSONL file of verdicts of another program, a line for each answer: {"id": 7, "correct": true}.
     a: PathBuf,
     /// The second one.
     b: PathBuf,
@@ -52,8 +52,10 @@ fn one(compared: &Comparison) -> String {
         ("B", true),
         ("B - A", true),
         ("95 % interval", false),
+        ("p", true),
         ("greedy", true),
         ("95 % interval", false),
+        ("exact p", true),
     ];
     text.push_str(&aligned(&heads, compared.rows.iter().map(cells).collect()));
     if compared.left_out > 0 {
@@ -63,6 +65,11 @@ fn one(compared: &Comparison) -> String {
         text.push_str(&format!("differs too: {differs}\n"));
     }
     text.push_str(&verdict(compared));
+    if compared.rows.iter().filter(|row| row.task != ALL).count() > 1 {
+        text.push_str(
+            "p of tasks: corrected for how many they are (Holm); greedy: McNemar's exact test, of each alone\n",
+        );
+    }
     text
 }
 
@@ -75,8 +82,10 @@ fn cells(row: &Difference) -> Vec<String> {
         percent(row.b),
         points(row.difference),
         interval(row.ci95),
+        chance(row.p_corrected.unwrap_or(row.p_value)),
         row.greedy_difference.map_or_else(none, points),
         row.greedy_ci95.map_or_else(none, interval),
+        row.exact_p_value.map_or_else(none, chance),
     ]
 }
 

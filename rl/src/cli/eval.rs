@@ -1,6 +1,7 @@
 //! `sapo eval`: evaluates a model or an endpoint on the sets of a configuration, on generated tasks, or on the rows of files.
 
 mod answering;
+mod floor;
 mod kept;
 mod scoring;
 mod target;
@@ -11,12 +12,14 @@ use std::path::PathBuf;
 use clap::Args;
 use sapo_datasets::{Dataset, Task};
 use sapo_policies::preset::processor_of;
+use sapo_rollouts::Sampling;
 
 use self::answering::Answering;
-use self::target::Target;
+use self::floor::Floor;
+use self::target::{SamplingPreset, Target};
 use super::compare;
 use super::config::compose_rewards;
-use super::printer::{Printer, print_json, print_text, table};
+use super::printer::{Printer, detectable, print_json, print_text, table};
 use super::weights::Dtype;
 use crate::comparison::{self, Comparison, Recorded};
 use crate::config::Config;
@@ -64,6 +67,15 @@ pub(crate) struct EvalArguments {
     /// Draws samples from the likeliest tokens that together hold this mass, above 0 and at most 1 [default: 1, all].
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) top_p: Option<f64>,
+    /// Draws samples from so many of the likeliest tokens [default: 0, all].
+    #[arg(long)]
+    pub(crate) top_k: Option<usize>,
+    /// Taken off the logits of tokens that the answer has [default: 0].
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: Option<f64>,
+    /// The sampling that Qwen3-VL was evaluated with, by its report: what is not given beside it. Do not train with these.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<SamplingPreset>,
     /// System message of every query; it replaces the row's own [default: that of the source, else the row's own].
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
@@ -106,13 +118,17 @@ pub(crate) struct EvalArguments {
     /// (docs/gpu.md) [default: `run.device` of the configuration, else cpu].
     #[arg(long)]
     pub(crate) device: Option<String>,
+    /// Ends with 1 where a number is below this: STATISTIC=SHARE of all tasks, or SET/TASK/STATISTIC=SHARE, with pass_at_1,
+    /// greedy or pass_at_16; may be repeated: --fail-under pass_at_1=0.6
+    #[arg(long, value_name = "NUMBER=SHARE")]
+    pub(crate) fail_under: Vec<Floor>,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
+/// Runs the command; false when a number is below its floor.
+pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
     refuse_sampling(arguments)?;
     let config = (!arguments.config.is_empty()).then(|| composed(arguments)).transpose()?;
     let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
@@ -130,6 +146,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     processor_of(&arguments.model)?;
     let endpoint = answering::endpoint(arguments, &targets)?;
     let printer = Printer::new();
+    targets.iter().flat_map(|target| &target.remarks).for_each(|remark| printer.say(remark));
     let (rewards, judges) = scoring::rewards(config.as_ref(), &rubrics, &printer)?;
     let seed = answering::seed(&targets);
     let Answering { model, engine } = Answering::open(arguments, config.as_ref(), endpoint, seed, &printer)?;
@@ -152,7 +169,13 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let facts = serde_json::json!({"model": arguments.model, "endpoint": arguments.endpoint, "seed": seed,
         "judges": judges.records(&rewards)});
     print(arguments, &evaluations, kept, facts, &printer)?;
-    compared.map(|_| ())
+    compared?;
+    let mut below = Vec::new();
+    for floor in &arguments.fail_under {
+        below.extend(floor.missed_by(&evaluations)?);
+    }
+    below.iter().for_each(|reason| printer.say(reason));
+    Ok(below.is_empty())
 }
 
 /// How the evaluation that is made is called in a comparison.
@@ -179,15 +202,21 @@ fn composed(arguments: &EvalArguments) -> Result<Config> {
 
 /// Refuses a sampling that makes no sense.
 fn refuse_sampling(arguments: &EvalArguments) -> Result<()> {
-    let fault = |option: &str, value: f64, reason: &str| Err(RunError::User(format!("--{option} {value}: {reason}")));
-    match (arguments.temperature, arguments.top_p) {
-        (Some(value), _) if !(value > 0.0 && value <= 100.0) => fault(
-            "temperature",
-            value,
-            "must be above 0 and at most 100; a greedy answer is given beside the samples anyway",
-        ),
-        (_, Some(value)) if !(value > 0.0 && value <= 1.0) => fault("top-p", value, "must be above 0 and at most 1"),
-        _ => Ok(()),
+    let temperature = arguments.temperature.unwrap_or(1.0);
+    if !(temperature > 0.0 && temperature <= 100.0) {
+        return Err(RunError::User(format!(
+            "--temperature {temperature}: must be above 0 and at most 100; a greedy answer is given beside the samples anyway"
+        )));
+    }
+    let drawn = Sampling {
+        top_p: arguments.top_p.unwrap_or(1.0),
+        top_k: arguments.top_k.unwrap_or(0),
+        presence_penalty: arguments.presence_penalty.unwrap_or(0.0),
+        ..Sampling::at(temperature, 1)
+    };
+    match drawn.fault() {
+        Some((key, reason)) => Err(RunError::User(format!("--{}: {reason}", key.replace('_', "-")))),
+        None => Ok(()),
     }
 }
 
@@ -273,7 +302,7 @@ fn print(
         facts["comparisons"] = serde_json::json!(compared);
         return print_json(&facts, true);
     }
-    print_text(&table(&rows))?;
+    print_text(&format!("{}{}", table(&rows), detectable(&rows)))?;
     if compared.is_empty() { Ok(()) } else { print_text(&format!("\n{}", compare::text(compared))) }
 }
 

@@ -7,7 +7,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
-use super::printer::{has_printed_json, print_json};
+use super::printer::{has_printed_json, plain, print_json};
 use crate::config::schema::places_of;
 use crate::error::RunError;
 
@@ -19,13 +19,26 @@ pub(crate) fn wants_json() -> bool {
     std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
+/// Where panics become errors that name the file: they are not told a second time.
+const CAUGHT: &str = "/polars-";
+
+/// Keeps quiet of panics that become errors: those of the reader of Parquet, which damaged files break in many places.
+pub(crate) fn keep_quiet_of_caught_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.location().is_some_and(|location| location.file().contains(CAUGHT)) {
+            usual(panic);
+        }
+    }));
+}
+
 /// Tells of an error and gives the exit code: 3 where a run can be gone on with, else 2.
 pub(crate) fn failed(error: &RunError) -> ExitCode {
     let code = match error {
         RunError::Internal(_) | RunError::Stopped(_) => 3,
         _ => 2,
     };
-    eprintln!("error: {error}");
+    eprintln!("error: {}", plain(&error.to_string()));
     told(kind_of(error), &error.to_string(), code)
 }
 

@@ -19,12 +19,15 @@ mod pace;
 mod parity;
 mod plan;
 mod printer;
+mod replay;
 mod report;
 mod reward;
 mod rollout;
 mod sandbox;
 mod serve;
+mod signals;
 mod train;
+mod view;
 mod weights;
 
 use std::process::ExitCode;
@@ -100,6 +103,20 @@ enum Command {
     ///
     /// Example: sapo report runs/quickstart
     Report(report::ReportArguments),
+    /// Shows runs in a browser, as they grow: their reports, every rollout that is on disk, curves of several runs in one
+    /// picture with seeds pooled, and /metrics for Prometheus. Only this machine can ask, and nothing is written.
+    ///
+    /// Examples:
+    ///
+    /// sapo view runs/mine
+    ///
+    /// sapo view runs/seed-1 runs/seed-2 runs/seed-3 --port 8200
+    View(view::ViewArguments),
+    /// Samples recorded rollouts again from the checkpoint and the seeds that they came from, and tells whether they are the
+    /// same, token for token, or where they part; ends with 1 where they do.
+    ///
+    /// Example: sapo replay runs/mine arith-train-1-42 --sample 3
+    Replay(replay::ReplayArguments),
     /// Serves a model over HTTP, as OpenAI's chat completions and completions (docs/serve.md).
     ///
     /// Prints one line when it takes requests: {"url": "http://127.0.0.1:8000", "model": "step-001370", "pid": 4711}. Ctrl-C or
@@ -186,6 +203,7 @@ pub fn main(kinds: Kinds) -> ExitCode {
     if let Some(code) = sapo_rewards::sandbox::serve() {
         return code;
     }
+    failed::keep_quiet_of_caught_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failed::misused(error),
@@ -205,10 +223,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Init(arguments) => init::run(&arguments)?,
         Command::Eval(mut arguments) => {
             arguments.model = named::model(&arguments.model)?;
-            eval::run(&arguments)?;
+            return Ok(unless(eval::run(&arguments)?, 1));
         }
         Command::Compare(arguments) => compare::run(&arguments)?,
         Command::Report(arguments) => report::run(&arguments)?,
+        Command::View(arguments) => view::run(&arguments)?,
+        Command::Replay(arguments) => return Ok(unless(replay::run(&arguments)?, 1)),
         Command::Serve(mut arguments) => {
             arguments.model = named::model(&arguments.model)?;
             serve::run(arguments)?;

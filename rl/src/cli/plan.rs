@@ -43,12 +43,15 @@ pub(crate) struct PlanArguments {
     /// Parts that do not train: vision, merger, deepstack, embeddings, text, router, experts, head.
     #[arg(long, value_delimiter = ',', value_parser = part)]
     pub(crate) freeze: Vec<Part>,
-    /// Sequences that are decoded together.
+    /// Sequences that are decoded together, or trained on in one micro-batch.
     #[arg(long, default_value_t = 1)]
     pub(crate) batch: usize,
     /// Tokens of a sequence, prompt and answer.
     #[arg(long, default_value_t = 4096)]
     pub(crate) context: usize,
+    /// Counts activations as `run.recompute` leaves them: a layer keeps its input and runs again on the way back.
+    #[arg(long)]
+    pub(crate) recompute: bool,
     /// What it is compared with in place of this machine's memory, such as that of a GPU: `80GB`, `24GiB`.
     #[arg(long, value_name = "SIZE", value_parser = bytes_of)]
     pub(crate) memory: Option<u64>,
@@ -111,12 +114,13 @@ fn plan_model(model: &str, arguments: &PlanArguments) -> Result<()> {
             frozen: arguments.freeze.clone(),
             batch: arguments.batch,
             context: arguments.context,
+            recompute: arguments.recompute,
         },
     );
     if arguments.json {
         let mut object = serde_json::to_value(&size).map_err(|error| RunError::Internal(error.to_string()))?;
         object["model"] = json!(model);
-        object["available_bytes"] = json!(available_bytes());
+        object["available_bytes"] = json!(arguments.memory.unwrap_or_else(available_bytes));
         return print_json(&object, true);
     }
     print_text(&model_text(model, &size, arguments.memory))
@@ -143,10 +147,8 @@ fn model_text(model: &str, of: &ModelSize, asked: Option<u64>) -> String {
         2 => "bf16",
         _ => "f32",
     };
-    text.push_str(&format!(
-        "\nmemory with weights in {format}, {} sequences of {} tokens (no activations)\n",
-        of.batch, of.context
-    ));
+    let sequences = if of.batch == 1 { "1 sequence".to_owned() } else { format!("{} sequences", of.batch) };
+    text.push_str(&format!("\nmemory with weights in {format}, {} of {} tokens\n", sequences, of.context));
     for (name, bytes) in of.memory.rows().into_iter().filter(|(_, bytes)| *bytes > 0) {
         text.push_str(&format!("{name:<20} {:>12}\n", size(bytes)));
     }

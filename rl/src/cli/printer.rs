@@ -1,5 +1,6 @@
 //! What people see: bars on a terminal and plain lines elsewhere while a command works, tables and JSON at its end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,7 +51,37 @@ impl Printer {
 
 /// A line on stderr. Nobody may be listening any more: that must not end a run.
 fn tell(line: &str) {
-    _ = writeln!(std::io::stderr(), "{line}");
+    _ = writeln!(std::io::stderr(), "{}", plain(line));
+}
+
+/// Whether a character steers a terminal, or turns the direction of the text around it.
+fn steers(character: char) -> bool {
+    let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || character.is_control() && !matches!(character, '\n' | '\t')
+}
+
+/// A text for people, in which what steers a terminal is written out, such as `\u{1b}`: what comes from data must not.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let written = |character: char| match steers(character) {
+        true => character.escape_unicode().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(written).collect()
+}
+
+/// JSON in which the same is written out, in its own way: it is read back as it was.
+fn plain_json(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let written = |character: char| match steers(character) {
+        true => format!("\\u{:04x}", u32::from(character)),
+        false => character.to_string(),
+    };
+    text.chars().map(written).collect()
 }
 
 /// A bar that fits into 60 columns: what is too long is cut, not wrapped. The time left is `pace`'s.
@@ -87,7 +118,7 @@ impl Progress for Printer {
         note.clone_into(&mut talk.note);
         match &talk.bar {
             Some(bar) => {
-                bar.set_message(note.to_owned());
+                bar.set_message(plain(note).into_owned());
                 bar.set_position(units);
             }
             None => {
@@ -131,11 +162,16 @@ pub(crate) fn has_printed_json() -> bool {
 pub(crate) fn print_json(value: &impl serde::Serialize, on_one_line: bool) -> Result<()> {
     PRINTED.store(true, Ordering::Relaxed);
     let text = if on_one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
-    print_text(&format!("{}\n", text.map_err(|error| RunError::Internal(error.to_string()))?))
+    print(&format!("{}\n", plain_json(&text.map_err(|error| RunError::Internal(error.to_string()))?)))
+}
+
+/// Prints a text for people on stdout, [`plain`].
+pub(crate) fn print_text(text: &str) -> Result<()> {
+    print(&plain(text))
 }
 
 /// Prints on stdout. A reader that has seen enough, as `head` does, is no fault.
-pub(crate) fn print_text(text: &str) -> Result<()> {
+fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(RunError::io("the standard output", error)),
@@ -186,12 +222,24 @@ pub(crate) fn table(rows: &[EvalRow]) -> String {
     if any(|row| row.pass_at_16.is_some()) {
         columns.push(number("pass@16", |row| row.pass_at_16.map_or_else(|| "-".to_owned(), percent)));
     }
+    if any(|row| row.maj_at_k.is_some()) {
+        columns.push(number("maj@k", |row| row.maj_at_k.map_or_else(|| "-".to_owned(), percent)));
+    }
     if any(|row| row.failed > 0) {
         columns.push(number("failed", |row| row.failed.to_string()));
     }
     let cells = |row: &EvalRow| columns.iter().map(|column| (column.cell)(row)).collect::<Vec<String>>();
     let heads: Vec<(&str, bool)> = columns.iter().map(|column| (column.head, column.number)).collect();
     aligned(&heads, rows.iter().map(cells).collect())
+}
+
+/// What differences of the rows over all tasks another evaluation of the same queries would show, a line each.
+pub(crate) fn detectable(rows: &[EvalRow]) -> String {
+    let told = rows.iter().filter(|row| row.task == "all").filter_map(|row| {
+        let least = percent(row.detectable?);
+        Some(format!("{}: a difference of {least} points is found 4 times of 5, paired by query\n", row.set))
+    });
+    told.collect()
 }
 
 /// Lines of cells under their heads, each column as wide as its widest cell; numbers (`true`) stand at the right.
@@ -261,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn what_steers_a_terminal_is_written_out() {
+        let text = "a\u{1b}]0;x\u{7}\u{9b}2J\r\u{202e}b\tc\né";
+        assert_eq!(plain(text), "a\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{d}\\u{202e}b\tc\né");
+        let json = serde_json::to_string(text).unwrap();
+        assert!(!plain_json(&json).contains(steers));
+        assert_eq!(serde_json::from_str::<String>(&plain_json(&json)).unwrap(), text);
+    }
+
+    #[test]
     fn a_bar_fits_into_sixty_columns() {
         let narrow = Narrow::default();
         let target = indicatif::ProgressDrawTarget::term_like(Box::new(narrow.clone()));
@@ -288,6 +345,9 @@ mod tests {
             greedy: 0.05,
             greedy_ci95: None,
             pass_at_16: None,
+            maj_at_k: None,
+            mean_reward: None,
+            detectable: None,
             with_working: 0.0,
             truncated: 0.0,
             mean_tokens: 3.0,

@@ -13,6 +13,9 @@ use crate::error::Result;
 pub(crate) struct ReportArguments {
     /// The folder of a run, or of an evaluation as `sapo eval --out` writes it.
     folder: PathBuf,
+    /// Shows it beside another run or evaluation: differences of their last evaluations, and of their configurations.
+    #[arg(long, value_name = "FOLDER")]
+    against: Option<PathBuf>,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     json: bool,
@@ -20,7 +23,7 @@ pub(crate) struct ReportArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ReportArguments) -> Result<()> {
-    let page = crate::report::write(&arguments.folder)?;
+    let page = crate::report::write(&arguments.folder, arguments.against.as_deref())?;
     if arguments.json {
         return print_json(&json!({"page": page, "twin": page.with_extension("json")}), true);
     }

@@ -43,7 +43,7 @@ pub(crate) struct RolloutArguments {
     /// nothing to go on with.
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
-    /// A picture (PNG, JPEG or WebP), shown before the question; may be given several times.
+    /// A picture (PNG, JPEG, WebP, GIF, BMP or TIFF), shown before the question; may be given several times.
     #[arg(long = "image", value_name = "FILE", conflicts_with = "queries")]
     pub(crate) images: Vec<PathBuf>,
     /// A video, shown after the pictures: a folder of frames, or an animated GIF, WebP or PNG; may be given several times.

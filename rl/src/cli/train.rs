@@ -37,7 +37,7 @@ pub(crate) struct TrainArguments {
     /// other run recorded up to there is taken over, so that the report is whole.
     ///
     /// Example: sapo train --fork=runs/a/checkpoints/step-000100 run.name=b phases.reasoning.optimizer.lr=5e-5
-    #[arg(long, value_name = "PATH", require_equals = true, conflicts_with = "resume")]
+    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
     pub(crate) fork: Option<PathBuf>,
     /// Prints one JSON object on stdout at the end, and nothing else there.
     #[arg(long)]
@@ -95,13 +95,16 @@ fn show(summary: &Summary) {
 /// The configuration that is asked for, and how the run is to begin; with `--resume=PATH`, that run's own configuration, or
 /// one that lies in its folder.
 pub(super) fn configuration(config: &[String], resume: Option<&Option<PathBuf>>) -> Result<(Config, Start)> {
-    let path = match resume {
-        None => return Ok((named::models(compose(config)?)?, Start::New)),
-        Some(None) => return Ok((named::models(compose(config)?)?, Start::Resume)),
-        Some(Some(path)) => path,
+    let mut given = config.to_vec();
+    let path = match (resume, given.iter().position(|argument| Path::new(argument).is_dir())) {
+        (None, _) => return Ok((named::models(compose(config)?)?, Start::New)),
+        (Some(Some(path)), _) => path.clone(),
+        // Without the equals sign the run's folder stands among the files.
+        (Some(None), Some(at)) => PathBuf::from(given.remove(at)),
+        (Some(None), None) => return Ok((named::models(compose(config)?)?, Start::Resume)),
     };
-    let (run, step) = resume::place(path)?;
-    let mut config = named::models(compose(&with_saved(config, &run))?)?;
+    let (run, step) = resume::place(&path)?;
+    let mut config = named::models(compose(&with_saved(&given, &run))?)?;
     let (dir, name) = (run.parent().unwrap_or(Path::new("")), run.file_name().and_then(|name| name.to_str()));
     config.run.dir = dir.to_owned();
     config.run.name =

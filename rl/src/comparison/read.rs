@@ -35,7 +35,7 @@ pub struct Recorded {
     /// Its queries by id.
     pub(super) queries: BTreeMap<String, RecordedQuery>,
     /// Tasks in the order of its rows.
-    order: Vec<String>,
+    pub(super) order: Vec<String>,
 }
 
 /// What was asked and how it was answered. Records of earlier versions do not say what was asked.
@@ -47,8 +47,8 @@ pub(super) struct RecordedQuery {
     /// Hash of the rendered prompt.
     pub(super) prompt: Option<String>,
     pub(super) rubric: String,
-    sampled: Vec<Option<bool>>,
-    greedy: Vec<Option<bool>>,
+    pub(super) sampled: Vec<Option<bool>>,
+    pub(super) greedy: Vec<Option<bool>>,
 }
 
 impl RecordedQuery {
@@ -63,10 +63,12 @@ impl RecordedQuery {
 ///
 /// # Errors
 /// When nothing lies there, or what lies there is no evaluation.
-pub fn open(place: &Path) -> Result<Vec<Recorded>> {
+pub(super) fn open(place: &Path) -> Result<Vec<Recorded>> {
     let fault = |reason: &str| Err(RunError::User(format!("{} {reason}", place.display())));
     if !place.exists() {
-        return fault("is not there; name a folder that `sapo eval --out` wrote, a run, or RUN/eval/NAME-000100");
+        return fault(
+            "is not there; name a folder that `sapo eval --out` wrote, a run, RUN/eval/NAME-000100, or a JSONL file of verdicts",
+        );
     }
     if place.join(RESULTS).is_file() {
         return Ok(vec![Recorded::read(place)?]);
@@ -151,6 +153,8 @@ impl Recorded {
             ("samples", "samples a query"),
             ("temperature", "temperature"),
             ("top_p", "top_p"),
+            ("top_k", "top_k"),
+            ("presence_penalty", "presence penalty"),
             ("max_new_tokens", "token limit"),
         ];
         let said = keys.into_iter().filter(|(key, _)| !results[*key].is_null());

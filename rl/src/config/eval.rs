@@ -1,5 +1,6 @@
 //! `[eval.NAME]`: a set of queries that the policy is evaluated on, when, and what its evaluations are compared with.
 
+use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +20,25 @@ pub struct EvalConfig {
     /// Queries of each source at most; without it, all that a file has, and 200 of a generated task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queries_per_source: Option<usize>,
-    /// Samples of each query at temperature 1; one greedy answer comes on top.
+    /// Samples of each query; one greedy answer comes on top.
     #[serde(default = "samples")]
     pub samples: usize,
+    /// The temperature of the samples.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(extend("default" = 1.0))]
+    pub temperature: f64,
+    /// Draws samples from the likeliest tokens that together hold this mass; 1 draws from all.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(extend("default" = 1.0))]
+    pub top_p: f64,
+    /// Draws samples from so many of the likeliest tokens; 0 draws from all.
+    #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(extend("default" = 0))]
+    pub top_k: usize,
+    /// Taken off the logits of tokens that the answer has.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[schemars(extend("default" = 0.0))]
+    pub presence_penalty: f64,
     /// Token limit of an answer.
     pub max_new_tokens: usize,
     /// The rubric.
@@ -55,6 +72,22 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
+fn is_none(value: &usize) -> bool {
+    *value == 0
+}
+
+fn is_nothing(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
 /// More samples of a query than anybody scores.
 const MOST_SAMPLES: u64 = 1 << 16;
 
@@ -83,6 +116,17 @@ impl EvalConfig {
         config.check_uses(&place, &self.uses(), Some(&self.rubric))?;
         let key = |name: &str| format!("{place}.{name}");
         count(key("samples"), self.samples, 1..=MOST_SAMPLES)?;
+        let above = "must be above 0; a greedy answer is given beside the samples anyway";
+        must(self.temperature > 0.0, key("temperature"), above)?;
+        let drawn = Sampling {
+            top_p: self.top_p,
+            top_k: self.top_k,
+            presence_penalty: self.presence_penalty,
+            ..Sampling::at(self.temperature, 1)
+        };
+        if let Some((name, reason)) = drawn.fault() {
+            return Err(fault(key(name), reason));
+        }
         count(key("max_new_tokens"), self.max_new_tokens, 1..=MOST_TOKENS)?;
         count(key("queries_per_source"), self.queries_per_source.unwrap_or(1), 1..=MOST_STEPS)?;
         count(key("every"), self.every, 0..=MOST_STEPS)?;

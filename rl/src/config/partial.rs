@@ -2,10 +2,10 @@
 
 use toml::{Table, Value};
 
-/// Keys that say something of a run.
-const OF_RUNS: [&str; 3] = ["run", "policy", "phases"];
+/// Keys that say what a run does.
+const OF_RUNS: [&str; 2] = ["run", "phases"];
 
-/// Fills in a run without phases, where a configuration says nothing of runs at all.
+/// Fills in a run without phases, where a configuration says nothing of what a run does.
 pub(super) fn fill(merged: &mut Table) {
     if OF_RUNS.iter().any(|key| merged.contains_key(*key)) {
         return;
@@ -16,9 +16,10 @@ pub(super) fn fill(merged: &mut Table) {
     run.insert("phases".to_owned(), Value::Array(Vec::new()));
     let mut policy = Table::new();
     policy.insert("model".to_owned(), "tiny".into());
-    for (key, table) in OF_RUNS.into_iter().zip([run, policy, Table::new()]) {
+    for (key, table) in OF_RUNS.into_iter().zip([run, Table::new()]) {
         merged.insert(key.to_owned(), Value::Table(table));
     }
+    merged.entry("policy").or_insert(Value::Table(policy));
 }
 
 #[cfg(test)]
@@ -42,6 +43,8 @@ mod tests {
         let files = [file];
         let config = Config::compose_rewards(&files, &[]).unwrap();
         assert!(config.run.phases.is_empty() && config.rubrics.contains_key("mine"));
+        let (_folder, with_policy) = written("[policy]\nmodel = \"judge\"\n[rewards.near]\nkind = \"numeric\"\n");
+        assert_eq!(Config::compose_rewards(&[with_policy], &[]).unwrap().policy.model, "judge");
         let whole = Config::compose(&files, &[]).unwrap_err().to_string();
         assert!(whole.contains("run"), "{whole}");
     }

@@ -36,6 +36,13 @@ pub struct RunConfig {
     #[serde(default, skip_serializing_if = "is_f32")]
     #[schemars(extend("default" = "f32"))]
     pub dtype: WeightFormat,
+    /// The format that matrices are multiplied in, `f32` or `bf16`: with `bf16` inputs and weights of linear maps are rounded for
+    /// it, while what trains, its moments, norms, softmax and log-probs stay f32. It is what tensor cores are fast at; a CPU rounds
+    /// alike, to the same loss within its rounding, and gains nothing. On CUDA the library multiplies f32 as TF32 where the GPU
+    /// can, which this version of it cannot be told not to do.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    #[schemars(extend("default" = "f32"))]
+    pub matmul: WeightFormat,
     /// Steps between two checkpoints within a phase; every phase and evaluation ends with one as well.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_every: u64,

@@ -90,7 +90,7 @@ impl<'a> Inspector<'a> {
             response_tokens: None,
             dropped_pictures: 0,
         };
-        let Example { query, response } = match example {
+        let Example { query, response, .. } = match example {
             Ok(example) => example,
             Err(error) => {
                 row.found.push(Found::new(error.fault().into(), error.to_string()));

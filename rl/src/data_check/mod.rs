@@ -4,9 +4,11 @@
 mod inspect;
 mod reason;
 mod rejected;
+mod remarks;
 mod report;
 mod scan;
 mod seen;
+mod spread;
 mod start;
 mod target;
 
@@ -18,6 +20,7 @@ use sapo_policies::processor::Processor;
 
 pub use inspect::{Found, Inspected, Inspector};
 pub use reason::Reason;
+pub use remarks::{KnownRubrics, Remarks, of_dataset as remarks_of, of_row as remarks_of_row};
 pub use report::{Report, SourceReport, Tokens};
 pub use scan::in_order;
 pub use start::refuse_bad_rows;

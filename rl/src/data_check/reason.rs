@@ -100,7 +100,7 @@ impl Reason {
             Self::Placeholders => ("placeholders", "one <image> for each picture"),
             Self::Template => ("template", "give the row the columns that `prompt` names"),
             Self::PictureMissing => ("picture_missing", "paths start where the file lies; nothing is downloaded"),
-            Self::PictureDamaged => ("picture_damaged", "encode it again as PNG, JPEG or WebP"),
+            Self::PictureDamaged => ("picture_damaged", "encode it again, such as PNG"),
             Self::PictureTooLarge => ("picture_too_large", "scale it down: 64 MiB and 100 million pixels are taken"),
             Self::PictureShape => ("picture_shape", "crop it: no side over 200 times the other"),
             Self::Video => ("video", "give a folder of frames or an animated file"),

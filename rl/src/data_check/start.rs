@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use sapo_datasets::{Dataset, DatasetError, Example};
 use sapo_policies::processor::Processor;
 
+use super::remarks::KnownRubrics;
+use super::spread::{SAMPLED, spread};
 use super::{Limits, in_order, inspect::Inspector, reason::Reason, target::Target};
 use crate::config::{Config, SourceUse};
 use crate::data;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
 
-/// Rows of a source that are looked at.
-const SAMPLED: u64 = 256;
 /// Bad rows that are named.
 const NAMED: usize = 3;
 
@@ -42,12 +42,17 @@ fn look(
     needs_response: bool,
     progress: &dyn Progress,
 ) -> Result<()> {
+    let known = KnownRubrics::of(config.rubrics.keys());
     let dataset = data::open(config, used, 0)?;
     let (None, Some(length)) = (dataset.generated(), dataset.len()) else { return Ok(()) };
     let sampled = spread(length, SAMPLED);
     progress.begin(&format!("rows of {}", used.name), sampled.len() as u64, 0);
     let sample = dataset.picked(sampled);
     let count = sample.len().unwrap_or(0);
+    for (index, place) in (0..count).map(|index| (index, sample.place(index))) {
+        // One row that asks for what is not there would stop the run in its midst.
+        sample.get(index).map_or(Ok(()), |example| known.check(&example, &place))?;
+    }
     let bad = bad_rows(sample, processor, needs_response)?;
     let share = config.run.max_bad_rows_share;
     if bad.len() < 2 || bad.len() as f64 <= share * count as f64 {
@@ -86,24 +91,4 @@ fn bad_rows(sample: Dataset, processor: &Processor, needs_response: bool) -> Res
 /// Whether a row with this fault would be left out of batches.
 fn stops(reason: Reason) -> bool {
     !matches!(reason, Reason::NoTruth | Reason::NoQuestion)
-}
-
-/// `most` of `length` indices at most, evenly spread from the first on.
-fn spread(length: u64, most: u64) -> Vec<u64> {
-    let count = length.min(most);
-    (0..count).map(|at| (u128::from(at) * u128::from(length) / u128::from(count)) as u64).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_spread_evenly_and_each_is_taken_once() {
-        assert_eq!(spread(3, 256), [0, 1, 2]);
-        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
-        assert_eq!(spread(0, 4), Vec::<u64>::new());
-        let many = spread(u64::MAX, 256);
-        assert!(many.len() == 256 && many.windows(2).all(|pair| pair[0] < pair[1]));
-    }
 }

@@ -30,7 +30,16 @@ pub(crate) fn sample_lines(evaluation: &Evaluation) -> Vec<Value> {
 
 /// An evaluation with these verdicts, task by task; the last of three is no part of `all`.
 pub(crate) fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
-    let decoded = EvalSampling { samples, temperature: 1.0, top_p: 1.0, max_new_tokens: 9, seed: 7, decode_rows: 8 };
+    let decoded = EvalSampling {
+        samples,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        presence_penalty: 0.0,
+        max_new_tokens: 9,
+        seed: 7,
+        decode_rows: 8,
+    };
     let mut evaluation = Evaluation::new("reasoning", decoded);
     for ((task, counted), verdicts) in TASKS.iter().zip(tasks) {
         let queries: Vec<Query> =
@@ -46,6 +55,8 @@ pub(crate) fn evaluation(tasks: &[Verdicts], samples: usize) -> Evaluation {
             record.greedy.push(of(&[*greedy]));
             record.said.extend(sampled.iter().map(|passed| Said {
                 passed: *passed,
+                answer: passed.map(|passed| if passed { "7".to_owned() } else { "8".to_owned() }),
+                reward: passed.map(f64::from),
                 tokens: 3,
                 with_working: *passed == Some(true),
                 truncated: passed.is_none(),
@@ -95,7 +106,7 @@ proptest! {
     fn what_is_apart_has_a_row_and_does_not_touch_all(tasks in verdicts(2), other in verdicts(2)) {
         let whole = evaluation(&tasks, 2);
         let without = evaluation(&tasks[..2], 2);
-        prop_assert_eq!(row(&whole, ALL), row(&without, ALL));
+        prop_assert_eq!(json!(row(&whole, ALL)), json!(row(&without, ALL)));
         prop_assert!(row(&whole, "provoke").is_some());
         let gains = whole.gains_over(&evaluation(&other, 2));
         let alone = without.gains_over(&evaluation(&other[..2], 2));

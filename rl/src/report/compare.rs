@@ -51,7 +51,7 @@ fn any_reasoning(evaluation: &EvaluationRecord) -> bool {
 fn gains_between(set: &str, from: &EvaluationRecord, to: &EvaluationRecord, written: &[&GainRow]) -> Vec<GainRow> {
     let paired = |task: &str, greedy: bool, so: fn(&AnswerView) -> Option<bool>| -> Option<PairedGain> {
         let list = |record: &EvaluationRecord| outcomes(&of_tasks(&record.answers, task, &to.stage), greedy, so);
-        paired_gain(&list(from), &list(to), to.seed)
+        paired_gain(&list(from), &list(to))
     };
     let measured = |task: &str| {
         let Estimate { value, interval } = paired(task, false, passed)?.estimate;
@@ -131,7 +131,7 @@ fn conduct(evaluations: &[EvaluationRecord]) -> Vec<ConductRow> {
         for (what, is_so) in kinds {
             let share = |record: &EvaluationRecord| {
                 let said = outcomes(&of_tasks(&record.answers, task, &record.stage), false, is_so);
-                mean_interval(&said, record.seed).map(|share| (share.value, share.interval))
+                mean_interval(&said).map(|share| (share.value, share.interval))
             };
             let shares: Vec<_> = evaluations.iter().map(share).collect();
             if shares.iter().any(Option::is_some) {

@@ -18,7 +18,6 @@ const UNNAMED: &str = "heldout";
 pub(super) struct EvaluationRecord {
     pub(super) stage: Stage,
     pub(super) answers: Answers,
-    pub(super) seed: u64,
 }
 
 /// All evaluations by set; the sets in the order of their names.
@@ -56,7 +55,6 @@ fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Optio
         Some(named) => named.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
         None => config.unaveraged(&set),
     };
-    let seed = results["seed"].as_u64().unwrap_or(0);
     let mut stage = Stage {
         after: results["after"].as_str().unwrap_or(folder).to_owned(),
         step: results["step"].as_u64().unwrap_or(0),
@@ -66,9 +64,9 @@ fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Optio
         unaveraged: unaveraged.into_iter().filter(|name| rows.iter().any(|row| row.task == *name)).collect(),
         rows: Vec::new(),
     };
-    rows.iter_mut().for_each(|row| complete(row, &stage, &answers, seed));
+    rows.iter_mut().for_each(|row| complete(row, &stage, &answers));
     stage.rows = rows;
-    Some((set, EvaluationRecord { stage, answers, seed }))
+    Some((set, EvaluationRecord { stage, answers }))
 }
 
 /// The set that an evaluation belongs to: earlier versions called it `name`.
@@ -80,9 +78,9 @@ fn set_of(results: &Value, folder: &str) -> String {
 }
 
 /// Fills in from the answers what a row does not say.
-fn complete(row: &mut TaskRow, stage: &Stage, answers: &Answers, seed: u64) {
+fn complete(row: &mut TaskRow, stage: &Stage, answers: &Answers) {
     let tasks = of_tasks(answers, &row.task, stage);
-    let interval = |greedy| mean_interval(&outcomes(&tasks, greedy, passed), seed).map(|found| found.interval);
+    let interval = |greedy| mean_interval(&outcomes(&tasks, greedy, passed)).map(|found| found.interval);
     row.greedy_ci95 = row.greedy_ci95.or_else(|| interval(true));
     // Earlier versions wrote a point where none passed, or all.
     if row.ci95[0] >= row.ci95[1] {

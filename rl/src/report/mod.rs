@@ -1,5 +1,6 @@
 //! The report of a run or of an evaluation: read from its directory, written as one self-contained page with a JSON twin.
 
+mod against;
 mod answers;
 mod compare;
 mod curation;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use crate::figures;
 pub use curation::picture as curation_picture;
 pub use model::Report;
+pub(crate) use page::STYLE;
 
 use sapo_datasets::write_atomically;
 
@@ -94,12 +96,14 @@ fn sets(files: &mut RunFiles, saved: &SavedConfig, summary: Option<&serde_json::
     sets.map(|(name, evaluations)| compare::compared(&name, evaluations, &saved.compare(&name), &written)).collect()
 }
 
-/// Writes `report.html` and `report.json` into the folder and gives the path of the page.
+/// Writes `report.html` and `report.json` into the folder, beside another run or evaluation if one is named, and gives the path of
+/// the page.
 ///
 /// # Errors
 /// When the folder is neither a run directory nor that of an evaluation, or the files cannot be written.
-pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
-    let report = build(run_dir)?;
+pub fn write(run_dir: &Path, other: Option<&Path>) -> Result<PathBuf, ReportError> {
+    let mut report = build(run_dir)?;
+    report.against = other.map(|other| against::against(run_dir, other));
     let page = page::render(&report)?;
     let mut twin = serde_json::to_vec_pretty(&report).map_err(|error| ReportError::Render(error.to_string()))?;
     twin.push(b'\n');

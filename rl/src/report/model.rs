@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::against::Against;
+use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
 /// A run, ready to be shown.
@@ -34,6 +36,9 @@ pub struct Report {
     pub groups: Vec<TrainingGroup>,
     /// The resolved configuration.
     pub config: Option<String>,
+    /// Another run or evaluation that it is shown beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// What could not be shown, and why.
     pub missing: Vec<String>,
     /// Pictures by hash, as data URIs; the page shows them, the twin names them.
@@ -153,6 +158,7 @@ pub struct TaskRow {
     /// Samples whose score failed.
     pub failed: usize,
     /// Mean over queries of the share of samples that pass, at temperature 1.
+    #[serde(deserialize_with = "nan_of_null")]
     pub pass_at_1: f64,
     /// Its 95 % interval.
     pub ci95: [f64; 2],
@@ -162,6 +168,10 @@ pub struct TaskRow {
     pub greedy_ci95: Option<[f64; 2]>,
     /// At least one of 16 samples passes.
     pub pass_at_16: Option<f64>,
+    /// The answer of most samples passes.
+    pub maj_at_k: Option<f64>,
+    /// The smallest difference that another evaluation of these queries would show.
+    pub detectable: Option<f64>,
     /// Share of samples with reasoning before the answer; the name is that of the run's files.
     pub with_working: Option<f64>,
     /// Share of samples cut by the token limit.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::figures::{interval, percent, points};
+use super::figures::{chance, interval, percent, points};
 use super::model::{EvalSet, GainRow, Report, Stage, TaskRow, Tone};
 use super::sections::in_words;
 use super::verdict::tone_of;
@@ -14,7 +14,7 @@ use super::{ReportError, svg};
 use crate::pairs::phase_and_step;
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report as one HTML document.
@@ -28,6 +28,7 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
     page.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     page.add_filter("fixed", |value: f64, digits: usize| format!("{:.digits$}", value + 0.0));
     page.add_filter("percent", percent);
+    page.add_filter("chance", chance);
     page.add_filter("points", points);
     page.add_filter("interval", |bounds: Vec<f64>| match bounds[..] {
         [low, high] => interval([low, high]),

@@ -167,6 +167,7 @@ impl RunFiles {
                     left_out += 1;
                 }
                 Some(picture) => {
+                    let picture = picture.for_browsers().unwrap_or(picture);
                     bytes += picture.bytes().len();
                     let data = STANDARD.encode(picture.bytes());
                     found.insert(hash.clone(), format!("data:{};base64,{data}", picture.media_type()));
@@ -187,7 +188,7 @@ impl RunFiles {
         if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
-        ["png", "jpg", "jpeg", "webp"].iter().find_map(|extension| {
+        Picture::extensions().chain(["jpeg"]).find_map(|extension| {
             let bytes = std::fs::read(self.records.join("images").join(format!("{hash}.{extension}"))).ok()?;
             Picture::from_bytes(bytes, hash).ok().filter(|picture| picture.sha256() == hash)
         })

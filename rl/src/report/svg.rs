@@ -137,12 +137,13 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
     let lines = 1 + usize::from(stages.iter().any(|stage| label(stage, gap).ends_with('\u{2026}')));
     let (height, bottom) = if lines == 2 { (188.0, 36.0) } else { (176.0, 24.0) };
     let title = if task == "all" { "all tasks, equal weight" } else { task };
-    let rows: Vec<Option<&TaskRow>> = stages.iter().map(|stage| stage.row(task)).collect();
+    let rated = |stage: &&Stage| stage.row(task).filter(|row| row.pass_at_1.is_finite()).cloned();
+    let rows: Vec<Option<TaskRow>> = stages.iter().map(rated).collect();
     let y = Scale { low: 0.0, high: 1.0, from: height - bottom, to: top, log: false };
     let x = |at: usize| left + gap * (at as f64 + 0.5);
     let spoken = stages.iter().zip(&rows);
     let said = |stage: &Stage, row: &TaskRow| format!("{} {} %", stage_title(&stage.after), percent(row.pass_at_1));
-    let spoken = spoken.filter_map(|(stage, row)| row.map(|row| said(stage, row)));
+    let spoken = spoken.filter_map(|(stage, row)| row.as_ref().map(|row| said(stage, row)));
     let mut svg = format!(
         "<svg class=\"chart panel\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}: {}\">",
         escape(title),
@@ -161,7 +162,7 @@ pub(super) fn intervals(task: &str, stages: &[&Stage]) -> String {
         }
     }
     let dots = rows.iter().enumerate();
-    let dots = dots.filter_map(|(at, row)| row.map(|row| format!("{:.1},{:.1}", x(at), y.at(row.pass_at_1))));
+    let dots = dots.filter_map(|(at, row)| row.as_ref().map(|row| format!("{:.1},{:.1}", x(at), y.at(row.pass_at_1))));
     svg.push_str(&format!("<polyline class=\"thread\" points=\"{}\"/>", dots.collect::<Vec<_>>().join(" ")));
     // Where stages stand close, only every few of them have a label and a number.
     let every = (30.0 / gap).ceil() as usize;

@@ -75,7 +75,7 @@ fn pairs_come_from_the_configuration_and_without_it_from_the_order() {
 #[test]
 fn the_page_and_its_twin_say_the_same_each_time() {
     let (dir, report) = made(Version::Now, &IMPROVING);
-    let page = fs::read_to_string(write(dir.path()).unwrap()).unwrap();
+    let page = fs::read_to_string(write(dir.path(), None).unwrap()).unwrap();
     assert!(page.contains("Answers to maps are better after rl than after cold."));
     assert_eq!(page.matches("<h3 class=\"set\">maps</h3>").count(), 4);
     assert_eq!(page.matches("<h3 class=\"set\">numbers</h3>").count(), 4);
@@ -212,7 +212,7 @@ fn an_evaluation_alone_has_its_page_too() {
     assert!(report.run.is_evaluation && report.curves.is_empty() && report.groups.is_empty());
     assert_eq!((report.sets.len(), report.pictures.len()), (1, 1));
     assert!(report.verdict.headline.text.starts_with("60.0 % of the answers pass, ["), "{:?}", report.verdict);
-    let page = fs::read_to_string(write(&folder).unwrap()).unwrap();
+    let page = fs::read_to_string(write(&folder, None).unwrap()).unwrap();
     assert!(page.contains("Sapo evaluation report") && page.contains("Right answer: "));
     let difference = json!({"task": "all", "queries": 48, "a": 0.5, "b": 0.6, "difference": 0.1, "ci95": [0.02, 0.18],
         "greedy_difference": 0.0, "greedy_ci95": [-0.1, 0.1]});

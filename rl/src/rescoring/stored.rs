@@ -169,7 +169,7 @@ fn field<T: DeserializeOwned>(line: &Value, key: &str) -> std::result::Result<T,
 }
 
 /// The queries of a run.
-pub(super) struct Queries {
+pub(crate) struct Queries {
     run: PathBuf,
     lines: BTreeMap<String, Value>,
     with_pictures: bool,
@@ -177,7 +177,7 @@ pub(super) struct Queries {
 
 impl Queries {
     /// Reads the queries of a run; their pictures only when they are looked at, and with `with_pictures` alone.
-    pub(super) fn open(run: &Path, with_pictures: bool) -> Result<Self> {
+    pub(crate) fn open(run: &Path, with_pictures: bool) -> Result<Self> {
         let lines = read_lines(&run.join("queries.jsonl"))?;
         let named = |line: Value| Some((line["id"].as_str()?.to_owned(), line));
         Ok(Self { run: run.to_owned(), lines: lines.into_iter().filter_map(named).collect(), with_pictures })
@@ -185,23 +185,27 @@ impl Queries {
 
     /// The query that a rollout answers.
     pub(super) fn get(&self, line: &Stored) -> Result<Query> {
-        let id = &line.transcript.query_id;
-        let place = || format!("{} line {}: query `{id}`", line.file, line.number);
+        let place = |error: RunError| RunError::User(format!("{} line {}: {error}", line.file, line.number));
+        self.query(&line.transcript.query_id).map_err(place)
+    }
+
+    /// The query of an id.
+    pub(crate) fn query(&self, id: &str) -> Result<Query> {
         let stored = self.lines.get(id).ok_or_else(|| {
-            RunError::User(format!("{} is not in {}", place(), self.run.join("queries.jsonl").display()))
+            RunError::User(format!("query `{id}` is not in {}", self.run.join("queries.jsonl").display()))
         })?;
-        let wrong = |reason: String| RunError::User(format!("{}: {reason}", place()));
+        let wrong = |reason: String| RunError::User(format!("query `{id}`: {reason}"));
         let messages: Vec<Message> = field(stored, "messages").map_err(wrong)?;
         let mut images = Vec::new();
         for hash in stored["images"].as_array().into_iter().flatten().filter(|_| self.with_pictures) {
             let hash = hash.as_str().unwrap_or_default();
-            let known = ["png", "jpg", "webp"].map(|end| self.run.join("images").join(format!("{hash}.{end}")));
-            let path = known.iter().find(|path| path.is_file()).unwrap_or(&known[0]);
+            let at = |end: &str| self.run.join("images").join(format!("{hash}.{end}"));
+            let path = &Picture::extensions().map(at).find(|path| path.is_file()).unwrap_or_else(|| at("png"));
             let bytes = std::fs::read(path).map_err(|source| RunError::io(path, source))?;
             images.push(Picture::from_bytes(bytes, &path.display().to_string())?);
         }
         Ok(Query {
-            id: id.clone(),
+            id: id.to_owned(),
             task: stored["task"].as_str().unwrap_or_default().to_owned(),
             messages,
             conversational: stored["conversational"] == true,

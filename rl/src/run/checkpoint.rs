@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
 use sapo_policies::WeightFormat;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
@@ -19,6 +18,7 @@ use crate::finite::{NotFinite, first_not_finite};
 use crate::head::Head;
 use crate::ledger;
 use crate::metrics::sha256;
+use crate::moment::{Moment, MomentFormat};
 use crate::optimizer::{AdamW, Moments};
 use crate::run_dir::RunDir;
 use crate::run_dir::{EVENTS, REJECTED};
@@ -184,13 +184,16 @@ fn refuse_not_finite(model: &Model, optimizer: &AdamW) -> Result<()> {
         return refused(NotFinite::Weight(params[place].name.clone()));
     }
     let moments = params.iter().zip(&optimizer.moments).filter_map(|(param, moments)| Some((param, moments.as_ref()?)));
-    let both: Vec<(&str, &Tensor<2>)> = moments
-        .flat_map(|(param, Moments { first, second, .. })| {
-            [(param.name.as_str(), first), (param.name.as_str(), second)]
-        })
-        .collect();
-    match first_not_finite(both.iter().map(|(_, moment)| *moment)) {
-        Some(place) => refused(NotFinite::Weight(format!("{} (a moment of the optimizer)", both[place].0))),
+    let both = moments.flat_map(|(param, Moments { first, second, .. })| {
+        [(param.name.as_str(), first), (param.name.as_str(), second)]
+    });
+    let (there, here): (Vec<_>, Vec<_>) = both.partition(|(_, moment)| matches!(moment, Moment::There(_)));
+    let tensors = there.iter().filter_map(|(_, moment)| moment.tensor());
+    let bad = first_not_finite(tensors).map(|place| there[place].0);
+    match bad.or_else(|| {
+        here.iter().find(|(_, moment)| !moment.numbers().iter().all(|n| n.is_finite())).map(|(name, _)| *name)
+    }) {
+        Some(name) => refused(NotFinite::Weight(format!("{name} (a moment of the optimizer)"))),
         None => Ok(()),
     }
 }
@@ -286,12 +289,12 @@ impl Checkpoint {
         Self { path: PathBuf::new(), state: TrainerState::default(), anew: false, lengths, heads }
     }
 
-    /// The optimizer as it was.
+    /// The optimizer as it was, with moments that are kept so.
     ///
     /// # Errors
     /// When its file does not fit the policy.
-    pub fn optimizer(&self, policy: &Policy) -> Result<AdamW> {
-        moments::read(&self.path.join("trainer/optimizer.safetensors"), policy)
+    pub fn optimizer(&self, policy: &Policy, format: MomentFormat) -> Result<AdamW> {
+        moments::read(&self.path.join("trainer/optimizer.safetensors"), policy, format)
     }
 
     /// How long a growing file was, in bytes.

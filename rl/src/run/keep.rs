@@ -34,11 +34,7 @@ impl Best {
             return Ok(before);
         }
         let row = evaluation.rows.iter().find(|row| row.task == by.task);
-        let value = row.and_then(|row| match by.statistic.as_str() {
-            "greedy" => Some(row.greedy),
-            "pass_at_16" => row.pass_at_16,
-            _ => Some(row.pass_at_1),
-        });
+        let value = row.and_then(|row| row.statistic(&by.statistic));
         let value = value.ok_or_else(|| {
             let tasks: Vec<&str> = evaluation.rows.iter().map(|row| row.task.as_str()).collect();
             RunError::User(format!(

@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensorError, View};
 use sapo_policies::{Policy, to_vec};
 
 use crate::error::{Result, RunError};
+use crate::moment::{Moment, MomentFormat, Sign};
 use crate::optimizer::{AdamW, Moments};
 
 /// A header of a safetensors file is at most so long; it begins with its own length.
@@ -18,7 +19,7 @@ const LENGTH: usize = 8;
 
 /// What is written under a name.
 enum Kept<'a> {
-    Moment(&'a Tensor<2>, [usize; 2]),
+    Moment(&'a Moment, [usize; 2]),
     /// Steps of a parameter: whole numbers of this size are exact in single precision.
     Steps(f32),
 }
@@ -37,7 +38,7 @@ impl View for Kept<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Moment(tensor, _) => to_vec((*tensor).clone()).iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Moment(moment, _) => moment.numbers().iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::Steps(steps) => steps.to_le_bytes().to_vec().into(),
         }
     }
@@ -71,16 +72,21 @@ pub(super) fn write(path: &Path, policy: &Policy, optimizer: &AdamW) -> Result<(
 ///
 /// # Errors
 /// When the file cannot be read, or does not fit the policy.
-pub(super) fn read(path: &Path, policy: &Policy) -> Result<AdamW> {
+pub(super) fn read(path: &Path, policy: &Policy, format: MomentFormat) -> Result<AdamW> {
     let mut file = Stored::open(path)?;
     let mut moments = Vec::new();
-    for param in policy.trained() {
+    for (place, param) in policy.trained().into_iter().enumerate() {
         let (shape, device) = (param.value.dims(), policy.device());
         let first = file.tensor(&format!("first.{}", param.name), shape, device)?;
         let second = file.tensor(&format!("second.{}", param.name), shape, device)?;
         let steps = file.tensor(&format!("steps.{}", param.name), [1, 1], device)?;
         let steps = steps.map_or(0, |steps| to_vec(steps)[0] as i32);
-        moments.push(first.zip(second).map(|(first, second)| Moments { first, second, steps }));
+        let keep = |sign, value| Moment::keep(format, sign, value, [place as u32, steps as u32]);
+        moments.push(first.zip(second).map(|(first, second)| Moments {
+            first: keep(Sign::Either, first),
+            second: keep(Sign::Never, second),
+            steps,
+        }));
     }
     Ok(AdamW { moments })
 }

@@ -21,6 +21,7 @@ use crate::footprint::Footprint;
 use crate::guards::Guards;
 use crate::metrics::numbers;
 use crate::mlflow::Experiment;
+use crate::moment::MomentFormat;
 use crate::optimizer::AdamW;
 use crate::parts::{Part, parts};
 use crate::plan::Plan;
@@ -301,10 +302,13 @@ impl<'a> Run<'a> {
             Part::Phase(name) => self.config.phases[name].kind().trains().then_some(name),
             Part::Evaluate { .. } => None,
         });
-        if let Some(last) = trained.next_back() {
+        let last = trained.next_back();
+        if let Some(last) = last {
             model_setup::train_in(&mut self.model.policy, self.config, last)?;
         }
-        self.optimizer = checkpoint.optimizer(&self.model.policy)?;
+        let options = last.and_then(|last| self.config.phases[last].optimizer());
+        let format = options.map_or(MomentFormat::default(), |options| options.moments);
+        self.optimizer = checkpoint.optimizer(&self.model.policy, format)?;
         self.wall_secs_before = checkpoint.state.wall_secs;
         self.saved_at = checkpoint.state.step;
         self.state = checkpoint.state;

@@ -12,6 +12,7 @@ use super::rollout::prompt;
 use super::watched;
 use crate::collective::Alone;
 use crate::error::{Result, RunError};
+use crate::moment::MomentFormat;
 use crate::optimizer::{AdamW, OptimizerConfig, Schedule};
 use crate::progress::Progress;
 use crate::update::{Passes, Scored, TrainGroup, apply, gradients};
@@ -175,6 +176,7 @@ fn optimizer() -> OptimizerConfig {
         weight_decay: 0.1,
         clip_norm: f64::INFINITY,
         schedule: Schedule::Constant,
+        moments: MomentFormat::F32,
         groups: Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{address, make_parent, refuse_existing};
 use crate::cli::address as sources;
 use crate::cli::printer::{print_json, print_text};
+use crate::data_check::{KnownRubrics, remarks_of_row};
 use crate::error::{Result, RunError};
 
 /// Pictures in a row of a contact sheet.
@@ -66,6 +67,8 @@ struct ShownRow {
     response: Option<String>,
     /// Width and height in pixels.
     sizes: Vec<(u32, u32)>,
+    /// What is worth saying of it.
+    remarks: Vec<String>,
 }
 
 impl Shown {
@@ -77,14 +80,16 @@ impl Shown {
         let count = dataset.len().map_or(arguments.count, |length| length.min(arguments.count));
         let mut rows = Vec::new();
         for index in 0..count {
-            let Example { query, response } = dataset.get(index)?;
+            let example = dataset.get(index)?;
+            let remarks = remarks_of_row(&example, &KnownRubrics::default());
+            let Example { query, response, .. } = example;
             let mut sizes = Vec::new();
             for picture in &query.images {
                 let place = format!("{text} query `{}`", query.id);
                 let pixels = picture.decode().map_err(|error| DatasetError::picture(&place, error.to_string()))?;
                 sizes.push(pixels.dimensions());
             }
-            rows.push(ShownRow { query, response, sizes });
+            rows.push(ShownRow { query, response, sizes, remarks });
         }
         Ok(Self { source: text.to_owned(), rows })
     }
@@ -103,7 +108,10 @@ impl Shown {
                 "response": row.response,
                 "pictures": pictures.collect::<Vec<_>>(),
                 "videos": query.videos.iter().map(Video::to_json).collect::<Value>(),
+                "rubric": query.rubric,
+                "tools": query.tools,
                 "columns": query.columns,
+                "remarks": row.remarks,
             })
         };
         json!({"source": self.source, "queries": self.rows.iter().map(row).collect::<Vec<_>>()})
@@ -116,6 +124,7 @@ impl Shown {
         };
         for (number, row) in self.rows.iter().enumerate() {
             say("query", &format!("{number}: {}", row.query.id));
+            say("task", &row.query.task);
             say("question", &row.query.question());
             match &row.query.ground_truth {
                 None => say("ground truth", "none"),
@@ -130,6 +139,9 @@ impl Shown {
             }
             for video in &row.query.videos {
                 say("video", &video.path().display().to_string());
+            }
+            for remark in &row.remarks {
+                say("remark", remark);
             }
             say("", "");
         }

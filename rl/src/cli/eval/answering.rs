@@ -2,7 +2,7 @@
 
 use sapo_policies::Model;
 use sapo_policies::weights::Loading;
-use sapo_rollouts::{EngineConfig, EngineKind, LocalEngine, RemoteEngine, Sampling, answering_model};
+use sapo_rollouts::{EngineConfig, EngineKind, LocalEngine, RemoteEngine, answering_model};
 
 use super::EvalArguments;
 use super::target::{DECODE_ROWS, SEED, Target};
@@ -53,9 +53,7 @@ pub(super) fn endpoint(arguments: &EvalArguments, targets: &[Target]) -> Result<
         return Err(fault(format!("{key} {reason}")));
     }
     for sampling in targets.iter().map(|target| target.sampling) {
-        let sampling =
-            Sampling { top_p: sampling.top_p, ..Sampling::at(sampling.temperature, sampling.max_new_tokens) };
-        if let Some(reason) = RemoteEngine::unsaid(&config, &sampling) {
+        if let Some(reason) = RemoteEngine::unsaid(&config, &sampling.drawn()) {
             return Err(fault(reason));
         }
     }
@@ -87,6 +85,9 @@ impl Answering {
             Some(_) => Model::open_without_weights(&arguments.model, &device)?,
             None => Model::open_as(&arguments.model, seed, Loading::kept_in(arguments.dtype.format()), &device)?,
         };
+        if let Some(config) = config.filter(|_| endpoint.is_none()) {
+            model.policy.multiply_in(config.run.matmul)?;
+        }
         model.limit_prompts(config.and_then(|config| config.policy.prompt_limit()));
         model.processor.tokenizer().notes().iter().for_each(|note| progress.say(note));
         if endpoint.is_none() {

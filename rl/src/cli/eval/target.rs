@@ -1,5 +1,6 @@
 //! What `sapo eval` evaluates on: sets of a configuration, generated tasks, or the rows of files.
 
+use clap::ValueEnum;
 use sapo_datasets::{Dataset, DatasetError, SourceConfig, Split, Task};
 use sapo_policies::preset::PRESETS;
 
@@ -7,6 +8,7 @@ use super::EvalArguments;
 use crate::cli::address;
 use crate::config::{Config, EvalConfig, GENERATED_QUERIES};
 use crate::data;
+use crate::data_check::{KnownRubrics, remarks_of};
 use crate::error::{Result, RunError};
 use crate::eval::EvalSampling;
 
@@ -30,6 +32,8 @@ pub(super) struct Target {
     pub(super) sampling: EvalSampling,
     /// Where the token limit is set.
     pub(super) limit: String,
+    /// What is worth saying of its rows.
+    pub(super) remarks: Vec<String>,
 }
 
 impl Target {
@@ -44,9 +48,12 @@ impl Target {
         let uses = eval.uses();
         let of_source = |used| arguments.rubric.clone().unwrap_or(config.rubric_of(used, &eval.rubric).to_owned());
         let given = arguments.max_new_tokens.is_some();
+        let datasets = data::open_eval(config, &eval)?;
+        let known = KnownRubrics::of(config.rubrics.keys());
         Ok(Self {
             set: name.to_owned(),
-            datasets: data::open_eval(config, &eval)?,
+            remarks: looked_at(&datasets, &known)?,
+            datasets,
             rubrics: uses.iter().map(of_source).collect(),
             unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
             sampling: arguments.sampling(EvalSampling::of(&eval, config.run.decode_rows)),
@@ -76,17 +83,21 @@ impl Target {
         let only = config.and_then(|config| config.rubrics.keys().next().filter(|_| config.rubrics.len() == 1));
         let configured = eval.map(|eval| eval.rubric.clone()).or(only.cloned());
         let rubric = arguments.rubric.clone().or(configured).unwrap_or(REWARD.to_owned());
+        let known = config.map(|config| KnownRubrics::of(config.rubrics.keys())).unwrap_or_default();
         let is_preset = PRESETS.contains(&arguments.model.as_str()) && arguments.endpoint.is_none();
         let tokens = if is_preset { PRESET_TOKENS } else { USUAL_TOKENS };
         Ok(Self {
             set: "eval".to_owned(),
             rubrics: vec![rubric; datasets.len()],
+            remarks: looked_at(&datasets, &known)?,
             datasets,
             unaveraged: arguments.apart.clone(),
             sampling: arguments.sampling(EvalSampling {
                 samples: number(arguments.samples, eval.map(|eval| eval.samples), 4),
                 temperature: 1.0,
                 top_p: 1.0,
+                top_k: 0,
+                presence_penalty: 0.0,
                 max_new_tokens: number(arguments.max_new_tokens, eval.map(|eval| eval.max_new_tokens), tokens),
                 seed,
                 decode_rows: config.map_or(DECODE_ROWS, |config| config.run.decode_rows),
@@ -107,13 +118,53 @@ impl Target {
     }
 }
 
+/// The sampling of the report's text benchmarks (Qwen3-VL technical report, 5.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SamplingPreset {
+    /// Instruct models of 30B and more: temperature 0.7, top-p 0.8, top-k 20, presence penalty 1.5.
+    Instruct,
+    /// Instruct models of 2B, 4B and 8B: temperature 1, top-p 1, top-k 40, presence penalty 2.
+    InstructSmall,
+    /// Thinking models with experts: temperature 0.6, top-p 0.95, top-k 20.
+    Thinking,
+    /// Dense thinking models: temperature 1, top-p 0.95, top-k 20, presence penalty 1.5.
+    ThinkingDense,
+}
+
+impl SamplingPreset {
+    fn applied(self, to: EvalSampling) -> EvalSampling {
+        let (temperature, top_p, top_k, presence_penalty) = match self {
+            Self::Instruct => (0.7, 0.8, 20, 1.5),
+            Self::InstructSmall => (1.0, 1.0, 40, 2.0),
+            Self::Thinking => (0.6, 0.95, 20, 0.0),
+            Self::ThinkingDense => (1.0, 0.95, 20, 1.5),
+        };
+        EvalSampling { temperature, top_p, top_k, presence_penalty, ..to }
+    }
+}
+
+/// What is worth saying of some rows of each source.
+///
+/// # Errors
+/// When one of them asks for a rubric that is not there.
+fn looked_at(datasets: &[Dataset], known: &KnownRubrics) -> Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    for dataset in datasets {
+        remarks.extend(remarks_of(dataset, known)?);
+    }
+    Ok(remarks)
+}
+
 impl EvalArguments {
     /// What is configured, with what the arguments change.
     fn sampling(&self, configured: EvalSampling) -> EvalSampling {
+        let usual = self.preset.map_or(configured, |preset| preset.applied(configured));
         EvalSampling {
-            temperature: self.temperature.unwrap_or(configured.temperature),
-            top_p: self.top_p.unwrap_or(configured.top_p),
-            ..configured
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_p: self.top_p.unwrap_or(usual.top_p),
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            presence_penalty: self.presence_penalty.unwrap_or(usual.presence_penalty),
+            ..usual
         }
     }
 }

@@ -78,7 +78,7 @@ proptest! {
             if row["scored"] == 0 {
                 continue;
             }
-            let [pass, greedy, cut] = ["pass_at_1", "greedy", "truncated"].map(|key| percent(row[key].as_f64().unwrap()));
+            let [pass, greedy, cut] = ["pass_at_1", "greedy", "truncated"].map(|key| percent(row[key].as_f64().unwrap_or(f64::NAN)));
             let bounds = interval(numbers(&row["ci95"]));
             let cells = cells(line);
             prop_assert_eq!(&cells[3..7], &[pass.clone(), bounds.clone(), greedy.clone(), cut][..], "{}", line);

@@ -15,6 +15,7 @@ use crate::cli::address;
 use crate::cli::config::compose_rewards;
 use crate::cli::printer::{Printer, print_json, print_text};
 use crate::config::Config;
+use crate::data_check::KnownRubrics;
 use crate::error::{Result, RunError};
 use crate::progress::Progress;
 
@@ -57,8 +58,12 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<bool> {
     let config = (!arguments.config.is_empty()).then(|| compose_rewards(&arguments.config)).transpose()?;
     let seed = config.as_ref().map_or(1, |config| config.run.seed);
     let printer = Printer::new();
-    let given =
-        arguments.data.as_deref().map(|data| listed(data, arguments.rows as usize, seed, &printer)).transpose()?;
+    let known = config.as_ref().map(|config| KnownRubrics::of(config.rubrics.keys())).unwrap_or_default();
+    let given = arguments
+        .data
+        .as_deref()
+        .map(|data| listed(data, arguments.rows as usize, seed, &known, &printer))
+        .transpose()?;
     let mut rewards = config.as_ref().map(|config| config.rewards.clone()).unwrap_or_default();
     let mut rubrics: Vec<(String, RubricConfig, Rows)> = Vec::new();
     match (&arguments.reward, &config) {
@@ -136,6 +141,6 @@ fn of_config(
     Ok(rubrics)
 }
 
-fn listed(source: &str, rows: usize, seed: u64, progress: &dyn Progress) -> Result<Rows> {
-    Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows, progress))
+fn listed(source: &str, rows: usize, seed: u64, known: &KnownRubrics, progress: &dyn Progress) -> Result<Rows> {
+    Ok(checking::rows_of(&address::open(source, seed, Split::Train)?, rows, known, progress))
 }

@@ -146,6 +146,15 @@ impl PhaseConfig {
         }
     }
 
+    /// How it samples answers that it learns from, if it does.
+    pub fn sampling(&self) -> Option<&Sampling> {
+        match self {
+            Self::Rl(phase) => Some(&phase.sampling),
+            Self::Distill(phase) => phase.on_policy.as_ref().map(|on_policy| &on_policy.sampling),
+            Self::Sft(_) | Self::Curate(_) => None,
+        }
+    }
+
     /// The options of reinforcement learning, if it is that.
     pub fn as_rl(&self) -> Option<&RlConfig> {
         if let Self::Rl(phase) = self { Some(phase) } else { None }

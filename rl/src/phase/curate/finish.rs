@@ -71,6 +71,7 @@ impl Curate {
         let with = |(sample, text): (usize, &str)| Example {
             query: Query { id: id(sample), ..example.query.clone() },
             response: Some(text.to_owned()),
+            spoken: false,
         };
         Ok(sampled.map(with).collect())
     }

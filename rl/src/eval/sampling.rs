@@ -1,0 +1,53 @@
+//! How the answers of an evaluation are sampled.
+
+use sapo_rollouts::Sampling;
+use serde::{Deserialize, Serialize};
+
+use crate::config::EvalConfig;
+
+/// How answers are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalSampling {
+    /// Samples of each query; one greedy answer comes on top.
+    pub samples: usize,
+    /// The temperature that they are sampled at.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// The mass of the likeliest tokens that they are drawn from.
+    #[serde(default = "one")]
+    pub top_p: f64,
+    /// The likeliest tokens that they are drawn from; 0 is all.
+    #[serde(default)]
+    pub top_k: usize,
+    /// Taken off the logits of tokens that the answer has.
+    #[serde(default)]
+    pub presence_penalty: f64,
+    /// Token limit.
+    pub max_new_tokens: usize,
+    /// Seed of samples and intervals.
+    pub seed: u64,
+    /// Rows that are decoded together at most.
+    pub decode_rows: usize,
+}
+
+impl EvalSampling {
+    /// As a configuration says it, so many rows being decoded together at most.
+    pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
+        let EvalConfig { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, .. } = *eval;
+        Self { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, decode_rows }
+    }
+
+    /// How an answer is drawn.
+    pub fn drawn(&self) -> Sampling {
+        Sampling {
+            top_p: self.top_p,
+            top_k: self.top_k,
+            presence_penalty: self.presence_penalty,
+            ..Sampling::at(self.temperature, self.max_new_tokens)
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
