@@ -1,11 +1,10 @@
 //! The pictures of a run on disk: each is named by its hash, so that one that was lost or changed is seen.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::checkpoint::entries;
 use crate::error::{Result, RunError};
 use crate::head::Head;
 
@@ -19,8 +18,8 @@ const TOLD: usize = 3;
 pub(super) fn lost(run: &Path, queries: &[Value]) -> Result<BTreeSet<String>> {
     let folder = run.join("images");
     let mut there = BTreeSet::new();
-    for name in entries(&folder) {
-        let path = folder.join(&name);
+    for path in files(&folder) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some((hash, _)) = name.split_once('.').filter(|(hash, _)| hash.len() == 64) else { continue };
         let io = |source| RunError::io(&path, source);
         if Head::whole(&path).map_err(io)?.sha256() == hash {
@@ -31,6 +30,11 @@ pub(super) fn lost(run: &Path, queries: &[Value]) -> Result<BTreeSet<String>> {
     }
     let named = queries.iter().filter_map(|line| line["images"].as_array()).flatten().filter_map(Value::as_str);
     Ok(named.filter(|hash| !there.contains(*hash)).map(str::to_owned).collect())
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    // A run without pictures has no such folder.
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// What is to be said of them.
@@ -70,6 +74,6 @@ mod tests {
         let said = said(&lost).unwrap();
         assert!(said.contains("pictures 2 are missing") && said.contains(&pictures[2]), "{said}");
         assert_eq!(super::said(&BTreeSet::new()), None);
-        assert_eq!(entries(&images).len(), 2, "what is no picture of the run is left alone");
+        assert_eq!(files(&images).len(), 2, "what is no picture of the run is left alone");
     }
 }
