@@ -67,11 +67,48 @@ fn hostile_templates_end_in_an_error() {
         format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
         format!("{{{{ {} }}}}", "[".repeat(50_000)),
         "x".repeat(2 << 20),
+        // A list that is put together with itself, and looked at or not.
+        added("[1]", "n.x + n.x", "{{ n.x | length }}"),
+        added("[1]", "n.x + n.x", ""),
+        added("[1]", "n.x + n.x", "{{ n.x[0] }}"),
+        added("(1, 2)", "n.x + n.x", "{{ n.x | length }}"),
+        added("'ab'", "n.x + n.x", "{{ n.x | length }}"),
+        added("messages", "n.x + n.x[:]", "{{ n.x | length }}"),
+        added("[1]", "n.x | chain(n.x)", "{{ n.x | length }}"),
+        added("[1]", "n.x * 2", "{{ n.x | length }}"),
     ];
     for source in sources {
         let shown: String = source.chars().take(80).collect();
         assert!(rendered(&source).is_err(), "{shown}");
     }
+}
+
+/// A template that makes a value out of itself 60 times, and then uses it.
+fn added(value: &str, out_of: &str, used: &str) -> String {
+    format!(
+        "{{% set n = namespace(x={value}) %}}{{% for i in range(60) %}}{{% set n.x = {out_of} %}}{{% endfor %}}{used}"
+    )
+}
+
+#[test]
+fn sums_are_those_of_jinja() {
+    let many = "{% set n = namespace(x=[]) %}{% for i in range(1500) %}{% set n.x = n.x + [i] %}{% endfor %}{{ n.x | length }}";
+    for (source, wanted) in [
+        ("{{ 'a' + 'b' + messages[0].role }}", "absystem"),
+        ("{{ 1 + 2 }} {{ 1 + 2.5 }} {{ messages | length + 1 }}", "3 3.5 3"),
+        ("{{ [1] + [2, 'x'] }}", "[1, 2, 'x']"),
+        ("{{ (messages[:1] + messages)[2].role }}", "user"),
+        ("{{ ((1,) + (2,)) | length }}", "2"),
+        ("{% macro m(x) %}{{ x + x }}{% endmacro %}{{ m('ab') }}", "abab"),
+        (many, "1500"),
+    ] {
+        assert_eq!(rendered(source).as_deref(), Ok(wanted), "{source}");
+    }
+    for source in ["{{ 1 + 'a' }}", "{{ messages[0].role + 1 }}", "{{ [1] + 'a' }}", "{{ nothing.at.all + 1 }}"] {
+        assert!(rendered(source).is_err(), "{source}");
+    }
+    let error = rendered("{{ messages[1].content[0].text + 1 }}").expect_err("text and a number");
+    assert!(!error.contains("Hi"), "an error does not repeat what was said: {error}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod figures;
 pub mod finite;
 pub mod footprint;
 pub mod guards;
+mod head;
 pub mod importance;
 pub mod kl;
 pub mod ledger;

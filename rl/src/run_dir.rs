@@ -1,14 +1,17 @@
 //! The run directory: files are appended to, or written aside and renamed; a full disk is waited for.
 
-use std::fs::OpenOptions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sapo_datasets::write_atomically;
 use serde::Serialize;
 
 use crate::error::{Result, RunError};
+use crate::head::Head;
 use crate::progress::Progress;
 
 /// The TensorBoard event file.
@@ -19,6 +22,8 @@ pub const REFERENCE: &str = "reference";
 pub const REJECTED: &str = "data/rejected.jsonl";
 /// Seconds between two tries on a full disk, at most.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+/// Files that grow without a hash: nothing is made from them.
+const UNHASHED: [&str; 2] = ["log.txt", "rollouts/"];
 
 /// A run's folder.
 #[derive(Clone)]
@@ -26,6 +31,17 @@ pub struct RunDir<'a> {
     path: PathBuf,
     disk_wait: Duration,
     progress: &'a dyn Progress,
+    /// What this process has written; clones share it.
+    written: Arc<Mutex<Written>>,
+}
+
+/// What a process has written into a run's folder.
+#[derive(Debug, Default)]
+struct Written {
+    /// Files that are appended to, as far as they are written, by name.
+    heads: BTreeMap<String, Head>,
+    /// Files, and folders of files, that may not be on the disk yet.
+    unsynced: BTreeSet<PathBuf>,
 }
 
 impl<'a> RunDir<'a> {
@@ -54,7 +70,18 @@ impl<'a> RunDir<'a> {
 
     /// A run's folder that exists.
     pub fn open(path: &Path, disk_wait_secs: u64, progress: &'a dyn Progress) -> Self {
-        Self { path: path.to_owned(), disk_wait: Duration::from_secs(disk_wait_secs), progress }
+        let disk_wait = Duration::from_secs(disk_wait_secs);
+        Self { path: path.to_owned(), disk_wait, progress, written: Arc::default() }
+    }
+
+    /// The same folder; from now on a full disk is not waited for.
+    #[must_use]
+    pub fn without_waiting(&self) -> Self {
+        Self { disk_wait: Duration::ZERO, ..self.clone() }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder.
@@ -70,8 +97,45 @@ impl<'a> RunDir<'a> {
         let path = self.path.join(name);
         if let Some(parent) = path.parent() {
             self.patiently(|| std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source)))?;
+            self.written().unsynced.insert(parent.to_owned());
         }
         Ok(path)
+    }
+
+    /// Waits until all that was written so far is on the disk, with the names that it has in its folders: what is written
+    /// afterwards may speak of it.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn sync(&self) -> Result<()> {
+        let unsynced = self.written().unsynced.clone();
+        // A new folder is on the disk when the one that it lies in is.
+        let folders = unsynced.iter().flat_map(|path| path.ancestors().skip(1));
+        let folders: BTreeSet<&Path> = folders.filter(|folder| folder.starts_with(&self.path)).collect();
+        for path in unsynced.iter().map(PathBuf::as_path).chain(folders) {
+            match File::open(path).and_then(|file| file.sync_all()) {
+                // What has been moved away since is no part of the run any more.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(RunError::io(path, error)),
+                _ => {}
+            }
+        }
+        self.written().unsynced.retain(|path| !unsynced.contains(path));
+        Ok(())
+    }
+
+    /// How long a file is that is appended to, and the hash over all of it. It is read only where this process has not
+    /// written to it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn head(&self, name: &str) -> Result<Head> {
+        if let Some(head) = self.written().heads.get(name) {
+            return Ok(head.clone());
+        }
+        let path = self.path.join(name);
+        let head = Head::whole(&path).map_err(|source| RunError::io(&path, source))?;
+        self.written().heads.insert(name.to_owned(), head.clone());
+        Ok(head)
     }
 
     /// Appends lines of JSON to a file, flushed.
@@ -93,7 +157,16 @@ impl<'a> RunDir<'a> {
     /// When they cannot be written.
     pub fn append_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.file(name)?;
-        self.patiently(|| append_whole(&path, bytes).map_err(|source| RunError::io(&path, source)))
+        if !UNHASHED.iter().any(|unhashed| name.starts_with(unhashed)) {
+            self.head(name)?;
+        }
+        self.patiently(|| append_whole(&path, bytes).map_err(|source| RunError::io(&path, source)))?;
+        let mut written = self.written();
+        if let Some(head) = written.heads.get_mut(name) {
+            head.add(bytes);
+        }
+        written.unsynced.insert(path);
+        Ok(())
     }
 
     /// Writes a JSON file aside and renames it into place.
@@ -112,6 +185,7 @@ impl<'a> RunDir<'a> {
     /// When it cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.file(name)?;
+        self.written().heads.remove(name);
         self.patiently(|| {
             write_atomically(&path, |file| file.write_all(bytes)).map_err(|source| RunError::io(&path, source))
         })
@@ -215,6 +289,33 @@ mod tests {
         let heard = Heard::default();
         let error = RunDir::create(folder.path(), 0, &heard).err().unwrap().to_string();
         assert!(error.contains("exists already") && error.contains("--resume"), "{error}");
+    }
+
+    #[test]
+    fn what_is_appended_has_the_hash_of_the_file_and_is_synchronised_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = Heard::default();
+        let path = folder.path().join("ledger.jsonl");
+        std::fs::write(&path, "before\n").unwrap();
+        let dir = RunDir::open(folder.path(), 0, &heard);
+        dir.append_bytes("ledger.jsonl", b"one\n").unwrap();
+        dir.append("eval/set-000001/samples.jsonl", &[serde_json::json!({"sample": 0})]).unwrap();
+        dir.append_bytes("log.txt", b"said\n").unwrap();
+        for name in ["ledger.jsonl", "eval/set-000001/samples.jsonl", "nothing.jsonl"] {
+            let whole = Head::whole(&folder.path().join(name)).unwrap();
+            let head = dir.without_waiting().head(name).unwrap();
+            assert_eq!((head.bytes(), head.sha256()), (whole.bytes(), whole.sha256()), "{name}");
+        }
+        let unsynced = dir.written().unsynced.clone();
+        for name in ["ledger.jsonl", "log.txt", "eval/set-000001", "eval/set-000001/samples.jsonl"] {
+            assert!(unsynced.contains(&folder.path().join(name)), "{name}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        dir.sync().unwrap();
+        assert!(dir.written().unsynced.is_empty());
+        // A file that is written anew is not gone on with.
+        dir.write("ledger.jsonl", b"other\n").unwrap();
+        assert_eq!(dir.head("ledger.jsonl").unwrap().bytes(), 6);
     }
 
     /// `/dev/full` takes nothing: every write finds the disk full.

@@ -107,3 +107,64 @@ fn what_is_no_run_cannot_be_resumed() {
     let flag = format!("--resume={}", folder.path().display());
     refused(&["train", &flag], 2, &["holds no config.toml", "not a run directory"]);
 }
+
+/// A copy of a fixture with the last four bytes of its weights, a number, as they are given.
+fn with_last_number(number: f32) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_folder(&fixture("tiny-moe"), folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&number.to_le_bytes());
+    std::fs::write(&weights, bytes).expect("written");
+    let path = folder.path().display().to_string();
+    (folder, path)
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name_everywhere() {
+    for number in [f32::NAN, f32::INFINITY] {
+        let (folder, path) = with_last_number(number);
+        let words = ["model.safetensors: tensor `", "holds NaN or infinite numbers"];
+        let out = folder.path().join("out").display().to_string();
+        refused(&["rollout", "--model", &path, "--prompt", "x"], 2, &words);
+        refused(&["eval", "--model", &path, "--tasks", "digits", "--queries", "1"], 2, &words);
+        refused(&["convert", &path, &out], 2, &words);
+        assert!(!Path::new(&out).exists());
+    }
+}
+
+#[test]
+fn what_a_tokenizer_would_do_to_prompts_is_switched_off_with_a_word_or_refused() {
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy_folder(&fixture("tiny-dense"), folder.path());
+        let path = folder.path().join("tokenizer.json");
+        let mut json = serde_json::from_slice(&std::fs::read(&path).expect("a tokenizer")).expect("JSON");
+        change(&mut json);
+        std::fs::write(&path, json.to_string()).expect("written");
+        folder
+    };
+    let home = tempfile::tempdir().expect("a folder");
+    let cut = changed(&|json| {
+        json["truncation"] =
+            serde_json::json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+        json["padding"] = serde_json::json!({"strategy": {"Fixed": 1_000_000_000}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"});
+        json["model"]["dropout"] = serde_json::json!(0.5);
+    });
+    let plain = asked(fixture("tiny-dense").to_str().expect("a path"), home.path());
+    let switched_off = asked(cut.path().to_str().expect("a path"), home.path());
+    let said = String::from_utf8_lossy(&switched_off.stderr);
+    assert!(switched_off.status.success(), "{said}");
+    for word in ["`truncation` would cut prompts", "`padding` would fill prompts up", "`model.dropout` would"] {
+        assert!(said.contains(word), "nothing says {word:?} in\n{said}");
+    }
+    assert_eq!(switched_off.stdout, plain.stdout, "the answer is that of the same prompt");
+    let doubling = changed(&|json| {
+        let double = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+        json["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": vec![double; 40]});
+    });
+    let path = doubling.path().display().to_string();
+    refused(&["rollout", "--model", &path, "--prompt", "a"], 2, &["tokenizer.json", "`normalizer` would make a text"]);
+}

@@ -4,6 +4,7 @@ mod broken;
 mod extend;
 mod fork;
 mod kills;
+mod touched;
 mod twice;
 
 use std::io::{BufRead, BufReader};

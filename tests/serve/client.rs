@@ -35,7 +35,11 @@ impl Server {
     }
 
     pub(crate) fn start_with_stdin(more: &[&str], stdin: Stdio) -> Self {
-        let mut command = Command::new(SAPO);
+        Self::start_by(Command::new(SAPO), more, stdin)
+    }
+
+    /// Started by a command that ends in the binary.
+    pub(crate) fn start_by(mut command: Command, more: &[&str], stdin: Stdio) -> Self {
         command.args(["serve", "--model", "tiny", "--port", "0"]).args(more);
         let mut child =
             command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
@@ -101,9 +105,19 @@ pub(crate) fn open(url: &str, method: &str, path: &str, body: &[u8]) -> TcpStrea
     let address = url.strip_prefix("http://").expect("an HTTP URL");
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    let head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let said = "content-type: application/json";
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n{said}\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("sent");
     stream.write_all(body).expect("sent");
+    stream
+}
+
+/// Connects and sends some bytes, whatever they are.
+pub(crate) fn raw(url: &str, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").expect("an HTTP URL")).expect("the server listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream.write_all(bytes).expect("sent");
     stream
 }
 

@@ -1,6 +1,7 @@
 //! The real binary as a server: what it answers, what it refuses, and how it ends.
 
 mod client;
+mod doors;
 mod ends;
 mod many;
 mod refusals;

@@ -82,6 +82,8 @@ fn wrong_messages() -> Vec<(Value, &'static str, &'static str)> {
             "at most 200 are taken",
         ),
         (json!({"messages": [{"role": "user", "content": "a".repeat(20_000)}]}), "messages[0].content", "200 tokens"),
+        // A message costs its frame, though it says nothing.
+        (json!({"messages": vec![json!({"role": "user", "content": ""}); 2000]}), "messages[33].content", "200 tokens"),
     ]
 }
 
@@ -135,7 +137,15 @@ fn pictures_that_cannot_be_used_are_refused() {
     let checksum = png_checksum(&vast[12..29]).to_be_bytes();
     vast[29..33].copy_from_slice(&checksum);
     let vast = Picture::from_bytes(vast, "vast").expect("its head is right");
-    refused(&server.chat(&about(&data_url(&vast))), 400, Some("messages"), "scale it down first");
+    refused(&server.chat(&about(&data_url(&vast))), 400, Some("messages"), "scale them down first");
+    // Judged by its head: its pixels, which are none, are not looked at.
+    let mut large = whole.bytes()[..33].to_vec();
+    large[16..24].copy_from_slice(&[0, 0, 31, 64, 0, 0, 31, 64]);
+    let checksum = png_checksum(&large[12..29]).to_be_bytes();
+    large[29..33].copy_from_slice(&checksum);
+    large.extend_from_slice(b"\0\0\0\0IDAT");
+    let large = Picture::from_bytes(large, "large").expect("its head is right");
+    refused(&server.chat(&about(&data_url(&large))), 400, Some("messages"), "more than 33554432 pixels");
     let image = json!({"type": "image_url", "image_url": {"url": data_url(&whole)}});
     let many = json!({"messages": [{"role": "user", "content": vec![image; 65]}]});
     refused(&server.chat(&many), 400, Some("messages"), "more than 64 pictures");
@@ -242,11 +252,12 @@ fn beyond_loopback_there_must_be_a_key() {
 fn what_cannot_be_served_is_a_usage_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["--model", "tiny", "--port", &port], "--port 0 for any free one"),
         (&["--model", "no-such-model", "--port", "0"], "no-such-model"),
         (&["--model", "tiny", "--port", "0", "--batch", "0"], "--batch must be at least 1"),
         (&["--model", "tiny", "--host", "256.0.0.1", "--port", "0"], "--host"),
+        (&["--model", "tiny", "--port", "0", "--read-timeout", "0"], "--read-timeout must be at least 1"),
     ];
     for (arguments, says) in cases {
         let output = Command::new(SAPO).arg("serve").args(arguments).output().expect("the binary starts");

@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 use super::adapter::{attach, shapes};
 use crate::error::{PolicyError, Result};
 use crate::hub;
-use crate::lora::{Adapter, ByPattern, LoraConfig, Module, Targets, choose, no_adapter_beside};
+use crate::lora::{Adapter, ByPattern, LoraConfig, MAX_ALPHA, Module, Targets, choose, no_adapter_beside};
 use crate::part::ADAPTER_PREFIX;
 use crate::policy::Policy;
 use crate::tensor::{as_matrix, to_vec};
+use crate::weights::NOT_FINITE;
 
 /// The file that says what an adapter is.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -209,6 +210,10 @@ fn read_tensors(bytes: &[u8], file: &str) -> Result<BTreeMap<String, Stored>> {
                 return Err(PolicyError::tensor(file, key, reason));
             }
         };
+        let values: Vec<f32> = values;
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(PolicyError::tensor(file, key, NOT_FINITE));
+        }
         tensors.insert(key.to_owned(), Stored { shape: view.shape().to_vec(), values });
     }
     Ok(tensors)
@@ -234,7 +239,11 @@ impl Adapter {
             alpha: json["lora_alpha"].as_f64().ok_or_else(|| format!("`lora_alpha` is {}", json["lora_alpha"]))?,
             targets: targets(&json["target_modules"], "target_modules")?.ok_or("`target_modules` is missing")?,
             exclude: targets(json.get("exclude_modules").unwrap_or(&Value::Null), "exclude_modules")?,
-            rslora: json["use_rslora"].as_bool().unwrap_or(false),
+            rslora: match &json["use_rslora"] {
+                Value::Null => false,
+                Value::Bool(rslora) => *rslora,
+                other => return Err(format!("`use_rslora` is {other}; it must be true or false")),
+            },
         };
         if let Some((key, reason)) = lora.fault() {
             let theirs = match key {
@@ -249,7 +258,7 @@ impl Adapter {
             lora,
             rank_pattern: patterns(json, "rank_pattern", rank)?,
             alpha_pattern: patterns(json, "alpha_pattern", |value| {
-                value.as_f64().filter(|alpha| alpha.is_finite() && *alpha > 0.0)
+                value.as_f64().filter(|alpha| *alpha > 0.0 && *alpha <= MAX_ALPHA)
             })?,
             base_model: json["base_model_name_or_path"].as_str().map(str::to_owned),
         };

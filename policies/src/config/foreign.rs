@@ -38,6 +38,11 @@ const KNOWN: [(&str, &str); 24] = [
 pub(super) fn fault(config: &Value) -> Option<String> {
     let kind = config["model_type"].as_str().unwrap_or_default();
     let architecture = config["architectures"][0].as_str().unwrap_or_default();
+    let parts = ["text_config", "vision_config"].into_iter().map(|part| (part, &config[part]["model_type"]));
+    let foreign = parts.filter(|(_, of)| !of.is_null()).find(|(_, of)| !of.as_str().is_some_and(is_of_qwen3_vl));
+    if let Some((part, of)) = foreign {
+        return Some(format!("`{part}.model_type` is {of}, which is no part of Qwen3-VL; {SUPPORTED}"));
+    }
     if matches!(kind, "qwen3_vl" | "qwen3_vl_moe") {
         return None;
     }
@@ -55,6 +60,11 @@ pub(super) fn fault(config: &Value) -> Option<String> {
         (None, false) => format!("this is another architecture ({}); {SUPPORTED}", said.join(", ")),
         (None, true) => format!("it has neither `model_type` nor `text_config`, so it is of no Qwen3-VL; {SUPPORTED}"),
     })
+}
+
+/// Whether a part of a model, or the whole, is of this family by its type.
+fn is_of_qwen3_vl(kind: &str) -> bool {
+    kind.starts_with("qwen3_vl")
 }
 
 fn is_foreign(architecture: &str) -> bool {
@@ -79,6 +89,10 @@ mod tests {
             let said = fault(&json!({"model_type": kind, "architectures": [architecture]})).expect("a fault");
             assert!(said.contains(words) && said.contains("qwen3_vl_moe"), "{said}");
         }
+        let part = json!({"model_type": "qwen3_vl", "text_config": {"model_type": "llama"}});
+        assert!(fault(&part).is_some_and(|said| said.contains("`text_config.model_type` is \"llama\"")));
+        let tower = json!({"model_type": "qwen3_vl", "vision_config": {"model_type": 5}});
+        assert!(fault(&tower).is_some_and(|said| said.contains("`vision_config.model_type` is 5")));
         assert!(fault(&json!({"hidden_size": 3})).is_some_and(|said| said.contains("neither")));
         assert_eq!(
             fault(&json!({"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]})),

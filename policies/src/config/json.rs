@@ -39,6 +39,7 @@ struct RawText {
     tie_word_embeddings: Option<bool>,
     #[serde(default)]
     attention_bias: bool,
+    hidden_act: Option<Value>,
     #[serde(flatten)]
     moe: RawMoe,
 }
@@ -63,6 +64,24 @@ struct RawVision {
     spatial_merge_size: usize,
     num_position_embeddings: usize,
     deepstack_visual_indexes: Vec<usize>,
+    hidden_act: Option<Value>,
+}
+
+/// The activations that are computed, by the names that the reference library has for them: the decoder's, and the tower's.
+const ACTIVATIONS: [(&str, &[&str]); 2] =
+    [("text_config", &["silu", "swish"]), ("vision_config", &["gelu_pytorch_tanh"])];
+
+/// Refuses other activations than those that Qwen3-VL has.
+fn check_activations(given: [Option<&Value>; 2]) -> std::result::Result<(), String> {
+    for ((part, known), given) in ACTIVATIONS.into_iter().zip(given) {
+        if let Some(given) = given.filter(|given| !given.as_str().is_some_and(|given| known.contains(&given))) {
+            let own = known[0];
+            return Err(format!(
+                "`{part}.hidden_act` is {given}; Qwen3-VL has \"{own}\", and nothing else is computed"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn three() -> usize {
@@ -139,6 +158,7 @@ impl Config {
         if moe.is_none() && raw.model_type.as_deref() == Some("qwen3_vl_moe") {
             return Err("`model_type` is `qwen3_vl_moe`, but `text_config` has no `num_experts`; add it".to_owned());
         }
+        check_activations([text.hidden_act.as_ref(), raw.vision_config.hidden_act.as_ref()])?;
         if text.attention_bias {
             return Err("`attention_bias` is true; Qwen3-VL has no attention bias".to_owned());
         }

@@ -12,7 +12,7 @@ pub(crate) use self::targets::{ByPattern, Module, as_peft_reads_them, choose, no
 /// The largest rank: no linear map of any model is wider.
 const MAX_RANK: usize = 1 << 16;
 /// The largest alpha.
-const MAX_ALPHA: f64 = 1e6;
+pub(crate) const MAX_ALPHA: f64 = 1e6;
 
 /// What a new adapter is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -1,11 +1,15 @@
 //! Chat texts: the checkpoint's own template, rendered by minijinja as Python's Jinja would.
 
+use std::sync::Arc;
+
+use minijinja::machinery::make_string_output;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value as Jinja};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::addition::{ADD, Compiled, add};
 use super::json::{printable, tojson};
 use crate::error::{PolicyError, Result};
 
@@ -44,6 +48,7 @@ pub struct ChatOptions {
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    compiled: Arc<Compiled>,
 }
 
 impl ChatTemplate {
@@ -57,8 +62,14 @@ impl ChatTemplate {
         }
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| PolicyError::file(file, error.to_string()))?);
+        let syntax = syntax.map_err(|error| PolicyError::file(file, error.to_string()))?;
+        environment.set_syntax(syntax.clone());
         environment.set_fuel(Some(FUEL));
+        // An error must not hold what the template had made so far.
+        environment.set_debug(false);
+        // Lists that are put together without a copy, and without fuel; Python's Jinja has no such filter.
+        environment.remove_filter("chain");
+        environment.add_function(ADD, add);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, state, value| {
             printable(value)?;
@@ -69,9 +80,9 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         let source = without_marks(source);
-        on_own_stack(|| environment.add_template_owned(NAME, source).map_err(|error| error.to_string()))?
+        let compiled = on_own_stack(|| Compiled::new(NAME, source, syntax).map_err(|error| error.to_string()))?
             .map_err(|error| PolicyError::file(file, format!("the chat template cannot be read: {error}")))?;
-        Ok(Self { environment })
+        Ok(Self { environment, compiled: Arc::new(compiled) })
     }
 
     /// Gives the template names that stand for a text, such as `eos_token`.
@@ -83,7 +94,7 @@ impl ChatTemplate {
 
     /// The template's own text.
     pub fn source(&self) -> String {
-        self.environment.get_template(NAME).map(|template| template.source().to_owned()).unwrap_or_default()
+        self.compiled.source().to_owned()
     }
 
     /// The text of a conversation.
@@ -107,7 +118,11 @@ impl ChatTemplate {
         if let Value::Object(given) = &mut given {
             given.extend(options.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
-        let render = || self.environment.get_template(NAME)?.render(Jinja::from(Serde(&given)));
+        let render = || {
+            let mut text = String::new();
+            let (given, out) = (Jinja::from(Serde(&given)), &mut make_string_output(&mut text));
+            self.compiled.eval(&self.environment, given, out, AutoEscape::None).map(|()| text)
+        };
         // An error holds the template's values, so that it must not leave that stack.
         on_own_stack(|| render().map_err(|error: Error| format!("{error:#}")))?
             .map_err(|error| PolicyError::input(format!("the chat template failed: {error}")))

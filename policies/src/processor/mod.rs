@@ -1,5 +1,6 @@
 //! Everything between messages and tensors: chat template, tokenizer, pictures, videos.
 
+mod addition;
 pub(crate) mod carried;
 mod chat;
 mod checkpoint;
@@ -10,6 +11,7 @@ mod limit;
 mod marks;
 mod prompt;
 mod resize;
+mod settled;
 mod tokenizer;
 mod turn;
 mod video;

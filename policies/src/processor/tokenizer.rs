@@ -1,5 +1,6 @@
 //! Text to token ids and back, and the training of a small byte-level BPE with Qwen3-VL's special tokens.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,6 +15,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior};
 use tokenizers::{Tokenizer as Inner, TokenizerBuilder};
 
+use super::settled::settle;
 use crate::error::{PolicyError, Result};
 
 /// How Qwen2 and its successors split text before merging: single digits, words with their leading space, runs of
@@ -68,6 +70,8 @@ fn known_decoder(decoder: &Value) -> bool {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Inner,
+    /// What of its file is switched off.
+    notes: Arc<[String]>,
     /// Made when it is first asked for.
     bytes: Arc<OnceLock<TokenBytes>>,
 }
@@ -148,7 +152,7 @@ impl Tokenizer {
     /// When it cannot be read as one.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self> {
         let wrong = |reason: String| PolicyError::file(file, reason);
-        let json: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        let mut json: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         // What the reader of the format takes for granted.
         if !known_decoder(&json["decoder"]) {
             return Err(wrong(format!("has no decoder that is known; one of {} is wanted", DECODERS.join(", "))));
@@ -157,10 +161,22 @@ impl Tokenizer {
         if let Some(id) = ids(&json).find(|id| *id > MOST_ID) {
             return Err(wrong(format!("has the token id {id}; ids up to {MOST_ID} are read")));
         }
-        match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(bytes))) {
-            Ok(read) => Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))?, bytes: Arc::default() }),
+        let before = json["model"]["dropout"].clone();
+        let notes = settle(&mut json).map_err(wrong)?;
+        let is_as_it_was = notes.is_empty() && before == json["model"]["dropout"];
+        let settled = if is_as_it_was { Cow::Borrowed(bytes) } else { Cow::Owned(json.to_string().into_bytes()) };
+        match catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(&settled))) {
+            Ok(read) => {
+                let notes = notes.into_iter().map(|note| format!("{file}: {note}")).collect();
+                Ok(Self { inner: read.map_err(|error| wrong(error.to_string()))?, notes, bytes: Arc::default() })
+            }
             Err(_) => Err(wrong("cannot be read as a tokenizer".to_owned())),
         }
+    }
+
+    /// What of its file is switched off, since it would change prompts: a line for each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Token ids of a text; special tokens written in it are recognised.

@@ -16,6 +16,7 @@ use half::bf16;
 use half::vec::HalfBitsVecExt;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::source::NOT_FINITE;
 pub(crate) use self::stored::StoredWeights;
 pub(crate) use self::writer::{Layout, Pieces, write_weights};
 use crate::build::Values;

@@ -11,8 +11,12 @@ use half::{bf16, f16};
 const LEAST_SHARE: usize = 1 << 20;
 /// Threads that read one tensor at most.
 const MOST_THREADS: usize = 8;
-/// Bytes that are read before they are converted.
-const CONVERTED_BYTES: usize = 1 << 18;
+/// Bytes that are read before they are converted and looked at: they are still in the cache then.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// What is wrong with numbers that nothing can be computed with.
+pub(crate) const NOT_FINITE: &str = "holds NaN or infinite numbers, so the checkpoint is broken: take another one, or the \
+                                     step before (a number above 3.38e38 is infinite in bf16)";
 
 /// A number format that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,32 +73,56 @@ impl Source<'_> {
         }
     }
 
-    /// Fills `out` with numbers stored from byte `at` on, in a few threads.
+    /// Fills `out` with numbers stored from byte `at` on, in a few threads. One that is not finite is
+    /// [`ErrorKind::InvalidData`].
     pub(super) fn read_f32(&self, stored: Stored, at: u64, out: &mut [f32]) -> Result<()> {
         in_threads(out, &|out, first| self.fill_f32(stored, at + first * stored.bytes() as u64, out))
     }
 
-    /// Fills `out` with the bits of bf16 of numbers stored from byte `at` on, in a few threads.
+    /// Fills `out` with the bits of bf16 of numbers stored from byte `at` on, in a few threads. One that is not finite in bf16
+    /// is [`ErrorKind::InvalidData`].
     pub(super) fn read_bf16(&self, stored: Stored, at: u64, out: &mut [u16]) -> Result<()> {
         in_threads(out, &|out, first| self.fill_bf16(stored, at + first * stored.bytes() as u64, out))
     }
 
     fn fill_f32(&self, stored: Stored, at: u64, out: &mut [f32]) -> Result<()> {
         match stored {
-            Stored::F32 => self.read(bytemuck::cast_slice_mut(out), at),
-            Stored::Bf16 => self.convert::<bf16, f32>(at, out, |from, to| from.convert_to_f32_slice(to)),
-            Stored::F16 => self.convert::<f16, f32>(at, out, |from, to| from.convert_to_f32_slice(to)),
+            Stored::F32 => {
+                let numbers = PIECE_BYTES / size_of::<f32>();
+                for (index, piece) in out.chunks_mut(numbers).enumerate() {
+                    self.read(bytemuck::cast_slice_mut(piece), at + (index * PIECE_BYTES) as u64)?;
+                    finite(piece, |number| number.is_finite())?;
+                }
+                Ok(())
+            }
+            Stored::Bf16 => self.convert::<bf16, f32>(at, out, |from, to| {
+                from.convert_to_f32_slice(to);
+                finite(to, |number| number.is_finite())
+            }),
+            Stored::F16 => self.convert::<f16, f32>(at, out, |from, to| {
+                from.convert_to_f32_slice(to);
+                finite(to, |number| number.is_finite())
+            }),
         }
     }
 
     fn fill_bf16(&self, stored: Stored, at: u64, out: &mut [u16]) -> Result<()> {
         match stored {
-            Stored::Bf16 => self.read(bytemuck::cast_slice_mut(out), at),
+            Stored::Bf16 => {
+                let numbers = PIECE_BYTES / size_of::<u16>();
+                for (index, piece) in out.chunks_mut(numbers).enumerate() {
+                    self.read(bytemuck::cast_slice_mut(piece), at + (index * PIECE_BYTES) as u64)?;
+                    finite(piece, is_finite_bf16)?;
+                }
+                Ok(())
+            }
             Stored::F32 => self.convert::<f32, u16>(at, out, |from, to| {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = bf16::from_f32(*from).to_bits());
+                finite(to, is_finite_bf16)
             }),
             Stored::F16 => self.convert::<f16, u16>(at, out, |from, to| {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = bf16::from_f32(from.to_f32()).to_bits());
+                finite(to, is_finite_bf16)
             }),
         }
     }
@@ -104,19 +132,33 @@ impl Source<'_> {
         &self,
         at: u64,
         out: &mut [To],
-        convert: impl Fn(&[From], &mut [To]),
+        convert: impl Fn(&[From], &mut [To]) -> Result<()>,
     ) -> Result<()> {
-        let numbers = (CONVERTED_BYTES / size_of::<From>()).min(out.len());
+        let numbers = (PIECE_BYTES / size_of::<From>()).min(out.len());
         let mut piece = vec![From::zeroed(); numbers];
         let mut at = at;
         for out in out.chunks_mut(numbers.max(1)) {
             let from = &mut piece[..out.len()];
             self.read(bytemuck::cast_slice_mut(from), at)?;
-            convert(from, out);
+            convert(from, out)?;
             at += size_of_val(from) as u64;
         }
         Ok(())
     }
+}
+
+/// Whether the bits of a bf16 are those of a finite number: not all of its exponent's are set.
+fn is_finite_bf16(bits: u16) -> bool {
+    const EXPONENT: u16 = 0x7f80;
+    bits & EXPONENT != EXPONENT
+}
+
+/// Refuses numbers that are not finite. Without a branch for each, so that the machine's vectors do it.
+fn finite<T: Copy>(numbers: &[T], is_finite: impl Fn(T) -> bool) -> Result<()> {
+    if numbers.iter().fold(true, |all, number| all & is_finite(*number)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidData, NOT_FINITE))
 }
 
 /// Shares `out` among a few threads; `fill` gets a part with the place of its first number.

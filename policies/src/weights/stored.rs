@@ -227,7 +227,12 @@ impl<'a> StoredWeights<'a> {
     fn told(&self, found: &Found, read: std::io::Result<()>) -> Result<()> {
         read.map_err(|error| {
             let file = &self.files[found.file].0;
-            PolicyError::tensor(file, &found.key, format!("cannot be read: {error}"))
+            let reason = match error.kind() {
+                // What it holds is what is wrong with it.
+                std::io::ErrorKind::InvalidData => error.to_string(),
+                _ => format!("cannot be read: {error}"),
+            };
+            PolicyError::tensor(file, &found.key, reason)
         })
     }
 

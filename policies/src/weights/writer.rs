@@ -13,6 +13,10 @@ use crate::error::{PolicyError, Result};
 use crate::file::{pretty, write_synced};
 use crate::format::{TensorShape, WeightFormat};
 
+/// Why numbers are not written.
+const NOT_WRITTEN: &str = "would hold NaN or infinite numbers, so it is not written: an adapter's scale may be too large, or \
+                           numbers above 3.38e38 too large for bf16";
+
 /// Gives the numbers of tensors, in order and in pieces.
 pub(crate) trait Pieces {
     /// Calls `take` with all numbers of tensor `index`.
@@ -95,6 +99,10 @@ fn write_shard(
         pieces.pieces(*index, &mut |piece| {
             left = left.saturating_sub(piece.len() as u64);
             let bytes = format.encode(piece, &mut scratch);
+            // What was merged or rounded may have become infinite, though all that was read was finite.
+            if !format.is_finite(bytes) {
+                return Err(PolicyError::tensor(path.display().to_string(), &tensors[*index].name, NOT_WRITTEN));
+            }
             file.write_all(bytes).map_err(io)?;
             done(bytes.len() as u64);
             Ok(())
@@ -123,6 +131,15 @@ fn header<'a>(tensors: impl Iterator<Item = &'a TensorShape>, format: WeightForm
 }
 
 impl WeightFormat {
+    /// Whether encoded numbers are finite: not all bits of an exponent are set.
+    fn is_finite(self, bytes: &[u8]) -> bool {
+        let all = |high: u8, low: u8| high & 0x7f == 0x7f && low & 0x80 == 0x80;
+        match self {
+            Self::F32 => !bytes.as_chunks::<4>().0.iter().fold(false, |any, b| any | all(b[3], b[2])),
+            Self::Bf16 => !bytes.as_chunks::<2>().0.iter().fold(false, |any, b| any | all(b[1], b[0])),
+        }
+    }
+
     /// The little-endian bytes of numbers in this format; `scratch` holds them where they are not there already.
     pub(super) fn encode<'a>(self, values: &'a [f32], scratch: &'a mut Vec<u16>) -> &'a [u8] {
         match self {

@@ -317,6 +317,17 @@ fn adapter_files_that_do_not_fit_are_refused_by_name() {
     said("r", json!(1e300), "from 1");
     said("lora_alpha", json!("8"), "lora_alpha");
     said("lora_alpha", json!(0), "above 0");
+    said("lora_alpha", json!(1e308), "`lora_alpha` is");
+    said("alpha_pattern", json!({"q_proj": 1e308}), "alpha_pattern.q_proj");
+    said("use_rslora", json!("x"), "`use_rslora` is \"x\"; it must be true or false");
+    said("use_rslora", json!(1), "must be true or false");
+    for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let broken = |all: &mut Tensors| {
+            let (_, bytes) = all.get_mut(&key("B")).expect("a matrix");
+            bytes[8..12].copy_from_slice(&number.to_le_bytes());
+        };
+        weights(&broken, &[&key("B"), "holds NaN or infinite numbers"]);
+    }
     said("target_modules", json!([]), "missing");
     said("target_modules", json!(["qq_proj"]), "not a linear map");
     said("target_modules", json!("("), "not a regular expression");

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use sapo_policies::Policy;
 use sapo_policies::convert::{Writing, convert};
+use sapo_policies::weights::Loading;
+use sapo_policies::{Policy, WeightFormat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -185,4 +186,54 @@ fn an_index_that_does_not_say_what_there_is() {
     let folder = copy_of("tiny-dense");
     std::fs::remove_file(folder.path().join(INDEX)).expect("an index");
     refused(&folder, &["model.safetensors", "holds no weights"]);
+}
+
+/// One number of the final norm in a format, its bytes.
+fn with_number(dtype: &str, number: &[u8]) -> TempDir {
+    let folder = copy_of("tiny-moe");
+    change(folder.path(), "model.safetensors", |bytes| {
+        let mut all = tensors_of(&bytes);
+        let (_, shape, _) = all.remove(NORM).expect("the final norm");
+        let mut values = number.repeat(shape[0]);
+        let zeros = values.len() - number.len();
+        // Only the last is not usual.
+        values[..zeros].fill(0);
+        all.insert(NORM.to_owned(), (dtype.to_owned(), shape, values));
+        file_with(&all)
+    });
+    folder
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_name() {
+    let bf16 = Loading::kept_in(WeightFormat::Bf16);
+    let wide = |number: f32| number.to_le_bytes();
+    let half = |bits: u16| bits.to_le_bytes();
+    let cases: [(&str, &[u8]); 7] = [
+        ("F32", &wide(f32::NAN)),
+        ("F32", &wide(f32::INFINITY)),
+        ("F32", &wide(f32::NEG_INFINITY)),
+        ("BF16", &half(0x7f80)),
+        ("BF16", &half(0xffc1)),
+        ("F16", &half(0x7c00)),
+        ("F16", &half(0xfe00)),
+    ];
+    for (dtype, number) in cases {
+        let folder = with_number(dtype, number);
+        refused(&folder, &["model.safetensors", NORM, "holds NaN or infinite numbers"]);
+        let error = Policy::load_as(folder.path(), bf16, &device()).map(drop).expect_err("refused").to_string();
+        assert!(error.contains(NORM) && error.contains("holds NaN or infinite numbers"), "{dtype}: {error}");
+    }
+    // It is a number in f32, and none in bf16.
+    let folder = with_number("F32", &wide(f32::MAX));
+    assert!(Policy::load(folder.path(), &device()).is_ok());
+    let error = Policy::load_as(folder.path(), bf16, &device()).map(drop).expect_err("refused").to_string();
+    assert!(error.contains(NORM) && error.contains("is infinite in bf16"), "{error}");
+    let out = tempfile::tempdir().expect("a folder");
+    let policy = Policy::load(folder.path(), &device()).expect("finite");
+    let error = policy.save(out.path(), WeightFormat::Bf16).expect_err("refused").to_string();
+    assert!(error.contains(NORM) && error.contains("so it is not written"), "{error}");
+    for (dtype, number) in [("F32", &wide(f32::MAX)[..]), ("BF16", &half(0x7f7f)), ("F16", &half(0xfbff))] {
+        assert!(Policy::load(with_number(dtype, number).path(), &device()).is_ok(), "{dtype}: the largest there is");
+    }
 }

@@ -163,4 +163,18 @@ fn absurd_sizes_are_refused_at_once() {
     assert!(with("/text_config/rope_parameters/rope_theta", json!(-1.0)).contains("rope_theta"));
     assert!(with("/vision_config/patch_size", json!(1 << 20)).contains("patch"));
     assert!(with("/vision_config/spatial_merge_size", json!(1 << 20)).contains("block of patches"));
+    for (place, value) in [
+        ("/text_config/hidden_act", json!("gelu")),
+        ("/text_config/hidden_act", json!("nope")),
+        ("/text_config/hidden_act", json!(5)),
+        ("/vision_config/hidden_act", json!("relu")),
+    ] {
+        let reason = with(place, value.clone());
+        let named = place.trim_start_matches('/').replace('/', ".");
+        assert!(reason.contains(&format!("`{named}` is {value}; Qwen3-VL has")), "{reason}");
+    }
+    for place in ["/model_type", "/text_config/model_type", "/vision_config/model_type"] {
+        let reason = with(place, json!("llava"));
+        assert!(reason.contains("model_type` is") && reason.contains("llava"), "{reason}");
+    }
 }

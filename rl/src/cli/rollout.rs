@@ -133,7 +133,8 @@ pub(crate) fn run(arguments: &RolloutArguments) -> Result<Ended> {
     let opened = Model::open_as(&arguments.model, arguments.seed, loading, &device);
     printer.finish();
     let model = opened?;
-    slow::warning(&model.policy).iter().for_each(|warning| printer.say(warning));
+    let notes = model.processor.tokenizer().notes();
+    notes.iter().chain(&slow::warning(&model.policy)).for_each(|line| printer.say(line));
     let engine = local_engine(&model, arguments.batch as usize, arguments.cache_mib);
     match (queries, question) {
         (Some(queries), _) => queries.answer(arguments, &model, &engine, sampling),

@@ -55,6 +55,10 @@ pub(crate) struct ServeArguments {
     /// Tokens of a prompt at most, pictures included [default: the model's context].
     #[arg(long)]
     pub(crate) max_prompt_tokens: Option<usize>,
+    /// Seconds in which a request must have come as a whole; its head has 10 at most. A client that takes nothing of its reply
+    /// for so long is gone, and so is a connection that says nothing.
+    #[arg(long, default_value_t = 60, value_name = "SECS")]
+    pub(crate) read_timeout: u64,
     /// Stops at once when stdin closes, as it does when the process that holds it ends.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
@@ -84,6 +88,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         max_prompt_tokens: arguments.max_prompt_tokens,
         api_key: arguments.api_key.or_else(|| std::env::var(KEY_VARIABLE).ok()),
         local_images: arguments.allow_local_images,
+        read_timeout_secs: arguments.read_timeout,
     };
     let device = device::open(&arguments.device)?;
     let (stop, stops) = mpsc::unbounded_channel();
@@ -92,7 +97,10 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         stop_with_stdin(stop);
     }
     let mut printed = Ok(());
-    serve(&options, &device, stops, &mut |listening| printed = say(listening))?;
+    serve(&options, &device, stops, &mut |listening, notes| {
+        notes.iter().for_each(|note| eprintln!("{note}"));
+        printed = say(listening);
+    })?;
     printed
 }
 
@@ -100,7 +108,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 fn say(listening: &Listening) -> Result<()> {
     let Listening { url, model, .. } = listening;
     let body = json!({"model": model, "messages": [{"role": "user", "content": "What is 2 + 3?"}]});
-    eprintln!("`{model}` listens on {url}; ask it: curl {url}/v1/chat/completions -d '{body}'");
+    eprintln!(
+        "`{model}` listens on {url}; ask it: curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+    );
     print_json(listening, true)
 }
 

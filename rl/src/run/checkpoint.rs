@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use sapo_datasets::hex;
 use sapo_policies::WeightFormat;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::keep::{BEST, Rule, Saved, outdated};
+use super::keep::{Rule, Saved, outdated};
 use super::moments;
 use super::record::CURATION;
 use super::state::TrainerState;
 use crate::error::{Result, RunError};
 use crate::finite::{NotFinite, first_not_finite};
+use crate::head::Head;
 use crate::ledger;
 use crate::metrics::sha256;
 use crate::moment::{Moment, MomentFormat};
@@ -27,7 +26,12 @@ use crate::run_dir::{EVENTS, REJECTED};
 /// Files that only grow; a resume cuts them back to where they ended at the checkpoint.
 pub const GROWING: [&str; 5] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS, REJECTED];
 
-/// What a checkpoint holds, with hashes, and how long the growing files were.
+/// The version of a manifest. The first knew no hash of itself, and the second none of what the run had recorded.
+const VERSION: u32 = 3;
+/// What a checkpoint holds beside the model.
+const TRAINER: [&str; 2] = ["trainer/state.json", "trainer/optimizer.safetensors"];
+
+/// What a checkpoint holds, with hashes, and what the run had recorded by then.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Manifest {
     v: u32,
@@ -39,7 +43,11 @@ struct Manifest {
     #[serde(default)]
     good: bool,
     sha256: BTreeMap<String, String>,
+    /// How long each file of the run's record was, in bytes.
     lengths: BTreeMap<String, u64>,
+    /// The hashes of those, so far; none before the third version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    heads: BTreeMap<String, String>,
     /// The hash of all the above; empty in the first version.
     #[serde(default)]
     own_sha256: String,
@@ -51,13 +59,27 @@ impl Manifest {
         Ok(Self { own_sha256: sha256(&json(&unsealed)?), ..unsealed })
     }
 
-    /// Refuses one that was altered.
+    /// Refuses one that was altered, or that does not say all that it must.
     fn check(&self) -> Result<()> {
+        let torn = |reason: &str| Err(RunError::Internal(format!("manifest.json {reason}")));
+        if !(1..=VERSION).contains(&self.v) {
+            return torn(&format!("has the version {}, which is not known", self.v));
+        }
+        let model = self.sha256.keys().any(|name| !name.starts_with("trainer/"));
+        if !model || TRAINER.iter().any(|name| !self.sha256.contains_key(*name)) {
+            return torn("has no hashes of what the checkpoint holds");
+        }
+        if GROWING.iter().any(|name| !self.lengths.contains_key(*name)) {
+            return torn("does not say how long the run's files were");
+        }
+        if self.v == VERSION && !self.heads.keys().eq(self.lengths.keys()) {
+            return torn("has no hashes of what the run has recorded");
+        }
         let first = self.v == 1 && self.own_sha256.is_empty();
         if first || self.clone().sealed()?.own_sha256 == self.own_sha256 {
             return Ok(());
         }
-        Err(RunError::Internal("manifest.json is not what was written".to_owned()))
+        torn("is not what was written")
     }
 }
 
@@ -68,37 +90,35 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Where the run stood.
     pub state: TrainerState,
+    /// Whether what was recorded since is not to be gone on with: it is not what was written, or not wanted.
+    pub(super) anew: bool,
     lengths: BTreeMap<String, u64>,
+    heads: BTreeMap<String, String>,
 }
 
 /// Writes a checkpoint and deletes those that `rule` does not keep.
+///
+/// All that the run has recorded is on the disk before the manifest speaks of it, the checkpoint before it has its name, and
+/// its name before another one is deleted.
 ///
 /// # Errors
 /// When it cannot be written; the ones before are untouched then.
 pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState, rule: Rule) -> Result<()> {
     refuse_not_finite(model, optimizer)?;
     let folder = dir.file(&format!("checkpoints/step-{:06}", state.step))?;
+    if folder.exists() && !is_own(&folder) {
+        let reason = "is in the way: it is no checkpoint of this run; move it away";
+        return Err(RunError::User(format!("{} {reason}", folder.display())));
+    }
     let aside = folder.with_extension("tmp");
     dir.patiently(|| {
         remove(&aside)?;
-        let trainer = aside.join("trainer");
-        std::fs::create_dir_all(&trainer).map_err(|source| RunError::io(&trainer, source))?;
-        match model.policy.adapter {
-            Some(_) => model.policy.save_adapter(&aside.join("adapter"))?,
-            None => model.save(&aside.join("policy"), WeightFormat::F32)?,
+        let written = write_into(&aside, dir, model, optimizer, state);
+        if written.is_err() {
+            // Half a checkpoint must not be what fills the disk while room is waited for.
+            drop(remove(&aside));
         }
-        write_file(&trainer.join("state.json"), &json(state)?)?;
-        moments::write(&trainer.join("optimizer.safetensors"), &model.policy, optimizer)?;
-        let manifest = Manifest {
-            v: 2,
-            step: state.step,
-            phase_end: state.step_in_part == 0 && state.step > 0,
-            good: state.skipped.in_a_row == 0,
-            sha256: hashes(&aside)?,
-            lengths: lengths(dir.path()),
-            own_sha256: String::new(),
-        };
-        write_file(&aside.join("manifest.json"), &json(&manifest.sealed()?)?)
+        written
     })?;
     let old = folder.with_extension("old");
     remove(&old)?;
@@ -114,6 +134,46 @@ pub fn write(dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &Trainer
         remove(&folder_of(dir.path(), step))?;
     }
     Ok(())
+}
+
+/// Writes what a checkpoint holds into a folder that has not its name yet.
+fn write_into(aside: &Path, dir: &RunDir<'_>, model: &Model, optimizer: &AdamW, state: &TrainerState) -> Result<()> {
+    let trainer = aside.join("trainer");
+    std::fs::create_dir_all(&trainer).map_err(|source| RunError::io(&trainer, source))?;
+    match model.policy.adapter {
+        Some(_) => model.policy.save_adapter(&aside.join("adapter"))?,
+        None => model.save(&aside.join("policy"), WeightFormat::F32)?,
+    }
+    write_file(&aside.join(TRAINER[0]), &json(state)?)?;
+    moments::write(&aside.join(TRAINER[1]), &model.policy, optimizer)?;
+    let (mut lengths, mut heads) = (BTreeMap::new(), BTreeMap::new());
+    for name in recorded(dir.path(), state) {
+        let head = dir.head(&name)?;
+        lengths.insert(name.clone(), head.bytes());
+        heads.insert(name, head.sha256());
+    }
+    let manifest = Manifest {
+        v: VERSION,
+        step: state.step,
+        phase_end: state.step_in_part == 0 && state.step > 0,
+        good: state.skipped.in_a_row == 0,
+        sha256: hashes(aside)?,
+        lengths,
+        heads,
+        own_sha256: String::new(),
+    };
+    dir.sync()?;
+    write_file(&aside.join("manifest.json"), &json(&manifest.sealed()?)?)?;
+    let parts = entries(aside).into_iter().map(|name| aside.join(name)).filter(|path| path.is_dir());
+    parts.chain([aside.to_owned()]).try_for_each(|folder| synced(&folder))
+}
+
+/// The files that a run's record consists of: those that grow, the curations that are done, and the samples of evaluations.
+fn recorded(run: &Path, state: &TrainerState) -> Vec<String> {
+    let curated = entries(&run.join(CURATION)).into_iter().filter(|name| name.ends_with(".jsonl"));
+    let evaluated = state.evaluated.iter().map(|folder| format!("eval/{folder}/samples.jsonl"));
+    let growing = GROWING.iter().map(|name| (*name).to_owned());
+    growing.chain(curated.map(|name| format!("{CURATION}/{name}"))).chain(evaluated).collect()
 }
 
 /// A checkpoint holds numbers to go on with.
@@ -138,39 +198,19 @@ fn refuse_not_finite(model: &Model, optimizer: &AdamW) -> Result<()> {
     }
 }
 
-/// The newest checkpoint of a run that is whole; torn ones are told to `torn` and passed over.
+/// The newest whole checkpoint of a run that is as wanted; torn ones are told to `torn` and passed over. Nothing is changed: a
+/// run that is being trained may be asked.
 ///
 /// # Errors
-/// When the newest whole one was written by another version of this program.
-pub fn newest(run: &Path, torn: &mut dyn FnMut(&Path, &str)) -> Result<Option<Checkpoint>> {
-    newest_that(run, |_| true, torn)
-}
-
-/// The newest whole checkpoint of a run whose state is as wanted.
-///
-/// # Errors
-/// As [`newest`].
-pub fn newest_that(
+/// When the newest whole one was written by another version of this program, or what `wanted` gives.
+pub fn newest(
     run: &Path,
-    wanted: impl Fn(&TrainerState) -> bool,
-    torn: &mut dyn FnMut(&Path, &str),
-) -> Result<Option<Checkpoint>> {
-    put_back(run)?;
-    newest_there(run, wanted, torn)
-}
-
-/// As [`newest_that`], for somebody who only reads: a run that is being trained is left alone.
-///
-/// # Errors
-/// As [`newest`].
-pub fn newest_there(
-    run: &Path,
-    wanted: impl Fn(&TrainerState) -> bool,
+    mut wanted: impl FnMut(&Checkpoint) -> Result<bool>,
     torn: &mut dyn FnMut(&Path, &str),
 ) -> Result<Option<Checkpoint>> {
     for path in steps(run).into_iter().rev().map(|step| folder_of(run, step)) {
         match read(&path) {
-            Ok(checkpoint) if wanted(&checkpoint.state) => return Ok(Some(checkpoint)),
+            Ok(checkpoint) if wanted(&checkpoint)? => return Ok(Some(checkpoint)),
             Ok(_) => {}
             Err(RunError::Internal(reason)) => torn(&path, &reason),
             Err(error) => return Err(error),
@@ -184,7 +224,6 @@ pub fn newest_there(
 /// # Errors
 /// When there is none, or it is not whole.
 pub fn at(run: &Path, step: u64) -> Result<Checkpoint> {
-    put_back(run)?;
     let path = folder_of(run, step);
     if !path.is_dir() {
         let steps: Vec<String> = steps(run).iter().map(u64::to_string).collect();
@@ -199,14 +238,27 @@ pub fn at(run: &Path, step: u64) -> Result<Checkpoint> {
     })
 }
 
-/// A checkpoint that was about to be replaced when the run was killed is still there, under another name.
-fn put_back(run: &Path) -> Result<()> {
+/// Puts the checkpoints of a run in order that was killed while it wrote one: what is not whole goes, since it may be what
+/// fills the disk; and one that was about to be replaced has its name again. Only for whoever holds the run's lock.
+///
+/// # Errors
+/// When one cannot be moved or removed.
+pub(super) fn tidy(run: &Path) -> Result<()> {
     let folder = run.join("checkpoints");
+    let own = |stem: &str| step_of(stem).is_some_and(|step| folder_of(run, step).ends_with(stem));
     for name in entries(&folder) {
-        if let Some(place) = name.strip_suffix(".old").map(|name| folder.join(name))
-            && !place.exists()
-        {
-            std::fs::rename(folder.join(&name), &place).map_err(|source| RunError::io(&place, source))?;
+        let path = folder.join(&name);
+        match name.split_once('.') {
+            Some((stem, "tmp")) if own(stem) => remove(&path)?,
+            Some((stem, "old")) if own(stem) => {
+                let place = folder.join(stem);
+                if place.exists() {
+                    remove(&path)?;
+                } else {
+                    std::fs::rename(&path, &place).map_err(|source| RunError::io(&place, source))?;
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -216,8 +268,8 @@ fn read(path: &Path) -> Result<Checkpoint> {
     let manifest: Manifest = read_json(&path.join("manifest.json"))?;
     manifest.check()?;
     for (name, wanted) in &manifest.sha256 {
-        let found = hash(&path.join(name)).map_err(|error| RunError::Internal(error.to_string()))?;
-        if found != *wanted {
+        let found = Head::whole(&path.join(name)).map_err(|error| RunError::Internal(error.to_string()))?;
+        if found.sha256() != *wanted {
             return Err(RunError::Internal(format!("{name} is not what was written")));
         }
     }
@@ -226,13 +278,15 @@ fn read(path: &Path) -> Result<Checkpoint> {
     let state = serde_json::from_str(&text).map_err(|error| {
         RunError::User(format!("{}: another version of sapo wrote it ({error}); resume with that one", state.display()))
     })?;
-    Ok(Checkpoint { path: path.to_owned(), state, lengths: manifest.lengths })
+    let Manifest { lengths, heads, .. } = manifest;
+    Ok(Checkpoint { path: path.to_owned(), state, anew: false, lengths, heads })
 }
 
 impl Checkpoint {
     /// Where a run stands that has saved nothing.
     pub fn none() -> Self {
-        Self { path: PathBuf::new(), state: TrainerState::default(), lengths: BTreeMap::new() }
+        let (lengths, heads) = Default::default();
+        Self { path: PathBuf::new(), state: TrainerState::default(), anew: false, lengths, heads }
     }
 
     /// The optimizer as it was, with moments that are kept so.
@@ -253,34 +307,9 @@ impl Checkpoint {
         self.lengths.insert(name.to_owned(), length);
     }
 
-    /// Takes everything that the run recorded after this checkpoint out of its files and puts it into `aside/`, but for the
-    /// evaluations with these folders and the curations of these phases.
-    ///
-    /// # Errors
-    /// When a file cannot be moved or cut, or is shorter than it was.
-    pub fn roll_back(&self, run: &Path, evaluated: &[String], curated: &[String]) -> Result<()> {
-        let aside = run.join("aside").join(format!("before-resume-{}", count(&run.join("aside"))));
-        for name in GROWING {
-            cut(run, name, self.length(name), &aside)?;
-        }
-        let later = |folder: &str, keep: &dyn Fn(&str) -> bool| -> Result<()> {
-            for name in entries(&run.join(folder)).iter().filter(|name| !keep(name)) {
-                move_into(&run.join(folder).join(name), &aside.join(folder))?;
-            }
-            Ok(())
-        };
-        later("rollouts", &|name| step_of(name).is_some_and(|step| step < self.state.step))?;
-        later("eval", &|name| evaluated.iter().any(|kept| kept == name))?;
-        let phase = |name: &str| name.rsplit_once('.').map_or(String::new(), |(phase, _)| phase.to_owned());
-        later(CURATION, &|name| curated.contains(&phase(name)))?;
-        later("checkpoints", &|name| name == BEST || step_of(name).is_some_and(|step| step <= self.state.step))?;
-        // What a run leaves at its end.
-        for name in ["summary.json", "report.html", "report.json", "export"].map(|name| run.join(name)) {
-            if name.exists() {
-                move_into(&name, &aside)?;
-            }
-        }
-        Ok(())
+    /// What the run had recorded: the names of files, how long they were, and the hash over that, where it is known.
+    pub(super) fn record(&self) -> impl Iterator<Item = (&str, u64, Option<&str>)> {
+        self.lengths.iter().map(|(name, length)| (name.as_str(), *length, self.heads.get(name).map(String::as_str)))
     }
 }
 
@@ -291,34 +320,6 @@ pub(super) fn step_of(name: &str) -> Option<u64> {
     (extension.is_empty() || extension == "jsonl").then_some(step)
 }
 
-fn cut(run: &Path, name: &str, length: u64, aside: &Path) -> Result<()> {
-    let path = run.join(name);
-    if !path.exists() {
-        return Ok(());
-    }
-    let bytes = std::fs::read(&path).map_err(|source| RunError::io(&path, source))?;
-    let keep = usize::try_from(length).unwrap_or(usize::MAX);
-    if bytes.len() < keep {
-        let reason = "is shorter than at the checkpoint: lines were lost, so the run cannot be continued faithfully";
-        return Err(RunError::User(format!("{} {reason}", path.display())));
-    }
-    if bytes.len() > keep {
-        let kept_aside = aside.join(name);
-        let parent = kept_aside.parent().unwrap_or(aside);
-        std::fs::create_dir_all(parent).map_err(|source| RunError::io(parent, source))?;
-        write_file(&kept_aside, &bytes[keep..])?;
-        let file = File::options().write(true).open(&path).map_err(|source| RunError::io(&path, source))?;
-        file.set_len(length).and_then(|()| file.sync_all()).map_err(|source| RunError::io(&path, source))?;
-    }
-    Ok(())
-}
-
-fn move_into(path: &Path, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| RunError::io(folder, source))?;
-    let name = path.file_name().unwrap_or_default();
-    std::fs::rename(path, folder.join(name)).map_err(|source| RunError::io(path, source))
-}
-
 pub(super) fn entries(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -326,17 +327,26 @@ pub(super) fn entries(folder: &Path) -> Vec<String> {
     names
 }
 
-fn count(folder: &Path) -> usize {
-    entries(folder).len()
-}
-
 /// The steps of finished checkpoints, in order.
 pub(super) fn steps(run: &Path) -> Vec<u64> {
     let names = entries(&run.join("checkpoints"));
-    let mut steps: Vec<u64> =
-        names.iter().filter(|name| name.starts_with("step-")).filter_map(|name| step_of(name)).collect();
+    let steps = names.iter().filter_map(|name| Some((name, step_of(name)?)));
+    let mut steps: Vec<u64> = steps
+        .filter(|(name, step)| folder_of(run, *step).ends_with(name) && is_own(&folder_of(run, *step)))
+        .map(|(_, step)| step)
+        .collect();
     steps.sort_unstable();
     steps
+}
+
+/// Whether what has the name of a checkpoint is one, whole or torn, and not something of others: a folder in which this
+/// program has written nothing, or the copy of another checkpoint.
+fn is_own(path: &Path) -> bool {
+    let manifest = path.join("manifest.json");
+    match read_json::<Manifest>(&manifest) {
+        Ok(manifest) => path.file_name().and_then(|name| step_of(name.to_str()?)) == Some(manifest.step),
+        Err(_) => !path.is_dir() || manifest.exists() || path.join("trainer").is_dir(),
+    }
 }
 
 /// The step of the last checkpoint of a run, whether it is whole or not.
@@ -344,7 +354,7 @@ pub fn last_step(run: &Path) -> Option<u64> {
     steps(run).last().copied()
 }
 
-fn folder_of(run: &Path, step: u64) -> PathBuf {
+pub(super) fn folder_of(run: &Path, step: u64) -> PathBuf {
     run.join(format!("checkpoints/step-{step:06}"))
 }
 
@@ -358,16 +368,12 @@ fn saved(run: &Path) -> Vec<Saved> {
     steps(run).into_iter().map(of).collect()
 }
 
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
+pub(super) fn remove(folder: &Path) -> Result<()> {
+    let removed = if folder.is_dir() { std::fs::remove_dir_all(folder) } else { std::fs::remove_file(folder) };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(RunError::io(folder, error)),
         _ => Ok(()),
     }
-}
-
-fn lengths(run: &Path) -> BTreeMap<String, u64> {
-    let length = |name: &str| std::fs::metadata(run.join(name)).map_or(0, |metadata| metadata.len());
-    GROWING.iter().map(|name| ((*name).to_owned(), length(name))).collect()
 }
 
 /// The hashes of all files below a folder, by their path within it; each is synchronised on the way.
@@ -376,26 +382,17 @@ fn hashes(folder: &Path) -> Result<BTreeMap<String, String>> {
     for part in ["policy", "adapter", "trainer"] {
         for name in entries(&folder.join(part)) {
             let path = folder.join(part).join(&name);
-            let synced = File::open(&path).and_then(|file| file.sync_all());
-            synced.map_err(|source| RunError::io(&path, source))?;
-            all.insert(format!("{part}/{name}"), hash(&path)?);
+            synced(&path)?;
+            let head = Head::whole(&path).map_err(|source| RunError::io(&path, source))?;
+            all.insert(format!("{part}/{name}"), head.sha256());
         }
     }
     Ok(all)
 }
 
-fn hash(path: &Path) -> Result<String> {
-    let io = |source| RunError::io(path, source);
-    let mut digest = Sha256::new();
-    // A piece at a time: files of moments are large.
-    let (mut file, mut piece) = (File::open(path).map_err(io)?, vec![0; 1 << 20]);
-    loop {
-        match std::io::Read::read(&mut file, &mut piece).map_err(io)? {
-            0 => break,
-            count => digest.update(&piece[..count]),
-        }
-    }
-    Ok(hex(&digest.finalize()))
+/// Waits until a file or folder is on the disk.
+fn synced(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|source| RunError::io(path, source))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -408,7 +405,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|error| RunError::Internal(error.to_string()))
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = File::create(path).and_then(|mut file| {
         std::io::Write::write_all(&mut file, bytes)?;
         file.sync_all()

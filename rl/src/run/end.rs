@@ -91,6 +91,8 @@ impl Run<'_> {
         let gap = self.state.logprob_gap_max;
         let summary = Summary::of(end, &self.state.evaluations, &self.config.eval, curation, judge, gap);
         self.write_judges()?;
+        // A run that says it has finished is finished after a crash as well.
+        self.recorder.dir().patiently(|| self.recorder.dir().sync())?;
         self.recorder.dir().write_json("summary.json", &summary)?;
         Ok(summary)
     }

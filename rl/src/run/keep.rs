@@ -118,7 +118,7 @@ pub fn point_to_best(checkpoints: &Path, step: Option<u64>) -> Result<()> {
     let aside = checkpoints.join("best.tmp");
     remove(&aside).map_err(io)?;
     std::os::unix::fs::symlink(&target, &aside).map_err(io)?;
-    std::fs::rename(&aside, &link).map_err(io)
+    std::fs::rename(&aside, &link).and_then(|()| sapo_datasets::sync_folder(&link)).map_err(io)
 }
 
 #[cfg(test)]

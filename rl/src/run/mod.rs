@@ -1,13 +1,16 @@
 //! A run at work: what is open while it goes on. Opening, judging and ending have files of their own beside it.
 
+mod aside;
 pub mod checkpoint;
 mod end;
 pub mod extend;
+mod fit;
 pub mod fork;
 mod judging;
 pub mod keep;
 mod moments;
 mod open;
+mod pictures;
 pub mod record;
 mod recorded;
 pub mod resume;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::checkpoint::{self, Checkpoint};
+use super::aside::{RollBack, bound};
+use super::checkpoint::Checkpoint;
 use super::extend::{self, Changes};
 use super::fork::Fork;
 use super::keep::point_to_best;
@@ -63,10 +64,10 @@ impl Origin {
             Start::New => None,
             Start::Resume if !path.exists() => None,
             Start::Resume => resume::newest(&path, progress)?,
-            Start::ResumeAt(step) => Some(checkpoint::at(&path, *step)?),
+            Start::ResumeAt(step) => Some(resume::at(&path, *step)?),
             Start::Fork { run, step } => {
                 let checkpoint = match step {
-                    Some(step) => checkpoint::at(run, *step)?,
+                    Some(step) => resume::at(run, *step)?,
                     None => resume::newest(run, progress)?.ok_or_else(|| {
                         RunError::User(format!("{} has no checkpoint yet to fork from", run.display()))
                     })?,
@@ -108,7 +109,6 @@ impl Found {
             RunDir::refuse_existing(path)?;
             return Ok(Self::ToDo(Changes::default()));
         }
-        resume::is_run(path)?;
         let changes = resume::changes(config, path)?;
         let finished = resume::finished(path).filter(|_| *start == Start::Resume && changes.longer.is_empty());
         Ok(finished.map_or(Self::ToDo(changes), |summary| Self::Finished(Box::new(summary))))
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
     pub fn open(config: &'a Config, start: &Start, progress: &'a dyn Progress) -> Result<Opened<'a>> {
         let path = config.run_path();
         let found = matches!(start, Start::Resume | Start::ResumeAt(_)) && path.exists();
-        let lock = if found { resume::locked(&path)? } else { None };
+        let lock = if found { resume::taken(&path)? } else { None };
         let changes = match Found::at(&path, found, config, start)? {
             Found::Finished(summary) => {
                 progress.say(&format!("{} is finished; its summary follows", path.display()));
@@ -190,7 +190,8 @@ impl<'a> Run<'a> {
         run.enter(origin, experiment)?;
         run.keep_changes(&changes, &schedules)?;
         let engine = (!config.engine.is_local()).then(|| RunEngine::described(&config.engine));
-        notes.iter().chain(run.rewards.prepared()).chain(&engine).try_for_each(|line| run.say(line))?;
+        let own = run.processor.tokenizer().notes();
+        notes.iter().chain(own).chain(run.rewards.prepared()).chain(&engine).try_for_each(|line| run.say(line))?;
         run.set_status("running")?;
         Ok(Opened::Running(Box::new(run)))
     }
@@ -243,17 +244,24 @@ impl<'a> Run<'a> {
     fn roll_back(&mut self, checkpoint: &mut Checkpoint) -> Result<()> {
         let (done, to_do) = self.parts.split_at(checkpoint.state.part.min(self.parts.len()));
         let done = done.iter().filter_map(|part| self.curates(part)).map(str::to_owned);
+        let to_do: &[Part] = if checkpoint.anew { &[] } else { to_do };
         let under_way: Vec<String> = to_do.iter().map_while(|part| self.curates(part)).map(str::to_owned).collect();
         let recorded = recorded::keep(self.path(), &under_way, checkpoint.length(ledger::FILE))?;
         let curated: Vec<String> = done.chain(recorded.phases).collect();
         checkpoint.keep_up_to(ledger::FILE, recorded.ledger);
-        checkpoint.roll_back(self.path(), &checkpoint.state.evaluated, &curated)?;
+        let back = RollBack::new(self.path(), checkpoint, &curated);
+        self.recorder.dir().patiently(|| back.take())?;
+        for gone in bound(self.path())? {
+            self.say(&format!("{} is removed: what was put aside last is kept", gone.display()))?;
+        }
         self.catch_up()
     }
 
     /// Brings what knows of the run's past up to what is recorded.
     fn catch_up(&mut self) -> Result<()> {
-        self.recorder.catch_up()?;
+        if let Some(lost) = self.recorder.catch_up()? {
+            self.say(&lost)?;
+        }
         // The guards have seen what is recorded; evaluations are no steps of a phase.
         for line in self.recorder.lines() {
             if let Some(phase) = line["phase"].as_str() {
@@ -283,7 +291,8 @@ impl<'a> Run<'a> {
         self.roll_back(&mut checkpoint)?;
         let place = checkpoint.path.display().to_string();
         self.stand_at(checkpoint)?;
-        point_to_best(&self.path().join("checkpoints"), self.best_step())?;
+        let dir = self.recorder.dir();
+        dir.patiently(|| point_to_best(&self.path().join("checkpoints"), self.best_step()))?;
         self.say(&format!("going on from {place} (step {})", self.state.step))
     }
 

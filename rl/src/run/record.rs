@@ -8,6 +8,7 @@ use sapo_datasets::{Picture, Query};
 use sapo_rollouts::Turn;
 use serde_json::{Value, json};
 
+use super::pictures;
 use super::shown::shown;
 use crate::curation::Curation;
 use crate::data::Rejected;
@@ -42,6 +43,8 @@ pub struct Recorder<'a> {
     ledger: Ledger,
     logged: BTreeSet<String>,
     rejected: BTreeSet<(String, u64)>,
+    /// Pictures that were written, and are not there any more, by their hashes.
+    lost: BTreeSet<String>,
     lines: Vec<Value>,
     progress: &'a dyn Progress,
     mlflow: Option<Mlflow>,
@@ -50,8 +53,8 @@ pub struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     /// A recorder of a new run's folder.
     pub fn new(dir: RunDir<'a>, progress: &'a dyn Progress) -> Self {
-        let (ledger, logged, rejected, lines) = Default::default();
-        Self { dir, ledger, logged, rejected, lines, progress, mlflow: None }
+        let (ledger, logged, rejected, lost, lines) = Default::default();
+        Self { dir, ledger, logged, rejected, lost, lines, progress, mlflow: None }
     }
 
     /// From now on every step is told to this server too.
@@ -68,20 +71,33 @@ impl<'a> Recorder<'a> {
         left.map_or(Ok(()), |left| self.say(&left))
     }
 
-    /// Reads what the run has written so far, so that nothing is written twice.
+    /// Reads what the run has written so far, so that nothing is written twice. Gives a word of the pictures that are not there
+    /// any more, if some are not.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn catch_up(&mut self) -> Result<()> {
+    pub fn catch_up(&mut self) -> Result<Option<String>> {
         let path = self.dir.path();
         self.lines = read_lines(&path.join("metrics.jsonl"))?;
         let queries = read_lines(&path.join("queries.jsonl"))?;
         self.logged = queries.iter().filter_map(|line| line["id"].as_str().map(str::to_owned)).collect();
+        self.lost = pictures::lost(path, &queries)?;
         let rejected = read_lines(&path.join(REJECTED))?;
         let row = |line: &Value| Some((line["source"].as_str()?.to_owned(), line["index"].as_u64()?));
         self.rejected = rejected.iter().filter_map(row).collect();
         self.ledger = Ledger::open(path)?;
-        Ok(())
+        self.make_events()?;
+        Ok(pictures::said(&self.lost))
+    }
+
+    /// Makes the TensorBoard file again from the metrics, where it is gone.
+    fn make_events(&self) -> Result<()> {
+        if self.lines.is_empty() || self.dir.path().join(EVENTS).exists() {
+            return Ok(());
+        }
+        let mut bytes = tensorboard::header(now_secs());
+        self.lines.iter().for_each(|line| bytes.extend(tensorboard::events(line, now_secs())));
+        self.dir.append_bytes(EVENTS, &bytes)
     }
 
     /// The run's folder.
@@ -101,7 +117,7 @@ impl<'a> Recorder<'a> {
 
     /// From now on a full disk is not waited for.
     pub fn do_not_wait(&mut self) {
-        self.dir = RunDir::open(self.dir.path(), 0, self.progress);
+        self.dir = self.dir.without_waiting();
     }
 
     /// Says something, and keeps it in the run's log.
@@ -240,14 +256,15 @@ impl<'a> Recorder<'a> {
     fn queries<'q>(&mut self, queries: impl Iterator<Item = &'q Arc<Query>>) -> Result<()> {
         let mut lines = Vec::new();
         for query in queries {
-            if !self.logged.insert(query.id.clone()) {
-                continue;
-            }
-            for picture in &query.images {
+            let is_new = self.logged.insert(query.id.clone());
+            for picture in query.images.iter().filter(|one| self.lost.remove(one.sha256()) || is_new) {
                 let name = format!("images/{}.{}", picture.sha256(), picture.extension());
                 if !self.dir.path().join(&name).exists() {
                     self.dir.write(&name, picture.bytes())?;
                 }
+            }
+            if !is_new {
+                continue;
             }
             let hashes: Vec<String> = query.images.iter().map(|picture| picture.sha256().to_owned()).collect();
             lines.push(sapo_datasets::written::query_line(query, &hashes));

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::checkpoint::{self, Checkpoint};
 use super::extend::Changes;
+use super::fit::misfit;
 use super::fork;
 use crate::config::Config;
 use crate::error::{Result, RunError};
@@ -18,8 +19,20 @@ const LOCK: &str = "lock";
 /// Differences that a message names at most.
 const TOLD: usize = 5;
 
+/// Takes a run's folder to go on with it: nobody else writes into it as long as the file is open, and what a kill left of a
+/// checkpoint is gone.
+///
+/// # Errors
+/// When it is no run, or somebody else has it.
+pub(super) fn taken(path: &Path) -> Result<Option<File>> {
+    is_run(path)?;
+    let lock = locked(path)?;
+    checkpoint::tidy(path)?;
+    Ok(lock)
+}
+
 /// Refuses to resume a folder that holds something else than a run.
-pub(crate) fn is_run(path: &Path) -> Result<()> {
+fn is_run(path: &Path) -> Result<()> {
     let mut entries = std::fs::read_dir(path).map_err(|source| RunError::io(path, source))?.flatten();
     let empty = entries.all(|entry| entry.file_name() == LOCK);
     if empty || path.join("config.toml").is_file() {
@@ -40,25 +53,64 @@ pub(crate) fn finished(path: &Path) -> Option<Summary> {
     read("summary.json").and_then(|summary| serde_json::from_value(summary).ok())
 }
 
-/// The newest whole checkpoint.
+/// The newest whole checkpoint that fits what the run has recorded.
 ///
 /// # Errors
-/// When there are checkpoints, and none of them is whole; or a fork has not come to its first.
+/// When there are checkpoints, and there is nothing to go on from; or a fork has not come to its first.
 pub(crate) fn newest(path: &Path, progress: &dyn Progress) -> Result<Option<Checkpoint>> {
-    let found = checkpoint::newest(path, &mut |torn, reason| {
-        progress.say(&format!("{} is torn ({reason}); the one before is used", torn.display()));
-    })?;
+    let (mut torn, mut unfit) = (Vec::new(), Vec::new());
+    let found = checkpoint::newest(
+        path,
+        |checkpoint| {
+            let reason = misfit(checkpoint, path)?;
+            let fits = reason.is_none();
+            unfit.extend(reason.map(|reason| (checkpoint.path.clone(), reason)));
+            Ok(fits)
+        },
+        &mut |place, reason| torn.push((place.to_owned(), reason.to_owned())),
+    )?;
+    for (place, reason) in &torn {
+        progress.say(&format!("{} is torn ({reason}); the one before is used", place.display()));
+    }
+    for (place, reason) in &unfit {
+        progress.say(&format!("{} does not fit the run any more: {reason}; the one before is used", place.display()));
+    }
     let remedy = "move it away and begin anew";
-    match found {
-        None if !checkpoint::steps(path).is_empty() => Err(RunError::User(format!(
+    match (found, unfit.last()) {
+        (None, Some((_, reason))) => Err(RunError::User(format!(
+            "no checkpoint of {} fits what it has recorded: {reason}, so it cannot be continued faithfully; put the file back \
+             as it was, or {remedy}",
+            path.display()
+        ))),
+        (None, None) if !checkpoint::steps(path).is_empty() => Err(RunError::User(format!(
             "no checkpoint of {} is whole, so there is nothing to go on from; {remedy}",
             path.display()
         ))),
-        None if path.join(fork::FILE).exists() => Err(RunError::User(format!(
+        (None, None) if path.join(fork::FILE).exists() => Err(RunError::User(format!(
             "{} was stopped while it was forked, before its first checkpoint; {remedy}",
             path.display()
         ))),
-        found => Ok(found),
+        // A curation that was changed must not be taken for one that is under way.
+        (found, unfit) => Ok(found.map(|mut checkpoint| {
+            checkpoint.anew = unfit.is_some();
+            checkpoint
+        })),
+    }
+}
+
+/// The checkpoint of a run at a step.
+///
+/// # Errors
+/// When there is none, it is not whole, or it does not fit what the run has recorded.
+pub(crate) fn at(path: &Path, step: u64) -> Result<Checkpoint> {
+    let mut checkpoint = checkpoint::at(path, step)?;
+    checkpoint.anew = true;
+    match misfit(&checkpoint, path)? {
+        None => Ok(checkpoint),
+        Some(reason) => Err(RunError::User(format!(
+            "{} does not fit the run any more: {reason}; put the file back as it was, or name an older checkpoint",
+            checkpoint.path.display()
+        ))),
     }
 }
 

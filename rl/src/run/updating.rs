@@ -116,8 +116,9 @@ impl Run<'_> {
     fn last_good(&self) -> Option<Checkpoint> {
         let trouble = self.state.skipped.first.as_ref().map_or(self.state.step, |(step, _)| *step);
         let newest = |wanted: &dyn Fn(&TrainerState) -> bool| {
-            let wanted = |state: &TrainerState| state.skipped.in_a_row == 0 && wanted(state);
-            checkpoint::newest_that(self.path(), wanted, &mut |_, _| {}).ok().flatten()
+            let wanted =
+                |checkpoint: &Checkpoint| Ok(checkpoint.state.skipped.in_a_row == 0 && wanted(&checkpoint.state));
+            checkpoint::newest(self.path(), wanted, &mut |_, _| {}).ok().flatten()
         };
         newest(&|state| state.step < trouble).or_else(|| newest(&|_| true))
     }

@@ -190,7 +190,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { new_tokens: Some(64), prompt_tokens: 100, context: 128, vocabulary: 300 };
+    const LIMITS: Limits =
+        Limits { new_tokens: Some(64), prompt_tokens: 100, context: 128, vocabulary: 300, frame_tokens: 5 };
 
     fn read(body: &Value) -> Result<Asked, Fault> {
         Asked::read(body.as_object().expect("an object"), &LIMITS)

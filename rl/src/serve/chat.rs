@@ -79,6 +79,7 @@ impl Conversation<'_> {
             Value::Array(parts) if !parts.is_empty() => self.parts(parts, &place, limits)?,
             _ => return Err(wrong(&place, content, "a text or a list of parts")),
         };
+        self.spend_bytes(limits.frame_tokens * BYTES_PER_TOKEN, &place, limits)?;
         self.messages.push(ChatMessage { role: role.to_owned(), content, tool_calls: None });
         Ok(())
     }
@@ -127,7 +128,11 @@ impl Conversation<'_> {
     }
 
     fn spend(&mut self, text: &str, place: &str, limits: &Limits) -> Result<(), Fault> {
-        self.text_bytes_left = self.text_bytes_left.checked_sub(text.len()).ok_or_else(|| {
+        self.spend_bytes(text.len(), place, limits)
+    }
+
+    fn spend_bytes(&mut self, bytes: usize, place: &str, limits: &Limits) -> Result<(), Fault> {
+        self.text_bytes_left = self.text_bytes_left.checked_sub(bytes).ok_or_else(|| {
             let cap = limits.prompt_tokens;
             Fault::field(place, format!("the messages are longer than {cap} tokens; shorten them"))
         })?;
@@ -143,7 +148,8 @@ mod tests {
 
     const FIELDS: &str =
         "messages|prompt|stream|n|seed|top_p|top_k|temperature|max_tokens|stop|logit_bias|response_format";
-    const LIMITS: Limits = Limits { new_tokens: Some(64), prompt_tokens: 100, context: 128, vocabulary: 300 };
+    const LIMITS: Limits =
+        Limits { new_tokens: Some(64), prompt_tokens: 100, context: 128, vocabulary: 300, frame_tokens: 5 };
 
     fn read(body: &Value) -> Result<Chat, Fault> {
         Chat::read(body.as_object().expect("an object"), &LIMITS, &PictureSource::default())
@@ -158,6 +164,14 @@ mod tests {
         let chat = chat.unwrap();
         assert_eq!(chat.messages[0].role, "system");
         assert_eq!(chat.messages[1].content, json!([{"type": "text", "text": "ab"}]));
+    }
+
+    #[test]
+    fn a_message_costs_its_frame_before_it_is_templated() {
+        let messages = |count: usize| json!({"messages": vec![json!({"role": "user", "content": ""}); count]});
+        assert_eq!(read(&messages(20)).unwrap().messages.len(), 20);
+        let fault = format!("{:?}", read(&messages(21)).unwrap_err());
+        assert!(fault.contains("messages[20].content") && fault.contains("longer than 100 tokens"), "{fault}");
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

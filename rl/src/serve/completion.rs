@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { new_tokens: None, prompt_tokens: 4, context: 8, vocabulary: 10 };
+    const LIMITS: Limits = Limits { new_tokens: None, prompt_tokens: 4, context: 8, vocabulary: 10, frame_tokens: 5 };
 
     fn read(prompt: &Value) -> Result<Vec<RawPrompt>, Fault> {
         Ok(Completion::read(json!({ "prompt": prompt }).as_object().expect("an object"), &LIMITS)?.prompts)

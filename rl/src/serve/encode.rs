@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sapo_datasets::{Picture, hex};
-use sapo_policies::processor::{ChatOptions, Processor, Sizes};
+use sapo_policies::processor::{ChatMessage, ChatOptions, Processor, Sizes};
 use sapo_policies::{PolicyError, PolicyInput};
 use sapo_rollouts::{Request, Sampling, seed_of};
 use serde_json::{Map, Value};
@@ -111,16 +111,15 @@ impl Encoder {
 
     fn chat(&self, object: &Map<String, Value>, asked: &Asked) -> Result<Prompt, Fault> {
         let chat = Chat::read(object, &self.limits, &self.pictures)?;
-        let pictures = decode(&chat.pictures)?;
         let options = ChatOptions { add_generation_prompt: true, tools: Vec::new() };
-        if !pictures.is_empty() {
+        if !chat.pictures.is_empty() {
             // Pixels are looked at only when it is known that they fit.
-            let sizes: Vec<[usize; 2]> =
-                pictures.iter().map(|one| [one.height() as usize, one.width() as usize]).collect();
+            let sizes = sizes(&chat.pictures)?;
             let sizes = Sizes { pictures: &sizes, videos: &[] };
             let measured = self.processor.measure(&chat.messages, sizes, &options, None).map_err(refusal)?;
             self.room(Api::Chat, measured.tokens, asked)?;
         }
+        let pictures = decode(&chat.pictures)?;
         let input = self.processor.encode(&chat.messages, &pictures, &options).map_err(refusal)?;
         self.prompt(Api::Chat, input, &chat.pictures, asked)
     }
@@ -180,20 +179,44 @@ fn chat_log_probs(fields: Fields<'_>) -> Result<Option<usize>, Fault> {
     }
 }
 
-fn decode(pictures: &[Picture]) -> Result<Vec<image::RgbImage>, Fault> {
-    let mut decoded = Vec::with_capacity(pictures.len());
-    let mut pixels = 0;
+/// Heights and widths of pictures, as their heads have them: nothing is decoded that is too large.
+fn sizes(pictures: &[Picture]) -> Result<Vec<[usize; 2]>, Fault> {
+    let (mut sizes, mut pixels) = (Vec::with_capacity(pictures.len()), 0);
     for (index, picture) in pictures.iter().enumerate() {
-        let picture =
-            picture.decode().map_err(|error| Fault::field("messages", format!("picture {}: {error}", index + 1)))?;
-        pixels += u64::from(picture.width()) * u64::from(picture.height());
+        let reader = image::ImageReader::new(std::io::Cursor::new(picture.bytes())).with_guessed_format();
+        let size = reader.map_err(image::ImageError::IoError).and_then(image::ImageReader::into_dimensions);
+        let (width, height) = size.map_err(|error| not_decoded(index, &error))?;
+        pixels += u64::from(width) * u64::from(height);
         if pixels > MOST_PIXELS {
             let reason = format!("the pictures have more than {MOST_PIXELS} pixels; scale them down first");
             return Err(Fault::field("messages", reason));
         }
-        decoded.push(picture);
+        sizes.push([height as usize, width as usize]);
     }
-    Ok(decoded)
+    Ok(sizes)
+}
+
+fn decode(pictures: &[Picture]) -> Result<Vec<image::RgbImage>, Fault> {
+    let all = pictures.iter().enumerate();
+    all.map(|(index, picture)| picture.decode().map_err(|error| not_decoded(index, &error))).collect()
+}
+
+fn not_decoded(index: usize, error: &dyn std::fmt::Display) -> Fault {
+    Fault::field("messages", format!("picture {}: {error}", index + 1))
+}
+
+/// Tokens that a message has beside its text, at least: by how much two messages are longer than one.
+pub(super) fn frame_tokens(processor: &Processor) -> usize {
+    let options = ChatOptions { add_generation_prompt: false, tools: Vec::new() };
+    let length = |count: usize| {
+        let message = ChatMessage { role: "user".to_owned(), content: Value::from(""), tool_calls: None };
+        processor.encode(&vec![message; count], &[], &options).map(|input| input.ids().len())
+    };
+    match (length(1), length(2)) {
+        (Ok(one), Ok(two)) => two.saturating_sub(one).max(1),
+        // A template that does not take such messages.
+        _ => 1,
+    }
 }
 
 fn refusal(error: PolicyError) -> Fault {

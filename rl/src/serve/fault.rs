@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// Seconds after which a client may ask an overloaded server again.
 const RETRY_AFTER_SECS: u16 = 1;
 
+/// Characters of a header that a message repeats at most.
+const LONGEST_SHOWN: usize = 80;
+
 /// A request that gets no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -44,6 +47,31 @@ impl Fault {
     /// A prompt that leaves no room within the model's context.
     pub(super) fn too_long(param: &str, reason: impl AsRef<str>) -> Self {
         Self { code: Some("context_length_exceeded"), ..Self::field(param, reason) }
+    }
+
+    /// A request that was meant for another machine, or comes from a page of one.
+    pub(super) fn foreign(header: &str, value: &str) -> Self {
+        let shown: String = value.chars().take(LONGEST_SHOWN).collect();
+        let message = format!(
+            "this server answers this machine alone, and `{header}` is `{shown}`; ask for localhost or 127.0.0.1, or start it with \
+             a key (--api-key), which then opens it by any name"
+        );
+        Self::new(StatusCode::FORBIDDEN, Some("forbidden"), message)
+    }
+
+    /// A body that does not say that it is JSON.
+    pub(super) fn no_json_type(kind: &str) -> Self {
+        let said = if kind.is_empty() { "nothing".to_owned() } else { format!("`{kind}`") };
+        let message = format!(
+            "the body must be said to be JSON, and is said to be {said}; send `content-type: application/json`"
+        );
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message)
+    }
+
+    /// A body that did not come in time.
+    pub(super) fn too_slow(secs: u64) -> Self {
+        let message = format!("the body was not there within {secs} s (--read-timeout); send it faster, or less of it");
+        Self::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), message)
     }
 
     /// No key, or another one than the server's.

@@ -4,16 +4,20 @@ mod answer;
 mod asked;
 mod chat;
 mod completion;
+mod connections;
 mod counts;
+mod door;
 mod encode;
 mod fault;
 mod fields;
 mod form;
 mod gate;
+mod held;
 mod key;
 mod pictures;
 mod reply;
 mod routes;
+mod stalled;
 mod stream;
 mod worker;
 
@@ -31,11 +35,12 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use self::counts::Counts;
+use self::door::Door;
 use self::encode::Encoder;
 use self::gate::Gate;
 use self::key::Key;
 use self::pictures::PictureSource;
-use self::routes::Server;
+use self::routes::{Entrance, Server};
 use self::worker::{Order, Worker};
 use crate::error::{Result, RunError};
 use crate::sample::local_engine;
@@ -78,6 +83,8 @@ pub struct ServeOptions {
     pub api_key: Option<String>,
     /// The folder whose pictures requests may name.
     pub local_images: Option<PathBuf>,
+    /// Seconds in which a request must have come as a whole, and in which a client takes some of its reply.
+    pub read_timeout_secs: u64,
 }
 
 /// Bounds on one request.
@@ -91,6 +98,8 @@ struct Limits {
     context: usize,
     /// Token ids are below it.
     vocabulary: usize,
+    /// Tokens that a message has beside its text.
+    frame_tokens: usize,
 }
 
 /// A server that takes requests.
@@ -128,6 +137,8 @@ struct Opened {
     vocabulary: usize,
     placeholders: [u32; 2],
     revision: String,
+    /// What of the model's files is switched off.
+    notes: Vec<String>,
 }
 
 /// Serves a model until `stops` says so; `listening` is called once, when requests are taken.
@@ -142,7 +153,7 @@ pub fn serve(
     options: &ServeOptions,
     device: &Device,
     stops: mpsc::UnboundedReceiver<Stop>,
-    listening: &mut dyn FnMut(&Listening),
+    listening: &mut dyn FnMut(&Listening, &[String]),
 ) -> Result<()> {
     options.check()?;
     let pictures = PictureSource::new(options.local_images.as_deref())?;
@@ -169,13 +180,14 @@ pub fn serve(
             // Nothing is in flight yet, so that every stop is one at once.
             Some(_) = stops.recv() => return Ok(()),
         };
-        let revision = opened.revision.clone();
-        let key = options.api_key.as_deref().map(Key::new);
+        let (revision, notes) = (opened.revision.clone(), opened.notes.clone());
         let gate = Gate::new(MOST_REQUESTS, MOST_HELD_BYTES);
         let encoder = options.encoder(opened, pictures);
-        let router = Server::new(encoder, key, orders.clone(), gate, counts, revision).router();
-        listening(&told);
-        run(listener, router, stops, &orders).await
+        let entrance = options.entrance(address.ip().is_loopback());
+        let patience = entrance.patience;
+        let router = Server::new(encoder, entrance, orders.clone(), gate, counts, revision).router();
+        listening(&told, &notes);
+        run(listener, router, patience, stops, &orders).await
     });
     // A request that is still being read must not hold the process up.
     runtime.shutdown_background();
@@ -188,6 +200,7 @@ impl ServeOptions {
             ("--batch", Some(self.batch)),
             ("--max-new-tokens", self.max_new_tokens),
             ("--max-prompt-tokens", self.max_prompt_tokens),
+            ("--read-timeout", usize::try_from(self.read_timeout_secs).ok()),
         ];
         match least_one.iter().find(|(_, value)| *value == Some(0)) {
             Some((option, _)) => Err(RunError::User(format!("{option} must be at least 1"))),
@@ -199,6 +212,16 @@ impl ServeOptions {
         }
     }
 
+    /// Who is let in. A page in a browser has no key, so that with one it does not matter which machine is meant.
+    fn entrance(&self, is_loopback: bool) -> Entrance {
+        let door = match &self.api_key {
+            None if is_loopback => Door::of_this_machine(&self.host),
+            _ => Door::of_everybody(),
+        };
+        let patience = Duration::from_secs(self.read_timeout_secs);
+        Entrance { door, key: self.api_key.as_deref().map(Key::new), patience }
+    }
+
     fn encoder(&self, opened: Opened, pictures: PictureSource) -> Encoder {
         let Opened { processor, context, vocabulary, placeholders, .. } = opened;
         let limits = Limits {
@@ -206,6 +229,7 @@ impl ServeOptions {
             prompt_tokens: self.max_prompt_tokens.unwrap_or(context).min(context),
             context,
             vocabulary,
+            frame_tokens: encode::frame_tokens(&processor),
         };
         Encoder { name: self.name.clone(), processor, limits, pictures, placeholders }
     }
@@ -245,6 +269,7 @@ fn start_worker(
             vocabulary: config.text.vocab_size,
             placeholders: [config.image_token_id, config.video_token_id],
             revision: model.policy.weights_sha256(),
+            notes: model.processor.tokenizer().notes().to_vec(),
         };
         if said.send(Ok(opened)).is_ok() {
             let engine = local_engine(&model, options.batch, options.cache_mib);
@@ -262,12 +287,12 @@ fn start_worker(
 async fn run(
     listener: tokio::net::TcpListener,
     router: axum::Router,
+    patience: Duration,
     mut stops: mpsc::UnboundedReceiver<Stop>,
     orders: &std_mpsc::Sender<Order>,
 ) -> Result<()> {
     let (drain, drained) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async { drop(drained.await) });
-    let mut server = std::pin::pin!(server.into_future());
+    let mut server = std::pin::pin!(connections::serve(listener, router, patience, drained));
     let ended =
         |ended: std::io::Result<()>| ended.map_err(|error| RunError::Internal(format!("the server stopped: {error}")));
     tokio::select! {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::MOST_BYTES;
 use super::answer::{Answers, Piece};
 use super::counts::{Counts, Flight, Outcome};
+use super::door::Door;
 use super::encode::{Api, Encoder, Ready};
 use super::fault::Fault;
 use super::gate::{Gate, Pass};
@@ -33,10 +35,20 @@ const MOST_TRIES: usize = 8;
 /// Requests whose pictures and text are made into prompts at a time; bounds memory.
 const MOST_ENCODED: usize = 2;
 
+/// Who is let in, and how long is waited for them.
+pub(super) struct Entrance {
+    /// By what a request says of itself.
+    pub(super) door: Door,
+    /// By a key, where one is wanted.
+    pub(super) key: Option<Key>,
+    /// A request has come as a whole within so long.
+    pub(super) patience: Duration,
+}
+
 /// What the routes share.
 pub(super) struct Server {
     encoder: Arc<Encoder>,
-    key: Option<Key>,
+    entrance: Entrance,
     orders: Sender<Order>,
     gate: Arc<Gate>,
     encoding: Semaphore,
@@ -50,14 +62,14 @@ impl Server {
     /// A server of an opened model.
     pub(super) fn new(
         encoder: Encoder,
-        key: Option<Key>,
+        entrance: Entrance,
         orders: Sender<Order>,
         gate: Arc<Gate>,
         counts: Arc<Counts>,
         revision: String,
     ) -> Self {
         let (encoder, encoding) = (Arc::new(encoder), Semaphore::new(MOST_ENCODED));
-        Self { encoder, key, orders, gate, encoding, counts, started: now(), revision }
+        Self { encoder, entrance, orders, gate, encoding, counts, started: now(), revision }
     }
 
     /// All routes; every refusal is JSON.
@@ -76,12 +88,15 @@ impl Server {
             .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
                 Fault::wrong_method(method.as_str(), uri.path())
             })
+            .layer(from_fn_with_state(Arc::clone(&server), admitted))
             .with_state(server)
     }
 
     /// Reads a request and makes its prompts, and the room for both.
     async fn ready(&self, api: Api, body: Body, flight: &Flight) -> Result<(Ready, Pass), Fault> {
-        let body = read(body).await?;
+        let patience = self.entrance.patience;
+        let read = tokio::time::timeout(patience, read(body)).await;
+        let body = read.unwrap_or_else(|_| Err(Fault::too_slow(patience.as_secs())))?;
         let mut pass = self.gate.enter(body.len())?;
         let (encoder, number) = (Arc::clone(&self.encoder), flight.number);
         let permit = self.encoding.acquire().await.map_err(|_| Fault::stopping())?;
@@ -150,10 +165,18 @@ impl Server {
     }
 }
 
+/// Lets in those who mean this server.
+async fn admitted(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    match server.entrance.door.admit(request.method(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(fault) => fault.into_response(),
+    }
+}
+
 /// Lets in those who have the key, where one is wanted.
 async fn keyed(State(server): State<Arc<Server>>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match &server.key {
+    match &server.entrance.key {
         Some(key) if !key.opens(given) => Fault::wrong_key().into_response(),
         _ => next.run(request).await,
     }

@@ -89,6 +89,7 @@ impl Answering {
             model.policy.multiply_in(config.run.matmul)?;
         }
         model.limit_prompts(config.and_then(|config| config.policy.prompt_limit()));
+        model.processor.tokenizer().notes().iter().for_each(|note| progress.say(note));
         if endpoint.is_none() {
             slow::warning(&model.policy).iter().for_each(|warning| progress.say(warning));
         }
