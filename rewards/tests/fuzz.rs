@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sapo_datasets::{Message, Part, Query, Role, Transcript};
+use sapo_rewards::Registry;
+use sapo_rewards::catalogue::catalogue;
 use sapo_rewards::plugin::check_reply;
 use sapo_rewards::reward::{Item, Reward, score_all};
 use sapo_rewards::score::Outcome;
-use sapo_rewards::{Registry, catalogue};
 use serde_json::Value;
 
 /// How long a door is tried when nothing else is said.
