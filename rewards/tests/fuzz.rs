@@ -28,12 +28,14 @@ fn fuzz<S: Strategy>(door: &str, texts: &S, check: impl Fn(S::Value) -> Result<(
     // The same texts each time in a suite, others in a long run.
     let mut runner = match secs {
         None => TestRunner::new_with_rng(config.clone(), TestRunner::deterministic().new_rng()),
-        Some(_) => TestRunner::new(config),
+        Some(_) => TestRunner::new(config.clone()),
     };
     let begun = Instant::now();
     let mut tried = 0_u64;
     while begun.elapsed().as_secs_f64() < secs.unwrap_or(SECS) {
-        let outcome = runner.run(texts, |text| {
+        // A runner counts what it has run, and would run nothing more.
+        let mut round = TestRunner::new_with_rng(config.clone(), runner.new_rng());
+        let outcome = round.run(texts, |text| {
             let begun = Instant::now();
             check(text)?;
             // A suite may run on a machine that is busy with other things.

@@ -260,6 +260,11 @@ impl Closings {
         self.option_at_start.first(text).map_or(text, |found| &text[found.end..])
     }
 
+    /// Whether a text is nothing but a verb that a sentence ends with behind an answer.
+    pub(crate) fn is_verb_at_end(&self, text: &str) -> bool {
+        self.ends.first(text).is_some_and(|verb| verb.start == 0)
+    }
+
     /// A text without the words of no weight before an answer and the verb behind it.
     pub(crate) fn without_frame<'t>(&self, text: &'t str) -> &'t str {
         let text = self.without_lead(text).trim_end_matches(['.', '。', '।', '!', '！', ' ']);

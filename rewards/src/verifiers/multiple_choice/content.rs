@@ -216,7 +216,7 @@ impl Reading<'_> {
         Said::Nothing
     }
 
-    /// The option whose text is in a sentence, when it is the only one and nothing there denies or doubts.
+    /// The option whose text ends a sentence or clause, when it is the only one there and nothing denies or doubts it.
     pub(super) fn mentions(&self, sentence: &str) -> Said {
         let text = normalised(sentence);
         let mut places: Vec<(usize, usize, char)> = Vec::new();
@@ -241,6 +241,16 @@ impl Reading<'_> {
         let [letter] = letters[..] else {
             return if letters.is_empty() { Said::Nothing } else { Said::Unclear };
         };
+        // "A man walks by the river" tells of the picture, and chooses nothing.
+        let ends = |end: usize| {
+            let rest = text[end..].trim_start_matches(['*', '"', '`', '$', ' ']);
+            rest.is_empty()
+                || rest.starts_with(['.', ',', ';', '!', ')', '。', '，', '、', '।'])
+                || self.closings.is_verb_at_end(rest)
+        };
+        if !places.iter().any(|(_, end, _)| ends(*end)) {
+            return Said::Nothing;
+        }
         let words: Vec<&str> = text.split(|letter: char| !letter.is_alphanumeric()).collect();
         // A letter beside the text says the same or nothing at all.
         let other = sentence
