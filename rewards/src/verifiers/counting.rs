@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::extract::{final_answer, repeats_its_last_line, sentence_end};
+use crate::extract::{final_answer, repeats_its_last_line};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
+use crate::sentence::sentence_end;
 use crate::text::shortened;
 use crate::verifiers::math;
 use crate::verifiers::number::Decimal;
@@ -302,7 +303,7 @@ fn chinese(letters: &[(usize, char)]) -> Option<(String, usize)> {
 pub struct Counting {}
 
 impl Verifier for Counting {
-    const VERSION: &'static str = "counting/2";
+    const VERSION: &'static str = "counting/3";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, score)
