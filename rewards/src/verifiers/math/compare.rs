@@ -4,7 +4,7 @@ use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
     scalar::Session,
     units::Unit,
-    value::{Value, is_label},
+    value::Value,
     verdict::Verdict,
 };
 
@@ -26,7 +26,20 @@ impl Session {
             (Value::Quantity(a, unit), Value::Scalar(b)) | (Value::Scalar(b), Value::Quantity(a, unit)) => {
                 self.measured(a, unit, b)
             }
-            (Value::Set(a), Value::Set(b)) => self.sets(a, b),
+            (Value::Labelled(name, _, a), Value::Labelled(other, _, b)) => {
+                let verdict = self.equal(a, b);
+                if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
+            }
+            (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
+                self.without_label(*loose, labelled, other)
+            }
+            (Value::Several(a), Value::Several(b)) => self.several(a, b),
+            (Value::Set(a) | Value::Several(a), Value::Set(b) | Value::Several(b)) => self.sets(a, b),
+            (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
+            (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
+            (Value::Without(set, a), Value::Without(other, b)) => {
+                if set == other { self.sets(a, b) } else { Verdict::Different }
+            }
             (Value::Tuple(open, a, close), Value::Tuple(opening, b, closing)) => {
                 let loose = |bracket: Bracket| bracket == Bracket::Angle || a.len() != 2;
                 let fits = |x: Bracket, y: Bracket| x == y || loose(x) || loose(y);
@@ -41,7 +54,7 @@ impl Session {
                 a.same(b, self).map_or(Verdict::Unknown, Verdict::when)
             }
             (Value::Region(region, _), other) | (other, Value::Region(region, _))
-                if matches!(other, Value::Tuple(..) | Value::Set(_)) =>
+                if matches!(other, Value::Tuple(..) | Value::Set(_) | Value::Several(_)) =>
             {
                 match self.as_region(other) {
                     Some(other) => region.same(&other, self).map_or(Verdict::Unknown, Verdict::when),
@@ -50,17 +63,16 @@ impl Session {
             }
             (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
             (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
-            (Value::Assignment(a), Value::Assignment(b)) => {
-                if a.len() != b.len() || a.keys().ne(b.keys()) {
-                    return Verdict::Different;
-                }
-                a.values().zip(b.values()).fold(Verdict::Equal, |all, (a, b)| all.and(self.equal(a, b)))
-            }
+            (Value::Assignment(a), Value::Assignment(b)) => self.assigned(a, b),
             (Value::Assignment(values), Value::Tuple(_, items, _))
             | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
-                let values: Vec<Value> = values.values().cloned().collect();
+                let mut values = values.clone();
+                values.sort_by(|(a, _), (b, _)| a.cmp(b));
+                let values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
                 self.in_order(&values, items)
             }
+            (Value::Assignment(values), Value::Several(items))
+            | (Value::Several(items), Value::Assignment(values)) => self.unnamed(values, items),
             (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
             (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
             (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
@@ -80,7 +92,9 @@ impl Session {
                     None => Verdict::Different,
                 }
             }
-            (Value::Set(items), other) | (other, Value::Set(items)) if !items.is_empty() => {
+            (Value::Set(items) | Value::Several(items), other) | (other, Value::Set(items) | Value::Several(items))
+                if !items.is_empty() =>
+            {
                 items.iter().fold(Verdict::Equal, |all, item| all.and(self.equal(item, other)))
             }
             (Value::Matrix(rows), Value::Tuple(_, items, _)) | (Value::Tuple(_, items, _), Value::Matrix(rows)) => {
@@ -215,66 +229,13 @@ impl Session {
         verdict.and(self.scalars(&rest(value), &rest(other_value)))
     }
 
-    /// The value that an equation states: its right side when the left is a label, its number when all sides are
-    /// numbers and agree.
-    fn asserted(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
-        let (last, before) = terms.split_last()?;
-        let (first, _) = terms.split_first()?;
-        if relations.is_empty() || relations.iter().any(|r| !matches!(r, Relation::Equal | Relation::Approximately)) {
-            return None;
-        }
-        if relations.len() == 1 && is_label(last) && first.is_closed() {
-            return self.settle(first).ok();
-        }
-        if is_label(first)
-            && !first
-                .variables()
-                .iter()
-                .any(|name| terms.len() == 2 && is_lone(first) && last.variables().contains(name))
-        {
-            return self.consistent(&terms[1..], &relations[1..]).then(|| self.settle(last).ok()).flatten();
-        }
-        let closed = before.iter().all(Expr::is_closed) && last.is_closed();
-        (closed && self.consistent(terms, relations)).then(|| self.settle(last).ok()).flatten()
-    }
-
-    /// Whether the numbers in a chain of equations agree; an approximate sign asks for one part in a hundred.
-    fn consistent(&mut self, terms: &[Expr], relations: &[Relation]) -> bool {
-        let pairs: Vec<_> = terms.windows(2).zip(relations).collect();
-        pairs.into_iter().all(|(pair, relation)| {
-            if !pair[0].is_closed() || !pair[1].is_closed() {
-                return true;
-            }
-            if *relation == Relation::Approximately {
-                return self.near(&pair[0], &pair[1]);
-            }
-            let (Ok(a), Ok(b)) = (self.settle(&pair[0]), self.settle(&pair[1])) else { return false };
-            self.equal(&a, &b) == Verdict::Equal
-        })
-    }
-
-    fn near(&mut self, a: &Expr, b: &Expr) -> bool {
-        let gap = Expr::Call(Function::Abs, vec![Expr::difference(a.clone(), b.clone())]);
-        let size = Expr::Call(Function::Abs, vec![a.clone()]);
-        let part = Expr::Quotient(Box::new(size), Box::new(Expr::integer(100)));
-        self.order(&gap, &part).is_some_and(|order| order != std::cmp::Ordering::Greater)
-    }
-
     /// Two equations, inequalities or other relations.
     fn relations(&mut self, a: &[Expr], x: &[Relation], b: &[Expr], y: &[Relation]) -> Verdict {
         if a == b && x == y {
             return Verdict::Equal;
         }
-        for (terms, relations) in [(a, x), (b, y)] {
-            if terms.len() > 2
-                && relations.iter().all(|r| *r == Relation::Equal)
-                && !self.consistent(&terms[1..], &relations[1..])
-            {
-                return Verdict::Different;
-            }
-        }
-        let (a, x) = shortened(a, x);
-        let (b, y) = shortened(b, y);
+        let (a, x) = self.stated(a, x);
+        let (b, y) = self.stated(b, y);
         let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
             return self.chains(&a, &x, &b, &y);
         };
@@ -282,7 +243,7 @@ impl Session {
         if equal(*relation) && equal(*other) || (*relation, *other) == (Relation::NotEqual, Relation::NotEqual) {
             let solved =
                 is_lone(left) && left == other_left && !right.variables().iter().any(|name| is_named(left, name));
-            if solved && self.scalars(right, other_right) == Verdict::Equal {
+            if solved && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
                 return Verdict::Equal;
             }
             let f = Expr::difference(left.clone(), right.clone());
@@ -316,17 +277,6 @@ impl Session {
     }
 }
 
-/// `f(x) = ... = last` without the steps between.
-fn shortened(terms: &[Expr], relations: &[Relation]) -> (Vec<Expr>, Vec<Relation>) {
-    let equal = relations.iter().all(|relation| *relation == Relation::Equal);
-    match (terms, equal) {
-        ([first, _, .., last], true) if terms.len() > 2 && is_label(first) => {
-            (vec![first.clone(), last.clone()], vec![Relation::Equal])
-        }
-        _ => (terms.to_vec(), relations.to_vec()),
-    }
-}
-
 /// The expression that must be positive, and whether zero is excluded.
 fn rising(left: &Expr, relation: Relation, right: &Expr) -> (Expr, Option<bool>) {
     let (left, right) = match relation {
@@ -340,7 +290,7 @@ fn rising(left: &Expr, relation: Relation, right: &Expr) -> (Expr, Option<bool>)
     (Expr::difference(left.clone(), right.clone()), strict)
 }
 
-fn is_lone(expr: &Expr) -> bool {
+pub(super) fn is_lone(expr: &Expr) -> bool {
     matches!(expr, Expr::Variable(_))
 }
 

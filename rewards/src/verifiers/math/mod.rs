@@ -6,13 +6,16 @@
 //! primes or at points (`scalar`). Everything is pure and bounded: length, depth, parts, and a number of arithmetic steps
 //! that no clock measures.
 
+mod binding;
 mod brackets;
+mod chain;
 mod choice;
 mod compare;
 mod complex;
 mod evaluate;
 mod expression;
 mod extract;
+mod gathered;
 mod inequality;
 mod lexer;
 mod matrix;
@@ -20,6 +23,7 @@ mod merge;
 mod names;
 mod number;
 mod numerals;
+mod opaque;
 mod operand;
 mod parser;
 mod quantity;

@@ -1,13 +1,12 @@
 //! What kind of thing an answer is: the tree sorted into a typed value.
 
-use std::collections::BTreeMap;
-
 use super::{
     expression::{Bracket, Clock, Expr, Factor, Function, Joint, NamedSet, Relation},
     parser::Parsed,
     region::Region,
     scalar::Session,
     units::Unit,
+    verdict::Verdict,
     words,
 };
 
@@ -20,8 +19,10 @@ pub(super) enum Value {
     Scalar(Expr),
     Quantity(Expr, Unit),
     Tuple(Bracket, Vec<Self>, Bracket),
-    /// Members without order: a set, several answers, both signs of a root.
+    /// Members without order, each as often as it likes: a set.
     Set(Vec<Self>),
+    /// Several answers, both signs of a root: without order, but each counts.
+    Several(Vec<Self>),
     /// Part of the real line, with the variable it bounds where one was named.
     Region(Region, Option<String>),
     Relation(Vec<Expr>, Vec<Relation>),
@@ -30,8 +31,16 @@ pub(super) enum Value {
         value: Expr,
         modulus: Expr,
     },
-    /// A value for each of several variables.
-    Assignment(BTreeMap<String, Self>),
+    /// A value for each of several variables, as they were written.
+    Assignment(Vec<(String, Self)>),
+    /// A value with the words before it, or with what it is the value of; the flag says whether a side may leave that out.
+    Labelled(String, bool, Box<Self>),
+    /// Each case of a function with its condition.
+    Pieces(Vec<[Self; 2]>),
+    /// A set by a rule: its member, then its conditions.
+    Builder(Vec<Expr>),
+    /// A set with a name without some members.
+    Without(NamedSet, Vec<Self>),
     Matrix(Vec<Vec<Expr>>),
     Named(NamedSet),
     Ratio(Vec<Expr>),
@@ -63,6 +72,11 @@ impl Session {
                 Ok(Value::Congruence { left: None, value: (**value).clone(), modulus: (**modulus).clone() })
             }
             Expr::Matrix(rows) => Ok(Value::Matrix(rows.clone())),
+            Expr::Labelled(label, loose, inner) => {
+                Ok(Value::Labelled(label.clone(), *loose, Box::new(self.settle(inner)?)))
+            }
+            Expr::Builder(parts) => Ok(Value::Builder(parts.clone())),
+            Expr::Pieces(rows) => self.pieces(rows),
             _ => self.settle_expression(expr),
         }
     }
@@ -78,8 +92,10 @@ impl Session {
         if !unit.is_empty() {
             return match self.settle(&stripped)? {
                 Value::Scalar(inner) => Ok(Value::Quantity(inner, unit)),
-                Value::Set(items) => Ok(Value::Set(items.into_iter().map(|item| measured(item, &unit)).collect())),
-                other => Ok(other),
+                Value::Several(items) => {
+                    Ok(Value::Several(items.into_iter().map(|item| measured(item, &unit)).collect()))
+                }
+                _ => Err("a unit stands on something else than a number"),
             };
         }
         if expr.is_scalar() {
@@ -121,11 +137,20 @@ impl Session {
             let mut index = 0;
             let chosen = choose_signs(expr, choice, &mut index);
             match self.settle(&chosen)? {
-                Value::Set(more) => items.extend(more),
+                Value::Several(more) => items.extend(more),
                 one => items.push(one),
             }
         }
-        Ok(Value::Set(items))
+        Ok(Value::Several(items))
+    }
+
+    fn pieces(&mut self, rows: &[Vec<Expr>]) -> Parsed<Value> {
+        let mut pieces = Vec::new();
+        for row in rows {
+            let [value, condition] = row.as_slice() else { return Err("a case has no condition") };
+            pieces.push([self.settle(value)?, self.settle(condition)?]);
+        }
+        Ok(Value::Pieces(pieces))
     }
 
     /// The members of a set; both signs of one member are two.
@@ -133,7 +158,7 @@ impl Session {
         let mut members = Vec::new();
         for item in items {
             match self.settle(item)? {
-                Value::Set(more) if !matches!(item, Expr::Set(_) | Expr::Named(_)) => members.extend(more),
+                Value::Several(more) => members.extend(more),
                 one => members.push(one),
             }
         }
@@ -154,6 +179,9 @@ impl Session {
         }
         if let [only] = items {
             return self.settle(only);
+        }
+        if items.iter().all(|item| assignment(item).is_some()) {
+            return self.settle_list(items, Joint::Comma);
         }
         if let [low, high] = items
             && open != Bracket::Angle
@@ -178,6 +206,12 @@ impl Session {
                         .collect(),
                 ));
             }
+        }
+        if let Expr::Difference(from, taken) = expr
+            && let (Expr::Named(set), Value::Set(taken)) = (&**from, self.settle(taken)?)
+            && *set != NamedSet::Reals
+        {
+            return Ok(Value::Without(*set, taken));
         }
         let name = self.bounded_variable(expr);
         let region = self.region(expr).ok_or("the ends of an interval have no order")?;
@@ -223,7 +257,7 @@ impl Session {
                 }
                 _ => None,
             },
-            Value::Set(items) => items.iter().try_fold(Region::empty(), |all, item| match item {
+            Value::Set(items) | Value::Several(items) => items.iter().try_fold(Region::empty(), |all, item| match item {
                 Value::Scalar(at) if at.is_closed() => all.union(&Region::point(at), self),
                 _ => None,
             }),
@@ -251,10 +285,10 @@ impl Session {
             return self.join_regions(&settled, Joint::Or, false);
         }
         let flat = settled.into_iter().flat_map(|value| match value {
-            Value::Set(members) if !members.is_empty() => members,
+            Value::Several(members) => members,
             one => vec![one],
         });
-        Ok(Value::Set(flat.collect()))
+        Ok(Value::Several(flat.collect()))
     }
 
     fn join_regions(&mut self, settled: &[Value], joint: Joint, relations: bool) -> Parsed<Value> {
@@ -264,7 +298,7 @@ impl Session {
         for value in settled {
             if let Value::Region(_, Some(own)) = value {
                 if name.as_ref().is_some_and(|name| name != own) {
-                    return Ok(Value::Set(settled.to_vec()));
+                    return Ok(Value::Several(settled.to_vec()));
                 }
                 name = Some(own.clone());
             }
@@ -285,26 +319,28 @@ impl Session {
     fn assignments(&mut self, items: &[Expr]) -> Parsed<Option<Value>> {
         let pairs: Option<Vec<(String, &Expr)>> = items.iter().map(assignment).collect();
         let Some(pairs) = pairs else { return Ok(None) };
-        let stem = |name: &str| name.split(['_', '\'']).next().unwrap_or("").to_owned();
-        let first = stem(&pairs[0].0);
-        if pairs.iter().all(|(name, _)| stem(name) == first) {
-            let mut values = Vec::new();
-            for (_, value) in pairs {
-                match self.settle(value)? {
-                    Value::Set(more) => values.extend(more),
-                    one => values.push(one),
-                }
-            }
-            return Ok(Some(Value::Set(values)));
-        }
-        let mut map = BTreeMap::new();
+        let mut values = Vec::new();
         for (name, value) in pairs {
-            let value = self.settle(value)?;
-            if map.insert(name, value).is_some() {
-                return Ok(None);
-            }
+            values.push((name, self.settle(value)?));
         }
-        Ok(Some(Value::Assignment(map)))
+        let Some((first, _)) = values.first().cloned() else { return Ok(None) };
+        if values.iter().all(|(name, _)| *name == first) {
+            let flat = values.into_iter().flat_map(|(_, value)| match value {
+                Value::Several(more) => more,
+                one => vec![one],
+            });
+            return Ok(Some(Value::Labelled(first, true, Box::new(Value::Several(flat.collect())))));
+        }
+        // `p=3, q=5; p=5, q=3` gives all the variables again: that many solutions.
+        let width = values.iter().skip(1).position(|(name, _)| *name == first).map_or(values.len(), |at| at + 1);
+        let solutions: Vec<&[(String, Value)]> = values.chunks(width).collect();
+        let alike = |solution: &&[(String, Value)]| names_of(solution).eq(names_of(solutions[0]));
+        let distinct = (1..width).all(|at| !values[..at].iter().any(|(name, _)| *name == values[at].0));
+        if !distinct || !solutions.iter().all(alike) {
+            return Ok(None);
+        }
+        let mut solutions: Vec<Value> = solutions.into_iter().map(|one| Value::Assignment(one.to_vec())).collect();
+        Ok(if solutions.len() == 1 { solutions.pop() } else { Some(Value::Several(solutions)) })
     }
 
     fn settle_relation(&mut self, terms: &[Expr], relations: &[Relation]) -> Parsed<Value> {
@@ -313,7 +349,7 @@ impl Session {
             let value = self.settle(set)?;
             return Ok(match (&value, self.as_region(&value)) {
                 (Value::Region(..) | Value::Tuple(..), Some(region)) => Value::Region(region, name),
-                _ => value,
+                _ => Value::Labelled(label_of(head), is_label(head), Box::new(value)),
             });
         }
         if let ([left, Expr::Modulo(value, modulus)], [Relation::Congruent]) = (terms, relations) {
@@ -325,9 +361,16 @@ impl Session {
             && let Some((last, before)) = terms.split_last()
             && (is_label(&terms[0]) || matches!(terms[0], Expr::Group(..)))
             && !last.is_scalar()
-            && (before.len() == 1 || matches!(last, Expr::Quantity(..)))
         {
-            return self.settle(last);
+            let value = self.settle(last)?;
+            // What stands between must be the same value: nothing is ignored.
+            for middle in before.iter().skip(1) {
+                let middle = self.settle(middle)?;
+                if self.equal(&middle, &value) != Verdict::Equal {
+                    return Ok(Value::Relation(terms.to_vec(), relations.to_vec()));
+                }
+            }
+            return Ok(Value::Labelled(label_of(&terms[0]), true, Box::new(value)));
         }
         if !relations.is_empty()
             && relations.iter().all(|relation| relation.bounds())
@@ -340,6 +383,14 @@ impl Session {
 
     /// An inequality, or a chain of them, in one variable that stands linearly.
     fn solved(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
+        // `0 < f(x) < 4` bounds the function as it would bound a letter.
+        if let Some(call) = terms.iter().find(|term| matches!(term, Expr::Apply(..))) {
+            let named = Expr::Variable(label_of(call));
+            let terms: Vec<Expr> =
+                terms.iter().map(|term| if term == call { named.clone() } else { term.clone() }).collect();
+            let left = terms.iter().any(|term| term.any(&|node| matches!(node, Expr::Apply(..))));
+            return if left { None } else { self.solved(&terms, relations) };
+        }
         let names: Vec<String> = terms.iter().flat_map(Expr::variables).collect();
         let name = names.first()?;
         if names.iter().any(|other| other != name) {
@@ -473,11 +524,28 @@ fn carry_variable(items: &[Expr]) -> Vec<Expr> {
     items[..1].iter().cloned().chain(carried).collect()
 }
 
-/// Whether the left side of an equation only names what the right side says: `x`, `f(x)`, `AB`, `|AB|`.
+fn names_of(solution: &[(String, Value)]) -> impl Iterator<Item = &String> {
+    solution.iter().map(|(name, _)| name)
+}
+
+/// What a value is the value of, in words that are the same for the same thing.
+fn label_of(head: &Expr) -> String {
+    match head {
+        Expr::Variable(name) => name.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Whether the left side of an equation only names what the right side says: `x`, `f(x)`, `AB`, `|AB|`, `S_1 : S_2`.
 pub(super) fn is_label(expr: &Expr) -> bool {
     match expr {
-        Expr::Variable(_) | Expr::Text(_) => true,
-        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_label(&factor.expr)),
+        Expr::Variable(_) | Expr::Text(_) | Expr::Apply(..) | Expr::Bound(..) => true,
+        Expr::Labelled(_, loose, inner) => *loose && is_label(inner),
+        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_point(&factor.expr)),
+        Expr::Quotient(above, below) => {
+            is_differential(above) && is_differential(below) || is_side(above) && is_side(below)
+        }
+        Expr::Ratio(items) => items.iter().all(is_side),
         Expr::Power(base, exponent) => {
             matches!(&**base, Expr::Variable(name) if matches!(name.as_str(), "f" | "g" | "h"))
                 && **exponent == Expr::Negative(Box::new(Expr::integer(1)))
@@ -486,4 +554,29 @@ pub(super) fn is_label(expr: &Expr) -> bool {
         Expr::Call(Function::Abs, items) => items.iter().all(is_label),
         _ => false,
     }
+}
+
+/// A capital letter, as points are named.
+fn is_point(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(name) if name.starts_with(|letter: char| letter.is_uppercase()))
+}
+
+/// A segment, an area, a count: capital letters, or a letter with an index.
+fn is_side(expr: &Expr) -> bool {
+    match expr {
+        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_point(&factor.expr)),
+        Expr::Variable(name) => is_point(expr) || name.contains('_'),
+        Expr::Apply(..) => true,
+        _ => false,
+    }
+}
+
+/// `dy`, `d^2 y`, `dx^2`.
+fn is_differential(expr: &Expr) -> bool {
+    let is_d = |expr: &Expr| match expr {
+        Expr::Variable(name) => name == "d" || name == "partial",
+        Expr::Power(base, _) => matches!(&**base, Expr::Variable(name) if name == "d" || name == "partial"),
+        _ => false,
+    };
+    matches!(expr, Expr::Product(factors) if factors.len() == 2 && is_d(&factors[0].expr)) || is_d(expr)
 }
