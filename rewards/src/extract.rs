@@ -8,6 +8,8 @@ use std::ops::Range;
 use sapo_datasets::Transcript;
 use serde_json::Value;
 
+use crate::closings::Closings;
+
 /// Longest text that a verifier reads, in bytes; the end of a longer one is kept.
 pub const LONGEST_BYTES: usize = 64 * 1024;
 
@@ -190,22 +192,6 @@ fn balanced(text: &str) -> (usize, bool) {
     (text.len(), false)
 }
 
-/// What introduces an answer, in lower case.
-const STATEMENTS: [&str; 12] = [
-    "answer is:",
-    "answer is",
-    "answer:",
-    "answer =",
-    "result is",
-    "答案是：",
-    "答案是:",
-    "答案是",
-    "答案为",
-    "答案：",
-    "答案:",
-    "结果是",
-];
-
 /// The final answer of a reply without its thinking: the last tag, else the last box, else what the last statement
 /// ("the answer is ...") says, else the whole text; trimmed, without emphasis, quotes and the full stop at its end.
 pub fn final_answer(text: &str) -> String {
@@ -221,36 +207,10 @@ pub fn is_closed(text: &str) -> bool {
 }
 
 fn last_statement(text: &str) -> Option<&str> {
-    // ASCII lower case keeps every byte where it is.
-    let lower = text.to_ascii_lowercase();
-    if !["answer", "result is", "答案", "结果是"].iter().any(|word| lower.contains(word)) {
-        return None;
-    }
-    let many = |mark: &str| lower.matches(mark).nth(MOST_ANSWERS).is_some();
-    if STATEMENTS.iter().any(|mark| many(mark)) {
-        return None;
-    }
-    let start = STATEMENTS.iter().filter_map(|mark| Some(lower.rfind(mark)? + mark.len())).max()?;
-    let said = text[start..].trim_start();
-    let end = sentence_end(said);
-    (!said[..end].trim().is_empty()).then(|| &said[..end])
-}
-
-/// Where the first sentence of a text ends: at a line's end, or a full stop that a space or nothing follows.
-pub fn sentence_end(text: &str) -> usize {
-    let mut letters = text.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        let next = letters.peek().map(|(_, letter)| *letter);
-        let ends = match letter {
-            '\n' | '。' | '；' | '！' | '？' => true,
-            '.' | '!' | '?' | ';' => next.is_none_or(char::is_whitespace),
-            _ => false,
-        };
-        if ends {
-            return at;
-        }
-    }
-    text.len()
+    let all = Closings::built_in().all(text);
+    let last = all.iter().rfind(|closing| !closing.denied)?;
+    let many = all.iter().filter(|closing| text[closing.phrase.clone()] == text[last.phrase.clone()]).count();
+    (many <= MOST_ANSWERS).then(|| &text[last.answer.clone()])
 }
 
 /// A text without the spaces, emphasis, quotes, dollar signs and full stops around it.
@@ -284,7 +244,11 @@ mod tests {
             ("<answer>1</answer> <answer> 85 </answer>", "85"),
             ("<answer>\\boxed{85}</answer>", "85"),
             ("The answer is 12. No: the answer is 85. Done", "85"),
-            ("the answer is not 12", "not 12"),
+            ("the answer is not 12", "the answer is not 12"),
+            ("I don't think the answer is 12", "I don't think the answer is 12"),
+            ("정답은 85입니다.", "85"),
+            ("Die Antwort lautet also 85.", "85"),
+            ("85が正解です。", "85"),
             ("Answer: 3.5", "3.5"),
             ("答案：８５。", "85"),
             ("\\boxed{}", ""),
@@ -346,7 +310,6 @@ mod tests {
             let _ = last_json(&text);
             let _ = boxes(&text);
             let _ = after_thinking(&text).map(plain);
-            let _ = sentence_end(&text);
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! No tensor is known here. A reward that fails is failed, never 0.
 //!
-//! From the bottom up: `score` and `reward` are what a reward gives and is; `extract` and `text` read answers;
+//! From the bottom up: `score` and `reward` are what a reward gives and is; `closings`, `extract` and `text` read answers;
 //! `verifiers` are the rules; `judge`, `plugin` and `code` ask others, through `net` and `sandbox`; `registry` knows all
 //! kinds by name; `rubric` puts parts together; `check` and `bench` measure what came out.
 
 pub mod bench;
 pub mod check;
+pub mod closings;
 pub mod code;
 pub mod custom;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod reward;
 pub mod rubric;
 pub mod sandbox;
 pub mod score;
+mod sentence;
 pub mod text;
 mod verdict;
 pub mod verifiers;

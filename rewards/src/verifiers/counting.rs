@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::extract::{final_answer, repeats_its_last_line, sentence_end};
+use crate::extract::{final_answer, repeats_its_last_line};
+use crate::sentence::sentence_end;
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};

@@ -1,7 +1,8 @@
 //! Statements of a reply that announce a choice, and what they choose.
 
 use super::content::{Choices, Place, Said, content};
-use crate::extract::{MOST_ANSWERS, sentence_end};
+use crate::extract::MOST_ANSWERS;
+use crate::sentence::sentence_end;
 
 /// What introduces a choice, in lower case, longest first where one begins another. What follows is read as a choice
 /// even in lower case.

@@ -1,0 +1,335 @@
+//! Statements that close a reply ("the answer is ...", `정답은 ... 입니다`), found by a table of phrases in many languages.
+//!
+//! The table is data (`closings.toml`), and a reward's option `closings` adds languages to it. What is found is a place:
+//! where the answer stands, and whether the statement denies it. What the answer says is for others to read.
+
+mod phrase;
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::sentence::{first_clause, last_clause, last_list, last_sentence, sentence_end};
+use phrase::Words;
+
+/// Phrases of one language. `(a|b)` in a phrase is either, `(a|)` may be missing, a space is any spacing and emphasis,
+/// `...` a few words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Language {
+    /// Its name, for messages.
+    pub name: String,
+    /// Nouns that stand for the answer; `NOUN:`, `[NOUN]` and a heading announce one without more.
+    pub answer: Vec<String>,
+    /// What joins such a noun to the answer that follows: "is".
+    pub is: Vec<String>,
+    /// Other phrases that an answer follows.
+    pub before: Vec<String>,
+    /// Phrases that an answer stands in front of: "is the answer".
+    pub behind: Vec<String>,
+    /// What a sentence may end with behind an answer.
+    pub ends: Vec<String>,
+    /// Words that take back what follows, or the announcement that follows: "not".
+    pub not: Vec<String>,
+    /// Words that make a supposition of the announcement right behind them.
+    #[serde(rename = "if")]
+    pub suppose: Vec<String>,
+    /// Words that take back what stands in front of them.
+    pub not_ends: Vec<String>,
+    /// Words behind a denial that bring what is right: "not A but B".
+    pub but: Vec<String>,
+    /// The same behind an answer that they deny.
+    pub instead: Vec<String>,
+    /// Words of no weight in front of an answer: "therefore".
+    pub so: Vec<String>,
+    /// Words between two answers.
+    pub or: Vec<String>,
+    /// Nouns that stand for an option; used for choices alone, as the next three.
+    pub option: Vec<String>,
+    /// Verbs that choose the option behind them.
+    pub pick: Vec<String>,
+    /// What is said of an option that is right.
+    pub right: Vec<String>,
+    /// What is said of an option that is wrong.
+    pub wrong: Vec<String>,
+}
+
+/// The data file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    language: Vec<Language>,
+}
+
+static TABLE: LazyLock<Vec<Language>> = LazyLock::new(|| {
+    let table: Table = toml::from_str(include_str!("closings.toml")).expect("the table is part of the program");
+    table.language
+});
+static BUILT_IN: LazyLock<Closings> =
+    LazyLock::new(|| Closings::new(&TABLE).expect("the table is part of the program and is tested"));
+
+/// The last so many statements of a kind are read, so that a long reply costs no more than its length.
+const MOST_STATEMENTS: usize = 64;
+
+/// Longer sentences than this are cut, in bytes.
+const LONGEST_SENTENCE_BYTES: usize = 400;
+
+/// A statement that closes a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The words that announce the answer; a reader with rules of its own goes on from their end (or back from their
+    /// start, where `answer` lies before them).
+    pub phrase: Range<usize>,
+    /// Where the answer stands: in its sentence, without the verb behind it and the words of no weight before it; after
+    /// "not A but" it is what follows.
+    pub answer: Range<usize>,
+    /// Whether the statement says that this is not the answer, only supposes it, or asks for it.
+    pub denied: bool,
+}
+
+/// Phrases that announce answers, ready to be looked for.
+#[derive(Clone, Debug)]
+pub struct Closings {
+    before: Words,
+    behind: Words,
+    options: Words,
+    not: Words,
+    not_at_start: Words,
+    not_at_end: Words,
+    suppose: Words,
+    not_ends: Words,
+    not_ends_at_start: Words,
+    but: Words,
+    instead: Words,
+    so: Words,
+    ends: Words,
+    or: Words,
+    verdicts: [Words; 2],
+}
+
+impl Closings {
+    /// Those of the table.
+    pub fn built_in() -> &'static Self {
+        &BUILT_IN
+    }
+
+    /// Those of the table and of further languages.
+    ///
+    /// # Errors
+    /// Which phrase cannot be read, and why.
+    pub fn with(further: &[Language]) -> Result<Self, String> {
+        Self::new(&TABLE.iter().chain(further).cloned().collect::<Vec<_>>())
+    }
+
+    fn new(languages: &[Language]) -> Result<Self, String> {
+        let words = |part: fn(&Language) -> &Vec<String>, before: &str, behind: &str| {
+            Words::new(&sources(languages, part)?, before, behind)
+        };
+        let not_ends = |language: &Language| [language.not_ends.as_slice(), &language.instead].concat();
+        let denials =
+            collect(languages, |language| not_ends(language).iter().map(|word| phrase::source(word)).collect())?;
+        Ok(Self {
+            before: Words::new(&collect(languages, announcements)?, "", "")?,
+            behind: words(|language| &language.behind, "", "")?,
+            options: Words::new(&collect(languages, choosing)?, "", "")?,
+            not: words(|language| &language.not, "", "")?,
+            not_at_start: words(|language| &language.not, r"^[\s*_$]*", "")?,
+            not_at_end: words(|language| &language.not, "", r"[\s*_]*$")?,
+            suppose: words(|language| &language.suppose, "", r"(?:[\s*_]+[^\s]+){0,3}[\s*_]*$")?,
+            not_ends: Words::new(&denials, "", "")?,
+            not_ends_at_start: Words::new(&denials, r"^[\s*_]*\p{Hangul}?[\s*_]*", "")?,
+            but: words(|language| &language.but, "", "")?,
+            instead: words(|language| &language.instead, "", "")?,
+            so: words(|language| &language.so, r"^[\s*_]*", r"[\s*_,，、،:：]*")?,
+            ends: words(|language| &language.ends, r"[\s*_]*", r"[\s*_]*$")?,
+            or: words(|language| &language.or, r"^[\s*_,，、،]*", "")?,
+            verdicts: [words(|language| &language.right, "", "")?, words(|language| &language.wrong, "", "")?],
+        })
+    }
+
+    /// The last closing statements of a text, up to 64 of a kind, in the order in which they stand.
+    pub fn all(&self, text: &str) -> Vec<Closing> {
+        let mut found = self.announced(&self.before, text);
+        found.extend(last_of(&self.behind, text).filter_map(|phrase| self.answered_before(text, phrase)));
+        found.sort_by_key(|closing| closing.phrase.start);
+        found
+    }
+
+    /// The last closing statement of a text that denies nothing.
+    pub fn last(&self, text: &str) -> Option<Closing> {
+        self.all(text).into_iter().rfind(|closing| !closing.denied)
+    }
+
+    /// Every statement that names an option or picks one: "option B", "ich wähle B". For choices.
+    pub(crate) fn options(&self, text: &str) -> Vec<Closing> {
+        self.announced(&self.options, text)
+    }
+
+    /// The byte at which another answer begins, when a text begins with a word that joins two answers.
+    pub(crate) fn joint(&self, text: &str) -> Option<usize> {
+        self.or.first(text).map(|found| found.end)
+    }
+
+    /// Whether a text says that something is right, or that it is wrong; `None` when it says neither, or when what it
+    /// says begins with neither.
+    pub(crate) fn verdict(&self, text: &str) -> Option<bool> {
+        let [right, wrong] = &self.verdicts;
+        match (right.any(text), wrong.any(text)) {
+            (_, true) => Some(false),
+            (true, false) => Some(true),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether a text denies something.
+    pub(crate) fn denies(&self, text: &str) -> bool {
+        self.not.any(text) || self.not_ends.any(text)
+    }
+
+    /// A text without the words of no weight that it begins with.
+    pub(crate) fn without_lead<'t>(&self, text: &'t str) -> &'t str {
+        let mut text = text;
+        while let Some(found) = self.so.first(text).filter(|found| found.end > 0) {
+            text = &text[found.end..];
+        }
+        text
+    }
+
+    fn announced(&self, words: &Words, text: &str) -> Vec<Closing> {
+        last_of(words, text).filter_map(|phrase| self.answered_behind(text, phrase)).collect()
+    }
+
+    /// A statement whose answer follows its phrase.
+    fn answered_behind(&self, text: &str, phrase: Range<usize>) -> Option<Closing> {
+        const BETWEEN: &[char] = &['*', '_', ':', '：', ' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'];
+        let rest = &text[phrase.end..];
+        let start = phrase.end + rest.len() - rest.trim_start_matches(BETWEEN).len();
+        let said = clipped(&text[start..]);
+        let said = &said[..sentence_end(said)];
+        let asked = text[start + said.len()..].starts_with(['?', '？', '؟']);
+        let (range, denied) = self.answer_within(said, self.not.any(&text[phrase.clone()]));
+        let answer = start + range.start..start + range.end;
+        let denied = denied || asked || self.takes_back(&text[..phrase.start]);
+        (!text[answer.clone()].trim().is_empty()).then_some(Closing { phrase, answer, denied })
+    }
+
+    /// Where the answer is in what follows a phrase, which may deny it itself, and whether it is denied.
+    fn answer_within(&self, said: &str, denies: bool) -> (Range<usize>, bool) {
+        let mut start = said.len() - self.without_lead(said).len();
+        let mut denied = denies || self.not_at_start.any(&said[start..]);
+        if denied && let Some(turn) = self.but.first(&said[start..]) {
+            start += turn.end;
+            start = said.len() - self.without_lead(said[start..].trim_start()).len();
+            denied = self.not_at_start.any(&said[start..]);
+        }
+        if let Some(turn) = self.instead.all(&said[start..]).last()
+            && said[start + turn.end..].contains(char::is_alphanumeric)
+        {
+            start += turn.end;
+            start = said.len() - self.without_lead(said[start..].trim_start_matches([' ', ',', '、', '，'])).len();
+        }
+        let clause = &said[start..start + first_clause(&said[start..])];
+        denied |= self.not_ends.any(clause);
+        let verb = self.ends.first(clause).or_else(|| self.ends.first(&said[start..]));
+        let end = verb.filter(|verb| verb.start > 0).map_or(said.len(), |verb| start + verb.start);
+        (start..end, denied)
+    }
+
+    /// A statement whose answer stands in front of its phrase.
+    fn answered_before(&self, text: &str, phrase: Range<usize>) -> Option<Closing> {
+        let head = &text[..phrase.start];
+        let sentence = last_sentence(head, LONGEST_SENTENCE_BYTES);
+        let clause = sentence + last_list(&head[sentence..]);
+        let start = text.len() - self.without_lead(&text[clause..]).len();
+        let answer = start.min(phrase.start)..phrase.start;
+        let said = text[answer.clone()].trim();
+        let rest = clipped(&text[phrase.end..]);
+        let ended = sentence_end(rest);
+        let denied = self.not.any(&head[clause..])
+            || self.not_at_end.any(said)
+            || self.suppose.any(&head[clause..answer.start])
+            || self.not_ends_at_start.any(rest)
+            || self.not_at_start.any(rest)
+            || rest[ended..].starts_with(['?', '？', '؟']);
+        said.contains(char::is_alphanumeric).then_some(Closing { phrase, answer, denied })
+    }
+
+    /// Whether the clause that leads up to an announcement takes it back.
+    fn takes_back(&self, before: &str) -> bool {
+        let sentence = &before[last_sentence(before, LONGEST_SENTENCE_BYTES)..];
+        let clause = sentence[last_clause(sentence)..].rsplit([':', '：']).next().unwrap_or_default();
+        self.not.any(clause) || self.suppose.any(clause)
+    }
+}
+
+/// The last places of phrases, as many as are read.
+fn last_of(words: &Words, text: &str) -> impl Iterator<Item = Range<usize>> {
+    let places: Vec<_> = words.all(text).collect();
+    let first = places.len().saturating_sub(MOST_STATEMENTS);
+    places.into_iter().skip(first)
+}
+
+/// The first bytes of a text, enough for a statement.
+fn clipped(text: &str) -> &str {
+    let mut end = text.len().min(LONGEST_SENTENCE_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The patterns that every language makes; an error names the language.
+fn collect(
+    languages: &[Language],
+    make: impl Fn(&Language) -> Result<Vec<String>, String>,
+) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for language in languages {
+        all.extend(make(language).map_err(|reason| format!("closings of `{}`: {reason}", language.name))?);
+    }
+    Ok(all)
+}
+
+fn sources(languages: &[Language], part: fn(&Language) -> &Vec<String>) -> Result<Vec<String>, String> {
+    collect(languages, |language| part(language).iter().map(|phrase| phrase::source(phrase)).collect())
+}
+
+/// The patterns of phrases that an answer follows.
+fn announcements(language: &Language) -> Result<Vec<String>, String> {
+    let mut patterns = Vec::new();
+    for noun in &language.answer {
+        for link in &language.is {
+            patterns.push(phrase::joined(noun, link)?);
+        }
+        patterns.extend(phrase::announcing(noun)?);
+    }
+    // Longer ones first: what stands first in a pattern is found first.
+    for phrase in &language.before {
+        patterns.push(phrase::source(phrase)?);
+    }
+    Ok(patterns)
+}
+
+/// The patterns of phrases that an option follows.
+fn choosing(language: &Language) -> Result<Vec<String>, String> {
+    let mut patterns = Vec::new();
+    for noun in &language.option {
+        for link in &language.is {
+            patterns.push(phrase::joined(noun, link)?);
+        }
+        patterns.extend(phrase::announcing(noun)?);
+        patterns.push(phrase::source(noun)?);
+    }
+    for verb in &language.pick {
+        for noun in &language.option {
+            patterns.push(phrase::joined(verb, noun)?);
+        }
+        patterns.push(phrase::source(verb)?);
+    }
+    Ok(patterns)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Phrases of the table of closings as patterns.
+
+use regex::{Regex, RegexBuilder};
+
+/// Spacing and emphasis between two words.
+const SPACING: &str = r"[ \t\u{a0}*_]";
+/// A few words, none of which ends the clause.
+const FEW_WORDS: &str = r"[^.:=\n]{1,40}?";
+/// A compiled table larger than this is refused, in bytes.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Many phrases as one pattern; no phrase matches nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Words(Option<Regex>);
+
+impl Words {
+    /// # Errors
+    /// When the phrases make no pattern.
+    pub(super) fn new(sources: &[String], before: &str, behind: &str) -> Result<Self, String> {
+        if sources.is_empty() {
+            return Ok(Self(None));
+        }
+        let source = format!("(?i){before}(?:{}){behind}", sources.join("|"));
+        let pattern = RegexBuilder::new(&source).size_limit(MOST_BYTES).dfa_size_limit(MOST_BYTES).build();
+        pattern.map(|pattern| Self(Some(pattern))).map_err(|error| format!("the phrases make no pattern: {error}"))
+    }
+
+    /// Every place of a phrase in a text, from its start on.
+    pub(super) fn all<'a>(&'a self, text: &'a str) -> impl Iterator<Item = std::ops::Range<usize>> + 'a {
+        self.0.iter().flat_map(move |pattern| pattern.find_iter(text)).map(|found| found.range())
+    }
+
+    /// The first place of a phrase.
+    pub(super) fn first(&self, text: &str) -> Option<std::ops::Range<usize>> {
+        self.0.as_ref()?.find(text).map(|found| found.range())
+    }
+
+    /// Whether any phrase is in a text.
+    pub(super) fn any(&self, text: &str) -> bool {
+        self.0.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
+}
+
+/// Whether words of a letter's script are written without spaces, or with particles grown together with them.
+fn is_unspaced(letter: char) -> bool {
+    matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{3005}')
+}
+
+/// What stands before the first letter of a phrase, so that it is no part of a longer word.
+fn start_of(phrase: &str) -> &'static str {
+    match phrase.chars().find(|letter| !"(|".contains(*letter)) {
+        Some(letter) if letter.is_ascii_alphanumeric() => r"(?-u:\b{start-half})",
+        // Arabic joins its conjunctions to the word.
+        Some('\u{600}'..='\u{6ff}') | None => "",
+        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => r"\b{start-half}",
+        Some(_) => "",
+    }
+}
+
+/// What stands behind the last letter of a phrase.
+fn end_of(phrase: &str) -> &'static str {
+    match phrase.chars().rev().find(|letter| !"()|".contains(*letter)) {
+        Some(letter) if letter.is_ascii_alphanumeric() => r"(?-u:\b{end-half})",
+        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => r"\b{end-half}",
+        _ => "",
+    }
+}
+
+/// A phrase as the source of a pattern.
+///
+/// # Errors
+/// When its brackets do not match, or it says nothing.
+pub(super) fn source(phrase: &str) -> Result<String, String> {
+    body(phrase).map(|body| format!("{}{body}{}", start_of(phrase), end_of(phrase)))
+}
+
+/// The pattern of a noun and what joins it to its answer.
+///
+/// # Errors
+/// When one of them is no phrase.
+pub(super) fn joined(noun: &str, link: &str) -> Result<String, String> {
+    let close = noun.chars().rev().chain(link.chars()).filter(|letter| letter.is_alphanumeric()).any(is_unspaced);
+    let spacing = if close { format!("{SPACING}*") } else { format!("{SPACING}+") };
+    Ok(format!("{}{}{spacing}{}{}", start_of(noun), body(noun)?, body(link)?, end_of(link)))
+}
+
+/// The patterns of a noun that announces an answer by itself: `NOUN:`, `[NOUN]`, and a heading.
+///
+/// # Errors
+/// When it is no phrase.
+pub(super) fn announcing(noun: &str) -> Result<[String; 3], String> {
+    let (start, words) = (start_of(noun), body(noun)?);
+    let short = words.replace(FEW_WORDS, "");
+    let aside = r"(?:[ \t]*\([^()\n]{0,40}\))?";
+    Ok([
+        format!(r"{start}{words}{aside}{SPACING}*(?:[:\u{{ff1a}}=]|[ \t]+[-\u{{2013}}\u{{2014}}][ \t])"),
+        format!(r"[【\[(\u{{ff08}}《「]{SPACING}*{start}{short}{SPACING}*[】\])\u{{ff09}}》」]"),
+        format!(r"(?:^|\n)[#*_> \t]*(?:\p{{L}}+[ \t]+){{0,2}}{start}{short}[*_ \t]*\n"),
+    ])
+}
+
+fn body(phrase: &str) -> Result<String, String> {
+    let mut source = String::new();
+    let mut depth = 0_usize;
+    let mut rest = phrase;
+    if phrase.chars().all(|letter| letter.is_whitespace() || "(|)".contains(letter)) {
+        return Err(format!("the phrase `{phrase}` has no word"));
+    }
+    while let Some(letter) = rest.chars().next() {
+        let after = &rest[letter.len_utf8()..];
+        match letter {
+            _ if rest.starts_with("...") => source.push_str(FEW_WORDS),
+            '(' => source.push_str("(?:"),
+            '|' | ')' => source.push(letter),
+            ' ' => {
+                let near = |letter: Option<char>| letter.is_some_and(is_unspaced);
+                let before = phrase[..phrase.len() - rest.len()].chars().rev().find(|letter| letter.is_alphanumeric());
+                let close = near(before) || near(after.chars().find(|letter| letter.is_alphanumeric()));
+                source.push_str(SPACING);
+                source.push(if close { '*' } else { '+' });
+            }
+            ':' => source.push_str(r"[:\u{ff1a}]"),
+            '\'' => source.push_str("['’]"),
+            other => source.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+        depth = match letter {
+            '(' => depth + 1,
+            ')' => depth.checked_sub(1).ok_or_else(|| format!("the phrase `{phrase}` closes a bracket too many"))?,
+            _ => depth,
+        };
+        rest = if rest.starts_with("...") { &rest[3..] } else { after };
+    }
+    if depth > 0 {
+        return Err(format!("the phrase `{phrase}` leaves a bracket open"));
+    }
+    // Alternatives of the whole phrase stay inside it.
+    Ok(format!("(?:{source})"))
+}
