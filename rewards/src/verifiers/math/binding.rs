@@ -75,10 +75,10 @@ impl Parser<'_> {
     fn integral(&mut self, low: Expr, high: Expr) -> Parsed<Expr> {
         self.integrals += 1;
         let body = self.expression(0)?;
-        self.integrals -= 1;
         let Some(Token::Letter(variable)) = self.token(self.at + 1).filter(|_| self.at_differential()).cloned() else {
             return Err("an integral has no differential at its end");
         };
+        self.integrals -= 1;
         self.at += 2;
         Ok(Expr::Bound(Binder::Integral, variable, vec![low, high, body]))
     }

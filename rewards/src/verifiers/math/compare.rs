@@ -86,6 +86,13 @@ impl Session {
     /// Values of two kinds that may still be one answer.
     fn unlike(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
+            (Value::Congruence { left: None, value, modulus }, Value::Scalar(Expr::Call(Function::Remainder, parts)))
+            | (Value::Scalar(Expr::Call(Function::Remainder, parts)), Value::Congruence { left: None, value, modulus }) => {
+                match parts.as_slice() {
+                    [rest, by] => self.scalars(value, rest).and(self.scalars(modulus, by)),
+                    _ => Verdict::Unknown,
+                }
+            }
             (Value::Relation(terms, relations), other) | (other, Value::Relation(terms, relations)) => {
                 match self.asserted(terms, relations) {
                     Some(value) => self.equal(&value, other),

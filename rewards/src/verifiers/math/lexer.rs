@@ -1,14 +1,23 @@
 //! LaTeX and plain text as one stream of tokens.
 
+use std::sync::LazyLock;
+
 use dashu::rational::RBig;
+use regex::Regex;
 
 use super::{
     expression::{Function, Relation},
+    extract::pattern,
     names, numerals,
     source::Source,
     token::{Lexeme, Token},
     words::{self, is_short_word},
 };
+
+/// A name with an equals sign behind it.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^[\s$~]*(?:\\q?quad)*[\s$~]*[A-Za-z]'?(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*(?:=|\\in\b|\\equiv\b)")
+});
 
 /// How deep `\text{...}` may nest.
 const TEXT_DEPTH: usize = 12;
@@ -18,6 +27,14 @@ const TEXT_DEPTH: usize = 12;
 /// # Errors
 /// A reason when a brace is not closed, a name is not known or nesting is too deep.
 pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
+    unmerged(source).map(super::merge::merge)
+}
+
+/// The same tokens before words that are mathematics are rewritten.
+///
+/// # Errors
+/// As [`tokens`].
+pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
     let mut source = source.to_owned();
     for (dotted, plain) in
         [("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
@@ -26,7 +43,7 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
     }
     let mut lexer = Lexer::new(&source, false, 0);
     lexer.run()?;
-    Ok(super::merge::merge(lexer.out))
+    Ok(lexer.out)
 }
 
 /// What was read of a source so far.
@@ -55,6 +72,9 @@ impl Lexer {
             if here.is_whitespace() || here == '~' {
                 self.spaced = true;
                 self.source.at += 1;
+                if here == '\n' {
+                    self.separate();
+                }
             } else if self.arguments > 0 && here.is_ascii_digit() {
                 self.source.at += 1;
                 self.push(Token::Number(RBig::from(here.to_digit(10).unwrap_or(0)), true));
@@ -144,6 +164,8 @@ impl Lexer {
                 Some(token) => self.push(token),
                 None => self.push(Token::Word(run.to_owned())),
             }
+        } else if run.len() > 1 && super::units::is_unit(run) && self.after_power_word() {
+            self.push(Token::Word(run.to_owned()));
         } else if self.text || (after_number && !called && super::units::is_unit(run) && run.len() > 1) {
             self.push(Token::Word(run.to_owned()));
         } else if let Some(token) = names::plain(run) {
@@ -157,12 +179,24 @@ impl Lexer {
         }
     }
 
+    /// Whether the run that was just read stands among words: another of some length follows, as in "ice cubes".
+    fn among_words(&self) -> bool {
+        let next: String = self.source.chars[self.source.at..].iter().skip_while(|c| **c == ' ').take_while(|c| c.is_alphabetic()).collect();
+        let last_is_word = matches!(self.last(), Some(Token::Word(_)));
+        (next.len() > 3 || last_is_word && self.spaced) && names::plain(&next).is_none() && self.source.peek(0) != Some('(')
+    }
+
+    /// Whether a word stands before that is only said of units: "square cm".
+    fn after_power_word(&self) -> bool {
+        matches!(self.last(), Some(Token::Word(word)) if matches!(word.as_str(), "square" | "cubic" | "sq" | "cu" | "per"))
+    }
+
     /// A run of letters that is a word of running text, not a product of variables.
     fn reads_as_word(&self, run: &str, raised: bool) -> bool {
         let tight = matches!(self.last(), Some(Token::Number(..))) && !self.spaced;
         match run.len() {
             1 => false,
-            2 | 3 => is_short_word(run) && !raised,
+            2 | 3 => (is_short_word(run) || run.len() == 3 && self.among_words()) && !raised,
             4 => !raised && !tight && !run.chars().all(|c| c.is_ascii_uppercase()),
             _ => !(raised || tight && run.len() < 6),
         }
@@ -219,7 +253,8 @@ impl Lexer {
             .iter()
             .find(|c| **c != ' ')
             .is_some_and(|c| c.is_ascii_digit() || *c == '.');
-        if self.dollars % 2 == 1 && number {
+        let after_number = matches!(self.last(), Some(Token::Number(..)));
+        if self.dollars % 2 == 1 && (number || after_number) {
             self.push(Token::Currency("usd".to_owned()));
         } else {
             self.spaced = true;
@@ -344,10 +379,32 @@ impl Lexer {
                 self.source.at += usize::from(self.source.peek(0) == Some('.'));
             }
             _ if words::is_text_font(name) => return self.roman(name),
-            _ if words::is_style(name) => self.spaced |= name.ends_with("quad"),
+            "quad" | "qquad" => {
+                self.spaced = true;
+                self.separate();
+            }
+            _ if words::is_style(name) => {}
             _ => self.mathematical(name)?,
         }
         Ok(())
+    }
+
+    /// A wide space or a new line before another named value separates: `x = 2 \quad y = 5`.
+    fn separate(&mut self) {
+        let ended = match self.last() {
+            Some(Token::Number(..) | Token::Letter(_) | Token::Constant(_) | Token::SetClose) => true,
+            Some(Token::Symbol(symbol)) => matches!(symbol, ')' | ']' | '}' | '!' | '%'),
+            _ => false,
+        };
+        let rest: String = self.source.chars[self.source.at..].iter().take(40).collect();
+        let depth = self.out.iter().fold(0_i32, |depth, lexeme| match &lexeme.token {
+            Token::Begin(_) | Token::SetOpen | Token::Symbol('(' | '[' | '{') => depth + 1,
+            Token::End(_) | Token::SetClose | Token::Symbol(')' | ']' | '}') => depth - 1,
+            _ => depth,
+        });
+        if ended && depth == 0 && NAMED.is_match(&rest) {
+            self.push(Token::Symbol(','));
+        }
     }
 
     fn take_one(&mut self) -> String {
@@ -382,6 +439,19 @@ impl Lexer {
         }
         let inner = self.source.braced()?;
         let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
+        // Upright letters that are no unit and no word are variables side by side.
+        if name == "mathrm"
+            && !operand
+            && let [first, second] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && first.is_ascii_lowercase()
+            && second.is_ascii_lowercase()
+            && !super::units::is_unit(inner.trim())
+            && !is_short_word(inner.trim())
+        {
+            self.push(names::letter(*first));
+            self.push(names::letter(*second));
+            return Ok(());
+        }
         // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
         if name == "mathrm"
             && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()

@@ -97,6 +97,7 @@ fn rewrite_word(input: &[Lexeme], at: usize, text: &str, out: &mut [Lexeme]) -> 
         ("equal", Some("to")) => return (Some(Token::Relation(Relation::Equal)), 2),
         ("empty", Some("set")) => return (Some(Token::Command("emptyset".to_owned())), 2),
         ("percent" | "pct" | "percents", _) => Token::Symbol('%'),
+        ("percentage", _) if after_number => Token::Symbol('%'),
         ("degree" | "degrees" | "deg", _) if at > 0 => Token::Symbol('\u{b0}'),
         ("is" | "are" | "equals", _) => Token::Relation(Relation::Equal),
         ("mod" | "modulo", _) => Token::Command("mod".to_owned()),

@@ -82,6 +82,8 @@ fn take_groups(source: &mut Source, digits: &mut String) {
     let Some(separator) = SEPARATORS.into_iter().find(|separator| source.looking_at(source.at, separator)) else {
         return;
     };
+    let thin = separator == ",\\!" && source.looking_at(source.at, ",\\! ");
+    let separator = if thin { ",\\! " } else { separator };
     let width = separator.len();
     let is_digit = |at: usize| source.chars.get(at).is_some_and(char::is_ascii_digit);
     let mut end = source.at;

@@ -148,7 +148,9 @@ impl Parser<'_> {
         let mut joint = Joint::Comma;
         let mut items = Vec::new();
         loop {
-            if matches!(self.word(self.at).as_deref(), Some("either" | "both")) && self.at + 1 < self.lexemes.len() {
+            if matches!(self.word(self.at).as_deref(), Some("either" | "both"))
+                && !matches!(self.token(self.at + 1), None | Some(Token::Symbol(')' | ',')))
+            {
                 self.at += 1;
             }
             items.push(self.relation()?);
@@ -209,6 +211,13 @@ impl Parser<'_> {
             let whole = Expr::Modulo(Box::new(value.clone()), Box::new(modulus.clone()));
             terms.pop();
             terms.push(whole);
+        }
+        // The words before an equation are said of all of it.
+        if !relations.is_empty()
+            && let Expr::Labelled(label, loose, inner) = terms[0].clone()
+        {
+            terms[0] = *inner;
+            return Ok(Expr::Labelled(label, loose, Box::new(Expr::Relation(terms, relations))));
         }
         Ok(single_or(terms, |terms| Expr::Relation(terms, relations)))
     }

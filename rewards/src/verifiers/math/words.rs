@@ -166,9 +166,10 @@ pub(super) fn labelled(label: &[String], introduced: bool, value: Expr) -> Expr 
         .iter()
         .map(|word| word.to_lowercase())
         .filter(|word| !matches!(word.as_str(), "the" | "a" | "an" | "our" | "all"))
+        .skip_while(|word| matches!(word.as_str(), "therefore" | "thus" | "hence" | "so" | "then" | "finally"))
         .collect();
     let name = words.join(" ");
-    if name.is_empty() || introduced && INTRODUCTIONS.contains(&name.as_str()) {
+    if name.is_empty() || matches!(name.as_str(), "we get" | "we have" | "we find" | "answer") || introduced && INTRODUCTIONS.contains(&name.as_str()) {
         return value;
     }
     let loose = introduced || words.iter().all(|word| PLAIN_LABELS.contains(&word.as_str()));
@@ -182,7 +183,7 @@ const SHORT: &[&str] = &[
     "false", "red", "blue", "day", "days", "men", "man", "won", "lost", "cat", "dog", "boy", "girl", "mon", "tue",
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
-    "off", "on", "up", "may", "answer", "neither",
+    "off", "on", "up", "may", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -353,7 +354,9 @@ pub(super) fn normal_text(text: &str) -> String {
         .map(|word| word.trim_matches('\'').replace('\'', ""))
         .filter(|word| !word.is_empty() && !matches!(word.as_str(), "the" | "a" | "an"))
         .collect();
-    synonym(&words.join(" ")).replace(' ', "")
+    let text = synonym(&words.join(" "));
+    // "co-prime" is "coprime"; numbers stay apart.
+    if text.contains(|letter: char| letter.is_ascii_digit()) { text } else { text.replace(' ', "") }
 }
 
 fn synonym(text: &str) -> String {
@@ -370,6 +373,8 @@ fn synonym(text: &str) -> String {
             "infinitely many solutions"
         }
         "diverges" | "divergent" | "does not converge" | "series diverges" | "it diverges" => "diverges",
+        "none" | "no such n exist" | "no such n exists" | "there is no such n" | "no such number exists" | "no such integers exist"
+        | "there are none" | "no such integer exists" => "none",
         "converges" | "convergent" | "series converges" | "it converges" => "converges",
         "cannot be determined" | "can not be determined" | "not enough information" | "insufficient information" => {
             "cannot be determined"
