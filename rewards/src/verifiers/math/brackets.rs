@@ -1,5 +1,7 @@
 //! What stands in brackets: groups, sets, absolute values, matrices and systems.
 
+use std::collections::BTreeSet;
+
 use super::{
     expression::{Bracket, Expr, Function, Joint, NamedSet, Relation},
     parser::{Parsed, Parser, single_or},
@@ -116,7 +118,9 @@ impl Parser<'_> {
         self.at += 1;
         match (condition, items.as_slice()) {
             (None, _) => Ok(Expr::Set(items)),
-            (Some((conditions, joint)), [head]) if is_real_variable(head) && conditions.iter().all(is_bound) => {
+            (Some((conditions, joint)), [head])
+                if is_real_variable(head) && conditions.iter().all(|one| is_bound(one, &head.variables())) =>
+            {
                 let joint = if joint == Joint::Comma { Joint::And } else { joint };
                 Ok(single_or(conditions, |conditions| Expr::List(conditions, joint)))
             }
@@ -226,9 +230,10 @@ fn is_real_variable(head: &Expr) -> bool {
     }
 }
 
-/// Whether a condition only bounds a variable.
-fn is_bound(condition: &Expr) -> bool {
+/// Whether a condition only bounds the variable of a set.
+fn is_bound(condition: &Expr, head: &BTreeSet<String>) -> bool {
     matches!(condition, Expr::Relation(_, relations) if relations.iter().all(|relation| relation.bounds()))
+        && condition.variables().is_subset(head)
 }
 
 fn rows(items: Vec<Expr>, separators: &[char]) -> Vec<Vec<Expr>> {

@@ -15,7 +15,10 @@ impl Session {
     /// Whether two typed values are one answer.
     pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
-            (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                let verdict = self.scalars(a, b);
+                if verdict == Verdict::Equal || !self.same_percentage(a, b) { verdict } else { Verdict::Equal }
+            }
             (Value::Quantity(a, unit), Value::Quantity(b, other)) => {
                 if unit == other {
                     self.scalars(a, b)
@@ -30,10 +33,15 @@ impl Session {
                 let verdict = self.equal(a, b);
                 if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
             }
+            (Value::Labelled(name, ..), Value::Assignment(values)) | (Value::Assignment(values), Value::Labelled(name, ..))
+                if !values.iter().all(|(own, _)| own.starts_with(&format!("{name}_"))) =>
+            {
+                Verdict::Unknown
+            }
             (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
                 self.without_label(*loose, labelled, other)
             }
-            (Value::Several(a), Value::Several(b)) => self.several(a, b),
+            (Value::Several(a), Value::Several(b)) if a.iter().chain(b).all(is_single) => self.several(a, b),
             (Value::Set(a) | Value::Several(a), Value::Set(b) | Value::Several(b)) => self.sets(a, b),
             (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
             (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
@@ -131,6 +139,18 @@ impl Session {
             }
             _ => Verdict::Different,
         }
+    }
+
+    /// Whether one side is a percentage and the other the same number without the sign, of 1 and more: what was asked for
+    /// in percent.
+    fn same_percentage(&mut self, a: &Expr, b: &Expr) -> bool {
+        let ((Expr::Percent(inner), bare) | (bare, Expr::Percent(inner))) = (a, b) else { return false };
+        let percent = |expr: &Expr| expr.any(&|node| matches!(node, Expr::Percent(_)));
+        let large = || Expr::integer(1);
+        !percent(bare)
+            && bare.is_closed()
+            && matches!(self.order(&large(), bare), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))
+            && self.scalars(inner, bare) == Verdict::Equal
     }
 
     /// A number with a unit against a bare one.
@@ -295,6 +315,11 @@ fn rising(left: &Expr, relation: Relation, right: &Expr) -> (Expr, Option<bool>)
         _ => Some(matches!(relation, Relation::Less | Relation::Greater)),
     };
     (Expr::difference(left.clone(), right.clone()), strict)
+}
+
+/// Whether a part of a list counts as often as it stands there; points and equations said twice are said once.
+fn is_single(part: &Value) -> bool {
+    !matches!(part, Value::Tuple(..) | Value::Relation(..) | Value::Assignment(_))
 }
 
 pub(super) fn is_lone(expr: &Expr) -> bool {

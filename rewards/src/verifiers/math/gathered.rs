@@ -106,7 +106,8 @@ impl Session {
         }
         let mut renamed = b.to_vec();
         let (own, others): (Vec<String>, Vec<String>) = (in_order(&a[0]), in_order(&b[0]));
-        if own.len() != others.len() {
+        let holds = |name: &String| b.iter().any(|part| renamed_in(part, name, "@") != *part);
+        if own.len() != others.len() || own.iter().any(|name| !others.contains(name) && holds(name)) {
             return Verdict::Unknown;
         }
         for (at, other) in others.iter().enumerate() {

@@ -37,7 +37,7 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
 pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
     let mut source = source.to_owned();
     for (dotted, plain) in
-        [("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
+        [("min. ", "minimum "), ("max. ", "maximum "), ("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
     {
         source = source.replace(dotted, plain);
     }
@@ -157,7 +157,15 @@ impl Lexer {
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
         let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
-        if half_day {
+        let extreme = matches!(run, "min" | "max") && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
+        let segment = run.len() == 2
+            && run.chars().all(|c| c.is_ascii_uppercase())
+            && matches!(self.last(), Some(Token::Symbol('{')))
+            && self.source.peek(0) == Some('}')
+            && !self.text;
+        if segment {
+            run.chars().for_each(|c| self.push(names::letter(c)));
+        } else if half_day || extreme && !self.text {
             self.push(Token::Word(run.to_owned()));
         } else if self.text && (run.chars().count() > 1 || !run.is_ascii()) {
             match names::text_name(run).filter(|_| called) {
@@ -414,6 +422,13 @@ impl Lexer {
     }
 
     fn mathematical(&mut self, name: &str) -> Result<(), &'static str> {
+        // `\quadx` is a wide space and a letter that were run together.
+        if let Some(rest) = name.strip_prefix("qquad").or_else(|| name.strip_prefix("quad")) {
+            self.source.at -= rest.len();
+            self.spaced = true;
+            self.separate();
+            return Ok(());
+        }
         if matches!(
             name,
             "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "middle" | "biggl" | "biggr"

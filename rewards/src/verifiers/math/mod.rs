@@ -272,7 +272,12 @@ fn unwrapped(answer: &str) -> &str {
             .find_map(|(open, close)| {
                 text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
             });
-        match inner {
+        let boxed = ["\\boxed{", "\\fbox{"].into_iter().find_map(|open| {
+            let chars: Vec<char> = text.strip_prefix(&open[..open.len() - 1])?.chars().collect();
+            let whole = source::matching_brace(&chars, 0).is_some_and(|close| close + 1 == chars.len());
+            whole.then(|| &text[open.len()..text.len() - 1])
+        });
+        match inner.or(boxed) {
             Some(inner) => text = inner.trim(),
             None => return text,
         }
@@ -286,6 +291,9 @@ fn compare_answers(gold: &str, prediction: &str) -> (Verdict, String) {
     let rewritten = |text: &str| worked::written(text).unwrap_or_else(|| text.to_owned());
     let (gold_reading, reading) = (Reading::new(&rewritten(gold)), Reading::new(&rewritten(prediction)));
     let shown = |sign: &str| format!("{} {sign} {}", shortened(prediction.trim()), shortened(gold.trim()));
+    if numerals::is_same_decimal(&gold_reading.text, &reading.text) {
+        return (Verdict::Equal, shown("="));
+    }
     if let Some(verdict) = compare_choices(&gold_reading, &reading) {
         return (verdict, shown(if verdict == Verdict::Equal { "is the choice" } else { "is not the choice" }));
     }

@@ -143,6 +143,25 @@ fn repetend(source: &mut Source, decimals: &mut str) -> Option<String> {
     None
 }
 
+/// Whether one side is a decimal with a comma and the other the same digits with a point, as `2,74 $` and `2.74`.
+pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
+    fn digits(text: &str) -> &str {
+        text.trim_matches(|c: char| !(c.is_ascii_digit() || c == '-'))
+    }
+    let plain = |text: &str, mark: char| {
+        text.split(mark).count() == 2
+            && text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == mark)
+            && text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit())
+    };
+    // Only money may stand beside the digits.
+    let alone = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "-.,$ \\".contains(c));
+    let (x, y) = (digits(a), digits(b));
+    let same = |with_comma: &str, with_point: &str| {
+        plain(with_comma, ',') && plain(with_point, '.') && with_comma.replace(',', ".") == with_point
+    };
+    alone(a) && alone(b) && (same(x, y) || same(y, x))
+}
+
 /// The digits in the argument of a command of the given length at this place.
 fn argument(source: &mut Source, command: usize) -> Option<String> {
     let mut at = source.at + command;

@@ -43,8 +43,8 @@ impl Session {
         match (a, b) {
             (Expr::Apply(name, own), Expr::Apply(other, others)) => name == other && self.same_parts(own, others),
             (Expr::Bound(binder, name, own), Expr::Bound(other, renamed, others)) if binder == other => {
-                let free = own.iter().any(|part| part.variables().contains(renamed));
-                if name != renamed && free {
+                let holds = |parts: &[Expr], name: &str| parts.iter().any(|part| renamed_in(part, name, "@") != *part);
+                if name != renamed && (holds(own, renamed) || holds(others, name)) {
                     return false;
                 }
                 let others: Vec<Expr> = others.iter().map(|part| renamed_in(part, renamed, name)).collect();

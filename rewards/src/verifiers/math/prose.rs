@@ -13,13 +13,14 @@ static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)\b(?:not|never|no|cannot|doubt|unlikely|if|unless|or|either|neither|nor|maybe|perhaps|possibly|probably|about|",
         r"around|approximately|roughly|nearly|almost|less|fewer|more|greater|larger|smaller|than|least|most|between|",
-        r"wrong|incorrect|false|except|suppose|assume|could|might|may|should|too|guess|any|unknown|example|step|",
+        r"wrong|incorrect|false|except|suppose|assume|too|guess|any|unknown|example|step|",
         r"ungef\u{e4}hr|etwa|environ|oder|ou|aproximadamente|alrededor|unos)\b|n't\b|",
         r"\u{4e0d}\u{662f}|\u{6216}|\u{7ea6}|\u{5927}\u{7ea6}|\u{81f3}\u{5c11}|\u{81f3}\u{591a}|\u{8d85}\u{8fc7}|\u{5de6}\u{53f3}|\u{4e4b}\u{95f4}|\u{5982}\u{679c}"
     ))
 });
+static WHICH: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bwhich\s+is\s+"));
 /// Words right before a value that make it a bound.
-static BOUND: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:over|under|above|below|near|past|exceeds)[\s*]*$"));
+static BOUND: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:over|under|above|below|near|past|exceeds|(?:could|might|may|should)\s+(?:well\s+)?be)[\s*]*$"));
 static INSTEAD: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:not|isn't)\s+\S+\s+(?:but|it's|it\s+is)\s+"));
 static CONDITION: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$"));
@@ -28,14 +29,15 @@ static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
 });
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?:\\?[$\u{20ac}\u{a3}\u{a5}\u{20b9}]\s?)?[-\u{2212}]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?",
+        r"(?:\\?[$\u{20ac}\u{a3}\u{a5}\u{20b9}]\s?)?[-\u{2212}]?(?:\d{1,3}(?:,\d{3})+|\d+,\d{1,2}\b|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?",
         r"(?:\s?(?:\\?%|[$\u{20ac}\u{a3}]|percent\b|pct\b))?"
     ))
 });
-static SENTENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|$)|[\u{3002}\u{ff01}\u{ff1f}\u{0964}]"));
+static SENTENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\$+|\\[\])]|\*+)?(?:\s|$)|[\u{3002}\u{ff01}\u{ff1f}\u{0964}]"));
 static VERB: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)^\s*\**\s*(?:is|are|was|were|has|have|had|will|would|can|does|do|did|must|works|fails|seems|looks|gives|divides)\b")
 });
+static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals|be)\b\s+"));
 static CONCLUDES: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:final\s+)?(?:answer|solution|result))\b"));
 static CURRENCY: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\d[\d,]*(?:\.\d+)?)(?:[\s,.;)*]|$)"));
@@ -51,18 +53,26 @@ pub(super) fn answers(text: &str, closings: &Closings) -> Vec<String> {
     if let Some(display) = last_display(text) {
         return vec![display];
     }
-    let lines = text.lines().map(str::trim);
-    let line = lines.rev().find(|line| line.contains(char::is_alphanumeric) && !PLEASANTRY.is_match(line));
-    let Some(line) = line else { return Vec::new() };
+    let Some(line) = last_line(text) else { return Vec::new() };
     let line = without_currency(line);
-    let sentence = last_sentence(&line);
-    sentence_answers(sentence, closings)
+    sentence_answers(last_sentence(&line), closings)
+}
+
+/// The last line that says something, without the pleasantries at its end.
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().rev().find_map(|line| {
+        let mut line = line.trim();
+        while PLEASANTRY.is_match(last_sentence(line)) {
+            let start = last_sentence(line).as_ptr() as usize - line.as_ptr() as usize;
+            line = line[..start].trim_end();
+        }
+        line.contains(char::is_alphanumeric).then_some(line)
+    })
 }
 
 /// The last sentence of a reply, for an answer in words.
 pub(super) fn ending(text: &str) -> Option<String> {
-    let line = text.lines().map(str::trim).rfind(|line| line.contains(char::is_alphanumeric))?;
-    Some(last_sentence(line).to_owned()).filter(|sentence| !sentence.is_empty())
+    Some(last_sentence(last_line(text)?).to_owned()).filter(|sentence| !sentence.is_empty())
 }
 
 /// A line whose dollar signs are all money, without them: they would delimit formulas.
@@ -87,6 +97,13 @@ pub(super) fn conclusion(text: &str, closings: &Closings) -> Option<String> {
 pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<String> {
     // The clause that draws the conclusion says it, not the one that leads up to it.
     let sentence = conclusion_in(sentence, closings).unwrap_or(sentence);
+    // "which is 1,000" at the end says it all.
+    if let Some(which) = WHICH.find_iter(sentence).last()
+        && let Some(number) = number_in(&sentence[which.end()..])
+        && sentence[which.end()..].split_whitespace().count() <= 2
+    {
+        return vec![number];
+    }
     // What stands behind "not 12 but" counts alone.
     let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
     let sentence = &sentence[turned..];
@@ -98,6 +115,13 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     }
     if formulas.is_empty() {
         return number_in(sentence).into_iter().collect();
+    }
+    // "The volume of $ABCD$ is 120": the number behind the last formula says it.
+    let rest = &sentence[formulas[formulas.len() - 1].get(0).map_or(0, |last| last.end())..];
+    if let Some(states) = STATES.find(rest)
+        && let Some(number) = number_in(&rest[states.end()..])
+    {
+        return vec![number];
     }
     last_formula(sentence, &formulas).into_iter().collect()
 }
@@ -190,7 +214,10 @@ fn last_sentence(line: &str) -> &str {
     let covered: Vec<std::ops::Range<usize>> = FORMULA.find_iter(line).map(|formula| formula.range()).collect();
     let start = SENTENCE
         .find_iter(line)
-        .filter(|end| !covered.iter().any(|range| range.contains(&end.start())) && !end.is_empty())
+        .filter(|end| {
+            let inside = |range: &std::ops::Range<usize>| range.contains(&end.start()) && end.end() <= range.end;
+            !covered.iter().any(inside)
+        })
         .last()
         .map_or(0, |end| end.end());
     line[start..].trim()

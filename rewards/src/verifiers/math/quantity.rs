@@ -88,6 +88,9 @@ impl Parser<'_> {
             return Ok(expr);
         }
         if let Some(Token::Number(..)) = self.peek() {
+            if !unit.is_measure() {
+                return Err("a number follows words that are no unit");
+            }
             let next = self.expression(30)?;
             let next = self.with_unit(next)?;
             return Ok(Expr::List(vec![Expr::Quantity(Box::new(expr), unit), next], Joint::And));

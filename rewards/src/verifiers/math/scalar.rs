@@ -227,7 +227,7 @@ impl Session {
         let has = |side: &Expr, function| side.any(&|node| matches!(node, Expr::Call(own, _) if *own == function));
         let crossed = has(a, Function::Floor) != has(b, Function::Floor);
         let whole = !has(a, Function::Floor) && !has(a, Function::Ceiling);
-        if counts && (crossed || whole) { Verdict::Equal } else { self.at_points(a, b) }
+        if alternates(a) || alternates(b) || counts && (crossed || whole) { Verdict::Equal } else { self.at_points(a, b) }
     }
 
     fn meet(&mut self, a: &Expr, b: &Expr, point: &Point, real_only: bool) -> Result<Meeting, Failure> {
@@ -352,6 +352,19 @@ fn names(sides: &[&Expr]) -> BTreeSet<String> {
 fn is_stepped(expr: &Expr) -> bool {
     let steps = [Function::Floor, Function::Ceiling, Function::Remainder, Function::Gcd, Function::Lcm];
     expr.any(&|node| matches!(node, Expr::Call(function, _) if steps.contains(function) && !node.is_closed()))
+        || alternates(expr)
+}
+
+/// Whether a negative number has a power with variables, which has values at whole numbers alone.
+fn alternates(expr: &Expr) -> bool {
+    fn is_negative(base: &Expr) -> bool {
+        match base {
+            Expr::Negative(_) => true,
+            Expr::Group(_, items, _) if items.len() == 1 => is_negative(&items[0]),
+            _ => false,
+        }
+    }
+    expr.any(&|node| matches!(node, Expr::Power(base, exponent) if is_negative(base) && base.is_closed() && !exponent.is_closed()))
 }
 
 fn has_abs(expr: &Expr) -> bool {

@@ -14,6 +14,11 @@ impl Unit {
         unit
     }
 
+    /// Whether only measures are named, and nothing that is counted.
+    pub(super) fn is_measure(&self) -> bool {
+        !self.0.is_empty() && self.0.keys().all(|name| ABBREVIATIONS.contains(&name.as_str()) || measure(name).is_some())
+    }
+
     /// Whether nothing is named.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,7 +1,7 @@
 //! What kind of thing an answer is: the tree sorted into a typed value.
 
 use super::{
-    expression::{Bracket, Clock, Expr, Factor, Function, Joint, NamedSet, Relation},
+    expression::{Bracket, Clock, Constant, Expr, Factor, Function, Joint, NamedSet, Relation},
     parser::Parsed,
     region::Region,
     scalar::Session,
@@ -381,6 +381,25 @@ impl Session {
         Ok(Value::Relation(terms.to_vec(), relations.to_vec()))
     }
 
+    /// Bounds on the absolute value of a variable.
+    fn both_sides_of_zero(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
+        let of_letter = |term: &Expr| match term {
+            Expr::Call(Function::Abs, items) => match items.as_slice() {
+                [letter @ Expr::Variable(_)] => Some(letter.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let letter = terms.iter().find_map(of_letter)?;
+        let freed: Vec<Expr> = terms.iter().map(|term| of_letter(term).unwrap_or_else(|| term.clone())).collect();
+        let Value::Region(sizes, name) = self.solved(&freed, relations)? else { return None };
+        let rest = freed.iter().filter(|term| **term != letter).all(Expr::is_closed);
+        let from_zero = Region::interval(&Expr::integer(0), true, &Expr::Constant(Constant::Infinity), false, self)?;
+        let sizes = sizes.intersection(&from_zero, self)?;
+        let both = sizes.union(&sizes.mirrored(), self)?;
+        rest.then_some(Value::Region(both, name))
+    }
+
     /// An inequality, or a chain of them, in one variable that stands linearly.
     fn solved(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
         // `0 < f(x) < 4` bounds the function as it would bound a letter.
@@ -390,6 +409,9 @@ impl Session {
                 terms.iter().map(|term| if term == call { named.clone() } else { term.clone() }).collect();
             let left = terms.iter().any(|term| term.any(&|node| matches!(node, Expr::Apply(..))));
             return if left { None } else { self.solved(&terms, relations) };
+        }
+        if let Some(region) = self.both_sides_of_zero(terms, relations) {
+            return Some(region);
         }
         let names: Vec<String> = terms.iter().flat_map(Expr::variables).collect();
         let name = names.first()?;
