@@ -1,7 +1,7 @@
 //! Letters that apply to an argument, and sums, products, integrals and limits with their bound variables.
 
 use super::{
-    expression::{Binder, Expr, Relation},
+    expression::{Binder, Constant, Expr, Relation},
     parser::{Parsed, Parser},
     token::Token,
 };
@@ -60,12 +60,16 @@ impl Parser<'_> {
         let (relation, binder) = match name {
             "sum" => (Relation::Equal, Binder::Sum),
             "prod" => (Relation::Equal, Binder::Product),
-            _ => (Relation::Other, Binder::Limit),
+            _ => (Relation::Other("to"), Binder::Limit),
         };
         let body = self.expression(30)?;
         match low {
             Expr::Relation(terms, relations) if relations[..] == [relation] => match <[Expr; 2]>::try_from(terms) {
                 Ok([Expr::Variable(variable), from]) => Ok(Expr::Bound(binder, variable, vec![from, high, body])),
+                // A sum over i: there the letter is no imaginary unit.
+                Ok([Expr::Constant(Constant::I), from]) => {
+                    Ok(Expr::Bound(binder, "i".to_owned(), vec![from, high, over_i(&body)]))
+                }
                 _ => Err("what a sum runs over is not read"),
             },
             _ => Err("what a sum runs over is not read"),
@@ -99,6 +103,13 @@ impl Parser<'_> {
         let inner = self.relation()?;
         self.require('}')?;
         Ok(inner)
+    }
+}
+
+fn over_i(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Constant(Constant::I) => Expr::Variable("i".to_owned()),
+        other => other.map(&mut over_i),
     }
 }
 

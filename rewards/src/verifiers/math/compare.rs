@@ -107,6 +107,14 @@ impl Session {
                     None => Verdict::Different,
                 }
             }
+            // The same value said twice may be a double root, or a slip.
+            (Value::Several(items), _) | (_, Value::Several(items)) if items.len() > 1 => {
+                let other = if matches!(a, Value::Several(_)) { b } else { a };
+                match items.iter().fold(Verdict::Equal, |all, item| all.and(self.equal(item, other))) {
+                    Verdict::Equal => Verdict::Unknown,
+                    verdict => verdict,
+                }
+            }
             (Value::Set(items) | Value::Several(items), other) | (other, Value::Set(items) | Value::Several(items))
                 if !items.is_empty() =>
             {
@@ -295,6 +303,14 @@ impl Session {
             if forward == Verdict::Equal {
                 return forward;
             }
+        }
+        let one_way = |relation: &Relation| match relation {
+            Relation::Member => true,
+            Relation::Other(name) => !matches!(*name, "perp" | "parallel" | "sim" | "cong" | "iff"),
+            _ => false,
+        };
+        if x.iter().any(one_way) {
+            return Verdict::Unknown;
         }
         let reversed: Vec<Relation> = y.iter().rev().map(|relation| relation.reversed()).collect();
         if x == reversed {

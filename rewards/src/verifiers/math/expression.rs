@@ -103,8 +103,8 @@ pub(super) enum Relation {
     Approximately,
     Congruent,
     Member,
-    /// Subset, similarity, divides and the rest: read, but only compared as written.
-    Other,
+    /// Subset, similarity, divides and the rest, by name: read, but only compared as written.
+    Other(&'static str),
 }
 
 impl Relation {

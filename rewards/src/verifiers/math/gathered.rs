@@ -105,7 +105,7 @@ impl Session {
             return Verdict::Unknown;
         }
         let mut renamed = b.to_vec();
-        let (own, others): (Vec<String>, Vec<String>) = (in_order(&a[0]), in_order(&b[0]));
+        let (own, others) = (bound_names(&a), bound_names(&b));
         let holds = |name: &String| b.iter().any(|part| renamed_in(part, name, "@") != *part);
         if own.len() != others.len() || own.iter().any(|name| !others.contains(name) && holds(name)) {
             return Verdict::Unknown;
@@ -153,6 +153,12 @@ fn solved_rule(parts: &[Expr]) -> Vec<Expr> {
         return std::iter::once(terms[1].clone()).chain(others).collect();
     }
     parts.to_vec()
+}
+
+/// The letters of a rule that its conditions bind, in the order in which its member has them.
+fn bound_names(parts: &[Expr]) -> Vec<String> {
+    let bound = |name: &String| parts[1..].iter().any(|part| part.variables().contains(name));
+    in_order(&parts[0]).into_iter().filter(bound).collect()
 }
 
 /// The variables of an expression in the order in which they stand.

@@ -172,7 +172,7 @@ impl Lexer {
                 Some(token) => self.push(token),
                 None => self.push(Token::Word(run.to_owned())),
             }
-        } else if run.len() > 1 && super::units::is_unit(run) && self.after_power_word() {
+        } else if run.len() > 1 && super::units::is_unit(run) && self.among_units() {
             self.push(Token::Word(run.to_owned()));
         } else if self.text || (after_number && !called && super::units::is_unit(run) && run.len() > 1) {
             self.push(Token::Word(run.to_owned()));
@@ -194,9 +194,21 @@ impl Lexer {
         (next.len() > 3 || last_is_word && self.spaced) && names::plain(&next).is_none() && self.source.peek(0) != Some('(')
     }
 
-    /// Whether a word stands before that is only said of units: "square cm".
-    fn after_power_word(&self) -> bool {
-        matches!(self.last(), Some(Token::Word(word)) if matches!(word.as_str(), "square" | "cubic" | "sq" | "cu" | "per"))
+    /// Whether what stands before is only said of units: "square cm", `8 (km/h)`.
+    fn among_units(&self) -> bool {
+        match self.last() {
+            Some(Token::Word(word)) => matches!(word.as_str(), "square" | "cubic" | "sq" | "cu" | "per"),
+            // `8 (km/h)`
+            Some(Token::Symbol('(')) => {
+                let before = self.out.len().checked_sub(2).and_then(|at| self.out.get(at));
+                self.out.last().is_some_and(|open| open.spaced)
+                    && matches!(before.map(|before| &before.token), Some(Token::Number(..)))
+            }
+            Some(Token::Symbol('/')) => {
+                matches!(self.out.len().checked_sub(2).and_then(|at| self.out.get(at)).map(|before| &before.token), Some(Token::Word(_)))
+            }
+            _ => false,
+        }
     }
 
     /// A run of letters that is a word of running text, not a product of variables.
@@ -225,8 +237,8 @@ impl Lexer {
                 self.relation(Relation::NotEqual, 1);
             }
             ('=', Some('=')) => self.relation(Relation::Equal, 1),
-            ('=', Some('>')) => self.relation(Relation::Other, 1),
-            ('-', Some('>')) => self.relation(Relation::Other, 1),
+            ('=', Some('>')) => self.relation(Relation::Other("implies"), 1),
+            ('-', Some('>')) => self.relation(Relation::Other("to"), 1),
             ('=', _) => self.relation(Relation::Equal, 0),
             ('<', _) => self.relation(Relation::Less, 0),
             ('>', _) => self.relation(Relation::Greater, 0),

@@ -49,7 +49,8 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
         }
         Token::Command(name) if name == "not" => match input.get(at + 1).map(|next| &next.token) {
             Some(Token::Relation(Relation::Equal)) => (Some(Token::Relation(Relation::NotEqual)), 2),
-            _ => (Some(Token::Relation(Relation::Other)), 2),
+            Some(Token::Relation(Relation::Member)) => (Some(Token::Relation(Relation::Other("notin"))), 2),
+            _ => (Some(input[at].token.clone()), 1),
         },
         token => (Some(token.clone()), 1),
     }

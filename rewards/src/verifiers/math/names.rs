@@ -161,10 +161,16 @@ fn relation(name: &str) -> Option<Relation> {
         "approx" | "simeq" | "thickapprox" | "approxeq" | "doteq" => Relation::Approximately,
         "equiv" => Relation::Congruent,
         "in" => Relation::Member,
-        "notin" | "subset" | "subseteq" | "supset" | "supseteq" | "sim" | "cong" | "to" | "rightarrow"
-        | "Rightarrow" | "implies" | "iff" | "Leftrightarrow" | "longrightarrow" | "propto" | "perp" | "parallel"
-        | "ll" | "gg" | "mapsto" | "nmid" => Relation::Other,
-        _ => return None,
+        "to" | "rightarrow" | "longrightarrow" => Relation::Other("to"),
+        "Rightarrow" | "implies" => Relation::Other("implies"),
+        "iff" | "Leftrightarrow" => Relation::Other("iff"),
+        _ => {
+            const AS_WRITTEN: [&str; 14] = [
+                "notin", "subset", "subseteq", "supset", "supseteq", "sim", "cong", "propto", "perp", "parallel", "ll",
+                "gg", "mapsto", "nmid",
+            ];
+            return AS_WRITTEN.into_iter().find(|own| *own == name).map(Relation::Other);
+        }
     })
 }
 

@@ -270,7 +270,7 @@ impl Parser<'_> {
         }
         let expr = self.expression(0)?;
         match label.as_slice() {
-            [only] if units::is_unit(only) || only.eq_ignore_ascii_case("rs") => {
+            [only] if units::is_currency(only) => {
                 Ok(Expr::Quantity(Box::new(expr), Unit::one(only)))
             }
             _ => Ok(words::labelled(&label, false, self.with_unit(expr)?)),

@@ -107,7 +107,9 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     // What stands behind "not 12 but" counts alone.
     let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
     let sentence = &sentence[turned..];
-    let sentence = &sentence[..clause_end(sentence)];
+    let clause = &sentence[..clause_end(sentence)];
+    let holds_value = clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$' || letter == '\\');
+    let sentence = if holds_value { clause } else { sentence };
     let formulas: Vec<regex::Captures<'_>> = FORMULA.captures_iter(sentence).collect();
     let bare = FORMULA.replace_all(sentence, " ");
     if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.denies(&bare) {

@@ -58,6 +58,13 @@ impl Session {
         if a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token)) {
             return Verdict::Equal;
         }
+        // "3 by 4" beside a word is a size and no product: the order of its sides counts.
+        let sized = |run: &[Lexeme]| {
+            run.iter().all(|lexeme| matches!(lexeme.token, Token::Number(..) | Token::Symbol('*')))
+        };
+        if sized(a) && sized(b) {
+            return Verdict::Unknown;
+        }
         let (Ok(a), Ok(b)) = (parser::parse(&merge(a.to_vec()), false), parser::parse(&merge(b.to_vec()), false)) else {
             return Verdict::Unknown;
         };

@@ -74,6 +74,11 @@ const ABBREVIATIONS: &[&str] = &[
     "mA", "kV", "mV",
 ];
 
+/// Whether a word is money, which may stand before its amount.
+pub(super) fn is_currency(word: &str) -> bool {
+    matches!(canonical(word).as_str(), "usd" | "eur" | "gbp" | "yen" | "inr" | "cny" | "krw")
+}
+
 /// Letters that are units when they stand alone, apart from their number.
 pub(super) fn is_single_letter(letter: &str) -> bool {
     matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T")

@@ -266,6 +266,9 @@ impl Session {
     }
 
     fn settle_list(&mut self, items: &[Expr], joint: Joint) -> Parsed<Value> {
+        if let Some(family) = family(items) {
+            return Ok(Value::Builder(family));
+        }
         let items = carry_variable(items);
         if let Some(value) = self.assignments(&items)? {
             return Ok(value);
@@ -544,6 +547,18 @@ fn carry_variable(items: &[Expr]) -> Vec<Expr> {
     }
     let carried = items[1..].iter().map(|item| Expr::Relation(vec![head.clone(), item.clone()], vec![relation]));
     items[..1].iter().cloned().chain(carried).collect()
+}
+
+/// Values with a letter that runs through a set: `2k\pi, k \in \mathbb{Z}`.
+fn family(items: &[Expr]) -> Option<Vec<Expr>> {
+    let (member, heads) = items.split_last()?;
+    let Expr::Relation(terms, relations) = member else { return None };
+    let ([Expr::Variable(letter), Expr::Named(_)], [Relation::Member]) = (terms.as_slice(), relations.as_slice()) else {
+        return None;
+    };
+    let runs = !heads.is_empty() && heads.iter().all(|head| head.variables().contains(letter));
+    let head = super::parser::single_or(heads.to_vec(), |heads| Expr::List(heads, Joint::Comma));
+    runs.then(|| vec![head, member.clone()])
 }
 
 fn names_of(solution: &[(String, Value)]) -> impl Iterator<Item = &String> {

@@ -14,7 +14,7 @@ static EXCEPT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)^\$?(?:(?:the\s+)?set\s+of\s+)?(?:all\s+)?(?:the\s+)?(real\s+numbers|reals|real\s+values|integers|rational\s+numbers)",
         r"(?:\s+of\s+\$?x\$?|\s+\$?[a-z]\$?)?\s*,?\s*(?:except|excluding|other\s+than|but)(?:\s+for)?\s+",
-        r"(?:\$?[a-z]\s*=\s*)?([^a-zA-Z]+?|\$[^$]+\$(?:\s+and\s+\$[^$]+\$)?)\s*\.?$"
+        r"(?:\$?[a-z]\s*=\s*)?([^a-zA-Z]+?(?:\s(?:and|or)\s[^a-zA-Z]+?)?|\$[^$]+\$(?:\s+and\s+\$[^$]+\$)?)\s*\.?$"
     ))
 });
 static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
@@ -22,6 +22,9 @@ static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)[,;]?\s*\(?\s*(?:\\text\{\s*)?(?:\bwhere|\bfor(?:\s+(?:any|all|every|each|some))?|\bwith)?\s*(?:\})?\s*",
         r"(?:(?:any|all|every|each)\s+)?\$?\b([a-zA-Z])\$?\s*(?:\\text\{)?\s*(?:is|are|being)\s+(?:an?\s+|any\s+)?(?:arbitrary\s+)?integers?\s*\}?\)?\s*\.?$"
     ))
+});
+static MEMBERS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"[,\s]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:\\left)?\(\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:\\right)?\)\s*\$?\s*$")
 });
 static QUADRANT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)^(?:the\s+)?(?:quadrant\s+(iv|iii|ii|i|[1-4])|(first|second|third|fourth|1st|2nd|3rd|4th)\s+quadrant)\.?$")
@@ -70,6 +73,10 @@ pub(super) fn written(text: &str) -> Option<String> {
             _ => 4,
         };
         return Some(format!("\\text{{quadrant}} {number}"));
+    }
+    if let Some(found) = MEMBERS.captures(text) {
+        let start = found.get(0)?.start();
+        return (start > 0).then(|| format!("{}, {}", text[..start].trim_end_matches(['$', ' ', ',']), &found[1]));
     }
     let found = WHOLE.captures(text)?;
     let (start, letter) = (found.get(0)?.start(), found.get(1)?.as_str());
