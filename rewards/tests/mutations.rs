@@ -117,7 +117,7 @@ fn brackets_and_places(gold: &str) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     let text = gold.trim_matches('$').trim();
     let interval = text.starts_with(['[', '(']) && text.ends_with([']', ')']) && text.matches(',').count() == 1;
-    if interval && text.matches(['(', '[', '{']).count() == 1 && !text.contains("infty") {
+    if interval && text.matches(['(', '[', '{']).count() == 1 && !text.contains("inf") {
         let open = if text.starts_with('[') { "(" } else { "[" };
         let close = if text.ends_with(']') { ")" } else { "]" };
         mutants.push(("bracket", format!("{open}{}", &text[1..])));
@@ -127,7 +127,7 @@ fn brackets_and_places(gold: &str) -> Vec<Mutant> {
         && !inner.contains('(')
     {
         let mut parts: Vec<&str> = inner.split(',').map(str::trim).collect();
-        if parts.len() > 1 {
+        if parts.len() > 1 && parts[0] != parts[1] {
             parts.swap(0, 1);
             mutants.push(("place", format!("({})", parts.join(", "))));
         }
@@ -137,9 +137,9 @@ fn brackets_and_places(gold: &str) -> Vec<Mutant> {
 
 /// Whether an answer may keep its value when one part of it changes, by what it is made of.
 fn may_keep(gold: &str) -> bool {
-    const MAY: [&str; 17] = [
-        "\\lfloor", "\\lceil", "\\max", "\\min", "binom", "choose", "\\cup", "\\cap", "|", "45^", "mod", "i^", "tan", "boxed", "####",
-        "_2", "^{-1} 1",
+    const MAY: [&str; 18] = [
+        "\\lfloor", "\\lceil", "\\max", "\\min", "binom", "choose", "\\cup", "\\cap", "|", "45^", "mod", "i^", "C(",
+        "tan", "boxed", "####", "_2", "^{-1} 1",
     ];
     MAY.iter().any(|part| gold.contains(part)) || gold.len() > 120
 }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::extract::{final_answer, repeats_its_last_line};
-use crate::sentence::sentence_end;
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
+use crate::sentence::sentence_end;
 use crate::text::shortened;
 use crate::verifiers::math;
 use crate::verifiers::number::Decimal;

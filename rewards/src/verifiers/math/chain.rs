@@ -7,8 +7,9 @@ use dashu::rational::RBig;
 use super::{
     compare::is_lone,
     expression::{Expr, Relation},
+    label::is_label,
     scalar::Session,
-    value::{Value, is_label},
+    value::Value,
     verdict::Verdict,
 };
 

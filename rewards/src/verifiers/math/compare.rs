@@ -33,7 +33,8 @@ impl Session {
                 let verdict = self.equal(a, b);
                 if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
             }
-            (Value::Labelled(name, ..), Value::Assignment(values)) | (Value::Assignment(values), Value::Labelled(name, ..))
+            (Value::Labelled(name, ..), Value::Assignment(values))
+            | (Value::Assignment(values), Value::Labelled(name, ..))
                 if !values.iter().all(|(own, _)| own.starts_with(&format!("{name}_"))) =>
             {
                 Verdict::Unknown
@@ -46,7 +47,11 @@ impl Session {
             (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
             (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
             (Value::Without(set, a), Value::Without(other, b)) => {
-                if set == other { self.sets(a, b) } else { Verdict::Different }
+                if set == other {
+                    self.sets(a, b)
+                } else {
+                    Verdict::Different
+                }
             }
             (Value::Tuple(open, a, close), Value::Tuple(opening, b, closing)) => {
                 let loose = |bracket: Bracket| bracket == Bracket::Angle || a.len() != 2;
@@ -65,6 +70,7 @@ impl Session {
                 if matches!(other, Value::Tuple(..) | Value::Set(_) | Value::Several(_)) =>
             {
                 match self.as_region(other) {
+                    Some(other) if other.is_empty() != region.is_empty() => Verdict::Different,
                     Some(other) => region.same(&other, self).map_or(Verdict::Unknown, Verdict::when),
                     None => Verdict::Different,
                 }
@@ -79,8 +85,9 @@ impl Session {
                 let values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
                 self.in_order(&values, items)
             }
-            (Value::Assignment(values), Value::Several(items))
-            | (Value::Several(items), Value::Assignment(values)) => self.unnamed(values, items),
+            (Value::Assignment(values), Value::Several(items)) | (Value::Several(items), Value::Assignment(values)) => {
+                self.unnamed(values, items)
+            }
             (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
             (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
             (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
@@ -94,13 +101,17 @@ impl Session {
     /// Values of two kinds that may still be one answer.
     fn unlike(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
-            (Value::Congruence { left: None, value, modulus }, Value::Scalar(Expr::Call(Function::Remainder, parts)))
-            | (Value::Scalar(Expr::Call(Function::Remainder, parts)), Value::Congruence { left: None, value, modulus }) => {
-                match parts.as_slice() {
-                    [rest, by] => self.scalars(value, rest).and(self.scalars(modulus, by)),
-                    _ => Verdict::Unknown,
-                }
-            }
+            (
+                Value::Congruence { left: None, value, modulus },
+                Value::Scalar(Expr::Call(Function::Remainder, parts)),
+            )
+            | (
+                Value::Scalar(Expr::Call(Function::Remainder, parts)),
+                Value::Congruence { left: None, value, modulus },
+            ) => match parts.as_slice() {
+                [rest, by] => self.scalars(value, rest).and(self.scalars(modulus, by)),
+                _ => Verdict::Unknown,
+            },
             (Value::Relation(terms, relations), other) | (other, Value::Relation(terms, relations)) => {
                 match self.asserted(terms, relations) {
                     Some(value) => self.equal(&value, other),

@@ -7,14 +7,29 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{prose, source::matching_brace, words};
+use super::{
+    clause::{BETWEEN, clause_end, pattern},
+    prose,
+    source::matching_brace,
+    words,
+};
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
 
 /// Where a chat template ends a turn: what follows is not the reply.
 const ENDS: [&str; 12] = [
-    "<|im_end|>", "<|im_start|>", "<|endoftext|>", "</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|start_header_id|>",
-    "<|end_of_text|>", "[/INST]", "\nHuman:", "\nUser:",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|start_header_id|>",
+    "<|end_of_text|>",
+    "[/INST]",
+    "\nHuman:",
+    "\nUser:",
 ];
 
 /// Only this much of the end of a reply is read, in bytes.
@@ -31,11 +46,6 @@ pub enum Place {
     /// There, and else in what the reply ends with: itself, its last formula, or the only number of its last sentence.
     #[default]
     Last,
-}
-
-/// A pattern written in this file.
-pub(super) fn pattern(source: &str) -> Regex {
-    Regex::new(source).expect("the pattern is a constant and is tested")
 }
 
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
@@ -60,25 +70,11 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:\bbut(?:\s+rather)?(?:\s+(?:it\s+is|is))?\b|\bit\s+is\b|\bit's\b|\brather\b|\binstead\b|\u{800c}\u{662f})[\s,:]*",
     )
 });
-static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told)\b",
-        r"|\s(?:not|and\s+not)\s"
-    ))
-});
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
-/// What may stand between two answers that are given together.
-pub(super) static BETWEEN: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)^(?:[\s,;.$&*~()\[\]{}]|\\[,;!() \[\]]|\\(?:q?quad|text)|\b(?:and|or)\b|\bfor\s+part\s+\(?\w+\)?",
-        r"|\b[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*\$?$)*$"
-    ))
-});
 /// The name of a value right before its box.
-static NAME: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
+static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
 static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
 
 /// The readings of the final answer of a reply, the likeliest first: all of one place, so that no two answers are tried.
@@ -114,7 +110,10 @@ fn tail(text: &str) -> &str {
 }
 
 fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<String> {
-    if tags && place != Place::Boxed && let Some(inner) = last_tag(text) {
+    if tags
+        && place != Place::Boxed
+        && let Some(inner) = last_tag(text)
+    {
         let found = answers_in(inner, false, Place::Last, closings);
         return if found.is_empty() { nonempty(inner).into_iter().collect() } else { found };
     }
@@ -284,11 +283,6 @@ fn clean(statement: &str) -> Option<String> {
     let text = ASIDE.replace_all(text, "");
     let text = text.trim().trim_matches('*').trim_end_matches(['.', ',', ';']).trim();
     nonempty(text)
-}
-
-/// Where a clause follows that gives reasons or takes something back.
-pub(super) fn clause_end(text: &str) -> usize {
-    CLAUSE.find(text).filter(|clause| clause.start() > 0).map_or(text.len(), |clause| clause.start())
 }
 
 /// Where the first sentence ends, outside dollar signs.

@@ -1,12 +1,6 @@
 //! Answers of several parts: lists, named values, cases of a function, sets by a rule.
 
-use super::{
-    expression::Expr,
-    opaque::renamed_in,
-    scalar::Session,
-    value::Value,
-    verdict::Verdict,
-};
+use super::{expression::Expr, opaque::renamed_in, scalar::Session, value::Value, verdict::Verdict};
 
 /// More parts than this are not matched.
 const MAX_PARTS: usize = 64;
@@ -145,8 +139,10 @@ fn are_roots(named: &[(String, Value)]) -> bool {
 /// `{x | x = 3k, ...}` as `{3k | ...}`.
 fn solved_rule(parts: &[Expr]) -> Vec<Expr> {
     if let [Expr::Variable(name), rest @ ..] = parts
-        && let Some(at) = rest.iter().position(|part| matches!(part, Expr::Relation(terms, relations)
-            if relations[..] == [super::expression::Relation::Equal] && terms[0] == Expr::Variable(name.clone())))
+        && let Some(at) = rest.iter().position(|part| {
+            matches!(part, Expr::Relation(terms, relations)
+            if relations[..] == [super::expression::Relation::Equal] && terms[0] == Expr::Variable(name.clone()))
+        })
         && let Expr::Relation(terms, _) = &rest[at]
     {
         let others = rest.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, part)| part.clone());

@@ -6,8 +6,8 @@ use dashu::rational::RBig;
 use regex::Regex;
 
 use super::{
+    clause::pattern,
     expression::{Function, Relation},
-    extract::pattern,
     names, numerals,
     source::Source,
     token::{Lexeme, Token},
@@ -36,9 +36,16 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
 /// As [`tokens`].
 pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
     let mut source = source.to_owned();
-    for (dotted, plain) in
-        [("min. ", "minimum "), ("max. ", "maximum "), ("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
-    {
+    for (dotted, plain) in [
+        ("min. ", "minimum "),
+        ("max. ", "maximum "),
+        ("p.m.", "pm "),
+        ("a.m.", "am "),
+        ("P.M.", "pm "),
+        ("A.M.", "am "),
+        ("{:}", ":"),
+        ("{\\colon}", ":"),
+    ] {
         source = source.replace(dotted, plain);
     }
     let mut lexer = Lexer::new(&source, false, 0);
@@ -157,7 +164,8 @@ impl Lexer {
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
         let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
-        let extreme = matches!(run, "min" | "max") && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
+        let extreme = matches!(run, "min" | "max")
+            && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
         let segment = run.len() == 2
             && run.chars().all(|c| c.is_ascii_uppercase())
             && matches!(self.last(), Some(Token::Symbol('{')))
@@ -189,9 +197,15 @@ impl Lexer {
 
     /// Whether the run that was just read stands among words: another of some length follows, as in "ice cubes".
     fn among_words(&self) -> bool {
-        let next: String = self.source.chars[self.source.at..].iter().skip_while(|c| **c == ' ').take_while(|c| c.is_alphabetic()).collect();
+        let next: String = self.source.chars[self.source.at..]
+            .iter()
+            .skip_while(|c| **c == ' ')
+            .take_while(|c| c.is_alphabetic())
+            .collect();
         let last_is_word = matches!(self.last(), Some(Token::Word(_)));
-        (next.len() > 3 || last_is_word && self.spaced) && names::plain(&next).is_none() && self.source.peek(0) != Some('(')
+        (next.len() > 3 || last_is_word && self.spaced)
+            && names::plain(&next).is_none()
+            && self.source.peek(0) != Some('(')
     }
 
     /// Whether what stands before is only said of units: "square cm", `8 (km/h)`.
@@ -205,7 +219,10 @@ impl Lexer {
                     && matches!(before.map(|before| &before.token), Some(Token::Number(..)))
             }
             Some(Token::Symbol('/')) => {
-                matches!(self.out.len().checked_sub(2).and_then(|at| self.out.get(at)).map(|before| &before.token), Some(Token::Word(_)))
+                matches!(
+                    self.out.len().checked_sub(2).and_then(|at| self.out.get(at)).map(|before| &before.token),
+                    Some(Token::Word(_))
+                )
             }
             _ => false,
         }

@@ -10,6 +10,7 @@ mod binding;
 mod brackets;
 mod chain;
 mod choice;
+mod clause;
 mod compare;
 mod complex;
 mod evaluate;
@@ -17,7 +18,9 @@ mod expression;
 mod extract;
 mod gathered;
 mod inequality;
+mod label;
 mod lexer;
+mod list;
 mod matrix;
 mod merge;
 mod names;
@@ -161,7 +164,8 @@ fn equivalent_at(gold: &str, prediction: &str, form: Form, place: Place, closing
         return Comparison { verdict: Verdict::Unknown, extracted: None, evidence };
     };
     let worked = worked::answer(gold, closings);
-    let golds: Vec<&str> = worked.as_deref().into_iter().chain([gold]).filter(|gold| gold.len() <= MAX_ANSWER_BYTES).collect();
+    let golds: Vec<&str> =
+        worked.as_deref().into_iter().chain([gold]).filter(|gold| gold.len() <= MAX_ANSWER_BYTES).collect();
     if answer.len() > MAX_ANSWER_BYTES || golds.is_empty() {
         let evidence = format!("an answer is longer than {MAX_ANSWER_BYTES} bytes");
         return Comparison { verdict: Verdict::Unknown, extracted: Some(shortened(&answer)), evidence };
@@ -202,7 +206,8 @@ fn score_at(truth: &serde_json::Value, text: &str, place: Place, closings: &Clos
         Verdict::Unknown => 1,
         Verdict::Different => 0,
     };
-    let Some(best) = found.reduce(|best, next| if rank(next.verdict) > rank(best.verdict) { next } else { best }) else {
+    let Some(best) = found.reduce(|best, next| if rank(next.verdict) > rank(best.verdict) { next } else { best })
+    else {
         return PartScore::failed(FailureKind::GroundTruth, "the ground truth is an empty list");
     };
     let mut score = PartScore::verdict(best.verdict == Verdict::Equal, best.evidence);

@@ -365,7 +365,9 @@ fn letters(expr: &Expr) -> Option<String> {
         Expr::Variable(letter) => Some(letter.clone()),
         Expr::Constant(Constant::E) => Some("e".to_owned()),
         Expr::Constant(Constant::I) => Some("i".to_owned()),
-        Expr::Product(factors) => factors.iter().map(|factor| letters(&factor.expr).filter(|_| !factor.inverse)).collect(),
+        Expr::Product(factors) => {
+            factors.iter().map(|factor| letters(&factor.expr).filter(|_| !factor.inverse)).collect()
+        }
         _ => None,
     }
 }

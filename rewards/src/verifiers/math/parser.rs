@@ -270,9 +270,7 @@ impl Parser<'_> {
         }
         let expr = self.expression(0)?;
         match label.as_slice() {
-            [only] if units::is_currency(only) => {
-                Ok(Expr::Quantity(Box::new(expr), Unit::one(only)))
-            }
+            [only] if units::is_currency(only) => Ok(Expr::Quantity(Box::new(expr), Unit::one(only))),
             _ => Ok(words::labelled(&label, false, self.with_unit(expr)?)),
         }
     }
@@ -355,23 +353,26 @@ impl Parser<'_> {
             Some(Token::Symbol('(' | '{')) => true,
             Some(Token::Symbol('|')) => self.bars == 0 && !self.in_set,
             Some(Token::Command(_)) if self.unit_quotient().is_some() => false,
-            Some(Token::Command(name)) => name.starts_with("accent ") || matches!(
-                name.as_str(),
-                "frac"
-                    | "binom"
-                    | "cbrt"
-                    | "lvert"
-                    | "lfloor"
-                    | "lceil"
-                    | "overline"
-                    | "sum"
-                    | "prod"
-                    | "int"
-                    | "lim"
-                    | "logtwo"
-                    | "pow"
-                    | "rational"
-            ),
+            Some(Token::Command(name)) => {
+                name.starts_with("accent ")
+                    || matches!(
+                        name.as_str(),
+                        "frac"
+                            | "binom"
+                            | "cbrt"
+                            | "lvert"
+                            | "lfloor"
+                            | "lceil"
+                            | "overline"
+                            | "sum"
+                            | "prod"
+                            | "int"
+                            | "lim"
+                            | "logtwo"
+                            | "pow"
+                            | "rational"
+                    )
+            }
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::extract::{BETWEEN, clause_end, pattern};
+use super::clause::{BETWEEN, clause_end, pattern};
 use super::units;
 use crate::closings::Closings;
 
@@ -20,10 +20,13 @@ static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
 });
 static WHICH: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bwhich\s+is\s+"));
 /// Words right before a value that make it a bound.
-static BOUND: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:over|under|above|below|near|past|exceeds|(?:could|might|may|should)\s+(?:well\s+)?be)[\s*]*$"));
+static BOUND: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\b(?:over|under|above|below|near|past|exceeds|(?:could|might|may|should)\s+(?:well\s+)?be)[\s*]*$")
+});
 static INSTEAD: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:not|isn't)\s+\S+\s+(?:but|it's|it\s+is)\s+"));
-static CONDITION: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$"));
+static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$")
+});
 static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*([^*\n]*[0-9][^*\n]*)\*\*")
 });
@@ -33,18 +36,25 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:\s?(?:\\?%|[$\u{20ac}\u{a3}]|percent\b|pct\b))?"
     ))
 });
-static SENTENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\$+|\\[\])]|\*+)?(?:\s|$)|[\u{3002}\u{ff01}\u{ff1f}\u{0964}]"));
+static SENTENCE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"[.!?](?:\$+|\\[\])]|\*+)?(?:\s|$)|[\u{3002}\u{ff01}\u{ff1f}\u{0964}]"));
 static VERB: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^\s*\**\s*(?:is|are|was|were|has|have|had|will|would|can|does|do|did|must|works|fails|seems|looks|gives|divides)\b")
+    pattern(
+        r"(?i)^\s*\**\s*(?:is|are|was|were|has|have|had|will|would|can|does|do|did|must|works|fails|seems|looks|gives|divides)\b",
+    )
 });
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals|be)\b\s+"));
-static CONCLUDES: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:final\s+)?(?:answer|solution|result))\b"));
+static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:final\s+)?(?:answer|solution|result))\b")
+});
 static CURRENCY: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\d[\d,]*(?:\.\d+)?)(?:[\s,.;)*]|$)"));
 static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)\b(?:hope\s+(?:this|that|it)|let\s+me\s+know|that\s+is\s+all|that's\s+all|feel\s+free|happy\s+to|q\.?e\.?d)\b")
+    pattern(
+        r"(?i)\b(?:hope\s+(?:this|that|it)|let\s+me\s+know|that\s+is\s+all|that's\s+all|feel\s+free|happy\s+to|q\.?e\.?d)\b",
+    )
 });
-static UNIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
+static UNIT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
 /// What stands for itself in a sentence of words: nothing of it may be there when a bare number is looked for.
 const MATHEMATICAL: [char; 9] = ['\\', '^', '_', '{', '}', '|', '<', '>', '!'];
 
@@ -178,7 +188,9 @@ fn number_in(clause: &str) -> Option<String> {
     let open = before.trim_end_matches([' ', '*', '(']);
     if before.ends_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '.')
         || open.ends_with(['+', '*', '/', '-', '\u{d7}', ':']) && !open.ends_with(": ") && !before.ends_with(": ")
-        || after.starts_with(|letter: char| letter == ':' || letter == '(' || letter == '+' || letter == '*' || letter == '/')
+        || after.starts_with(|letter: char| {
+            letter == ':' || letter == '(' || letter == '+' || letter == '*' || letter == '/'
+        })
         || before.trim().is_empty() && said.len() == clause.len() && VERB.is_match(after)
         || BOUND.is_match(before)
         || has_variables(before)
@@ -206,8 +218,11 @@ fn number_in(clause: &str) -> Option<String> {
 
 /// Whether a lone letter stands in running text that is no word of it.
 fn has_variables(text: &str) -> bool {
-    text.split(|letter: char| !letter.is_alphanumeric())
-        .any(|word| word.len() == 1 && word.chars().all(|letter| letter.is_ascii_alphabetic()) && !matches!(word, "a" | "A" | "I" | "s" | "m" | "g" | "h" | "L" | "l" | "y" | "o" | "e"))
+    text.split(|letter: char| !letter.is_alphanumeric()).any(|word| {
+        word.len() == 1
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+            && !matches!(word, "a" | "A" | "I" | "s" | "m" | "g" | "h" | "L" | "l" | "y" | "o" | "e")
+    })
 }
 
 /// The last sentence of a line; formulas are not cut.

@@ -190,8 +190,8 @@ impl Parser<'_> {
         };
         let Expr::Number(value) = number else { return Err("the power of a unit is not a number") };
         let value = i32::try_from(value.numerator().clone()).map_err(|_| "the power of a unit is too large")?;
-        if value > 12 {
-            return Err("the power of a unit is too large");
+        if value > 12 || value == 0 {
+            return Err("the power of a unit is zero or too large");
         }
         Ok(Some(if negative { -value } else { value }))
     }

@@ -28,9 +28,8 @@ const FUEL: u64 = 40_000;
 const COUNTERS: [&str; 11] = ["n", "m", "k", "i", "j", "l", "N", "M", "K", "p", "q"];
 
 /// Where expressions with steps are compared: small numbers, powers and their neighbours.
-const STEPS: [u32; 30] = [
-    1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 10, 11, 12, 13, 14, 18, 28, 33, 81, 100,
-];
+const STEPS: [u32; 30] =
+    [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 10, 11, 12, 13, 14, 18, 28, 33, 81, 100];
 
 /// The state of one comparison: what work it may still do.
 #[derive(Debug)]
@@ -227,7 +226,11 @@ impl Session {
         let has = |side: &Expr, function| side.any(&|node| matches!(node, Expr::Call(own, _) if *own == function));
         let crossed = has(a, Function::Floor) != has(b, Function::Floor);
         let whole = !has(a, Function::Floor) && !has(a, Function::Ceiling);
-        if alternates(a) || alternates(b) || counts && (crossed || whole) { Verdict::Equal } else { self.at_points(a, b) }
+        if alternates(a) || alternates(b) || counts && (crossed || whole) {
+            Verdict::Equal
+        } else {
+            self.at_points(a, b)
+        }
     }
 
     fn meet(&mut self, a: &Expr, b: &Expr, point: &Point, real_only: bool) -> Result<Meeting, Failure> {

@@ -38,8 +38,18 @@ pub(super) fn to_ascii(text: &str) -> String {
 /// inside an environment stays.
 fn without_double_escapes(text: &str) -> Cow<'_, str> {
     const TWICE: [&str; 12] = [
-        "\\\\frac", "\\\\dfrac", "\\\\left", "\\\\right", "\\\\sqrt", "\\\\le ", "\\\\ge ", "\\\\text{", "\\\\pi", "\\\\infty",
-        "\\\\cdot", "\\\\boxed",
+        "\\\\frac",
+        "\\\\dfrac",
+        "\\\\left",
+        "\\\\right",
+        "\\\\sqrt",
+        "\\\\le ",
+        "\\\\ge ",
+        "\\\\text{",
+        "\\\\pi",
+        "\\\\infty",
+        "\\\\cdot",
+        "\\\\boxed",
     ];
     if text.contains("\\begin") || !TWICE.iter().any(|command| text.contains(command)) {
         return Cow::Borrowed(text);

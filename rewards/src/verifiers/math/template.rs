@@ -59,13 +59,13 @@ impl Session {
             return Verdict::Equal;
         }
         // "3 by 4" beside a word is a size and no product: the order of its sides counts.
-        let sized = |run: &[Lexeme]| {
-            run.iter().all(|lexeme| matches!(lexeme.token, Token::Number(..) | Token::Symbol('*')))
-        };
+        let sized =
+            |run: &[Lexeme]| run.iter().all(|lexeme| matches!(lexeme.token, Token::Number(..) | Token::Symbol('*')));
         if sized(a) && sized(b) {
             return Verdict::Unknown;
         }
-        let (Ok(a), Ok(b)) = (parser::parse(&merge(a.to_vec()), false), parser::parse(&merge(b.to_vec()), false)) else {
+        let (Ok(a), Ok(b)) = (parser::parse(&merge(a.to_vec()), false), parser::parse(&merge(b.to_vec()), false))
+        else {
             return Verdict::Unknown;
         };
         match (self.settle(&a), self.settle(&b)) {

@@ -16,7 +16,8 @@ impl Unit {
 
     /// Whether only measures are named, and nothing that is counted.
     pub(super) fn is_measure(&self) -> bool {
-        !self.0.is_empty() && self.0.keys().all(|name| ABBREVIATIONS.contains(&name.as_str()) || measure(name).is_some())
+        !self.0.is_empty()
+            && self.0.keys().all(|name| ABBREVIATIONS.contains(&name.as_str()) || measure(name).is_some())
     }
 
     /// Whether nothing is named.

@@ -1,7 +1,8 @@
 //! What kind of thing an answer is: the tree sorted into a typed value.
 
 use super::{
-    expression::{Bracket, Clock, Constant, Expr, Factor, Function, Joint, NamedSet, Relation},
+    expression::{Bracket, Clock, Expr, Factor, Joint, NamedSet, Relation},
+    label::{assignment, is_label, label_of},
     parser::Parsed,
     region::Region,
     scalar::Session,
@@ -187,6 +188,7 @@ impl Session {
             && open != Bracket::Angle
             && (open != close || low.infinity().is_some() || high.infinity().is_some())
             && let Some(region) = Region::interval(low, open == Bracket::Square, high, close == Bracket::Square, self)
+            && !region.is_empty()
         {
             return Ok(Value::Region(region, None));
         }
@@ -257,93 +259,14 @@ impl Session {
                 }
                 _ => None,
             },
-            Value::Set(items) | Value::Several(items) => items.iter().try_fold(Region::empty(), |all, item| match item {
-                Value::Scalar(at) if at.is_closed() => all.union(&Region::point(at), self),
-                _ => None,
-            }),
+            Value::Set(items) | Value::Several(items) => {
+                items.iter().try_fold(Region::empty(), |all, item| match item {
+                    Value::Scalar(at) if at.is_closed() => all.union(&Region::point(at), self),
+                    _ => None,
+                })
+            }
             _ => None,
         }
-    }
-
-    fn settle_list(&mut self, items: &[Expr], joint: Joint) -> Parsed<Value> {
-        if let Some(family) = family(items) {
-            return Ok(Value::Builder(family));
-        }
-        let items = carry_variable(items);
-        if let Some(value) = self.assignments(&items)? {
-            return Ok(value);
-        }
-        let settled = items.iter().map(|item| self.settle(item)).collect::<Parsed<Vec<_>>>()?;
-        if settled.iter().all(|value| matches!(value, Value::Region(..))) {
-            let relations = items.iter().all(|item| matches!(item, Expr::Relation(..)));
-            return self.join_regions(&settled, joint, relations);
-        }
-        let mixed = settled.iter().any(|value| matches!(value, Value::Region(..)));
-        let pairs = settled.iter().all(|value| match value {
-            Value::Region(..) => true,
-            Value::Tuple(open, items, _) => items.len() == 2 && *open != Bracket::Angle,
-            _ => false,
-        });
-        if mixed && pairs {
-            return self.join_regions(&settled, Joint::Or, false);
-        }
-        let flat = settled.into_iter().flat_map(|value| match value {
-            Value::Several(members) => members,
-            one => vec![one],
-        });
-        Ok(Value::Several(flat.collect()))
-    }
-
-    fn join_regions(&mut self, settled: &[Value], joint: Joint, relations: bool) -> Parsed<Value> {
-        const REASON: &str = "the ends of an interval have no order";
-        let mut name: Option<String> = None;
-        let (mut either, mut both) = (Region::empty(), Region::line());
-        for value in settled {
-            if let Value::Region(_, Some(own)) = value {
-                if name.as_ref().is_some_and(|name| name != own) {
-                    return Ok(Value::Several(settled.to_vec()));
-                }
-                name = Some(own.clone());
-            }
-            let region = self.as_region(value).ok_or(REASON)?;
-            either = either.union(&region, self).ok_or(REASON)?;
-            both = both.intersection(&region, self).ok_or(REASON)?;
-        }
-        let joined = match joint {
-            Joint::Or => either,
-            Joint::And if relations => both,
-            Joint::Comma if relations && !both.is_empty() => both,
-            _ => either,
-        };
-        Ok(Value::Region(joined, name))
-    }
-
-    /// `x=2, y=3` as a value for each variable; `x=2 or x=3` and `x_1=2, x_2=3` as two values of one.
-    fn assignments(&mut self, items: &[Expr]) -> Parsed<Option<Value>> {
-        let pairs: Option<Vec<(String, &Expr)>> = items.iter().map(assignment).collect();
-        let Some(pairs) = pairs else { return Ok(None) };
-        let mut values = Vec::new();
-        for (name, value) in pairs {
-            values.push((name, self.settle(value)?));
-        }
-        let Some((first, _)) = values.first().cloned() else { return Ok(None) };
-        if values.iter().all(|(name, _)| *name == first) {
-            let flat = values.into_iter().flat_map(|(_, value)| match value {
-                Value::Several(more) => more,
-                one => vec![one],
-            });
-            return Ok(Some(Value::Labelled(first, true, Box::new(Value::Several(flat.collect())))));
-        }
-        // `p=3, q=5; p=5, q=3` gives all the variables again: that many solutions.
-        let width = values.iter().skip(1).position(|(name, _)| *name == first).map_or(values.len(), |at| at + 1);
-        let solutions: Vec<&[(String, Value)]> = values.chunks(width).collect();
-        let alike = |solution: &&[(String, Value)]| names_of(solution).eq(names_of(solutions[0]));
-        let distinct = (1..width).all(|at| !values[..at].iter().any(|(name, _)| *name == values[at].0));
-        if !distinct || !solutions.iter().all(alike) {
-            return Ok(None);
-        }
-        let mut solutions: Vec<Value> = solutions.into_iter().map(|one| Value::Assignment(one.to_vec())).collect();
-        Ok(if solutions.len() == 1 { solutions.pop() } else { Some(Value::Several(solutions)) })
     }
 
     fn settle_relation(&mut self, terms: &[Expr], relations: &[Relation]) -> Parsed<Value> {
@@ -382,51 +305,6 @@ impl Session {
             return Ok(value);
         }
         Ok(Value::Relation(terms.to_vec(), relations.to_vec()))
-    }
-
-    /// Bounds on the absolute value of a variable.
-    fn both_sides_of_zero(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
-        let of_letter = |term: &Expr| match term {
-            Expr::Call(Function::Abs, items) => match items.as_slice() {
-                [letter @ Expr::Variable(_)] => Some(letter.clone()),
-                _ => None,
-            },
-            _ => None,
-        };
-        let letter = terms.iter().find_map(of_letter)?;
-        let freed: Vec<Expr> = terms.iter().map(|term| of_letter(term).unwrap_or_else(|| term.clone())).collect();
-        let Value::Region(sizes, name) = self.solved(&freed, relations)? else { return None };
-        let rest = freed.iter().filter(|term| **term != letter).all(Expr::is_closed);
-        let from_zero = Region::interval(&Expr::integer(0), true, &Expr::Constant(Constant::Infinity), false, self)?;
-        let sizes = sizes.intersection(&from_zero, self)?;
-        let both = sizes.union(&sizes.mirrored(), self)?;
-        rest.then_some(Value::Region(both, name))
-    }
-
-    /// An inequality, or a chain of them, in one variable that stands linearly.
-    fn solved(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
-        // `0 < f(x) < 4` bounds the function as it would bound a letter.
-        if let Some(call) = terms.iter().find(|term| matches!(term, Expr::Apply(..))) {
-            let named = Expr::Variable(label_of(call));
-            let terms: Vec<Expr> =
-                terms.iter().map(|term| if term == call { named.clone() } else { term.clone() }).collect();
-            let left = terms.iter().any(|term| term.any(&|node| matches!(node, Expr::Apply(..))));
-            return if left { None } else { self.solved(&terms, relations) };
-        }
-        if let Some(region) = self.both_sides_of_zero(terms, relations) {
-            return Some(region);
-        }
-        let names: Vec<String> = terms.iter().flat_map(Expr::variables).collect();
-        let name = names.first()?;
-        if names.iter().any(|other| other != name) {
-            return None;
-        }
-        let mut all = Region::line();
-        for (index, relation) in relations.iter().enumerate() {
-            let region = super::inequality::solve(self, &terms[index], *relation, &terms[index + 1], name)?;
-            all = all.intersection(&region, self)?;
-        }
-        Some(Value::Region(all, Some(name.clone())))
     }
 }
 
@@ -519,101 +397,4 @@ fn strip_product(factors: &[Factor]) -> Parsed<(Expr, Unit)> {
         stripped.push(Factor { expr: inner, inverse: factor.inverse });
     }
     Ok((Expr::Product(stripped), unit))
-}
-
-/// The variable and the value of `x = 5` or `5 = x`.
-fn assignment(item: &Expr) -> Option<(String, &Expr)> {
-    match item {
-        Expr::Relation(terms, relations) if relations[..] == [Relation::Equal] => match terms.as_slice() {
-            [Expr::Variable(name), value] if !value.variables().contains(name) => Some((name.clone(), value)),
-            [value, Expr::Variable(name)] if value.is_closed() => Some((name.clone(), value)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// In `x = 2, 3` and `x \ne 2, 3` the later items belong to the same variable.
-fn carry_variable(items: &[Expr]) -> Vec<Expr> {
-    let (head, relation) = match items.first() {
-        Some(Expr::Relation(terms, relations)) => match (terms.as_slice(), relations.as_slice()) {
-            ([head @ Expr::Variable(_), _], [relation @ (Relation::Equal | Relation::NotEqual)]) => (head, *relation),
-            _ => return items.to_vec(),
-        },
-        _ => return items.to_vec(),
-    };
-    if !items[1..].iter().all(|item| item.is_scalar() && item.is_closed()) {
-        return items.to_vec();
-    }
-    let carried = items[1..].iter().map(|item| Expr::Relation(vec![head.clone(), item.clone()], vec![relation]));
-    items[..1].iter().cloned().chain(carried).collect()
-}
-
-/// Values with a letter that runs through a set: `2k\pi, k \in \mathbb{Z}`.
-fn family(items: &[Expr]) -> Option<Vec<Expr>> {
-    let (member, heads) = items.split_last()?;
-    let Expr::Relation(terms, relations) = member else { return None };
-    let ([Expr::Variable(letter), Expr::Named(_)], [Relation::Member]) = (terms.as_slice(), relations.as_slice()) else {
-        return None;
-    };
-    let runs = !heads.is_empty() && heads.iter().all(|head| head.variables().contains(letter));
-    let head = super::parser::single_or(heads.to_vec(), |heads| Expr::List(heads, Joint::Comma));
-    runs.then(|| vec![head, member.clone()])
-}
-
-fn names_of(solution: &[(String, Value)]) -> impl Iterator<Item = &String> {
-    solution.iter().map(|(name, _)| name)
-}
-
-/// What a value is the value of, in words that are the same for the same thing.
-fn label_of(head: &Expr) -> String {
-    match head {
-        Expr::Variable(name) => name.clone(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Whether the left side of an equation only names what the right side says: `x`, `f(x)`, `AB`, `|AB|`, `S_1 : S_2`.
-pub(super) fn is_label(expr: &Expr) -> bool {
-    match expr {
-        Expr::Variable(_) | Expr::Text(_) | Expr::Apply(..) | Expr::Bound(..) => true,
-        Expr::Labelled(_, loose, inner) => *loose && is_label(inner),
-        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_point(&factor.expr)),
-        Expr::Quotient(above, below) => {
-            is_differential(above) && is_differential(below) || is_side(above) && is_side(below)
-        }
-        Expr::Ratio(items) => items.iter().all(is_side),
-        Expr::Power(base, exponent) => {
-            matches!(&**base, Expr::Variable(name) if matches!(name.as_str(), "f" | "g" | "h"))
-                && **exponent == Expr::Negative(Box::new(Expr::integer(1)))
-        }
-        Expr::Group(Bracket::Round, items, Bracket::Round) => items.iter().all(is_label),
-        Expr::Call(Function::Abs, items) => items.iter().all(is_label),
-        _ => false,
-    }
-}
-
-/// A capital letter, as points are named.
-fn is_point(expr: &Expr) -> bool {
-    matches!(expr, Expr::Variable(name) if name.starts_with(|letter: char| letter.is_uppercase()))
-}
-
-/// A segment, an area, a count: capital letters, or a letter with an index.
-fn is_side(expr: &Expr) -> bool {
-    match expr {
-        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_point(&factor.expr)),
-        Expr::Variable(name) => is_point(expr) || name.contains('_'),
-        Expr::Apply(..) => true,
-        _ => false,
-    }
-}
-
-/// `dy`, `d^2 y`, `dx^2`.
-fn is_differential(expr: &Expr) -> bool {
-    let is_d = |expr: &Expr| match expr {
-        Expr::Variable(name) => name == "d" || name == "partial",
-        Expr::Power(base, _) => matches!(&**base, Expr::Variable(name) if name == "d" || name == "partial"),
-        _ => false,
-    };
-    matches!(expr, Expr::Product(factors) if factors.len() == 2 && is_d(&factors[0].expr)) || is_d(expr)
 }

@@ -150,17 +150,79 @@ pub(super) fn is_loaded(word: &str) -> bool {
 
 /// Words before a value that say nothing but that it is one: either side may leave them out.
 const PLAIN_LABELS: &[&str] = &[
-    "point", "points", "value", "values", "length", "width", "height", "area", "volume", "perimeter", "radius",
-    "diameter", "angle", "sum", "product", "cost", "price", "speed", "distance", "time", "age", "probability", "number",
-    "line", "plane", "vector", "segment", "triangle", "center", "centre", "vertex", "slope", "mean", "median", "mode",
-    "ratio", "function", "interval", "set", "equation", "total", "domain", "range", "of",
+    "point",
+    "points",
+    "value",
+    "values",
+    "length",
+    "width",
+    "height",
+    "area",
+    "volume",
+    "perimeter",
+    "radius",
+    "diameter",
+    "angle",
+    "sum",
+    "product",
+    "cost",
+    "price",
+    "speed",
+    "distance",
+    "time",
+    "age",
+    "probability",
+    "number",
+    "line",
+    "plane",
+    "vector",
+    "segment",
+    "triangle",
+    "center",
+    "centre",
+    "vertex",
+    "slope",
+    "mean",
+    "median",
+    "mode",
+    "ratio",
+    "function",
+    "interval",
+    "set",
+    "equation",
+    "total",
+    "domain",
+    "range",
+    "of",
 ];
 
 /// Words before a value that introduce an answer, and are no part of it.
 const INTRODUCTIONS: &[&str] = &[
-    "answer", "final answer", "correct answer", "result", "final result", "solution", "solutions", "solution set",
-    "therefore", "thus", "hence", "so", "it", "we get", "we have", "we find", "that", "they", "roots", "root",
-    "integers", "numbers", "pair", "pairs", "answers",
+    "answer",
+    "final answer",
+    "correct answer",
+    "result",
+    "final result",
+    "solution",
+    "solutions",
+    "solution set",
+    "therefore",
+    "thus",
+    "hence",
+    "so",
+    "it",
+    "we get",
+    "we have",
+    "we find",
+    "that",
+    "they",
+    "roots",
+    "root",
+    "integers",
+    "numbers",
+    "pair",
+    "pairs",
+    "answers",
 ];
 
 /// A value with the words before it: those that only introduce it fall away, plain ones may be missing on one side, and
@@ -173,7 +235,10 @@ pub(super) fn labelled(label: &[String], introduced: bool, value: Expr) -> Expr 
         .skip_while(|word| matches!(word.as_str(), "therefore" | "thus" | "hence" | "so" | "then" | "finally"))
         .collect();
     let name = words.join(" ");
-    if name.is_empty() || matches!(name.as_str(), "we get" | "we have" | "we find" | "answer") || introduced && INTRODUCTIONS.contains(&name.as_str()) {
+    if name.is_empty()
+        || matches!(name.as_str(), "we get" | "we have" | "we find" | "answer")
+        || introduced && INTRODUCTIONS.contains(&name.as_str())
+    {
         return value;
     }
     let loose = introduced || words.iter().all(|word| PLAIN_LABELS.contains(&word.as_str()));
@@ -377,8 +442,14 @@ fn synonym(text: &str) -> String {
             "infinitely many solutions"
         }
         "diverges" | "divergent" | "does not converge" | "series diverges" | "it diverges" => "diverges",
-        "none" | "no such n exist" | "no such n exists" | "there is no such n" | "no such number exists" | "no such integers exist"
-        | "there are none" | "no such integer exists" => "none",
+        "none"
+        | "no such n exist"
+        | "no such n exists"
+        | "there is no such n"
+        | "no such number exists"
+        | "no such integers exist"
+        | "there are none"
+        | "no such integer exists" => "none",
         "converges" | "convergent" | "series converges" | "it converges" => "converges",
         "cannot be determined" | "can not be determined" | "not enough information" | "insufficient information" => {
             "cannot be determined"

@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::extract::{self, pattern};
-use super::prose;
+use super::{clause::pattern, extract, prose};
 use crate::closings::Closings;
 
 static LAST_LINE: LazyLock<Regex> =
@@ -24,10 +23,14 @@ static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 static MEMBERS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"[,\s]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:\\left)?\(\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:\\right)?\)\s*\$?\s*$")
+    pattern(
+        r"[,\s]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:\\left)?\(\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:\\right)?\)\s*\$?\s*$",
+    )
 });
 static QUADRANT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^(?:the\s+)?(?:quadrant\s+(iv|iii|ii|i|[1-4])|(first|second|third|fourth|1st|2nd|3rd|4th)\s+quadrant)\.?$")
+    pattern(
+        r"(?i)^(?:the\s+)?(?:quadrant\s+(iv|iii|ii|i|[1-4])|(first|second|third|fourth|1st|2nd|3rd|4th)\s+quadrant)\.?$",
+    )
 });
 
 /// Shorter gold texts than this are answers and no solutions, unless they mark an answer.
