@@ -29,6 +29,36 @@ impl Session {
             (Value::Quantity(a, unit), Value::Scalar(b)) | (Value::Scalar(b), Value::Quantity(a, unit)) => {
                 self.measured(a, unit, b)
             }
+            (Value::Several(a), Value::Several(b)) if a.iter().chain(b).all(is_single) => self.several(a, b),
+            (Value::Set(a) | Value::Several(a), Value::Set(b) | Value::Several(b)) => self.sets(a, b),
+            (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
+            (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
+            (Value::Without(set, a), Value::Without(other, b)) => {
+                if set == other {
+                    self.sets(a, b)
+                } else {
+                    Verdict::Different
+                }
+            }
+            (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
+            (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
+            (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
+            (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
+            (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
+            (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
+            (Value::Ratio(a), Value::Ratio(b)) => self.ratios(a, b),
+            (Value::Radix(a, base), Value::Radix(b, other)) => Verdict::when(a == b && base == other),
+            (Value::Labelled(..) | Value::Assignment(_), _) | (_, Value::Labelled(..) | Value::Assignment(_)) => {
+                self.named(a, b)
+            }
+            (Value::Tuple(..) | Value::Region(..), _) | (_, Value::Tuple(..) | Value::Region(..)) => self.placed(a, b),
+            _ => self.unlike(a, b),
+        }
+    }
+
+    /// Two values of which one at least has a name.
+    fn named(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
             (Value::Labelled(name, _, a), Value::Labelled(other, _, b)) => {
                 let verdict = self.equal(a, b);
                 if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
@@ -42,17 +72,24 @@ impl Session {
             (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
                 self.without_label(*loose, labelled, other)
             }
-            (Value::Several(a), Value::Several(b)) if a.iter().chain(b).all(is_single) => self.several(a, b),
-            (Value::Set(a) | Value::Several(a), Value::Set(b) | Value::Several(b)) => self.sets(a, b),
-            (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
-            (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
-            (Value::Without(set, a), Value::Without(other, b)) => {
-                if set == other {
-                    self.sets(a, b)
-                } else {
-                    Verdict::Different
-                }
+            (Value::Assignment(a), Value::Assignment(b)) => self.assigned(a, b),
+            (Value::Assignment(values), Value::Tuple(_, items, _))
+            | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
+                let mut values = values.clone();
+                values.sort_by(|(a, _), (b, _)| a.cmp(b));
+                let values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
+                self.in_order(&values, items)
             }
+            (Value::Assignment(values), Value::Several(items)) | (Value::Several(items), Value::Assignment(values)) => {
+                self.unnamed(values, items)
+            }
+            _ => self.unlike(a, b),
+        }
+    }
+
+    /// Two values of which one at least is a point or a part of the line.
+    fn placed(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
             (Value::Tuple(open, a, close), Value::Tuple(opening, b, closing)) => {
                 let loose = |bracket: Bracket| bracket == Bracket::Angle || a.len() != 2;
                 let fits = |x: Bracket, y: Bracket| x == y || loose(x) || loose(y);
@@ -75,25 +112,6 @@ impl Session {
                     None => Verdict::Different,
                 }
             }
-            (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
-            (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
-            (Value::Assignment(a), Value::Assignment(b)) => self.assigned(a, b),
-            (Value::Assignment(values), Value::Tuple(_, items, _))
-            | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
-                let mut values = values.clone();
-                values.sort_by(|(a, _), (b, _)| a.cmp(b));
-                let values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
-                self.in_order(&values, items)
-            }
-            (Value::Assignment(values), Value::Several(items)) | (Value::Several(items), Value::Assignment(values)) => {
-                self.unnamed(values, items)
-            }
-            (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
-            (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
-            (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
-            (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
-            (Value::Ratio(a), Value::Ratio(b)) => self.ratios(a, b),
-            (Value::Radix(a, base), Value::Radix(b, other)) => Verdict::when(a == b && base == other),
             _ => self.unlike(a, b),
         }
     }

@@ -259,7 +259,7 @@ impl Lexer {
             ('=', _) => self.relation(Relation::Equal, 0),
             ('<', _) => self.relation(Relation::Less, 0),
             ('>', _) => self.relation(Relation::Greater, 0),
-            ('^', _) if self.skip_degree() => self.push(Token::Symbol('\u{b0}')),
+            ('^', _) if self.source.skip_degree() => self.push(Token::Symbol('\u{b0}')),
             ('^', _) if self.skip_ordinal() => {}
             ('.', Some('.')) if self.source.peek(1) == Some('.') => {
                 self.source.at += 2;
@@ -296,24 +296,6 @@ impl Lexer {
         } else {
             self.spaced = true;
         }
-    }
-
-    /// Takes `\circ` in its spellings after a caret.
-    fn skip_degree(&mut self) -> bool {
-        let rest: String = self.source.chars[self.source.at..].iter().take(24).collect();
-        let inner = rest.trim_start();
-        let (inner, braced) = inner.strip_prefix('{').map_or((inner, false), |inner| (inner.trim_start(), true));
-        let Some(after) = inner.strip_prefix("\\circ").or_else(|| inner.strip_prefix("\\degree")) else { return false };
-        let (end, closed) = if braced {
-            let trimmed = after.trim_start();
-            (trimmed.strip_prefix('}').unwrap_or(trimmed), trimmed.starts_with('}'))
-        } else {
-            (after, true)
-        };
-        if closed {
-            self.source.at += rest.chars().count() - end.chars().count();
-        }
-        closed
     }
 
     /// Takes a raised "st", "nd", "rd" or "th" after a number.

@@ -1,7 +1,7 @@
 //! Answers of several items: named values, regions, families, values side by side.
 
 use super::{
-    expression::{Bracket, Expr, Joint, NamedSet, Relation},
+    expression::{Bracket, Expr, Joint, Relation},
     label::assignment,
     parser::{Parsed, single_or},
     region::Region,

@@ -14,11 +14,6 @@ impl Session {
         Some((a, b))
     }
 
-    /// One side alone, for what is compared with itself only.
-    pub(super) fn plain(&mut self, expr: &Expr) -> Expr {
-        self.replaced(expr, &mut Vec::new()).unwrap_or_else(|| expr.clone())
-    }
-
     fn replaced(&mut self, expr: &Expr, atoms: &mut Vec<Expr>) -> Option<Expr> {
         if !matches!(expr, Expr::Apply(..) | Expr::Bound(..)) {
             let mut all = true;

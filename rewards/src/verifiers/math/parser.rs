@@ -2,6 +2,7 @@
 
 use super::{
     expression::{Constant, Expr, Factor, Function, Joint, Relation},
+    label,
     token::{Lexeme, Token},
     units::{self, Unit},
     words,
@@ -266,12 +267,12 @@ impl Parser<'_> {
             self.at += 1;
         }
         if introduced {
-            return Ok(words::labelled(&label, true, self.operand()?));
+            return Ok(label::labelled(&label, true, self.operand()?));
         }
         let expr = self.expression(0)?;
         match label.as_slice() {
             [only] if units::is_currency(only) => Ok(Expr::Quantity(Box::new(expr), Unit::one(only))),
-            _ => Ok(words::labelled(&label, false, self.with_unit(expr)?)),
+            _ => Ok(label::labelled(&label, false, self.with_unit(expr)?)),
         }
     }
 

@@ -2,8 +2,6 @@
 
 use dashu::{integer::IBig, rational::RBig};
 
-use super::expression::Expr;
-
 /// Words that turn a number beside them into something else than that number.
 const LOADED: &[&str] = &[
     "not",
@@ -146,103 +144,6 @@ pub(super) fn is_loaded(word: &str) -> bool {
         "以上",
     ];
     LOADED.contains(&word.to_lowercase().as_str()) || !word.is_ascii() && PARTS.iter().any(|part| word.contains(part))
-}
-
-/// Words before a value that say nothing but that it is one: either side may leave them out.
-const PLAIN_LABELS: &[&str] = &[
-    "point",
-    "points",
-    "value",
-    "values",
-    "length",
-    "width",
-    "height",
-    "area",
-    "volume",
-    "perimeter",
-    "radius",
-    "diameter",
-    "angle",
-    "sum",
-    "product",
-    "cost",
-    "price",
-    "speed",
-    "distance",
-    "time",
-    "age",
-    "probability",
-    "number",
-    "line",
-    "plane",
-    "vector",
-    "segment",
-    "triangle",
-    "center",
-    "centre",
-    "vertex",
-    "slope",
-    "mean",
-    "median",
-    "mode",
-    "ratio",
-    "function",
-    "interval",
-    "set",
-    "equation",
-    "total",
-    "domain",
-    "range",
-    "of",
-];
-
-/// Words before a value that introduce an answer, and are no part of it.
-const INTRODUCTIONS: &[&str] = &[
-    "answer",
-    "final answer",
-    "correct answer",
-    "result",
-    "final result",
-    "solution",
-    "solutions",
-    "solution set",
-    "therefore",
-    "thus",
-    "hence",
-    "so",
-    "it",
-    "we get",
-    "we have",
-    "we find",
-    "that",
-    "they",
-    "roots",
-    "root",
-    "integers",
-    "numbers",
-    "pair",
-    "pairs",
-    "answers",
-];
-
-/// A value with the words before it: those that only introduce it fall away, plain ones may be missing on one side, and
-/// all others are part of the answer. `introduced` says that a colon or "is" stands between.
-pub(super) fn labelled(label: &[String], introduced: bool, value: Expr) -> Expr {
-    let words: Vec<String> = label
-        .iter()
-        .map(|word| word.to_lowercase())
-        .filter(|word| !matches!(word.as_str(), "the" | "a" | "an" | "our" | "all"))
-        .skip_while(|word| matches!(word.as_str(), "therefore" | "thus" | "hence" | "so" | "then" | "finally"))
-        .collect();
-    let name = words.join(" ");
-    if name.is_empty()
-        || matches!(name.as_str(), "we get" | "we have" | "we find" | "answer")
-        || introduced && INTRODUCTIONS.contains(&name.as_str())
-    {
-        return value;
-    }
-    let loose = introduced || words.iter().all(|word| PLAIN_LABELS.contains(&word.as_str()));
-    Expr::Labelled(name, loose, Box::new(value))
 }
 
 /// Short words of running text that a run of letters is read as, rather than as a product of variables.
