@@ -180,9 +180,9 @@ impl Lexer {
                 Some(token) => self.push(token),
                 None => self.push(Token::Word(run.to_owned())),
             }
-        } else if run.len() > 1 && super::units::is_unit(run) && self.among_units() {
-            self.push(Token::Word(run.to_owned()));
-        } else if self.text || (after_number && !called && super::units::is_unit(run) && run.len() > 1) {
+        } else if self.text
+            || run.len() > 1 && super::units::is_unit(run) && (after_number && !called || self.among_units())
+        {
             self.push(Token::Word(run.to_owned()));
         } else if let Some(token) = names::plain(run) {
             self.push(token);

@@ -74,7 +74,7 @@ fn crossed(left: &Rows, right: &Rows) -> Option<Rows> {
     let column = |rows: &Rows| rows.len() == 3 && rows.iter().all(|row| row.len() == 1);
     let row = |rows: &Rows| rows.len() == 1 && rows[0].len() == 3;
     let upright = column(left) && column(right);
-    if !upright && !(row(left) && row(right)) {
+    if !(upright || row(left) && row(right)) {
         return None;
     }
     let entries = |rows: &Rows| rows.iter().flatten().cloned().collect::<Vec<_>>();
