@@ -1,7 +1,7 @@
 //! Where sentences and clauses begin and end.
 
 /// Where the first sentence of a text ends: at a line's end, or a full stop that a space or nothing follows.
-pub fn sentence_end(text: &str) -> usize {
+pub(crate) fn sentence_end(text: &str) -> usize {
     let mut letters = text.char_indices().peekable();
     while let Some((at, letter)) = letters.next() {
         let next = letters.peek().map(|(_, letter)| *letter);

@@ -21,7 +21,9 @@ fn every_level_is_tried_and_the_strictest_that_holds_is_chosen() {
     assert_eq!(output.status.code(), Some(if first.is_null() { 1 } else { 0 }));
     for level in walls.iter().filter(|level| level["reason"].is_null()) {
         let probes = level["probes"].as_array().expect("probes");
-        assert!(probes.len() == 10 && probes.iter().all(|probe| probe["held"] == true), "{level}");
+        assert!(probes.len() == 12 && probes.iter().all(|probe| probe["held"] == true), "{level}");
+        let enforced = level["enforced"].as_array().expect("what limits programs");
+        assert!(enforced.iter().any(|line| line.as_str().is_some_and(|line| line.starts_with("chmod"))), "{level}");
     }
     let page = sapo(&["reward", "sandbox"]);
     let page = String::from_utf8(page.stdout).expect("text");

@@ -5,10 +5,11 @@
 
 mod phrase;
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::sentence::{first_clause, last_clause, last_list, last_sentence, sentence_end};
@@ -56,6 +57,57 @@ pub struct Language {
     pub wrong: Vec<String>,
 }
 
+/// Languages that an option adds to the table.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Language>", into = "Vec<Language>")]
+pub struct FurtherClosings {
+    languages: Vec<Language>,
+    /// The table and these; nothing where the table is all.
+    all: Option<Arc<Closings>>,
+}
+
+impl FurtherClosings {
+    /// All closings that are looked for.
+    pub fn closings(&self) -> &Closings {
+        self.all.as_deref().unwrap_or_else(|| Closings::built_in())
+    }
+}
+
+impl TryFrom<Vec<Language>> for FurtherClosings {
+    type Error = String;
+
+    fn try_from(languages: Vec<Language>) -> Result<Self, String> {
+        let all = if languages.is_empty() { None } else { Some(Arc::new(Closings::with(&languages)?)) };
+        Ok(Self { languages, all })
+    }
+}
+
+impl From<FurtherClosings> for Vec<Language> {
+    fn from(further: FurtherClosings) -> Self {
+        further.languages
+    }
+}
+
+impl PartialEq for FurtherClosings {
+    fn eq(&self, other: &Self) -> bool {
+        self.languages == other.languages
+    }
+}
+
+impl JsonSchema for FurtherClosings {
+    fn schema_name() -> Cow<'static, str> {
+        <Vec<Language>>::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        <Vec<Language>>::json_schema(generator)
+    }
+}
+
 /// The data file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +147,7 @@ pub struct Closings {
     before: Words,
     behind: Words,
     options: Words,
+    option_at_start: Words,
     not: Words,
     not_at_start: Words,
     not_at_end: Words,
@@ -134,6 +187,7 @@ impl Closings {
             before: Words::new(&collect(languages, announcements)?, "", "")?,
             behind: words(|language| &language.behind, "", "")?,
             options: Words::new(&collect(languages, choosing)?, "", "")?,
+            option_at_start: words(|language| &language.option, r"^[\s*_(]*", r"[\s*_:]*")?,
             not: words(|language| &language.not, "", "")?,
             not_at_start: words(|language| &language.not, r"^[\s*_$]*", "")?,
             not_at_end: words(|language| &language.not, "", r"[\s*_]*$")?,
@@ -162,7 +216,7 @@ impl Closings {
         self.all(text).into_iter().rfind(|closing| !closing.denied)
     }
 
-    /// Every statement that names an option or picks one: "option B", "ich wähle B". For choices.
+    /// The last statements that bring or pick an option: "the option is B", "choose B". For choices.
     pub(crate) fn options(&self, text: &str) -> Vec<Closing> {
         self.announced(&self.options, text)
     }
@@ -172,8 +226,7 @@ impl Closings {
         self.or.first(text).map(|found| found.end)
     }
 
-    /// Whether a text says that something is right, or that it is wrong; `None` when it says neither, or when what it
-    /// says begins with neither.
+    /// Whether a text says that something is right, or that it is wrong; `None` when it says neither.
     pub(crate) fn verdict(&self, text: &str) -> Option<bool> {
         let [right, wrong] = &self.verdicts;
         match (right.any(text), wrong.any(text)) {
@@ -181,6 +234,11 @@ impl Closings {
             (true, false) => Some(true),
             (false, false) => None,
         }
+    }
+
+    /// Whether a text begins with words that call something wrong.
+    pub(crate) fn begins_wrong(&self, text: &str) -> bool {
+        self.verdicts[1].first(text).is_some_and(|found| found.start == 0)
     }
 
     /// Whether a text denies something.
@@ -197,13 +255,27 @@ impl Closings {
         text
     }
 
+    /// A text without the noun for an option that it begins with.
+    pub(crate) fn without_option<'t>(&self, text: &'t str) -> &'t str {
+        self.option_at_start.first(text).map_or(text, |found| &text[found.end..])
+    }
+
+    /// A text without the words of no weight before an answer and the verb behind it.
+    pub(crate) fn without_frame<'t>(&self, text: &'t str) -> &'t str {
+        let text = self.without_lead(text).trim_end_matches(['.', '。', '।', '!', '！', ' ']);
+        match self.ends.first(text) {
+            Some(verb) if verb.start > 0 => &text[..verb.start],
+            _ => text,
+        }
+    }
+
     fn announced(&self, words: &Words, text: &str) -> Vec<Closing> {
         last_of(words, text).filter_map(|phrase| self.answered_behind(text, phrase)).collect()
     }
 
     /// A statement whose answer follows its phrase.
     fn answered_behind(&self, text: &str, phrase: Range<usize>) -> Option<Closing> {
-        const BETWEEN: &[char] = &['*', '_', ':', '：', ' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'];
+        const BETWEEN: &[char] = &['*', '_', ':', '：', ',', '，', '、', ' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'];
         let rest = &text[phrase.end..];
         let start = phrase.end + rest.len() - rest.trim_start_matches(BETWEEN).len();
         let said = clipped(&text[start..]);
@@ -241,7 +313,13 @@ impl Closings {
     fn answered_before(&self, text: &str, phrase: Range<usize>) -> Option<Closing> {
         let head = &text[..phrase.start];
         let sentence = last_sentence(head, LONGEST_SENTENCE_BYTES);
-        let clause = sentence + last_list(&head[sentence..]);
+        let mut clause = sentence + last_list(&head[sentence..]);
+        // "Not A but B is the answer."
+        if let Some(denial) = self.not.first(&head[clause..])
+            && let Some(turn) = self.but.first(&head[clause + denial.end..])
+        {
+            clause += denial.end + turn.end;
+        }
         let start = text.len() - self.without_lead(&text[clause..]).len();
         let answer = start.min(phrase.start)..phrase.start;
         let said = text[answer.clone()].trim();
@@ -257,7 +335,7 @@ impl Closings {
     }
 
     /// Whether the clause that leads up to an announcement takes it back.
-    fn takes_back(&self, before: &str) -> bool {
+    pub(crate) fn takes_back(&self, before: &str) -> bool {
         let sentence = &before[last_sentence(before, LONGEST_SENTENCE_BYTES)..];
         let clause = sentence[last_clause(sentence)..].rsplit([':', '：']).next().unwrap_or_default();
         self.not.any(clause) || self.suppose.any(clause)
@@ -320,7 +398,6 @@ fn choosing(language: &Language) -> Result<Vec<String>, String> {
             patterns.push(phrase::joined(noun, link)?);
         }
         patterns.extend(phrase::announcing(noun)?);
-        patterns.push(phrase::source(noun)?);
     }
     for verb in &language.pick {
         for noun in &language.option {

@@ -59,6 +59,8 @@ pub struct CodeConfig {
     pub cpu_secs: f64,
     /// Seconds on the clock for one test.
     pub wall_secs: f64,
+    /// Seconds on the clock for all tests of one answer together; tests that are left then do not pass.
+    pub answer_secs: f64,
     /// MiB of memory.
     pub memory_mb: u64,
     /// MiB of the largest file; all files together may have four times as much.
@@ -88,6 +90,7 @@ impl Default for CodeConfig {
             workers: 0,
             cpu_secs: 5.0,
             wall_secs: 20.0,
+            answer_secs: 60.0,
             memory_mb: 1024,
             file_mb: 16,
             output_kb: 1024,
@@ -126,9 +129,12 @@ impl CodeConfig {
         if self.fences.is_empty() {
             return Err("fences is empty: no block could hold a program".to_owned());
         }
-        for (key, secs) in
-            [("cpu_secs", self.cpu_secs), ("wall_secs", self.wall_secs), ("retry_base_secs", self.retry_base_secs)]
-        {
+        for (key, secs) in [
+            ("cpu_secs", self.cpu_secs),
+            ("wall_secs", self.wall_secs),
+            ("answer_secs", self.answer_secs),
+            ("retry_base_secs", self.retry_base_secs),
+        ] {
             if !(secs > 0.0 && secs <= 86_400.0) {
                 return Err(format!("{key} = {secs}: it must be above 0 and at most a day"));
             }
@@ -274,6 +280,7 @@ mod tests {
             (CodeConfig { fences: vec![], ..base.clone() }, "fences"),
             (CodeConfig { cpu_secs: 0.0, ..base.clone() }, "cpu_secs"),
             (CodeConfig { wall_secs: f64::NAN, ..base.clone() }, "wall_secs"),
+            (CodeConfig { answer_secs: 0.0, ..base.clone() }, "answer_secs"),
             (CodeConfig { memory_mb: 0, ..base.clone() }, "memory_mb"),
             (CodeConfig { sandbox: Wanted::Remote, ..base.clone() }, "url"),
             (CodeConfig { url, ..base }, "remote"),

@@ -9,6 +9,7 @@ mod task;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use sapo_datasets::{Query, hex};
 use serde_json::{Value, json};
@@ -110,7 +111,7 @@ impl Code {
         let spec = RewardSpec {
             role: Some(Role::Verifier),
             truth_is_answer: false,
-            ..RewardSpec::rule(name, &format!("code/1 {version}"))
+            ..RewardSpec::rule(name, &format!("code/2 {version}"))
         };
         Ok(Self { spec, config: Arc::new(config.clone()), interpreter, started: OnceLock::new() })
     }
@@ -262,8 +263,16 @@ impl Runner {
         let mut passed = 0;
         let mut told = Vec::new();
         let mut run = 0;
+        let begun = Instant::now();
+        let mut late = false;
         for (at, test) in task.tests.iter().enumerate() {
-            let verdict = match self.test(program, task, test) {
+            let left = self.config.answer_secs - begun.elapsed().as_secs_f64();
+            late = left <= 0.0;
+            if late {
+                break;
+            }
+            let wall_secs = self.limits.wall_secs.map(|secs| secs.min(left));
+            let verdict = match self.test(program, task, test, Limits { wall_secs, ..self.limits }) {
                 Err((kind, reason)) => {
                     let message = format!("test {}: SandboxError ({reason})", at + 1);
                     return PartScore::failed(kind, message).extracted(program);
@@ -284,16 +293,26 @@ impl Runner {
             Counted::All => f64::from(u8::from(passed == of)),
             Counted::Share => passed as f64 / of as f64,
         };
-        let stopped = if run < of { format!(", stopped after {run}") } else { String::new() };
+        let stopped = match run < of {
+            true if late => format!(", stopped after {run}: answer_secs = {} are over", self.config.answer_secs),
+            true => format!(", stopped after {run}"),
+            false => String::new(),
+        };
         PartScore::value(value, format!("{passed} of {of} tests passed{stopped}: {}", told.join(", ")))
             .extracted(program)
     }
 
     /// The verdict on one test; a sandbox that fails is asked once more.
-    fn test(&self, program: &str, task: &Task, test: &Test) -> std::result::Result<Verdict, (FailureKind, String)> {
-        let ran = match self.run(program, task, test) {
+    fn test(
+        &self,
+        program: &str,
+        task: &Task,
+        test: &Test,
+        limits: Limits,
+    ) -> std::result::Result<Verdict, (FailureKind, String)> {
+        let ran = match self.run(program, task, test, &limits) {
             Err((FailureKind::Unreachable, _)) if matches!(self.place, Place::Local(..)) => {
-                self.run(program, task, test)
+                self.run(program, task, test, &limits)
             }
             other => other,
         }?;
@@ -303,7 +322,13 @@ impl Runner {
         Ok(self.verdict(&ran, task, test))
     }
 
-    fn run(&self, program: &str, task: &Task, test: &Test) -> std::result::Result<Ran, (FailureKind, String)> {
+    fn run(
+        &self,
+        program: &str,
+        task: &Task,
+        test: &Test,
+        limits: &Limits,
+    ) -> std::result::Result<Ran, (FailureKind, String)> {
         // The arguments go in as the text that they are: long whole numbers must not be rounded here.
         let call = |args: &str| {
             let head = json!({"program": program, "entry_point": task.entry_point}).to_string();
@@ -315,12 +340,12 @@ impl Runner {
                     Test::Output { stdin, .. } => interpreter.program(program, stdin),
                     Test::Call { args, .. } => interpreter.python(HARNESS, &call(args)),
                 };
-                sandbox.run(&job, &self.limits).map_err(|reason| (FailureKind::Unreachable, reason))
+                sandbox.run(&job, limits).map_err(|reason| (FailureKind::Unreachable, reason))
             }
             (Place::Remote(remote), test) => {
                 let ran = match test {
-                    Test::Output { stdin, .. } => remote.run(&self.config.language, program, stdin, &self.limits),
-                    Test::Call { args, .. } => remote.run(&self.config.language, HARNESS, &call(args), &self.limits),
+                    Test::Output { stdin, .. } => remote.run(&self.config.language, program, stdin, limits),
+                    Test::Call { args, .. } => remote.run(&self.config.language, HARNESS, &call(args), limits),
                 };
                 ran.map_err(|fault| match fault {
                     RemoteFault::Down(reason) => (FailureKind::Unreachable, reason),

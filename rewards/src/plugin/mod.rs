@@ -23,6 +23,7 @@ use crate::score::{FailureKind, PartScore};
 use pictures::PictureFolder;
 use pool::{Place, Pool};
 pub use process::ProcessConfig;
+use protocol::ReplyFault;
 pub use protocol::VERSION;
 use queue::{Queue, Queued};
 pub use remote::HttpConfig;
@@ -242,6 +243,16 @@ fn check_range([least, greatest]: [f64; 2]) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("range = [{least}, {greatest}]: it must be [least, greatest], both finite"))
+}
+
+/// What a reply to request `id` gives for `count` items: for programs that speak the protocol to try their replies on.
+///
+/// # Errors
+/// Why the reply as a whole is worth nothing.
+pub fn check_reply(reply: &str, id: u64, count: usize) -> std::result::Result<Vec<PartScore>, String> {
+    protocol::read_reply(reply, id, count).map_err(|fault| match fault {
+        ReplyFault::Refused(reason) | ReplyFault::Broken(reason) => reason,
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The protocol of plugins, version 1: items as JSON, replies as part scores.
 
+use std::borrow::Cow;
+
 use sapo_datasets::StopReason;
 use serde_json::{Map, Value, json};
 
@@ -80,6 +82,7 @@ pub(super) fn read_greeting(line: &str) -> Result<Greeting, String> {
 /// When the reply as a whole is worth nothing.
 pub(super) fn read_reply(reply: &str, id: u64, count: usize) -> Result<Vec<PartScore>, ReplyFault> {
     let broken = |reason: String| ReplyFault::Broken(format!("{reason}: {}", shortened(reply.trim())));
+    let reply = &without_lone_surrogates(reply);
     let value: Value =
         serde_json::from_str(reply).map_err(|error| broken(format!("the reply is not JSON ({error})")))?;
     let fields = value.as_object().ok_or_else(|| broken("the reply is not an object".to_owned()))?;
@@ -97,6 +100,37 @@ pub(super) fn read_reply(reply: &str, id: u64, count: usize) -> Result<Vec<PartS
         (None, Some(Value::String(reason))) => Err(ReplyFault::Refused(reason.clone())),
         _ => Err(broken("the reply needs either a list `outcomes` or a text `error`".to_owned())),
     }
+}
+
+/// A text of JSON in which every half of a surrogate pair that stands alone is the character for what cannot be read:
+/// Python writes such halves, and they must not cost the score beside them.
+fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = 0;
+    while let Some(offset) = text[rest..].find('\\') {
+        let at = rest + offset;
+        mended.push_str(&text[rest..at]);
+        let (escape, length) = match (unit(at), unit(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (&text[at..at + 12], 12),
+            (Some(0xd800..=0xdfff), _) => ("\\ufffd", 6),
+            // The letter behind a backslash may be another one.
+            _ => {
+                let length = 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8);
+                (&text[at..at + length], length)
+            }
+        };
+        mended.push_str(escape);
+        rest = at + length;
+    }
+    mended.push_str(&text[rest..]);
+    Cow::Owned(mended)
 }
 
 /// One outcome: a number, or an object with one of `value`, `skip` and `failed`. Everything else is a failure.
@@ -202,6 +236,28 @@ mod tests {
         }
         assert!(matches!(read("1,1"), Err(ReplyFault::Refused(_))));
         assert!(matches!(read(""), Err(ReplyFault::Refused(_))));
+    }
+
+    #[test]
+    fn a_lone_surrogate_costs_nothing_but_itself() {
+        let evidence = |said: &str| {
+            let reply = format!("{{\"id\":7,\"outcomes\":[{{\"value\":1,\"evidence\":\"{said}\"}}]}}");
+            let score = read_reply(&reply, 7, 1).unwrap().remove(0);
+            assert_eq!(score.outcome.value(), Some(1.0), "{said}");
+            score.evidence.unwrap()
+        };
+        for (said, wanted) in [
+            (r"a\ud800b", "a\u{fffd}b"),
+            (r"\uDFFF", "\u{fffd}"),
+            (r"\ud83d\ude00", "\u{1f600}"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\\ud800", r"\ud800"),
+            (r"\\\ud800x", "\\\u{fffd}x"),
+            (r"\ud800\u0041", "\u{fffd}A"),
+            (r"\ud800é", "\u{fffd}é"),
+        ] {
+            assert_eq!(evidence(said), wanted, "{said}");
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub struct Limits {
     pub cpu_secs: Option<f64>,
     /// Seconds on the clock.
     pub wall_secs: Option<f64>,
-    /// Bytes of address space of one process, and of memory of all of them.
+    /// Bytes of address space of one process, and of memory of all of them, with what they share.
     pub memory_bytes: Option<u64>,
     /// Bytes of one file that it writes.
     pub file_bytes: Option<u64>,
@@ -139,7 +139,7 @@ pub enum Ended {
     Memory,
     /// The limit of processes.
     Processes,
-    /// The limit of all files together: four times that of one file, and 10,000 of them.
+    /// The limit of all files together, also of those without a name: four times that of one file, and 10,000 of them.
     Files,
     /// The limit of output, or who asked for it does not need it any more.
     Stopped,

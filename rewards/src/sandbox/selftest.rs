@@ -24,6 +24,8 @@ pub struct SelfTest {
     pub reason: Option<String>,
     /// The attempts, in order; none when not even a harmless program could be run.
     pub probes: Vec<Probe>,
+    /// What limits programs at this level on this machine, in words.
+    pub enforced: Vec<&'static str>,
     /// How long it took, in milliseconds.
     pub millis: u64,
 }
@@ -37,6 +39,6 @@ impl SelfTest {
             .map(|probe| format!("the probe `{}` got through ({})", probe.name, probe.detail))
             .collect();
         let reason = (!through.is_empty()).then(|| through.join("; "));
-        Self { level, reason, probes, millis }
+        Self { level, reason, probes, enforced: Vec::new(), millis }
     }
 }

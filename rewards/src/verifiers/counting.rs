@@ -303,7 +303,7 @@ fn chinese(letters: &[(usize, char)]) -> Option<(String, usize)> {
 pub struct Counting {}
 
 impl Verifier for Counting {
-    const VERSION: &'static str = "counting/2";
+    const VERSION: &'static str = "counting/3";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, score)

@@ -114,7 +114,7 @@ pub fn score(truth: &Value, text: &str) -> PartScore {
 pub struct Description {}
 
 impl Verifier for Description {
-    const VERSION: &'static str = "description/1";
+    const VERSION: &'static str = "description/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, score)

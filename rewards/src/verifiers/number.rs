@@ -110,7 +110,7 @@ fn near(number: &Decimal, wanted: &Decimal, tolerance: Tolerance) -> bool {
 pub struct Number {}
 
 impl Verifier for Number {
-    const VERSION: &'static str = "number/1";
+    const VERSION: &'static str = "number/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, |truth, text| score(truth, text, Tolerance::default()))
@@ -132,7 +132,7 @@ pub struct Numeric {
 }
 
 impl Verifier for Numeric {
-    const VERSION: &'static str = "numeric/1";
+    const VERSION: &'static str = "numeric/2";
 
     fn check(&self) -> Result<(), String> {
         for (key, value) in

@@ -136,7 +136,7 @@ fn edit_distance(one: &[char], other: &[char]) -> usize {
 pub struct F1 {}
 
 impl Verifier for F1 {
-    const VERSION: &'static str = "f1/1";
+    const VERSION: &'static str = "f1/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, |truth, text| score(truth, text, Measure::F1))
@@ -153,7 +153,7 @@ impl Verifier for F1 {
 pub struct Anls {}
 
 impl Verifier for Anls {
-    const VERSION: &'static str = "anls/1";
+    const VERSION: &'static str = "anls/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, |truth, text| score(truth, text, Measure::Anls))
@@ -170,7 +170,7 @@ impl Verifier for Anls {
 pub struct Edit {}
 
 impl Verifier for Edit {
-    const VERSION: &'static str = "edit/1";
+    const VERSION: &'static str = "edit/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         answered(item, |truth, text| score(truth, text, Measure::Edit))

@@ -5,6 +5,7 @@
 mod functions;
 mod plugins;
 mod programs;
+mod resources;
 mod walls;
 
 use std::panic::catch_unwind;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         return code;
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let all: Vec<Test> = [walls::TESTS, programs::TESTS, functions::TESTS, plugins::TESTS].concat();
+    let all: Vec<Test> = [walls::TESTS, resources::TESTS, programs::TESTS, functions::TESTS, plugins::TESTS].concat();
     let chosen: Vec<Test> =
         all.into_iter().filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word))).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));

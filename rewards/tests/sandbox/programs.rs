@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("programs::traps_of_outputs", traps_of_outputs),
     ("programs::walls_hold_at_every_level", walls_hold_at_every_level),
     ("programs::links_out_of_the_work_folder_are_not_followed", links_out_of_the_work_folder_are_not_followed),
+    ("programs::one_limit_for_all_tests_of_an_answer", one_limit_for_all_tests_of_an_answer),
     ("programs::shares_and_tolerances", shares_and_tolerances),
     ("programs::what_is_no_program_or_no_test", what_is_no_program_or_no_test),
     ("programs::other_interpreters", other_interpreters),
@@ -72,6 +73,21 @@ pub(crate) fn expect(config: &CodeConfig, truth: &Value, cases: &[(&str, &str, &
         assert_eq!(value, Some(f64::from(u8::from(*verdict == "Passed"))), "{name}: {score:?}");
         let verdicts = verdict.split('|').any(|verdict| evidence.contains(&format!(" {verdict}")));
         assert!(verdicts, "{name}: expected {verdict}, got {evidence}");
+    }
+}
+
+/// Programs that sleep take no longer for many tests than for one.
+fn one_limit_for_all_tests_of_an_answer() {
+    let tests: Vec<Value> = (0..6).map(|n| json!({"stdin": n.to_string(), "stdout": n.to_string()})).collect();
+    let truth = json!({"tests": tests});
+    let sleeps = fenced("import time\ntime.sleep(1000)");
+    for value in [Counted::All, Counted::Share] {
+        let config = CodeConfig { answer_secs: 0.5, value, ..config() };
+        let score = &scored(&config, &[(truth.clone(), sleeps.clone())])[0];
+        assert_eq!(score.outcome.value(), Some(0.0), "{score:?}");
+        let evidence = score.evidence.clone().unwrap_or_default();
+        assert!(evidence.contains("stopped after 1") && evidence.contains("TimeLimit"), "{evidence}");
+        assert_eq!(evidence.contains("answer_secs = 0.5"), value == Counted::Share, "{evidence}");
     }
 }
 

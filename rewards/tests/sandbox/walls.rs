@@ -34,7 +34,7 @@ fn a_level_that_passes_its_self_test_holds_every_probe() {
     for test in &tests {
         assert_eq!(
             test.reason.is_none(),
-            test.probes.len() == 10 && test.probes.iter().all(|probe| probe.held),
+            test.probes.len() == 12 && test.probes.iter().all(|probe| probe.held),
             "{test:?}"
         );
     }

@@ -25,6 +25,9 @@ pub(crate) fn run(json: bool) -> Result<bool> {
             Some(reason) => format!("refused: {reason}"),
         };
         page += &format!("{}: {verdict} ({} ms)\n", test.level.name(), test.millis);
+        for line in &test.enforced {
+            page += &format!("  limits  {line}\n");
+        }
         for probe in &test.probes {
             let held = if probe.held { "held   " } else { "THROUGH" };
             page += &format!("  {held} {:14} {}\n", probe.name, probe.detail);

@@ -111,7 +111,7 @@ fn restrict(spec: &Spec) -> Result<(), String> {
         let kills = !scoped && !spec.namespaces && spec.user.is_none();
         // The kernel counts no processes of root: then there can be none but this one.
         let forks = !getuid().is_root();
-        for program in filters(kills, forks).map_err(|error| told("seccomp", &error))? {
+        for program in filters(kills, forks, spec.sealed).map_err(|error| told("seccomp", &error))? {
             seccompiler::apply_filter(&program).map_err(|error| told("seccomp", &error))?;
         }
     }
@@ -175,8 +175,9 @@ fn wall_files(spec: &Spec) -> Result<bool, String> {
     Ok(matches!(status.landlock, LandlockStatus::Available { effective_abi, .. } if effective_abi >= ABI::V6))
 }
 
-/// The calls that are denied; with `kills`, signals to others as well, and without `forks`, those that make processes.
-fn filters(kills: bool, forks: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
+/// The calls that are denied; with `kills`, signals to others as well, without `forks`, those that make processes, and
+/// where mounts do not seal everything outside, those that change what is known of a file.
+fn filters(kills: bool, forks: bool, sealed: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
     let always = Vec::new;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         DENIED.iter().chain(&x32_only()).map(|number| (*number, always())).collect();
@@ -196,7 +197,18 @@ fn filters(kills: bool, forks: bool) -> Result<Vec<BpfProgram>, seccompiler::Err
     }
     rules.insert(libc::SYS_clone, clone);
     // The death signal, and limits of other processes.
-    rules.insert(libc::SYS_prctl, vec![when(vec![condition(0, SeccompCmpOp::Eq, 1)?])?]);
+    let mut controls = vec![when(vec![condition(0, SeccompCmpOp::Eq, 1)?])?];
+    if !sealed {
+        rules.extend(METADATA.iter().chain(old_metadata()).map(|number| (*number, always())));
+        let mut marks = Vec::new();
+        for request in FILE_MARKS {
+            marks.push(when(vec![condition(1, SeccompCmpOp::Eq, request)?])?);
+        }
+        rules.insert(libc::SYS_ioctl, marks);
+        // Who cannot be looked into could hide open files.
+        controls.push(when(vec![condition(0, SeccompCmpOp::Eq, SET_DUMPABLE)?])?);
+    }
+    rules.insert(libc::SYS_prctl, controls);
     rules.insert(libc::SYS_prlimit64, vec![when(vec![condition(0, SeccompCmpOp::Ne, 0)?])?]);
     if kills {
         let own = u64::from(std::process::id());
@@ -216,15 +228,65 @@ fn filters(kills: bool, forks: bool) -> Result<Vec<BpfProgram>, seccompiler::Err
             rules.iter().filter(|(number, _)| **number < X32).map(|(n, r)| (n | X32, r.clone())).collect();
         rules.extend(twins);
     }
-    let missing = BTreeMap::from([(libc::SYS_clone3, always())]);
+    let missing = numbered_twice(&MISSING);
     let arch = std::env::consts::ARCH.try_into().map_err(seccompiler::Error::Backend)?;
-    // A program that hears that `clone3` does not exist uses `clone`, whose flags can be looked at.
     let compiled = [(rules, libc::EPERM), (missing, libc::ENOSYS)].map(|(rules, errno)| {
         SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch)
             .and_then(BpfProgram::try_from)
             .map_err(seccompiler::Error::Backend)
     });
     compiled.into_iter().collect()
+}
+
+/// Calls that change what is known of a file, and those that hand open files to a place where nobody sees them.
+const METADATA: [i64; 17] = [
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+];
+/// Numbers that every architecture has, for kernels that are newer than the constants.
+const FCHMODAT2: i64 = 452;
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const FILE_SETATTR: i64 = 469;
+const MEMFD_SECRET: i64 = 447;
+/// On x86-64: `chmod`, `chown`, `lchown`, `utime`, `utimes`, `futimesat`.
+const OLD_METADATA: [i64; 6] = [90, 92, 94, 132, 235, 261];
+/// Requests that change the marks of a file, as `chattr` does.
+const FILE_MARKS: [u64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+/// The control of a process that keeps others from looking into it.
+const SET_DUMPABLE: u64 = 4;
+/// Calls that do not exist here: a program that hears so uses `clone`, whose flags can be looked at, and a file in its
+/// folder, whose bytes are counted.
+const MISSING: [i64; 3] = [libc::SYS_clone3, libc::SYS_memfd_create, MEMFD_SECRET];
+
+fn old_metadata() -> &'static [i64] {
+    if cfg!(target_arch = "x86_64") { &OLD_METADATA } else { &[] }
+}
+
+/// Rules that always hold, for both forms of x86-64.
+fn numbered_twice(numbers: &[i64]) -> BTreeMap<i64, Vec<SeccompRule>> {
+    let twin = |number: &i64| cfg!(target_arch = "x86_64").then_some(number | X32);
+    numbers
+        .iter()
+        .flat_map(|number| [Some(*number), twin(number)])
+        .flatten()
+        .map(|number| (number, Vec::new()))
+        .collect()
 }
 
 /// On x86-64, calls that the x32 form alone numbers so.

@@ -4,14 +4,34 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
 
-/// A folder that is removed when it is dropped, whatever a program has left in it.
+/// What the names of folders begin with that are removed when nobody uses them any more.
+const OURS: &str = "sapo-sandbox-";
+/// A younger folder may be one that was just made and is not yet locked.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// A folder that is removed when it is dropped, whatever a program has left in it. It is locked as long as it is used, so
+/// that one that a killed process has left behind is known by its lock that nobody holds.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Held, not read.
+    _lock: fs::File,
+}
 
 impl Folder {
-    pub(super) fn new(number: u32) -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("sapo-sandbox-{}-{number}", std::process::id()));
+    /// A new folder in the temporary folder of the system; the first of a process removes what others have left behind.
+    pub(super) fn new(name: &str) -> io::Result<Self> {
+        static SWEPT: Once = Once::new();
+        let temporary = std::env::temp_dir();
+        SWEPT.call_once(|| sweep(&temporary, YOUNG));
+        Self::below(&temporary, name)
+    }
+
+    fn below(temporary: &Path, name: &str) -> io::Result<Self> {
+        let path = temporary.join(name);
         let make = || fs::DirBuilder::new().mode(0o700).create(&path);
         match make() {
             // A process of the same number has left it behind.
@@ -21,21 +41,40 @@ impl Folder {
             }
             other => other?,
         }
-        Ok(Self(path))
+        let lock = fs::File::open(&path)?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) fn remove(&self) {
-        remove(&self.0);
+        remove(&self.path);
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        remove(&self.0);
+        remove(&self.path);
+    }
+}
+
+/// Removes work folders of this user that no process holds any more.
+fn sweep(temporary: &Path, young: Duration) {
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(OURS));
+        // Neither a link nor what was made in this minute.
+        let Ok(about) = entry.metadata() else { continue };
+        let old = about.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= young));
+        if !(ours && about.is_dir() && old) {
+            continue;
+        }
+        let Ok(folder) = fs::File::open(entry.path()) else { continue };
+        if folder.try_lock().is_ok() {
+            remove(&entry.path());
+        }
     }
 }
 
@@ -58,7 +97,7 @@ fn open(folder: &Path) {
 }
 
 /// Entries of a folder that are looked at; a program that has made more has made too many.
-const MOST_ENTRIES: usize = 10_000;
+pub(super) const MOST_ENTRIES: usize = 10_000;
 
 /// The bytes of all files below a folder, as far as it can be looked into; more than any limit for too many files.
 pub(super) fn bytes_below(folder: &Path) -> u64 {
@@ -81,4 +120,32 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_any_more_is_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        for name in ["sapo-sandbox-1-0", "sapo-sandbox-1-1", "another"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("left"), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(at("another"), at("sapo-sandbox-link")).unwrap();
+        let held = Folder::below(temporary.path(), "sapo-sandbox-2-0").unwrap();
+        // A folder of this minute may not be locked yet.
+        sweep(temporary.path(), YOUNG);
+        assert!(at("sapo-sandbox-1-0").exists());
+        sweep(temporary.path(), Duration::ZERO);
+        let left: Vec<bool> =
+            ["sapo-sandbox-1-0", "sapo-sandbox-1-1", "another/left", "sapo-sandbox-link", "sapo-sandbox-2-0"]
+                .map(|name| at(name).symlink_metadata().is_ok())
+                .to_vec();
+        assert_eq!(left, [false, false, true, true, true]);
+        drop(held);
+        assert!(!at("sapo-sandbox-2-0").exists());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod confine;
 mod folder;
+mod mounts;
 pub(super) mod probe;
 mod supervise;
 mod tree;
@@ -35,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The users that root becomes: a range that systemd gives out for the moment.
 const USERS: std::ops::Range<u32> = 61184..65520;
+/// What the names of work folders begin with.
+const WORK: &str = "sapo-sandbox-";
 /// What is found where a command has no path of its own.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -159,7 +162,8 @@ impl Drop for Started {
 pub(crate) fn start(sandbox: &Sandbox, job: &Job, limits: &Limits) -> Result<Started, String> {
     let launcher = launcher().map_err(|error| error.to_string())?;
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
-    let folder = Folder::new(number).map_err(|error| format!("no work folder: {error}"))?;
+    let folder = Folder::new(&format!("{WORK}{}-{number}", std::process::id()))
+        .map_err(|error| format!("no work folder: {error}"))?;
     for (name, content) in &job.files {
         std::fs::write(folder.path().join(name), content).map_err(|error| format!("work folder: {error}"))?;
     }
@@ -174,6 +178,7 @@ pub(crate) fn start(sandbox: &Sandbox, job: &Job, limits: &Limits) -> Result<Sta
     let spec = Spec {
         namespaces: sandbox.level() == Level::Strict,
         walls,
+        sealed: false,
         user: (walls && root && sandbox.private_user).then_some(user),
         limits: *limits,
         program: job.program.clone(),

@@ -30,7 +30,7 @@ pub(crate) fn self_test(level: Level) -> Result<SelfTest, Unavailable> {
     super::launcher()?;
     let begun = Instant::now();
     let millis = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let refused = |reason: String| SelfTest { level, reason: Some(reason), probes: Vec::new(), millis: millis() };
+    let refused = |reason: String| SelfTest { reason: Some(reason), ..SelfTest::of(level, Vec::new(), millis()) };
     let outside = match Outside::new() {
         Ok(outside) => outside,
         Err(error) => return Ok(refused(format!("nothing to probe with: {error}"))),
@@ -44,22 +44,47 @@ pub(crate) fn self_test(level: Level) -> Result<SelfTest, Unavailable> {
         Limits { cpu_secs: Some(20.0), processes: PROCESSES, memory_bytes: Some(MEMORY_BYTES), ..Limits::default() };
     let brief = Limits { cpu_secs: Some(0.1), ..small };
     let narrow = Limits { output_bytes: 4096, ..small };
-    let all: [(&'static str, Limits); 10] = [
+    let all: [(&'static str, Limits); 12] = [
         ("read a secret", small),
         ("write outside", small),
+        ("change outside", small),
         ("socket", small),
         ("fork bomb", small),
         ("big memory", small),
+        ("nameless files", small),
         ("long run", brief),
         ("big output", narrow),
         ("setsid", small),
         ("trace parent", small),
         ("kill parent", small),
     ];
-    let open = ["read a secret", "write outside", "socket", "setsid", "trace parent", "kill parent"];
+    let open = ["read a secret", "write outside", "change outside", "socket", "setsid", "trace parent", "kill parent"];
     let tried = all.iter().filter(|(name, _)| level != Level::None || !open.contains(name));
     let probes = tried.map(|(name, limits)| outside.probe(&sandbox, name, *limits)).collect();
-    Ok(SelfTest::of(level, probes, millis()))
+    let enforced = enforced(level, unheld(outside.run(&sandbox, "change inside", small)).is_none());
+    Ok(SelfTest { enforced, ..SelfTest::of(level, probes, millis()) })
+}
+
+/// What limits programs on this machine, in words; `sealed` where they can change their own files' modes.
+fn enforced(level: Level, sealed: bool) -> Vec<&'static str> {
+    let mut said = vec![
+        "processor time, processes and output: watched, and ended beyond the limit",
+        "memory: the address space of each process by the kernel (RLIMIT_AS); all processes together watched, shared \
+         memory with its whole size",
+    ];
+    if level == Level::None {
+        said.push("files: watched, with open files that have lost their names");
+        return said;
+    }
+    said.push("memory files (memfd), System V and POSIX shared memory: refused");
+    if sealed {
+        said.push("files: the work folder is memory of a bounded size (tmpfs), nameless files included");
+        said.push("chmod, utime, setxattr: refused outside the work folder (mounts are read-only)");
+    } else {
+        said.push("files: watched, with open files that have lost their names");
+        said.push("chmod, utime, setxattr: refused everywhere, also in the work folder");
+    }
+    said
 }
 
 /// Why a probe that should have printed that the wall held did not.
@@ -113,6 +138,7 @@ impl Outside {
             "big output" => Some(&[Ended::Stopped][..]),
             "fork bomb" => Some(&[Ended::Itself, Ended::Processes, Ended::Memory][..]),
             "big memory" => Some(&[Ended::Itself, Ended::Memory][..]),
+            "nameless files" => Some(&[Ended::Itself, Ended::Files][..]),
             _ => None,
         };
         match (ran, limit) {
@@ -166,6 +192,11 @@ fn attempt(name: &str, folder: &Path, port: u16, parent: i32) -> Option<String> 
             got("a file outside was opened for writing")
         }
         "write outside" if fs::remove_file(folder.join("secret")).is_ok() => got("a file outside was removed"),
+        "change outside" => changed(&folder.join("secret")).or_else(|| changed(Path::new(OWN))),
+        "change inside" => fs::write("own", "x").is_err().then(String::new).or_else(|| {
+            fs::set_permissions("own", std::os::unix::fs::PermissionsExt::from_mode(0o600)).err().map(|e| e.to_string())
+        }),
+        "nameless files" => nameless(),
         "socket" if TcpStream::connect(("127.0.0.1", port)).is_ok() => got("a server was reached"),
         "socket" if UdpSocket::bind("127.0.0.1:0").is_ok() => got("a socket was bound"),
         "socket" if UnixDatagram::unbound().is_ok() => got("a local socket was made"),
@@ -242,6 +273,41 @@ fn memory() -> Option<String> {
         taken.push(piece);
     }
     Some(format!("{} MB were taken", (taken.len() * PIECE_BYTES) >> 20))
+}
+
+/// Which of the things that are known of a file could be changed.
+fn changed(path: &Path) -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
+    let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let times = Timestamps { last_access: long_ago, last_modification: long_ago };
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    let done = [
+        ("mode", fs::set_permissions(path, mode).is_ok()),
+        ("times", utimensat(CWD, path, &times, AtFlags::empty()).is_ok()),
+        ("attributes", setxattr(path, "user.sapo", b"x", XattrFlags::empty()).is_ok()),
+    ];
+    done.iter().find(|(_, done)| *done).map(|(what, _)| format!("the {what} of a file outside were changed"))
+}
+
+/// Writes files that lose their names at once, more than all files together may have.
+fn nameless() -> Option<String> {
+    let piece = vec![1; 1 << 20];
+    let most = Limits::default().file_bytes.unwrap_or(0) / piece.len() as u64;
+    let mut open = Vec::new();
+    for number in 0..8 {
+        let name = format!("nameless-{number}");
+        let Ok(mut file) = fs::File::create(&name) else { return None };
+        drop(fs::remove_file(&name));
+        for _ in 0..most - 1 {
+            if file.write_all(&piece).is_err() {
+                return None;
+            }
+        }
+        open.push(file);
+    }
+    // Whoever watches may not have looked yet.
+    std::thread::sleep(Duration::from_secs(5));
+    Some(format!("{} files of {most} MiB were written", open.len()))
 }
 
 fn burn() -> Option<String> {

@@ -17,7 +17,8 @@ use rustix::process::{
 use rustix::thread::UnshareFlags;
 
 use super::confine::become_user;
-use super::folder::bytes_below;
+use super::folder::{MOST_ENTRIES, bytes_below};
+use super::mounts::{seal, used};
 use super::tree;
 use super::wire::{Report, Spec, receive, send};
 use super::{CONFINE, MARK, OWN};
@@ -65,6 +66,9 @@ fn run(control: &UnixStream, mut spec: Spec, descriptors: Vec<OwnedFd>) -> Resul
             set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(told("user of its own"))?;
         }
         unshare().map_err(|error| format!("namespaces: {error}"))?;
+        // Where that is not allowed, what it would keep out is denied altogether.
+        let room = spec.limits.file_bytes.map(|limit| limit.saturating_mul(FILES + 1));
+        spec.sealed = seal(&spec.folder, room).is_ok();
     }
     let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
     let mut command = Command::new(OWN);
@@ -162,11 +166,23 @@ fn broken(spec: &Spec, usage: &tree::Usage, wall_secs: f64) -> Option<Ended> {
         Some(Ended::Memory)
     } else if usage.processes > limits.processes {
         Some(Ended::Processes)
-    } else if limits.file_bytes.is_some_and(|limit| bytes_below(&spec.folder) > FILES * limit) {
+    } else if limits.file_bytes.is_some_and(|limit| file_bytes(spec) > FILES.saturating_mul(limit)) {
         Some(Ended::Files)
     } else {
         None
     }
+}
+
+/// The bytes of all files of a program, also of those that have lost their names; more than any limit for too many.
+fn file_bytes(spec: &Spec) -> u64 {
+    if spec.sealed {
+        return match used(&spec.folder) {
+            Ok((_, files)) if files > MOST_ENTRIES as u64 => u64::MAX,
+            Ok((bytes, _)) => bytes,
+            Err(_) => u64::MAX,
+        };
+    }
+    bytes_below(&spec.folder).saturating_add(tree::unnamed_bytes(own()))
 }
 
 fn report(ended: Ended, status: Option<WaitStatus>, cpu_secs: f64, peak_bytes: u64) -> Report {

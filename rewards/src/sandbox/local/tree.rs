@@ -1,6 +1,8 @@
 //! The processes below this one, as `/proc` shows them: who they are, what they use, and an end to all of them.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,7 @@ pub(super) fn usage(root: i32) -> Usage {
     let own = stat(root).unwrap_or_default();
     let mut spent = at(&own, 13) + at(&own, 14);
     let mut usage = Usage::default();
+    let mut seen = BTreeSet::new();
     for pid in below(root) {
         let Some(stat) = stat(pid) else { continue };
         spent += (11..15).map(|index| at(&stat, index)).sum::<u64>();
@@ -73,10 +76,47 @@ pub(super) fn usage(root: i32) -> Usage {
         let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
         let mut pages = pages.split_whitespace().skip(1).filter_map(|field| field.parse::<u64>().ok());
         let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-        usage.memory_bytes += resident.saturating_sub(shared) * page;
+        let own = resident.saturating_sub(shared) * page;
+        // Where the maps cannot be read, all that is shared is counted, libraries and all.
+        let lent = shared_maps(pid, &mut seen).unwrap_or(shared * page);
+        usage.memory_bytes = usage.memory_bytes.saturating_add(own).saturating_add(lent);
     }
     usage.cpu_secs = spent as f64 / ticks;
     usage
+}
+
+/// The bytes of memory that a process has mapped to share it, as large as they are and not as far as they were touched:
+/// who touched them may have ended. What another has mapped as well counts once.
+fn shared_maps(pid: i32, seen: &mut BTreeSet<u64>) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut bytes = 0_u64;
+    for line in text.lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(range), Some(rights)) = (fields.next(), fields.next()) else { continue };
+        let (inode, name) = (fields.nth(2).and_then(|inode| inode.parse().ok()), fields.next().unwrap_or_default());
+        let anonymous = ["/dev/zero", "/memfd:", "/SYSV", "/dev/shm/"].iter().any(|start| name.starts_with(start));
+        let (Some((from, to)), Some(inode)) = (range.split_once('-'), inode) else { continue };
+        if rights.ends_with('s') && anonymous && seen.insert(inode) {
+            let number = |text| u64::from_str_radix(text, 16).unwrap_or(0);
+            bytes = bytes.saturating_add(number(to).saturating_sub(number(from)));
+        }
+    }
+    Some(bytes)
+}
+
+/// The bytes of open files without a name, as far as processes below `root` show them.
+pub(super) fn unnamed_bytes(root: i32) -> u64 {
+    let mut seen = BTreeSet::new();
+    let mut bytes = 0_u64;
+    for pid in below(root) {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let Ok(about) = fs::metadata(entry.path()) else { continue };
+            if about.is_file() && about.nlink() == 0 && seen.insert((about.dev(), about.ino())) {
+                bytes = bytes.saturating_add(about.blocks().saturating_mul(512));
+            }
+        }
+    }
+    bytes
 }
 
 /// Kills everything below `root`, which is this process, until nobody is left.

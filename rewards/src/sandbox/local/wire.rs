@@ -27,6 +27,8 @@ pub(super) struct Spec {
     pub(super) namespaces: bool,
     /// Whether there are Landlock and seccomp.
     pub(super) walls: bool,
+    /// Whether mounts keep everything but the work folder as it is; the supervisor finds out.
+    pub(super) sealed: bool,
     /// The user that root becomes.
     pub(super) user: Option<u32>,
     pub(super) limits: Limits,

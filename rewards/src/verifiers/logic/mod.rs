@@ -173,7 +173,7 @@ fn split(piece: &str) -> Option<(&str, &str)> {
 pub struct Logic {}
 
 impl Verifier for Logic {
-    const VERSION: &'static str = "logic/1";
+    const VERSION: &'static str = "logic/2";
     const TRUTH_IS_ANSWER: bool = false;
 
     fn score(&self, item: &Item<'_>) -> PartScore {

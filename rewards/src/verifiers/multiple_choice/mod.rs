@@ -7,14 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::closings::{Closings, FurtherClosings};
 use crate::extract::{self, LastJson, MOST_ANSWERS, capped, last_answer_tag, last_json, plain};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::Item;
 use crate::score::{FailureKind, PartScore};
 use crate::text::{normalised, shortened};
 pub use content::Choices;
-use content::{Place, Said, bare, content, leading_letter};
-use statement::{STRONG, WEAK, stated};
+use content::{Place, Reading, Said, bare};
+use statement::{announced, hinted, mentioned};
 
 /// The letter that a whole reply chooses: thinking does not count, and the last explicit statement wins.
 pub fn chosen(response: &str, choices: &Choices) -> Option<char> {
@@ -23,9 +24,15 @@ pub fn chosen(response: &str, choices: &Choices) -> Option<char> {
 
 /// The letter that an answer without its thinking chooses.
 pub fn choose(answer: &str, choices: &Choices) -> Option<char> {
+    choose_in(answer, choices, Closings::built_in())
+}
+
+/// The letter that an answer chooses, said in one of these languages.
+pub fn choose_in(answer: &str, choices: &Choices, closings: &Closings) -> Option<char> {
+    let reading = &Reading { choices, closings };
     let answer = plain(capped(answer));
     let answer = last_answer_tag(&answer).unwrap_or(&answer);
-    let boxed = boxed(answer, choices);
+    let boxed = boxed(answer, reading);
     if boxed != Said::Nothing {
         return boxed.letter();
     }
@@ -37,17 +44,13 @@ pub fn choose(answer: &str, choices: &Choices) -> Option<char> {
     if let LastJson::Found(value) = json
         && let Some(said) = keyed(&value)
     {
-        return content(&said, choices, Place::Whole).letter();
+        return reading.content(&said, Place::Whole).letter();
     }
-    let announced = stated(answer, choices, &STRONG, Place::Announced);
-    if announced != Said::Nothing {
-        return announced.letter();
-    }
-    let whole = whole(answer, choices);
-    if whole != Said::Nothing {
-        return whole.letter();
-    }
-    stated(answer, choices, &WEAK, Place::Hinted).letter()
+    [announced, whole, hinted, mentioned]
+        .iter()
+        .map(|read| read(answer, reading))
+        .find(|said| *said != Said::Nothing)
+        .and_then(Said::letter)
 }
 
 /// The string or number under a key that names an answer.
@@ -64,15 +67,15 @@ fn keyed(value: &Value) -> Option<String> {
 }
 
 /// What the boxes say: the last one, unless it is offered as an alternative to the one before.
-fn boxed(text: &str, choices: &Choices) -> Said {
+fn boxed(text: &str, reading: &Reading<'_>) -> Said {
     let boxes = extract::boxes(text);
     let Some((last, inside)) = boxes.last() else { return Said::Nothing };
     if boxes.len() > MOST_ANSWERS {
         return Said::Unclear;
     }
-    let said = content(inside, choices, Place::Whole);
+    let said = reading.content(inside, Place::Whole);
     if let Some((before, inside)) = boxes.iter().rev().nth(1)
-        && content(inside, choices, Place::Whole) != said
+        && reading.content(inside, Place::Whole) != said
         && before.end <= last.start
         && joins(&text[before.end..last.start])
     {
@@ -89,14 +92,14 @@ fn joins(text: &str) -> bool {
 }
 
 /// What a reply says that is nothing but a choice: one line, or lines of which exactly one option stands alone.
-fn whole(text: &str, choices: &Choices) -> Said {
-    let said = content(text, choices, Place::Whole);
+fn whole(text: &str, reading: &Reading<'_>) -> Said {
+    let said = reading.content(text, Place::Whole);
     if said != Said::Nothing && !text.trim().contains('\n') {
         return said;
     }
     let (mut found, mut times) = (Said::Nothing, 0);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let said = alone(line, choices);
+        let said = alone(line, reading);
         times += usize::from(said != Said::Nothing);
         if times > MOST_ANSWERS {
             return Said::Unclear;
@@ -110,13 +113,13 @@ fn whole(text: &str, choices: &Choices) -> Said {
     found
 }
 
-/// A line that is only a letter, or a letter and its option's text.
-fn alone(line: &str, choices: &Choices) -> Said {
-    let bare = bare(line);
-    let Some((letter, rest)) = leading_letter(bare, choices) else { return Said::Nothing };
+/// A line that is only a letter, or a letter and its option's text, with words of no weight before and behind it.
+fn alone(line: &str, reading: &Reading<'_>) -> Said {
+    let bare = bare(reading.closings.without_frame(bare(line)));
+    let Some((letter, rest)) = reading.leading_letter(bare) else { return Said::Nothing };
     let rest = rest.trim_start_matches([')', ']', '.', ':', ',', '-']).trim();
-    let same = choices.get(&letter).is_some_and(|text| normalised(text) == normalised(rest));
-    if letter.is_ascii_uppercase() && (rest.is_empty() || same) { Said::One(letter) } else { Said::Nothing }
+    let same = reading.choices.get(&letter).is_some_and(|text| normalised(text) == normalised(rest));
+    if reading.is_capital(letter) && (rest.is_empty() || same) { Said::One(letter) } else { Said::Nothing }
 }
 
 /// Reads the options: an object of letters, or a list whose first option is `A`.
@@ -135,6 +138,10 @@ pub fn read_choices(value: &Value) -> Option<Choices> {
 
 /// 1 when the answer chooses the letter `truth` among `choices`.
 pub fn score(truth: &Value, choices: Option<&Value>, text: &str) -> PartScore {
+    score_in(truth, choices, text, Closings::built_in())
+}
+
+fn score_in(truth: &Value, choices: Option<&Value>, text: &str, closings: &Closings) -> PartScore {
     let Some(choices) = choices.and_then(read_choices) else {
         let fault = "the query has no column `choices` with the options, as {\"A\": \"red\", \"B\": \"blue\"}";
         return PartScore::failed(FailureKind::GroundTruth, fault);
@@ -146,7 +153,7 @@ pub fn score(truth: &Value, choices: Option<&Value>, text: &str) -> PartScore {
             format!("the ground truth {truth} is not one of the options"),
         );
     };
-    match choose(text, &choices) {
+    match choose_in(text, &choices, closings) {
         None => PartScore::verdict(false, format!("`{}` chooses no single option", shortened(text.trim()))),
         Some(letter) => {
             let relation = if letter == gold { "=" } else { "is not" };
@@ -158,13 +165,17 @@ pub fn score(truth: &Value, choices: Option<&Value>, text: &str) -> PartScore {
 /// The letter of an option; the column `choices` holds the options.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct MultipleChoice {}
+pub struct MultipleChoice {
+    /// Further languages in which an answer may be announced.
+    pub closings: FurtherClosings,
+}
 
 impl Verifier for MultipleChoice {
-    const VERSION: &'static str = "multiple_choice/1";
+    const VERSION: &'static str = "multiple_choice/2";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
-        answered(item, |truth, text| score(truth, item.query.columns.get("choices"), text))
+        let closings = self.closings.closings();
+        answered(item, |truth, text| score_in(truth, item.query.columns.get("choices"), text, closings))
     }
 
     fn example() -> Example {
