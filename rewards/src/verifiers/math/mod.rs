@@ -52,7 +52,7 @@ use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::closings::Closings;
+use crate::closings::{Closings, FurtherClosings};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
@@ -73,6 +73,8 @@ pub use verdict::Verdict;
 pub struct Math {
     /// Where the answer is looked for.
     pub answer: Place,
+    /// Phrases that announce an answer, in languages that the table lacks.
+    pub closings: FurtherClosings,
 }
 
 impl Verifier for Math {
@@ -83,7 +85,7 @@ impl Verifier for Math {
         let question = normalised(&item.query.question());
         answered(item, |truth, answer| match normalised(answer) == question {
             true => PartScore::verdict(false, "the question again"),
-            false => score_at(truth, answer, self.answer, Closings::built_in()),
+            false => score_at(truth, answer, self.answer, self.closings.closings()),
         })
     }
 
