@@ -58,6 +58,8 @@ pub struct BenchReport {
     pub false_accepts: usize,
     /// Rows with a positive label that were missed.
     pub false_rejects: usize,
+    /// Rows where the verifier could not tell, apart from those it found different; only mathematics says so.
+    pub unknown: usize,
     /// Milliseconds of the slowest row, after one row to warm up.
     pub slowest_ms: f64,
     /// The ids of the rows with a label that was not reached.
@@ -71,6 +73,7 @@ struct Verdict {
     right: bool,
     wanted: bool,
     found: bool,
+    unknown: bool,
 }
 
 /// Runs a verifier over the rows of a gold set.
@@ -93,6 +96,7 @@ pub fn bench(kind: GoldKind, rows: &[Value]) -> Result<BenchReport> {
         recall: 1.0,
         false_accepts: 0,
         false_rejects: 0,
+        unknown: 0,
         slowest_ms: 0.0,
         wrong_ids: Vec::new(),
         ambiguous: rows.len() - counted.len(),
@@ -108,6 +112,7 @@ pub fn bench(kind: GoldKind, rows: &[Value]) -> Result<BenchReport> {
         positive += usize::from(verdict.wanted);
         report.false_accepts += usize::from(verdict.found && !verdict.wanted);
         report.false_rejects += usize::from(!verdict.found && verdict.wanted);
+        report.unknown += usize::from(verdict.unknown);
         if !verdict.right {
             let id = row.get("id").and_then(Value::as_str);
             report.wrong_ids.push(id.map_or_else(|| format!("row {}", at + 1), str::to_owned));
@@ -142,7 +147,7 @@ fn choice(row: &Value) -> Judged {
     let chosen = multiple_choice::chosen(text(row, "response")?, &choices).map(String::from);
     let found = chosen.as_deref() == Some(text(row, "gold")?);
     let same = chosen.as_deref() == field(row, "extracted")?.as_str();
-    Ok(Verdict { right: same && found == wanted, wanted, found })
+    Ok(Verdict { right: same && found == wanted, wanted, found, unknown: false })
 }
 
 fn ground(row: &Value) -> Judged {
@@ -166,13 +171,13 @@ fn ground(row: &Value) -> Judged {
     }
     let parsed: Option<Vec<Vec<f64>>> = serde_json::from_value(field(row, "parsed")?.clone()).unwrap_or_default();
     let (wanted, found) = (flag(row, "valid")?, places.is_ok());
-    Ok(Verdict { right: right && wanted == found && parsed == places.ok(), wanted, found })
+    Ok(Verdict { right: right && wanted == found && parsed == places.ok(), wanted, found, unknown: false })
 }
 
 fn repeat(row: &Value) -> Judged {
     let wanted = flag(row, "repetitive")?;
     let found = repetition::sign(text(row, "text")?, repetition::Repetition::default()).is_some();
-    Ok(Verdict { right: wanted == found, wanted, found })
+    Ok(Verdict { right: wanted == found, wanted, found, unknown: false })
 }
 
 fn math_equivalence(row: &Value) -> Judged {
@@ -184,14 +189,15 @@ fn math_equivalence(row: &Value) -> Judged {
     let wanted = flag(row, "equal")?;
     let verdict = math::equivalent(text(row, "gold")?, text(row, "prediction")?, form).verdict;
     let found = verdict == math::Verdict::Equal;
-    Ok(Verdict { right: found == wanted, wanted, found })
+    Ok(Verdict { right: found == wanted, wanted, found, unknown: verdict == math::Verdict::Unknown })
 }
 
 fn language_mixing(row: &Value) -> Judged {
     let finding = crate::verifiers::language::examine(text(row, "text")?, text(row, "expected_language")?);
     let (mixed, wrong) = (flag(row, "mixed")?, flag(row, "wrong_language")?);
     let right = finding.mixed == mixed && finding.wrong_language == wrong;
-    Ok(Verdict { right, wanted: mixed || wrong, found: finding.mixed || finding.wrong_language })
+    let found = finding.mixed || finding.wrong_language;
+    Ok(Verdict { right, wanted: mixed || wrong, found, unknown: false })
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ pub struct JudgeConfig {
     /// The column with the answer that `pairwise-v1` compares with; the ground truth when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
+    /// Only answers that the rule `math` cannot compare with the ground truth are judged: what the rule finds equal gets 1
+    /// and what it finds different 0, without a call.
+    pub only_unknown: bool,
     /// The query's pictures are shown to the judge.
     pub needs_image: bool,
     /// The phase does not start when the judge agrees less than this with the rule on labelled items.
@@ -133,6 +136,7 @@ impl Default for JudgeConfig {
             prompt: "reference-v1".to_owned(),
             criteria: Vec::new(),
             against: None,
+            only_unknown: false,
             needs_image: false,
             min_balanced_accuracy: 0.9,
             calibration: None,
@@ -252,6 +256,9 @@ impl JudgeConfig {
         let kind = Prompt::named(&self.prompt)?.kind();
         if (kind == Kind::Criteria) == self.criteria.is_empty() {
             return Err("criteria must be given for the prompt criteria-v1, and for no other".to_owned());
+        }
+        if self.only_unknown && kind != Kind::Reference {
+            return Err("only_unknown is an option of prompts that compare with the ground truth".to_owned());
         }
         if self.against.is_some() && kind != Kind::Pairwise {
             return Err("against is an option of the prompt pairwise-v1".to_owned());

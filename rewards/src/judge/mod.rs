@@ -29,7 +29,7 @@ use crate::kind::{Endpoints, Example, Kind as RewardKind};
 use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
-use crate::verifiers::truth;
+use crate::verifiers::{math, truth};
 use cache::Cache;
 pub use calibrate::{Calibration, CalibrationConfig, LabelledPair};
 use canary::Flock;
@@ -100,7 +100,11 @@ impl Judge {
         let client = Client::new(&base, config).map_err(|reason| RewardError::reward(name, reason))?;
         let criteria = question::criteria_digest(&config.criteria);
         let spec = RewardSpec {
-            version: format!("judge/2 {}{criteria}", prompt.version()),
+            version: format!(
+                "judge/2 {}{criteria}{}",
+                prompt.version(),
+                if config.only_unknown { " only-unknown math/3" } else { "" }
+            ),
             needs_pictures: config.shows_pictures(),
             deterministic: config.temperature == 0.0,
             ..RewardSpec::rule(name, "")
@@ -204,6 +208,12 @@ impl Judge {
                 None => return PartScore::verdict(false, "not asked: the thinking is not closed"),
             },
         };
+        if self.config.only_unknown
+            && let Some(known) = known_by_rule(item)
+        {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return known;
+        }
         let question = item.query.question();
         let case = Case { question: &question, reference: &reference, answer, pictures };
         let score = self.judge(&case, true).await;
@@ -245,6 +255,15 @@ impl Judge {
             self.rule_agrees.fetch_add(u64::from((ruled >= 0.5) == (judged >= 0.5)), Ordering::Relaxed);
         }
     }
+}
+
+/// What the rule of mathematics says of an answer, where it can tell.
+fn known_by_rule(item: &Item<'_>) -> Option<PartScore> {
+    let truth = item.query.ground_truth.as_ref()?;
+    let score = math::score(truth, extract::answer(item.transcript)?);
+    let unknown = score.metrics.get(math::UNKNOWN).is_none_or(|unknown| *unknown > 0.0);
+    let evidence = score.evidence.clone().unwrap_or_default();
+    (!unknown).then(|| PartScore { evidence: Some(format!("not asked: {evidence}")), ..score })
 }
 
 /// What a judge is shown of an answer: its last tag or box when it has one, else all of it.

@@ -1,5 +1,7 @@
 //! What stands in brackets: groups, sets, absolute values, matrices and systems.
 
+use std::collections::BTreeSet;
+
 use super::{
     expression::{Bracket, Expr, Function, Joint, NamedSet, Relation},
     parser::{Parsed, Parser, single_or},
@@ -94,6 +96,11 @@ impl Parser<'_> {
             self.at += 1;
             return Ok(Expr::Named(NamedSet::Empty));
         }
+        // A brace before rows is that of cases, and nothing closes it.
+        if matches!(self.peek(), Some(Token::Begin(name)) if matches!(name.as_str(), "array" | "aligned" | "matrix")) {
+            let rows = self.cells()?;
+            return cases(rows);
+        }
         let outside = (self.bars, self.in_set, self.angle);
         (self.bars, self.in_set, self.angle) = (0, true, false);
         let (items, _) = self.list()?;
@@ -111,11 +118,16 @@ impl Parser<'_> {
         self.at += 1;
         match (condition, items.as_slice()) {
             (None, _) => Ok(Expr::Set(items)),
-            (Some((conditions, joint)), [head]) if is_real_variable(head) => {
+            (Some((conditions, joint)), [head])
+                if is_real_variable(head) && conditions.iter().all(|one| is_bound(one, &head.variables())) =>
+            {
                 let joint = if joint == Joint::Comma { Joint::And } else { joint };
                 Ok(single_or(conditions, |conditions| Expr::List(conditions, joint)))
             }
-            _ => Err("a set is given by a rule that is not an interval"),
+            (Some((conditions, Joint::Comma | Joint::And)), [head]) => {
+                Ok(Expr::Builder(std::iter::once(head.clone()).chain(conditions).collect()))
+            }
+            _ => Err("a set is given by a rule that cannot be read"),
         }
     }
 
@@ -141,8 +153,25 @@ impl Parser<'_> {
         Ok(inner)
     }
 
-    /// The rows of a matrix, a determinant or a system.
+    /// The rows of an environment whose name is at this place.
+    fn cells(&mut self) -> Parsed<Vec<Vec<Expr>>> {
+        let Some(Token::Begin(name)) = self.peek().cloned() else { return Err("an environment is not known") };
+        self.at += 1;
+        self.rows_of(&name)
+    }
+
+    /// A matrix, a determinant, a system or the cases of a function.
     pub(super) fn environment(&mut self, name: &str) -> Parsed<Expr> {
+        let rows = self.rows_of(name)?;
+        match name {
+            "matrix" | "pmatrix" | "bmatrix" | "Bmatrix" | "smallmatrix" | "array" => Ok(Expr::Matrix(rows)),
+            "vmatrix" | "Vmatrix" => Ok(Expr::Call(Function::Determinant, vec![Expr::Matrix(rows)])),
+            "cases" | "aligned" | "align" | "gathered" | "gather" | "equation" | "split" => cases(rows),
+            _ => Err("an environment is not known"),
+        }
+    }
+
+    fn rows_of(&mut self, name: &str) -> Parsed<Vec<Vec<Expr>>> {
         let outside = (self.bars, self.in_set, self.in_rows);
         (self.bars, self.in_set, self.in_rows) = (0, false, true);
         let mut rows = vec![Vec::new()];
@@ -151,12 +180,16 @@ impl Parser<'_> {
                 Some(Token::End(end)) if end == name => break,
                 Some(Token::Row) => rows.push(Vec::new()),
                 Some(Token::Symbol('&')) => {}
+                // The word before the condition of a case.
+                Some(Token::Word(word))
+                    if matches!(word.to_lowercase().as_str(), "if" | "for" | "when" | "where")
+                        && rows.last().is_some_and(|row| !row.is_empty()) => {}
                 Some(_) => {
                     let cell = self.relation()?;
                     if let Some(row) = rows.last_mut() {
                         row.push(cell);
                     }
-                    if matches!(self.peek(), Some(Token::Symbol(','))) {
+                    if matches!(self.peek(), Some(Token::Symbol(',' | ';'))) {
                         self.at += 1;
                     }
                     continue;
@@ -168,17 +201,16 @@ impl Parser<'_> {
         self.at += 1;
         (self.bars, self.in_set, self.in_rows) = outside;
         rows.retain(|row| !row.is_empty());
-        match name {
-            "matrix" | "pmatrix" | "bmatrix" | "Bmatrix" | "smallmatrix" | "array" => Ok(Expr::Matrix(rows)),
-            "vmatrix" | "Vmatrix" => Ok(Expr::Call(Function::Determinant, vec![Expr::Matrix(rows)])),
-            "cases" | "aligned" | "align" | "gathered" | "gather" | "equation" | "split"
-                if rows.iter().all(|row| row.len() == 1) =>
-            {
-                Ok(single_or(rows.into_iter().flatten().collect(), |rows| Expr::List(rows, Joint::And)))
-            }
-            _ => Err("an environment is not known"),
-        }
+        Ok(rows)
     }
+}
+
+/// A system when each row is one cell, cases of a function when each is a value and its condition.
+fn cases(rows: Vec<Vec<Expr>>) -> Parsed<Expr> {
+    if rows.iter().all(|row| row.len() == 1) {
+        return Ok(single_or(rows.into_iter().flatten().collect(), |rows| Expr::List(rows, Joint::And)));
+    }
+    if rows.iter().all(|row| row.len() == 2) { Ok(Expr::Pieces(rows)) } else { Err("the rows of a system differ") }
 }
 
 /// A bar around a matrix is its determinant.
@@ -196,6 +228,12 @@ fn is_real_variable(head: &Expr) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a condition only bounds the variable of a set.
+fn is_bound(condition: &Expr, head: &BTreeSet<String>) -> bool {
+    matches!(condition, Expr::Relation(_, relations) if relations.iter().all(|relation| relation.bounds()))
+        && condition.variables().is_subset(head)
 }
 
 fn rows(items: Vec<Expr>, separators: &[char]) -> Vec<Vec<Expr>> {

@@ -4,7 +4,7 @@ use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
     scalar::Session,
     units::Unit,
-    value::{Value, is_label},
+    value::Value,
     verdict::Verdict,
 };
 
@@ -15,7 +15,10 @@ impl Session {
     /// Whether two typed values are one answer.
     pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
-            (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                let verdict = self.scalars(a, b);
+                if verdict == Verdict::Equal || !self.same_percentage(a, b) { verdict } else { Verdict::Equal }
+            }
             (Value::Quantity(a, unit), Value::Quantity(b, other)) => {
                 if unit == other {
                     self.scalars(a, b)
@@ -26,7 +29,67 @@ impl Session {
             (Value::Quantity(a, unit), Value::Scalar(b)) | (Value::Scalar(b), Value::Quantity(a, unit)) => {
                 self.measured(a, unit, b)
             }
-            (Value::Set(a), Value::Set(b)) => self.sets(a, b),
+            (Value::Several(a), Value::Several(b)) if a.iter().chain(b).all(is_single) => self.several(a, b),
+            (Value::Set(a) | Value::Several(a), Value::Set(b) | Value::Several(b)) => self.sets(a, b),
+            (Value::Pieces(a), Value::Pieces(b)) => self.pieces_match(a, b),
+            (Value::Builder(a), Value::Builder(b)) => self.rules(a, b),
+            (Value::Without(set, a), Value::Without(other, b)) => {
+                if set == other {
+                    self.sets(a, b)
+                } else {
+                    Verdict::Different
+                }
+            }
+            (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
+            (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
+            (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
+            (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
+            (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
+            (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
+            (Value::Ratio(a), Value::Ratio(b)) => self.ratios(a, b),
+            (Value::Radix(a, base), Value::Radix(b, other)) => Verdict::when(a == b && base == other),
+            (Value::Labelled(..) | Value::Assignment(_), _) | (_, Value::Labelled(..) | Value::Assignment(_)) => {
+                self.named(a, b)
+            }
+            (Value::Tuple(..) | Value::Region(..), _) | (_, Value::Tuple(..) | Value::Region(..)) => self.placed(a, b),
+            _ => self.unlike(a, b),
+        }
+    }
+
+    /// Two values of which one at least has a name.
+    fn named(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
+            (Value::Labelled(name, _, a), Value::Labelled(other, _, b)) => {
+                let verdict = self.equal(a, b);
+                if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
+            }
+            (Value::Labelled(name, ..), Value::Assignment(values))
+            | (Value::Assignment(values), Value::Labelled(name, ..))
+                if !values.iter().all(|(own, _)| own.starts_with(&format!("{name}_"))) =>
+            {
+                Verdict::Unknown
+            }
+            (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
+                self.without_label(*loose, labelled, other)
+            }
+            (Value::Assignment(a), Value::Assignment(b)) => self.assigned(a, b),
+            (Value::Assignment(values), Value::Tuple(_, items, _))
+            | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
+                let mut values = values.clone();
+                values.sort_by(|(a, _), (b, _)| a.cmp(b));
+                let values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
+                self.in_order(&values, items)
+            }
+            (Value::Assignment(values), Value::Several(items)) | (Value::Several(items), Value::Assignment(values)) => {
+                self.unnamed(values, items)
+            }
+            _ => self.unlike(a, b),
+        }
+    }
+
+    /// Two values of which one at least is a point or a part of the line.
+    fn placed(&mut self, a: &Value, b: &Value) -> Verdict {
+        match (a, b) {
             (Value::Tuple(open, a, close), Value::Tuple(opening, b, closing)) => {
                 let loose = |bracket: Bracket| bracket == Bracket::Angle || a.len() != 2;
                 let fits = |x: Bracket, y: Bracket| x == y || loose(x) || loose(y);
@@ -41,32 +104,14 @@ impl Session {
                 a.same(b, self).map_or(Verdict::Unknown, Verdict::when)
             }
             (Value::Region(region, _), other) | (other, Value::Region(region, _))
-                if matches!(other, Value::Tuple(..) | Value::Set(_)) =>
+                if matches!(other, Value::Tuple(..) | Value::Set(_) | Value::Several(_)) =>
             {
                 match self.as_region(other) {
+                    Some(other) if other.is_empty() != region.is_empty() => Verdict::Different,
                     Some(other) => region.same(&other, self).map_or(Verdict::Unknown, Verdict::when),
                     None => Verdict::Different,
                 }
             }
-            (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
-            (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
-            (Value::Assignment(a), Value::Assignment(b)) => {
-                if a.len() != b.len() || a.keys().ne(b.keys()) {
-                    return Verdict::Different;
-                }
-                a.values().zip(b.values()).fold(Verdict::Equal, |all, (a, b)| all.and(self.equal(a, b)))
-            }
-            (Value::Assignment(values), Value::Tuple(_, items, _))
-            | (Value::Tuple(_, items, _), Value::Assignment(values)) => {
-                let values: Vec<Value> = values.values().cloned().collect();
-                self.in_order(&values, items)
-            }
-            (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
-            (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
-            (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
-            (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
-            (Value::Ratio(a), Value::Ratio(b)) => self.ratios(a, b),
-            (Value::Radix(a, base), Value::Radix(b, other)) => Verdict::when(a == b && base == other),
             _ => self.unlike(a, b),
         }
     }
@@ -74,13 +119,34 @@ impl Session {
     /// Values of two kinds that may still be one answer.
     fn unlike(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
+            (
+                Value::Congruence { left: None, value, modulus },
+                Value::Scalar(Expr::Call(Function::Remainder, parts)),
+            )
+            | (
+                Value::Scalar(Expr::Call(Function::Remainder, parts)),
+                Value::Congruence { left: None, value, modulus },
+            ) => match parts.as_slice() {
+                [rest, by] => self.scalars(value, rest).and(self.scalars(modulus, by)),
+                _ => Verdict::Unknown,
+            },
             (Value::Relation(terms, relations), other) | (other, Value::Relation(terms, relations)) => {
                 match self.asserted(terms, relations) {
                     Some(value) => self.equal(&value, other),
                     None => Verdict::Different,
                 }
             }
-            (Value::Set(items), other) | (other, Value::Set(items)) if !items.is_empty() => {
+            // The same value said twice may be a double root, or a slip.
+            (Value::Several(items), _) | (_, Value::Several(items)) if items.len() > 1 => {
+                let other = if matches!(a, Value::Several(_)) { b } else { a };
+                match items.iter().fold(Verdict::Equal, |all, item| all.and(self.equal(item, other))) {
+                    Verdict::Equal => Verdict::Unknown,
+                    verdict => verdict,
+                }
+            }
+            (Value::Set(items) | Value::Several(items), other) | (other, Value::Set(items) | Value::Several(items))
+                if !items.is_empty() =>
+            {
                 items.iter().fold(Verdict::Equal, |all, item| all.and(self.equal(item, other)))
             }
             (Value::Matrix(rows), Value::Tuple(_, items, _)) | (Value::Tuple(_, items, _), Value::Matrix(rows)) => {
@@ -110,6 +176,18 @@ impl Session {
             }
             _ => Verdict::Different,
         }
+    }
+
+    /// Whether one side is a percentage and the other the same number without the sign, of 1 and more: what was asked for
+    /// in percent.
+    fn same_percentage(&mut self, a: &Expr, b: &Expr) -> bool {
+        let ((Expr::Percent(inner), bare) | (bare, Expr::Percent(inner))) = (a, b) else { return false };
+        let percent = |expr: &Expr| expr.any(&|node| matches!(node, Expr::Percent(_)));
+        let large = || Expr::integer(1);
+        !percent(bare)
+            && bare.is_closed()
+            && matches!(self.order(&large(), bare), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))
+            && self.scalars(inner, bare) == Verdict::Equal
     }
 
     /// A number with a unit against a bare one.
@@ -215,66 +293,13 @@ impl Session {
         verdict.and(self.scalars(&rest(value), &rest(other_value)))
     }
 
-    /// The value that an equation states: its right side when the left is a label, its number when all sides are
-    /// numbers and agree.
-    fn asserted(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
-        let (last, before) = terms.split_last()?;
-        let (first, _) = terms.split_first()?;
-        if relations.is_empty() || relations.iter().any(|r| !matches!(r, Relation::Equal | Relation::Approximately)) {
-            return None;
-        }
-        if relations.len() == 1 && is_label(last) && first.is_closed() {
-            return self.settle(first).ok();
-        }
-        if is_label(first)
-            && !first
-                .variables()
-                .iter()
-                .any(|name| terms.len() == 2 && is_lone(first) && last.variables().contains(name))
-        {
-            return self.consistent(&terms[1..], &relations[1..]).then(|| self.settle(last).ok()).flatten();
-        }
-        let closed = before.iter().all(Expr::is_closed) && last.is_closed();
-        (closed && self.consistent(terms, relations)).then(|| self.settle(last).ok()).flatten()
-    }
-
-    /// Whether the numbers in a chain of equations agree; an approximate sign asks for one part in a hundred.
-    fn consistent(&mut self, terms: &[Expr], relations: &[Relation]) -> bool {
-        let pairs: Vec<_> = terms.windows(2).zip(relations).collect();
-        pairs.into_iter().all(|(pair, relation)| {
-            if !pair[0].is_closed() || !pair[1].is_closed() {
-                return true;
-            }
-            if *relation == Relation::Approximately {
-                return self.near(&pair[0], &pair[1]);
-            }
-            let (Ok(a), Ok(b)) = (self.settle(&pair[0]), self.settle(&pair[1])) else { return false };
-            self.equal(&a, &b) == Verdict::Equal
-        })
-    }
-
-    fn near(&mut self, a: &Expr, b: &Expr) -> bool {
-        let gap = Expr::Call(Function::Abs, vec![Expr::difference(a.clone(), b.clone())]);
-        let size = Expr::Call(Function::Abs, vec![a.clone()]);
-        let part = Expr::Quotient(Box::new(size), Box::new(Expr::integer(100)));
-        self.order(&gap, &part).is_some_and(|order| order != std::cmp::Ordering::Greater)
-    }
-
     /// Two equations, inequalities or other relations.
     fn relations(&mut self, a: &[Expr], x: &[Relation], b: &[Expr], y: &[Relation]) -> Verdict {
         if a == b && x == y {
             return Verdict::Equal;
         }
-        for (terms, relations) in [(a, x), (b, y)] {
-            if terms.len() > 2
-                && relations.iter().all(|r| *r == Relation::Equal)
-                && !self.consistent(&terms[1..], &relations[1..])
-            {
-                return Verdict::Different;
-            }
-        }
-        let (a, x) = shortened(a, x);
-        let (b, y) = shortened(b, y);
+        let (a, x) = self.stated(a, x);
+        let (b, y) = self.stated(b, y);
         let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
             return self.chains(&a, &x, &b, &y);
         };
@@ -282,7 +307,7 @@ impl Session {
         if equal(*relation) && equal(*other) || (*relation, *other) == (Relation::NotEqual, Relation::NotEqual) {
             let solved =
                 is_lone(left) && left == other_left && !right.variables().iter().any(|name| is_named(left, name));
-            if solved && self.scalars(right, other_right) == Verdict::Equal {
+            if solved && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
                 return Verdict::Equal;
             }
             let f = Expr::difference(left.clone(), right.clone());
@@ -308,22 +333,19 @@ impl Session {
                 return forward;
             }
         }
+        let one_way = |relation: &Relation| match relation {
+            Relation::Member => true,
+            Relation::Other(name) => !matches!(*name, "perp" | "parallel" | "sim" | "cong" | "iff"),
+            _ => false,
+        };
+        if x.iter().any(one_way) {
+            return Verdict::Unknown;
+        }
         let reversed: Vec<Relation> = y.iter().rev().map(|relation| relation.reversed()).collect();
         if x == reversed {
             return a.iter().zip(b.iter().rev()).fold(Verdict::Equal, |all, (a, b)| all.and(self.scalars(a, b)));
         }
         Verdict::Different
-    }
-}
-
-/// `f(x) = ... = last` without the steps between.
-fn shortened(terms: &[Expr], relations: &[Relation]) -> (Vec<Expr>, Vec<Relation>) {
-    let equal = relations.iter().all(|relation| *relation == Relation::Equal);
-    match (terms, equal) {
-        ([first, _, .., last], true) if terms.len() > 2 && is_label(first) => {
-            (vec![first.clone(), last.clone()], vec![Relation::Equal])
-        }
-        _ => (terms.to_vec(), relations.to_vec()),
     }
 }
 
@@ -340,7 +362,12 @@ fn rising(left: &Expr, relation: Relation, right: &Expr) -> (Expr, Option<bool>)
     (Expr::difference(left.clone(), right.clone()), strict)
 }
 
-fn is_lone(expr: &Expr) -> bool {
+/// Whether a part of a list counts as often as it stands there; points and equations said twice are said once.
+fn is_single(part: &Value) -> bool {
+    !matches!(part, Value::Tuple(..) | Value::Relation(..) | Value::Assignment(_))
+}
+
+pub(super) fn is_lone(expr: &Expr) -> bool {
     matches!(expr, Expr::Variable(_))
 }
 

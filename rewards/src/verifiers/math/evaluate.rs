@@ -202,6 +202,9 @@ impl Evaluator<'_> {
                 let ten = self.ln(&Number::Exact(RBig::from(10)))?;
                 self.ln(a)?.divide(&ten, &self.reals)
             }
+            (Function::Log, [Number::Exact(a), Number::Exact(base)]) if exact_log(a, base).is_some() => {
+                Ok(Number::Exact(RBig::from(exact_log(a, base).unwrap_or(0))))
+            }
             (Function::Log, [a, base]) => {
                 let base = self.ln(base)?;
                 self.ln(a)?.divide(&base, &self.reals)
@@ -424,6 +427,19 @@ impl Evaluator<'_> {
         }
         Ok(total)
     }
+}
+
+/// The whole power of the base that a number is, for small ones.
+fn exact_log(a: &RBig, base: &RBig) -> Option<u32> {
+    if *base <= RBig::ONE || super::number::bits(base) > 64 {
+        return None;
+    }
+    let mut power = RBig::ONE;
+    (0..64).find(|_| {
+        let found = power == *a;
+        power *= base.clone();
+        found
+    })
 }
 
 fn divisors(function: Function, values: &[Number]) -> Result<Number, Failure> {

@@ -103,8 +103,8 @@ pub(super) enum Relation {
     Approximately,
     Congruent,
     Member,
-    /// Subset, similarity, divides and the rest: read, but only compared as written.
-    Other,
+    /// Subset, similarity, divides and the rest, by name: read, but only compared as written.
+    Other(&'static str),
 }
 
 impl Relation {
@@ -123,6 +123,15 @@ impl Relation {
     pub(super) fn bounds(self) -> bool {
         matches!(self, Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual | Self::NotEqual)
     }
+}
+
+/// What binds a variable in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binder {
+    Sum,
+    Product,
+    Integral,
+    Limit,
 }
 
 /// A bracket at one end of a group.
@@ -205,6 +214,16 @@ pub(super) enum Expr {
         base: u32,
     },
     Text(String),
+    /// A function with no meaning of its own applied to its arguments: `f(0)`, `P(A)`.
+    Apply(String, Vec<Self>),
+    /// A bound variable with the lower end, the upper end and the body.
+    Bound(Binder, String, Vec<Self>),
+    /// Words before a value; the flag says whether a side may leave them out.
+    Labelled(String, bool, Box<Self>),
+    /// The cases of a function: each value with its condition.
+    Pieces(Vec<Vec<Self>>),
+    /// A set by a rule: the member, then its conditions.
+    Builder(Vec<Self>),
 }
 
 impl Expr {
@@ -234,6 +253,9 @@ impl Expr {
             | Self::List(items, _)
             | Self::Union(items)
             | Self::Intersection(items)
+            | Self::Apply(_, items)
+            | Self::Bound(_, _, items)
+            | Self::Builder(items)
             | Self::Ratio(items) => items.iter().collect(),
             Self::Product(factors) => factors.iter().map(|factor| &factor.expr).collect(),
             Self::Quotient(a, b) | Self::Power(a, b) | Self::Modulo(a, b) | Self::Difference(a, b) => vec![a, b],
@@ -242,8 +264,9 @@ impl Expr {
             | Self::MinusPlus(a)
             | Self::Percent(a)
             | Self::Degree(a)
+            | Self::Labelled(_, _, a)
             | Self::Quantity(a, _) => vec![a],
-            Self::Matrix(rows) => rows.iter().flatten().collect(),
+            Self::Matrix(rows) | Self::Pieces(rows) => rows.iter().flatten().collect(),
             _ => Vec::new(),
         }
     }
@@ -261,6 +284,11 @@ impl Expr {
             Self::Union(items) => Self::Union(all(items)),
             Self::Intersection(items) => Self::Intersection(all(items)),
             Self::Ratio(items) => Self::Ratio(all(items)),
+            Self::Apply(name, items) => Self::Apply(name.clone(), all(items)),
+            Self::Bound(binder, name, items) => Self::Bound(*binder, name.clone(), all(items)),
+            Self::Builder(items) => Self::Builder(all(items)),
+            Self::Labelled(label, loose, a) => Self::Labelled(label.clone(), *loose, Box::new(change(a))),
+            Self::Pieces(rows) => Self::Pieces(rows.iter().map(|row| row.iter().map(&mut *change).collect()).collect()),
             Self::Product(factors) => Self::Product(
                 factors.iter().map(|factor| Factor { expr: change(&factor.expr), inverse: factor.inverse }).collect(),
             ),
@@ -300,7 +328,7 @@ impl Expr {
 
     /// Whether no variable occurs in it.
     pub(super) fn is_closed(&self) -> bool {
-        !self.any(&|node| matches!(node, Self::Variable(_)))
+        !self.any(&|node| matches!(node, Self::Variable(_) | Self::Apply(..) | Self::Bound(..)))
     }
 
     /// Whether it is a number, or a term built of numbers, variables and functions: no set, list, relation or text.
@@ -308,7 +336,7 @@ impl Expr {
         match self {
             Self::Number(_) | Self::Constant(_) | Self::Variable(_) => true,
             Self::Group(_, items, _) => items.len() == 1 && items[0].is_scalar(),
-            Self::Call(Function::Determinant, _) => true,
+            Self::Call(Function::Determinant, _) | Self::Apply(..) | Self::Bound(..) => true,
             Self::Sum(_)
             | Self::Product(_)
             | Self::Quotient(..)

@@ -4,15 +4,48 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{source::matching_brace, words};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    clause::{BETWEEN, clause_end, pattern},
+    prose,
+    source::matching_brace,
+    words,
+};
+use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
+
+/// Where a chat template ends a turn: what follows is not the reply.
+const ENDS: [&str; 12] = [
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|start_header_id|>",
+    "<|end_of_text|>",
+    "[/INST]",
+    "\nHuman:",
+    "\nUser:",
+];
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
 
-/// A pattern written in this file.
-fn pattern(source: &str) -> Regex {
-    Regex::new(source).expect("the pattern is a constant and is tested")
+/// Where an answer is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Only in the last `\\boxed{}` or `\\fbox{}`.
+    Boxed,
+    /// There, in the last `<answer>` tag, behind `####`, or where the reply announces its answer ("the answer is ...").
+    Marked,
+    /// There, and else in what the reply ends with: itself, its last formula, or the only number of its last sentence.
+    #[default]
+    Last,
 }
 
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
@@ -37,23 +70,19 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:\bbut(?:\s+rather)?(?:\s+(?:it\s+is|is))?\b|\bit\s+is\b|\bit's\b|\brather\b|\binstead\b|\u{800c}\u{662f})[\s,:]*",
     )
 });
-static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+not|but\s+not)\b",
-        r"|\s(?:not|and\s+not)\s"
-    ))
-});
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
-static BETWEEN_BOXES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^(?:[\s,;.$&*~()\[\]]|\\[,;!() \[\]]|\\(?:q?quad|text\s*\{\s*(?:and|or)\s*\})|\b(?:and|or)\b)*$")
-});
+/// The name of a value right before its box.
+static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
+static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
 
-/// The final answer of a reply, where it states one.
-pub(super) fn extract(reply: &str) -> Option<String> {
+/// The readings of the final answer of a reply, the likeliest first: all of one place, so that no two answers are tried.
+/// Nothing at all where the thinking is not closed, where answers are given by the dozen, or where it says nothing.
+pub(super) fn extract(reply: &str, place: Place, closings: &Closings) -> Option<Vec<String>> {
     let visible = tail(visible(reply)?);
-    if is_spam(visible) { None } else { answer_in(visible, true) }
+    let silent = !visible.contains(char::is_alphanumeric);
+    if silent || is_spam(visible) { None } else { Some(answers_in(visible, true, place, closings)) }
 }
 
 /// Whether so many answers are given, or the same line so often, that none of them is one.
@@ -68,7 +97,7 @@ fn visible(reply: &str) -> Option<&str> {
     if after.contains("<think>") {
         return None;
     }
-    let end = ["<|im_end|>", "<|endoftext|>", "</s>"].iter().filter_map(|mark| after.find(mark)).min();
+    let end = ENDS.iter().filter_map(|mark| after.find(mark)).min();
     Some(end.map_or(after, |end| &after[..end]))
 }
 
@@ -80,14 +109,25 @@ fn tail(text: &str) -> &str {
     &text[start..]
 }
 
-fn answer_in(text: &str, tags: bool) -> Option<String> {
-    if tags && let Some(inner) = last_tag(text) {
-        return answer_in(inner, false).or_else(|| nonempty(inner));
+fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<String> {
+    if tags
+        && place != Place::Boxed
+        && let Some(inner) = last_tag(text)
+    {
+        let found = answers_in(inner, false, Place::Last, closings);
+        return if found.is_empty() { nonempty(inner).into_iter().collect() } else { found };
     }
     if let Some(boxed) = boxed(text) {
-        return boxed;
+        return boxed.into_iter().collect();
     }
-    stated(text).or_else(|| whole(text))
+    if place == Place::Boxed {
+        return Vec::new();
+    }
+    match marked(text, closings) {
+        Some(found) => found,
+        None if place == Place::Marked => Vec::new(),
+        None => unmarked(text, closings),
+    }
 }
 
 fn nonempty(text: &str) -> Option<String> {
@@ -110,7 +150,7 @@ struct Boxed {
 }
 
 /// The last box that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
-fn boxed(text: &str) -> Option<Option<String>> {
+pub(super) fn boxed(text: &str) -> Option<Option<String>> {
     let boxes = match boxes(text)? {
         Some(boxes) => boxes,
         None => return Some(None),
@@ -118,16 +158,39 @@ fn boxed(text: &str) -> Option<Option<String>> {
     let mut end = boxes.len();
     while end > 0 {
         let mut start = end - 1;
-        while start > 0 && BETWEEN_BOXES.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
+        while start > 0 && BETWEEN.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
             start -= 1;
         }
         if !NEGATION_BEFORE.is_match(&text[..boxes[start].start]) {
-            let contents: Vec<&str> = boxes[start..end].iter().map(|one| one.content.as_str()).collect();
-            return Some(Some(contents.join(", ")));
+            return Some(Some(together(text, &boxes[start..end])));
         }
         end = start;
     }
     None
+}
+
+/// The contents of boxes that are given together, with their names where each has one.
+fn together(text: &str, boxes: &[Boxed]) -> String {
+    // The second box may only say how large the first one is.
+    if let [first, last] = boxes
+        && last.content.trim_start().starts_with("\\approx")
+    {
+        return first.content.clone();
+    }
+    let names: Vec<Option<String>> =
+        boxes.iter().map(|one| Some(NAME.captures(&text[..one.start])?[1].to_owned())).collect();
+    let named = boxes.len() > 1 && names.iter().all(Option::is_some);
+    let contents: Vec<String> = boxes
+        .iter()
+        .zip(names)
+        .map(|(one, name)| match name.filter(|_| named) {
+            Some(name) => format!("{name} = {}", one.content),
+            None => one.content.clone(),
+        })
+        .collect();
+    let percent = boxes.last().is_some_and(|last| PERCENT_AFTER.is_match(&text[last.end..]));
+    let percent = percent && !contents[0].contains('%');
+    if percent && boxes.len() == 1 { format!("{}\\%", contents[0]) } else { contents.join(", ") }
 }
 
 /// All boxes in order, nothing when there is none, `Some(None)` when the last is cut off.
@@ -164,18 +227,43 @@ fn next_box(text: &str, from: usize) -> Option<usize> {
     [rest.find("\\boxed"), rest.find("\\fbox")].into_iter().flatten().min().map(|at| from + at)
 }
 
-/// The last statement of an answer in running text.
-fn stated(text: &str) -> Option<String> {
-    let mut last = None;
+/// The answer that a reply marks in running text: `####`, "the answer is ...", and the same in other languages. Nothing
+/// when it marks none, and no reading when what it marks is denied.
+pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
+    let mut own = None;
     for found in STATEMENT.find_iter(text) {
         let rest = text[found.end()..].trim_start_matches([' ', '\t', '*']);
         let line =
             rest.lines().map(str::trim).find(|line| !line.is_empty() && *line != "$$" && *line != "\\[").unwrap_or("");
         if !line.is_empty() {
-            last = Some(line);
+            own = Some((found.end(), line));
         }
     }
-    clean(last?)
+    let closing = closings.all(text).pop();
+    match (own, closing) {
+        (None, None) => None,
+        (Some((end, line)), closing) if closing.as_ref().is_none_or(|closing| closing.phrase.start <= end) => {
+            let denied = closing.is_some_and(|closing| closing.denied && closing.phrase.end + 1 >= end);
+            Some(readings(line, denied, closings))
+        }
+        (_, Some(closing)) if closing.denied => Some(Vec::new()),
+        (_, Some(closing)) => {
+            let said = text[closing.answer].trim().trim_matches('*').trim();
+            Some(readings(said, false, closings))
+        }
+        (Some((_, line)), None) => Some(readings(line, false, closings)),
+    }
+}
+
+/// What a statement may say, the likeliest first: its clause, all of it, and the one value in it.
+fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
+    let mut readings = Vec::new();
+    let clause = clean(said).filter(|_| !denied || INSTEAD.is_match(said));
+    let value = clause.as_ref().map_or(Vec::new(), |clause| prose::sentence_answers(clause, closings));
+    readings.extend(clause);
+    readings.extend(nonempty(said.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' '])));
+    readings.extend(value);
+    readings
 }
 
 /// A statement without the sentence around it; nothing when it only says what the answer is not.
@@ -191,9 +279,7 @@ fn clean(statement: &str) -> Option<String> {
     if let Some(end) = sentence_end(text) {
         text = &text[..end];
     }
-    if let Some(clause) = CLAUSE.find(text).filter(|clause| clause.start() > 0) {
-        text = &text[..clause.start()];
-    }
+    text = &text[..clause_end(text)];
     let text = ASIDE.replace_all(text, "");
     let text = text.trim().trim_matches('*').trim_end_matches(['.', ',', ';']).trim();
     nonempty(text)
@@ -219,60 +305,34 @@ fn is_half_day(text: &str, at: usize) -> bool {
     lower.ends_with("a.m") || lower.ends_with("p.m")
 }
 
-/// A reply that is itself the answer, or whose last line states it in so many words.
-fn whole(text: &str) -> Option<String> {
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+/// What a reply says that marks no answer: itself, when it is nothing else, or the value in its last sentence.
+fn unmarked(text: &str, closings: &Closings) -> Vec<String> {
+    let Some(line) = text.lines().map(str::trim).rfind(|line| !line.is_empty()) else { return Vec::new() };
     let count = line
         .split_whitespace()
         .filter(|word| word.len() > 1 && word.chars().all(|c| c.is_alphabetic() || matches!(c, '.' | ',')))
         .count();
-    if let Some(number) = chinese_count(line) {
-        return number;
-    }
-    let named = STATES.find(line).is_some_and(|states| {
+    let named = STATES.find_iter(line).last().filter(|states| {
         let before = &line[..states.start()];
         !before.contains(|letter: char| letter.is_ascii_digit() || "\\$".contains(letter))
     });
-    if count <= 4 && !named {
-        return nonempty(line.trim_start_matches('=').trim_start());
+    let mut found = Vec::new();
+    if count <= 4 && named.is_none() {
+        found.extend(nonempty(line.trim_start_matches('=').trim_start()));
     }
-    if let Some(span) = only_span(line) {
-        return span;
-    }
-    let found = STATES.find_iter(line).last()?;
-    let loaded = line[..found.start()]
-        .split_whitespace()
-        .any(|word| matches!(word.to_lowercase().as_str(), "not" | "never" | "if" | "doubt" | "unlikely" | "cannot"));
-    if loaded {
-        None
-    } else {
-        clean(&line[found.end()..]).filter(|rest| !rest.split_whitespace().any(words::is_loaded))
-    }
-}
-
-/// The only number of a sentence in Chinese, as in `共有12个。`; `Some(None)` when the sentence denies it.
-fn chinese_count(line: &str) -> Option<Option<String>> {
-    let han = |letter: char| ('\u{4e00}'..='\u{9fff}').contains(&letter);
-    let line = line.trim_end_matches(['。', '！', '.']);
-    let number = line.find(|letter: char| letter.is_ascii_digit())?;
-    let end = line[number..]
-        .find(|letter: char| !(letter.is_ascii_digit() || letter == '.'))
-        .map_or(line.len(), |at| number + at);
-    let plain =
-        |side: &str| side.chars().all(|letter| han(letter) || letter.is_whitespace() || "，：、“”".contains(letter));
-    if !line.contains(han) || !plain(&line[..number]) || !plain(&line[end..]) {
-        return None;
-    }
-    Some(if words::is_loaded(line) { None } else { nonempty(&line[number..end]) })
-}
-
-/// The only `$...$` of a line; `Some(None)` when the line negates it.
-fn only_span(line: &str) -> Option<Option<String>> {
-    let parts: Vec<&str> = line.split('$').collect();
-    match parts.as_slice() {
-        [before, span, _] if !span.trim().is_empty() => {
-            Some(if before.split_whitespace().any(words::is_loaded) { None } else { nonempty(span) })
+    let values = prose::answers(text, closings);
+    let valueless = values.is_empty();
+    found.extend(values);
+    if let (true, true, Some(states)) = (valueless, found.is_empty(), named) {
+        let before = &line[..states.start()];
+        let loaded = ["not", "never", "if", "doubt", "unlikely", "cannot"];
+        let is_loaded = |word: &str| loaded.contains(&word.to_lowercase().as_str());
+        if !before.split_whitespace().any(is_loaded) {
+            let said = clean(&line[states.end()..]);
+            found.extend(said.filter(|rest| !rest.split_whitespace().any(words::is_loaded)));
         }
-        _ => None,
     }
+    // An answer in words is the sentence itself.
+    found.extend(prose::ending(text));
+    found
 }

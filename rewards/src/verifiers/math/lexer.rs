@@ -1,14 +1,23 @@
 //! LaTeX and plain text as one stream of tokens.
 
+use std::sync::LazyLock;
+
 use dashu::rational::RBig;
+use regex::Regex;
 
 use super::{
+    clause::pattern,
     expression::{Function, Relation},
     names, numerals,
     source::Source,
     token::{Lexeme, Token},
     words::{self, is_short_word},
 };
+
+/// A name with an equals sign behind it.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^[\s$~]*(?:\\q?quad)*[\s$~]*[A-Za-z]'?(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*(?:=|\\in\b|\\equiv\b)")
+});
 
 /// How deep `\text{...}` may nest.
 const TEXT_DEPTH: usize = 12;
@@ -18,15 +27,30 @@ const TEXT_DEPTH: usize = 12;
 /// # Errors
 /// A reason when a brace is not closed, a name is not known or nesting is too deep.
 pub(super) fn tokens(source: &str) -> Result<Vec<Lexeme>, &'static str> {
+    unmerged(source).map(super::merge::merge)
+}
+
+/// The same tokens before words that are mathematics are rewritten.
+///
+/// # Errors
+/// As [`tokens`].
+pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
     let mut source = source.to_owned();
-    for (dotted, plain) in
-        [("p.m.", "pm "), ("a.m.", "am "), ("P.M.", "pm "), ("A.M.", "am "), ("{:}", ":"), ("{\\colon}", ":")]
-    {
+    for (dotted, plain) in [
+        ("min. ", "minimum "),
+        ("max. ", "maximum "),
+        ("p.m.", "pm "),
+        ("a.m.", "am "),
+        ("P.M.", "pm "),
+        ("A.M.", "am "),
+        ("{:}", ":"),
+        ("{\\colon}", ":"),
+    ] {
         source = source.replace(dotted, plain);
     }
     let mut lexer = Lexer::new(&source, false, 0);
     lexer.run()?;
-    Ok(super::merge::merge(lexer.out))
+    Ok(lexer.out)
 }
 
 /// What was read of a source so far.
@@ -55,6 +79,9 @@ impl Lexer {
             if here.is_whitespace() || here == '~' {
                 self.spaced = true;
                 self.source.at += 1;
+                if here == '\n' {
+                    self.separate();
+                }
             } else if self.arguments > 0 && here.is_ascii_digit() {
                 self.source.at += 1;
                 self.push(Token::Number(RBig::from(here.to_digit(10).unwrap_or(0)), true));
@@ -137,14 +164,25 @@ impl Lexer {
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
         let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
-        if half_day {
+        let extreme = matches!(run, "min" | "max")
+            && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
+        let segment = run.len() == 2
+            && run.chars().all(|c| c.is_ascii_uppercase())
+            && matches!(self.last(), Some(Token::Symbol('{')))
+            && self.source.peek(0) == Some('}')
+            && !self.text;
+        if segment {
+            run.chars().for_each(|c| self.push(names::letter(c)));
+        } else if half_day || extreme && !self.text {
             self.push(Token::Word(run.to_owned()));
         } else if self.text && (run.chars().count() > 1 || !run.is_ascii()) {
             match names::text_name(run).filter(|_| called) {
                 Some(token) => self.push(token),
                 None => self.push(Token::Word(run.to_owned())),
             }
-        } else if self.text || (after_number && !called && super::units::is_unit(run) && run.len() > 1) {
+        } else if self.text
+            || run.len() > 1 && super::units::is_unit(run) && (after_number && !called || self.among_units())
+        {
             self.push(Token::Word(run.to_owned()));
         } else if let Some(token) = names::plain(run) {
             self.push(token);
@@ -157,12 +195,45 @@ impl Lexer {
         }
     }
 
+    /// Whether the run that was just read stands among words: another of some length follows, as in "ice cubes".
+    fn among_words(&self) -> bool {
+        let next: String = self.source.chars[self.source.at..]
+            .iter()
+            .skip_while(|c| **c == ' ')
+            .take_while(|c| c.is_alphabetic())
+            .collect();
+        let last_is_word = matches!(self.last(), Some(Token::Word(_)));
+        (next.len() > 3 || last_is_word && self.spaced)
+            && names::plain(&next).is_none()
+            && self.source.peek(0) != Some('(')
+    }
+
+    /// Whether what stands before is only said of units: "square cm", `8 (km/h)`.
+    fn among_units(&self) -> bool {
+        match self.last() {
+            Some(Token::Word(word)) => matches!(word.as_str(), "square" | "cubic" | "sq" | "cu" | "per"),
+            // `8 (km/h)`
+            Some(Token::Symbol('(')) => {
+                let before = self.out.len().checked_sub(2).and_then(|at| self.out.get(at));
+                self.out.last().is_some_and(|open| open.spaced)
+                    && matches!(before.map(|before| &before.token), Some(Token::Number(..)))
+            }
+            Some(Token::Symbol('/')) => {
+                matches!(
+                    self.out.len().checked_sub(2).and_then(|at| self.out.get(at)).map(|before| &before.token),
+                    Some(Token::Word(_))
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// A run of letters that is a word of running text, not a product of variables.
     fn reads_as_word(&self, run: &str, raised: bool) -> bool {
         let tight = matches!(self.last(), Some(Token::Number(..))) && !self.spaced;
         match run.len() {
             1 => false,
-            2 | 3 => is_short_word(run) && !raised,
+            2 | 3 => (is_short_word(run) || run.len() == 3 && self.among_words()) && !raised,
             4 => !raised && !tight && !run.chars().all(|c| c.is_ascii_uppercase()),
             _ => !(raised || tight && run.len() < 6),
         }
@@ -183,12 +254,12 @@ impl Lexer {
                 self.relation(Relation::NotEqual, 1);
             }
             ('=', Some('=')) => self.relation(Relation::Equal, 1),
-            ('=', Some('>')) => self.relation(Relation::Other, 1),
-            ('-', Some('>')) => self.relation(Relation::Other, 1),
+            ('=', Some('>')) => self.relation(Relation::Other("implies"), 1),
+            ('-', Some('>')) => self.relation(Relation::Other("to"), 1),
             ('=', _) => self.relation(Relation::Equal, 0),
             ('<', _) => self.relation(Relation::Less, 0),
             ('>', _) => self.relation(Relation::Greater, 0),
-            ('^', _) if self.skip_degree() => self.push(Token::Symbol('\u{b0}')),
+            ('^', _) if self.source.skip_degree() => self.push(Token::Symbol('\u{b0}')),
             ('^', _) if self.skip_ordinal() => {}
             ('.', Some('.')) if self.source.peek(1) == Some('.') => {
                 self.source.at += 2;
@@ -219,29 +290,12 @@ impl Lexer {
             .iter()
             .find(|c| **c != ' ')
             .is_some_and(|c| c.is_ascii_digit() || *c == '.');
-        if self.dollars % 2 == 1 && number {
+        let after_number = matches!(self.last(), Some(Token::Number(..)));
+        if self.dollars % 2 == 1 && (number || after_number) {
             self.push(Token::Currency("usd".to_owned()));
         } else {
             self.spaced = true;
         }
-    }
-
-    /// Takes `\circ` in its spellings after a caret.
-    fn skip_degree(&mut self) -> bool {
-        let rest: String = self.source.chars[self.source.at..].iter().take(24).collect();
-        let inner = rest.trim_start();
-        let (inner, braced) = inner.strip_prefix('{').map_or((inner, false), |inner| (inner.trim_start(), true));
-        let Some(after) = inner.strip_prefix("\\circ").or_else(|| inner.strip_prefix("\\degree")) else { return false };
-        let (end, closed) = if braced {
-            let trimmed = after.trim_start();
-            (trimmed.strip_prefix('}').unwrap_or(trimmed), trimmed.starts_with('}'))
-        } else {
-            (after, true)
-        };
-        if closed {
-            self.source.at += rest.chars().count() - end.chars().count();
-        }
-        closed
     }
 
     /// Takes a raised "st", "nd", "rd" or "th" after a number.
@@ -344,10 +398,32 @@ impl Lexer {
                 self.source.at += usize::from(self.source.peek(0) == Some('.'));
             }
             _ if words::is_text_font(name) => return self.roman(name),
-            _ if words::is_style(name) => self.spaced |= name.ends_with("quad"),
+            "quad" | "qquad" => {
+                self.spaced = true;
+                self.separate();
+            }
+            _ if words::is_style(name) => {}
             _ => self.mathematical(name)?,
         }
         Ok(())
+    }
+
+    /// A wide space or a new line before another named value separates: `x = 2 \quad y = 5`.
+    fn separate(&mut self) {
+        let ended = match self.last() {
+            Some(Token::Number(..) | Token::Letter(_) | Token::Constant(_) | Token::SetClose) => true,
+            Some(Token::Symbol(symbol)) => matches!(symbol, ')' | ']' | '}' | '!' | '%'),
+            _ => false,
+        };
+        let rest: String = self.source.chars[self.source.at..].iter().take(40).collect();
+        let depth = self.out.iter().fold(0_i32, |depth, lexeme| match &lexeme.token {
+            Token::Begin(_) | Token::SetOpen | Token::Symbol('(' | '[' | '{') => depth + 1,
+            Token::End(_) | Token::SetClose | Token::Symbol(')' | ']' | '}') => depth - 1,
+            _ => depth,
+        });
+        if ended && depth == 0 && NAMED.is_match(&rest) {
+            self.push(Token::Symbol(','));
+        }
     }
 
     fn take_one(&mut self) -> String {
@@ -357,6 +433,13 @@ impl Lexer {
     }
 
     fn mathematical(&mut self, name: &str) -> Result<(), &'static str> {
+        // `\quadx` is a wide space and a letter that were run together.
+        if let Some(rest) = name.strip_prefix("qquad").or_else(|| name.strip_prefix("quad")) {
+            self.source.at -= rest.len();
+            self.spaced = true;
+            self.separate();
+            return Ok(());
+        }
         if matches!(
             name,
             "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "middle" | "biggl" | "biggr"
@@ -382,6 +465,19 @@ impl Lexer {
         }
         let inner = self.source.braced()?;
         let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
+        // Upright letters that are no unit and no word are variables side by side.
+        if name == "mathrm"
+            && !operand
+            && let [first, second] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && first.is_ascii_lowercase()
+            && second.is_ascii_lowercase()
+            && !super::units::is_unit(inner.trim())
+            && !is_short_word(inner.trim())
+        {
+            self.push(names::letter(*first));
+            self.push(names::letter(*second));
+            return Ok(());
+        }
         // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
         if name == "mathrm"
             && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()

@@ -56,11 +56,33 @@ fn times(mut running: Running, factor: &Factor) -> Option<Running> {
         return None;
     }
     let right = reduce(&factor.expr)?;
+    if let Some(left) = &running.rows
+        && let Some(crossed) = crossed(left, &right)
+    {
+        running.rows = Some(crossed);
+        return Some(running);
+    }
     running.rows = Some(match running.rows {
         None => right,
         Some(left) => product(&left, &right)?,
     });
     Some(running)
+}
+
+/// The cross product of two columns, or two rows, of three: no other product of them is defined.
+fn crossed(left: &Rows, right: &Rows) -> Option<Rows> {
+    let column = |rows: &Rows| rows.len() == 3 && rows.iter().all(|row| row.len() == 1);
+    let row = |rows: &Rows| rows.len() == 1 && rows[0].len() == 3;
+    let upright = column(left) && column(right);
+    if !(upright || row(left) && row(right)) {
+        return None;
+    }
+    let entries = |rows: &Rows| rows.iter().flatten().cloned().collect::<Vec<_>>();
+    let (a, b) = (entries(left), entries(right));
+    let times = |x: usize, y: usize| Expr::product(vec![a[x].clone(), b[y].clone()]);
+    let entry = |x: usize, y: usize| Expr::difference(times(x, y), times(y, x));
+    let product = [entry(1, 2), entry(2, 0), entry(0, 1)];
+    Some(if upright { product.into_iter().map(|one| vec![one]).collect() } else { vec![product.to_vec()] })
 }
 
 fn scale(by: &Expr, rows: &Rows) -> Rows {

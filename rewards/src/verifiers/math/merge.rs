@@ -49,7 +49,8 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
         }
         Token::Command(name) if name == "not" => match input.get(at + 1).map(|next| &next.token) {
             Some(Token::Relation(Relation::Equal)) => (Some(Token::Relation(Relation::NotEqual)), 2),
-            _ => (Some(Token::Relation(Relation::Other)), 2),
+            Some(Token::Relation(Relation::Member)) => (Some(Token::Relation(Relation::Other("notin"))), 2),
+            _ => (Some(input[at].token.clone()), 1),
         },
         token => (Some(token.clone()), 1),
     }
@@ -97,6 +98,7 @@ fn rewrite_word(input: &[Lexeme], at: usize, text: &str, out: &mut [Lexeme]) -> 
         ("equal", Some("to")) => return (Some(Token::Relation(Relation::Equal)), 2),
         ("empty", Some("set")) => return (Some(Token::Command("emptyset".to_owned())), 2),
         ("percent" | "pct" | "percents", _) => Token::Symbol('%'),
+        ("percentage", _) if after_number => Token::Symbol('%'),
         ("degree" | "degrees" | "deg", _) if at > 0 => Token::Symbol('\u{b0}'),
         ("is" | "are" | "equals", _) => Token::Relation(Relation::Equal),
         ("mod" | "modulo", _) => Token::Command("mod".to_owned()),

@@ -6,22 +6,30 @@
 //! primes or at points (`scalar`). Everything is pure and bounded: length, depth, parts, and a number of arithmetic steps
 //! that no clock measures.
 
+mod binding;
 mod brackets;
+mod chain;
 mod choice;
+mod clause;
 mod compare;
 mod complex;
 mod evaluate;
 mod expression;
 mod extract;
+mod gathered;
 mod inequality;
+mod label;
 mod lexer;
+mod list;
 mod matrix;
 mod merge;
 mod names;
 mod number;
 mod numerals;
+mod opaque;
 mod operand;
 mod parser;
+mod prose;
 mod quantity;
 mod real;
 mod region;
@@ -29,11 +37,13 @@ mod residue;
 mod scalar;
 mod source;
 mod symbols;
+mod template;
 mod token;
 mod units;
 mod value;
 mod verdict;
 mod words;
+mod worked;
 
 #[cfg(test)]
 mod tests;
@@ -42,30 +52,40 @@ use sapo_datasets::Query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::closings::{Closings, FurtherClosings};
 use crate::kind::{Example, Verifier, answered};
 use crate::reward::{Item, probe};
 use crate::score::{FailureKind, PartScore};
 use crate::text::{accepted, normalised};
 use choice::Choice;
+pub use extract::Place;
 use scalar::Session;
 use token::{Lexeme, Token};
 use value::Value;
 pub use verdict::Verdict;
 
 /// A mathematical answer of any form: number, surd, percent, unit, tuple, set, interval, relation, matrix, text.
+///
+/// The ground truth may be a whole worked solution. An answer that cannot be compared with it gets 0, and 1 in the metric
+/// `unknown`: somebody else would have to be asked about it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Math {}
+pub struct Math {
+    /// Where the answer is looked for.
+    pub answer: Place,
+    /// Phrases that announce an answer, in languages that the table lacks.
+    pub closings: FurtherClosings,
+}
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/2";
+    const VERSION: &'static str = "math/3";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
         let question = normalised(&item.query.question());
         answered(item, |truth, answer| match normalised(answer) == question {
             true => PartScore::verdict(false, "the question again"),
-            false => score(truth, answer),
+            false => score_at(truth, answer, self.answer, self.closings.closings()),
         })
     }
 
@@ -83,10 +103,13 @@ impl Verifier for Math {
 pub(crate) fn check_truth(query: &Query) -> Result<(), String> {
     probe(query, |item| answered(item, score))?;
     for gold in query.ground_truth.as_ref().map_or(Ok(Vec::new()), accepted)? {
+        let gold = worked::answer(&gold, Closings::built_in()).unwrap_or(gold);
+        let gold = worked::written(&gold).unwrap_or(gold);
         let reading = Reading::new(&gold);
         let value = |letter_units| reading.value(letter_units, &mut Session::new());
         if reading.choice.is_none()
             && !reading.is_prose()
+            && !reading.has_words()
             && let Err(reason) = value(true).or_else(|_| value(false))
         {
             return Err(format!("the ground truth `{}` cannot be read: {reason}", shortened(&gold)));
@@ -124,47 +147,81 @@ pub(crate) fn number_in_words(words: &[String]) -> Option<(String, usize)> {
     value.is_int().then(|| (value.numerator().to_string(), used))
 }
 
-/// Compares a prediction with the gold answer. Pure, deterministic, bounded; never panics.
+/// Compares a prediction with the gold answer, looked for in every place. Pure, deterministic, bounded; never panics.
 pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
-    let extracted = match form {
-        Form::Answer => Some(prediction.trim().to_owned()),
-        Form::Response => extract::extract(prediction),
+    equivalent_at(gold, prediction, form, Place::default(), Closings::built_in())
+}
+
+/// Compares the answer in one place of a prediction with the gold answer, which may be a whole worked solution.
+fn equivalent_at(gold: &str, prediction: &str, form: Form, place: Place, closings: &Closings) -> Comparison {
+    let readings = match form {
+        Form::Answer => Some(vec![prediction.trim().to_owned()]).filter(|answers| !answers[0].is_empty()),
+        Form::Response => extract::extract(prediction, place, closings),
     };
-    let Some(answer) = extracted.filter(|answer| !answer.is_empty()) else {
+    let Some(readings) = readings else {
         return Comparison { verdict: Verdict::Different, extracted: None, evidence: "there is no answer".to_owned() };
     };
-    if answer.len() > MAX_ANSWER_BYTES || gold.len() > MAX_ANSWER_BYTES {
+    let Some(answer) = readings.first().filter(|answer| !answer.is_empty()).cloned() else {
+        let evidence = "no answer was found in the reply".to_owned();
+        return Comparison { verdict: Verdict::Unknown, extracted: None, evidence };
+    };
+    let worked = worked::answer(gold, closings);
+    let golds: Vec<&str> =
+        worked.as_deref().into_iter().chain([gold]).filter(|gold| gold.len() <= MAX_ANSWER_BYTES).collect();
+    if answer.len() > MAX_ANSWER_BYTES || golds.is_empty() {
         let evidence = format!("an answer is longer than {MAX_ANSWER_BYTES} bytes");
         return Comparison { verdict: Verdict::Unknown, extracted: Some(shortened(&answer)), evidence };
     }
-    let (verdict, evidence) = compare_answers(gold, &answer);
+    let mut first = None;
+    for reading in readings.iter().filter(|reading| reading.len() <= MAX_ANSWER_BYTES) {
+        for gold in &golds {
+            let (verdict, evidence) = compare_answers(gold, reading);
+            if verdict == Verdict::Equal {
+                return Comparison { verdict, extracted: Some(reading.clone()), evidence };
+            }
+            first.get_or_insert((verdict, evidence));
+        }
+    }
+    let (verdict, evidence) = first.unwrap_or((Verdict::Unknown, String::new()));
     Comparison { verdict, extracted: Some(answer), evidence }
 }
 
 /// 1 when the answer of a reply without its thinking is equivalent to the truth, or to one of a list of texts.
 pub fn score(truth: &serde_json::Value, text: &str) -> PartScore {
+    score_at(truth, text, Place::default(), Closings::built_in())
+}
+
+fn score_at(truth: &serde_json::Value, text: &str, place: Place, closings: &Closings) -> PartScore {
     let golds = match accepted(truth) {
         Ok(golds) => golds,
         Err(fault) => return PartScore::failed(FailureKind::GroundTruth, fault),
     };
-    if let Some(long) = golds.iter().find(|gold| gold.len() > MAX_ANSWER_BYTES) {
+    let is_long = |gold: &&String| gold.len() > MAX_ANSWER_BYTES && worked::answer(gold, closings).is_none();
+    if let Some(long) = golds.iter().find(is_long) {
         let fault = format!("the ground truth `{}` is longer than {MAX_ANSWER_BYTES} bytes", shortened(long));
         return PartScore::failed(FailureKind::GroundTruth, fault);
     }
-    let found = golds.iter().map(|gold| equivalent(gold, text, Form::Response));
+    let found = golds.iter().map(|gold| equivalent_at(gold, text, Form::Response, place, closings));
     // The best verdict, the first of equals.
-    let best = found.reduce(
-        |best, next| if next.verdict == Verdict::Equal && best.verdict != Verdict::Equal { next } else { best },
-    );
-    let Some(best) = best else {
+    let rank = |verdict: Verdict| match verdict {
+        Verdict::Equal => 2,
+        Verdict::Unknown => 1,
+        Verdict::Different => 0,
+    };
+    let Some(best) = found.reduce(|best, next| if rank(next.verdict) > rank(best.verdict) { next } else { best })
+    else {
         return PartScore::failed(FailureKind::GroundTruth, "the ground truth is an empty list");
     };
-    let score = PartScore::verdict(best.verdict == Verdict::Equal, best.evidence);
+    let mut score = PartScore::verdict(best.verdict == Verdict::Equal, best.evidence);
+    score.metrics.insert(UNKNOWN.to_owned(), f64::from(u8::from(best.verdict == Verdict::Unknown)));
     match best.extracted {
         Some(extracted) => score.extracted(shortened(&extracted)),
         None => score,
     }
 }
+
+/// The metric that says whether a rule could not tell: 1 when it could not, and somebody else would have to be asked.
+pub const UNKNOWN: &str = "unknown";
 
 /// An answer as text and as tokens.
 struct Reading {
@@ -195,6 +252,12 @@ impl Reading {
         session.settle(&expr)
     }
 
+    /// Whether words stand in it.
+    fn has_words(&self) -> bool {
+        lexer::unmerged(&self.text)
+            .is_ok_and(|lexemes| lexemes.iter().any(|lexeme| matches!(lexeme.token, Token::Word(_))))
+    }
+
     /// Whether it holds words and punctuation only, so that it can be compared as text.
     fn is_prose(&self) -> bool {
         let plain = self.text.replace("\\$", "");
@@ -216,7 +279,12 @@ fn unwrapped(answer: &str) -> &str {
             .find_map(|(open, close)| {
                 text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
             });
-        match inner {
+        let boxed = ["\\boxed{", "\\fbox{"].into_iter().find_map(|open| {
+            let chars: Vec<char> = text.strip_prefix(&open[..open.len() - 1])?.chars().collect();
+            let whole = source::matching_brace(&chars, 0).is_some_and(|close| close + 1 == chars.len());
+            whole.then(|| &text[open.len()..text.len() - 1])
+        });
+        match inner.or(boxed) {
             Some(inner) => text = inner.trim(),
             None => return text,
         }
@@ -227,8 +295,12 @@ fn compare_answers(gold: &str, prediction: &str) -> (Verdict, String) {
     if gold.trim() == prediction.trim() {
         return (Verdict::Equal, "the answers are the same text".to_owned());
     }
-    let (gold_reading, reading) = (Reading::new(gold), Reading::new(prediction));
+    let rewritten = |text: &str| worked::written(text).unwrap_or_else(|| text.to_owned());
+    let (gold_reading, reading) = (Reading::new(&rewritten(gold)), Reading::new(&rewritten(prediction)));
     let shown = |sign: &str| format!("{} {sign} {}", shortened(prediction.trim()), shortened(gold.trim()));
+    if numerals::is_same_decimal(&gold_reading.text, &reading.text) {
+        return (Verdict::Equal, shown("="));
+    }
     if let Some(verdict) = compare_choices(&gold_reading, &reading) {
         return (verdict, shown(if verdict == Verdict::Equal { "is the choice" } else { "is not the choice" }));
     }
@@ -288,10 +360,17 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
             Verdict::Different => {}
         }
     }
-    if texts && gold.is_prose() && reading.is_prose() {
-        return (Verdict::when(words::normal_text(&gold.text) == words::normal_text(&reading.text)), None);
+    let prose = texts && gold.is_prose() && reading.is_prose();
+    if prose && words::normal_text(&gold.text) == words::normal_text(&reading.text) {
+        return (Verdict::Equal, None);
     }
-    (verdict, doubt)
+    match session.templates(&gold.text, &reading.text) {
+        Some(Verdict::Equal) => (Verdict::Equal, None),
+        // Words that one side alone has may say what the other says in signs.
+        Some(_) if prose => (Verdict::Different, None),
+        Some(_) if texts => (Verdict::Unknown, doubt),
+        _ => (verdict, doubt),
+    }
 }
 
 /// At most 120 characters of a text.

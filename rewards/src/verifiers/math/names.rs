@@ -133,7 +133,9 @@ fn operation(name: &str) -> Option<Token> {
     }
     Some(match name {
         "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" | "flatfrac" => Token::Command("frac".to_owned()),
-        "over" | "choose" | "pm" | "mp" | "cup" | "cap" | "setminus" | "not" => Token::Command(name.to_owned()),
+        "over" | "choose" | "pm" | "mp" | "cup" | "cap" | "setminus" | "not" | "sum" | "prod" | "int" | "lim" => {
+            Token::Command(name.to_owned())
+        }
         "plusmn" => Token::Command("pm".to_owned()),
         "bigcup" => Token::Command("cup".to_owned()),
         "bigcap" => Token::Command("cap".to_owned()),
@@ -159,10 +161,16 @@ fn relation(name: &str) -> Option<Relation> {
         "approx" | "simeq" | "thickapprox" | "approxeq" | "doteq" => Relation::Approximately,
         "equiv" => Relation::Congruent,
         "in" => Relation::Member,
-        "notin" | "subset" | "subseteq" | "supset" | "supseteq" | "sim" | "cong" | "to" | "rightarrow"
-        | "Rightarrow" | "implies" | "iff" | "Leftrightarrow" | "longrightarrow" | "propto" | "perp" | "parallel"
-        | "ll" | "gg" | "mapsto" | "nmid" => Relation::Other,
-        _ => return None,
+        "to" | "rightarrow" | "longrightarrow" => Relation::Other("to"),
+        "Rightarrow" | "implies" => Relation::Other("implies"),
+        "iff" | "Leftrightarrow" => Relation::Other("iff"),
+        _ => {
+            const AS_WRITTEN: [&str; 14] = [
+                "notin", "subset", "subseteq", "supset", "supseteq", "sim", "cong", "propto", "perp", "parallel", "ll",
+                "gg", "mapsto", "nmid",
+            ];
+            return AS_WRITTEN.into_iter().find(|own| *own == name).map(Relation::Other);
+        }
     })
 }
 
@@ -185,7 +193,7 @@ fn bracket(name: &str) -> Option<Token> {
 /// Greek letters, and others that stand for a variable.
 const LETTERS: &str = "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu \
                        xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi \
-                       Psi Omega ell";
+                       Psi Omega ell hbar partial nabla";
 
 fn symbol(name: &str) -> Option<Token> {
     if LETTERS.split(' ').any(|letter| letter == name) {
@@ -203,8 +211,11 @@ fn symbol(name: &str) -> Option<Token> {
         "Q" => Token::Command("set Q".to_owned()),
         "ldots" | "dots" | "cdots" | "dotsc" | "dotsb" | "vdots" | "ddots" => Token::Ellipsis,
         "overline" | "bar" => Token::Command("overline".to_owned()),
-        "vec" | "hat" | "widehat" | "tilde" | "widetilde" | "dot" | "ddot" | "overrightarrow"
-        | "overleftrightarrow" | "overarc" | "wideparen" => Token::Command("accent".to_owned()),
+        "vec" | "overrightarrow" => Token::Command("accent vec".to_owned()),
+        "hat" | "widehat" => Token::Command("accent hat".to_owned()),
+        "tilde" | "widetilde" => Token::Command("accent tilde".to_owned()),
+        "overarc" | "wideparen" => Token::Command("accent arc".to_owned()),
+        "dot" | "ddot" | "overleftrightarrow" => Token::Command(format!("accent {name}")),
         "circ" | "degree" | "textdegree" | "degrees" => Token::Symbol('\u{b0}'),
         "prime" => Token::Symbol('\''),
         "colon" => Token::Symbol(':'),
@@ -215,11 +226,15 @@ fn symbol(name: &str) -> Option<Token> {
         "yen" => Token::Currency("yen".to_owned()),
         "top" | "intercal" => Token::Letter("T".to_owned()),
         "cr" | "newline" | "tabularnewline" => Token::Row,
-        "angle" | "triangle" | "measuredangle" | "therefore" | "because" | "hline" | "thinspace" | "enspace"
-        | "hfill" | "nonumber" | "checkmark" | "square" | "blacksquare" | "Box" | "qed" | "strut" | "noindent"
-        | "centering" | "star" | "allowbreak" | "relax" | "cal" | "mathcal" | "mathscr" | "mathfrak" | "smash"
-        | "medspace" | "negthinspace" | "textsuperscript" | "bigtriangleup" | "Large" | "mathbin" | "mathrel"
-        | "mathopen" | "mathclose" | "par" | "parallelogram" | "odot" => Token::Symbol(' '),
+        "angle" | "measuredangle" => Token::Word("angle".to_owned()),
+        "triangle" | "bigtriangleup" => Token::Word("triangle".to_owned()),
+        "parallelogram" => Token::Word(name.to_owned()),
+        "odot" => Token::Word("circle".to_owned()),
+        // What spaces, ends a proof or chooses a script; nothing that an answer is made of.
+        "therefore" | "because" | "hline" | "thinspace" | "enspace" | "hfill" | "nonumber" | "checkmark" | "square"
+        | "blacksquare" | "Box" | "qed" | "strut" | "noindent" | "centering" | "allowbreak" | "relax" | "cal"
+        | "mathcal" | "mathscr" | "mathfrak" | "smash" | "medspace" | "negthinspace" | "textsuperscript" | "Large"
+        | "mathbin" | "mathrel" | "mathopen" | "mathclose" | "par" => Token::Symbol(' '),
         _ => return None,
     })
 }

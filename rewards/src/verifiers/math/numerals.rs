@@ -82,6 +82,8 @@ fn take_groups(source: &mut Source, digits: &mut String) {
     let Some(separator) = SEPARATORS.into_iter().find(|separator| source.looking_at(source.at, separator)) else {
         return;
     };
+    let thin = separator == ",\\!" && source.looking_at(source.at, ",\\! ");
+    let separator = if thin { ",\\! " } else { separator };
     let width = separator.len();
     let is_digit = |at: usize| source.chars.get(at).is_some_and(char::is_ascii_digit);
     let mut end = source.at;
@@ -139,6 +141,25 @@ fn repetend(source: &mut Source, decimals: &mut str) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether one side is a decimal with a comma and the other the same digits with a point, as `2,74 $` and `2.74`.
+pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
+    fn digits(text: &str) -> &str {
+        text.trim_matches(|c: char| !(c.is_ascii_digit() || c == '-'))
+    }
+    let plain = |text: &str, mark: char| {
+        text.split(mark).count() == 2
+            && text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == mark)
+            && text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit())
+    };
+    // Only money may stand beside the digits.
+    let alone = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "-.,$ \\".contains(c));
+    let (x, y) = (digits(a), digits(b));
+    let same = |with_comma: &str, with_point: &str| {
+        plain(with_comma, ',') && plain(with_point, '.') && with_comma.replace(',', ".") == with_point
+    };
+    alone(a) && alone(b) && (same(x, y) || same(y, x))
 }
 
 /// The digits in the argument of a command of the given length at this place.

@@ -150,6 +150,12 @@ impl Parser<'_> {
             self.at += 1;
             name.push('\'');
         }
+        if self.applies(&name) {
+            self.at += 1;
+            let (items, _) = self.enclosed()?;
+            self.require(')')?;
+            return Ok(Expr::Apply(name, items));
+        }
         Ok(Expr::Variable(name))
     }
 
@@ -322,7 +328,8 @@ impl Parser<'_> {
                 self.at += 1;
                 Ok(Expr::Group(Bracket::Angle, items, Bracket::Angle))
             }
-            "overline" | "accent" => Ok(decorated(self.argument()?, name)),
+            "sum" | "prod" | "int" | "lim" => self.bound(name),
+            _ if name == "overline" || name.starts_with("accent") => decorated(self.argument()?, name),
             "emptyset" => Ok(Expr::Named(NamedSet::Empty)),
             "set R" => Ok(Expr::Named(NamedSet::Reals)),
             "set Z" => Ok(Expr::Named(NamedSet::Integers)),
@@ -343,13 +350,25 @@ impl Parser<'_> {
     }
 }
 
-fn decorated(inner: Expr, name: &str) -> Expr {
-    match inner {
-        Expr::Variable(letter) => Expr::Variable(format!("{name} {letter}")),
-        inner if name == "overline" && inner.any(&|node| *node == Expr::Constant(Constant::I)) => {
-            Expr::Call(Function::Conjugate, vec![inner])
+/// What a line or an accent over letters names; over a complex number it is the conjugate.
+fn decorated(inner: Expr, name: &str) -> Parsed<Expr> {
+    if name == "overline" && inner.any(&|node| *node == Expr::Constant(Constant::I)) {
+        return Ok(Expr::Call(Function::Conjugate, vec![inner]));
+    }
+    letters(&inner)
+        .map(|letters| Expr::Variable(format!("{name} {letters}")))
+        .ok_or("a line or an accent stands over more than letters")
+}
+
+fn letters(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Variable(letter) => Some(letter.clone()),
+        Expr::Constant(Constant::E) => Some("e".to_owned()),
+        Expr::Constant(Constant::I) => Some("i".to_owned()),
+        Expr::Product(factors) => {
+            factors.iter().map(|factor| letters(&factor.expr).filter(|_| !factor.inverse)).collect()
         }
-        inner => inner,
+        _ => None,
     }
 }
 

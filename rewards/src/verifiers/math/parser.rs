@@ -1,7 +1,8 @@
 //! Tokens to a tree: lists, relations, operands with units, and a Pratt parser for expressions.
 
 use super::{
-    expression::{Expr, Factor, Function, Joint, Relation},
+    expression::{Constant, Expr, Factor, Function, Joint, Relation},
+    label,
     token::{Lexeme, Token},
     units::{self, Unit},
     words,
@@ -29,6 +30,8 @@ pub(super) struct Parser<'a> {
     pub(super) in_set: bool,
     /// Inside the rows of an environment.
     pub(super) in_rows: bool,
+    /// Integrals whose differential is still to come.
+    pub(super) integrals: usize,
     /// Whether a lone letter after a number is read as a unit.
     pub(super) letter_units: bool,
 }
@@ -47,6 +50,7 @@ pub(super) fn parse(lexemes: &[Lexeme], letter_units: bool) -> Parsed<Expr> {
         angle: false,
         in_set: false,
         in_rows: false,
+        integrals: 0,
         letter_units,
     };
     let (items, joint) = parser.list()?;
@@ -145,7 +149,9 @@ impl Parser<'_> {
         let mut joint = Joint::Comma;
         let mut items = Vec::new();
         loop {
-            if matches!(self.word(self.at).as_deref(), Some("either" | "both")) && self.at + 1 < self.lexemes.len() {
+            if matches!(self.word(self.at).as_deref(), Some("either" | "both"))
+                && !matches!(self.token(self.at + 1), None | Some(Token::Symbol(')' | ',')))
+            {
                 self.at += 1;
             }
             items.push(self.relation()?);
@@ -178,6 +184,10 @@ impl Parser<'_> {
     pub(super) fn relation(&mut self) -> Parsed<Expr> {
         let mut terms = vec![self.operand()?];
         let mut relations = Vec::new();
+        // In an equation for it, e is a letter like others.
+        if terms[0] == Expr::Constant(Constant::E) && self.peek() == Some(&Token::Relation(Relation::Equal)) {
+            terms[0] = Expr::Variable("e".to_owned());
+        }
         while let Some(Token::Relation(relation)) = self.peek() {
             if self.angle && *relation == Relation::Greater {
                 break;
@@ -203,6 +213,13 @@ impl Parser<'_> {
             terms.pop();
             terms.push(whole);
         }
+        // The words before an equation are said of all of it.
+        if !relations.is_empty()
+            && let Expr::Labelled(label, loose, inner) = terms[0].clone()
+        {
+            terms[0] = *inner;
+            return Ok(Expr::Labelled(label, loose, Box::new(Expr::Relation(terms, relations))));
+        }
         Ok(single_or(terms, |terms| Expr::Relation(terms, relations)))
     }
 
@@ -226,16 +243,14 @@ impl Parser<'_> {
     /// One side of a relation: an expression with a label before it or a unit after it, or words alone.
     fn operand(&mut self) -> Parsed<Expr> {
         let start = self.at;
-        let mut label = Vec::new();
-        while let Some(Token::Word(word)) = self.peek() {
-            if matches!(word.to_lowercase().as_str(), "and" | "or") && !label.is_empty() {
-                break;
-            }
-            label.push(word.clone());
-            self.at += 1;
-        }
+        let label = self.label();
         if label.is_empty() {
-            self.at += usize::from(self.names_a_point());
+            if self.names_a_point() {
+                let point = self.letter_here();
+                self.at += 1;
+                let coordinates = self.expression(0)?;
+                return Ok(Expr::Labelled(point, true, Box::new(coordinates)));
+            }
             let expr = self.expression(0)?;
             return self.with_unit(expr);
         }
@@ -246,17 +261,32 @@ impl Parser<'_> {
             self.at = start;
             return Err("words change the meaning of a number");
         }
-        if self.is_symbol(':') || self.peek() == Some(&Token::Relation(Relation::Equal)) {
+        let mut introduced = false;
+        while self.is_symbol(':') || self.peek() == Some(&Token::Relation(Relation::Equal)) {
+            introduced = true;
             self.at += 1;
-            return self.operand();
+        }
+        if introduced {
+            return Ok(label::labelled(&label, true, self.operand()?));
         }
         let expr = self.expression(0)?;
         match label.as_slice() {
-            [only] if units::is_unit(only) || only.eq_ignore_ascii_case("rs") => {
-                Ok(Expr::Quantity(Box::new(expr), Unit::one(only)))
-            }
-            _ => self.with_unit(expr),
+            [only] if units::is_currency(only) => Ok(Expr::Quantity(Box::new(expr), Unit::one(only))),
+            _ => Ok(label::labelled(&label, false, self.with_unit(expr)?)),
         }
+    }
+
+    /// The words before a value.
+    fn label(&mut self) -> Vec<String> {
+        let mut label = Vec::new();
+        while let Some(Token::Word(word)) = self.peek() {
+            if matches!(word.to_lowercase().as_str(), "and" | "or") && !label.is_empty() {
+                break;
+            }
+            label.push(word.clone());
+            self.at += 1;
+        }
+        label
     }
 
     /// An expression whose operators bind at least as tightly as `floor`.
@@ -295,6 +325,7 @@ impl Parser<'_> {
             Token::Symbol('(') if matches!(self.token(self.at + 1), Some(Token::Command(name)) if name == "mod") => {
                 return None;
             }
+            Token::Symbol('(') if matches!(self.token(self.at + 1), Some(Token::Word(_))) => return None,
             Token::Command(_) if self.unit_quotient().is_some() => return None,
             Token::Command(name) => match name.as_str() {
                 "over" => Infix::Over,
@@ -318,25 +349,31 @@ impl Parser<'_> {
         let after_number = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Number(..)));
         match self.peek() {
             Some(Token::Number(..)) => !after_number,
-            Some(Token::Letter(letter)) => !self.reads_as_unit(letter),
+            Some(Token::Letter(letter)) => !self.reads_as_unit(letter) && !self.at_differential(),
             Some(Token::Constant(_) | Token::Function(_) | Token::Begin(_)) => true,
             Some(Token::Symbol('(' | '{')) => true,
             Some(Token::Symbol('|')) => self.bars == 0 && !self.in_set,
             Some(Token::Command(_)) if self.unit_quotient().is_some() => false,
-            Some(Token::Command(name)) => matches!(
-                name.as_str(),
-                "frac"
-                    | "binom"
-                    | "cbrt"
-                    | "lvert"
-                    | "lfloor"
-                    | "lceil"
-                    | "overline"
-                    | "accent"
-                    | "logtwo"
-                    | "pow"
-                    | "rational"
-            ),
+            Some(Token::Command(name)) => {
+                name.starts_with("accent ")
+                    || matches!(
+                        name.as_str(),
+                        "frac"
+                            | "binom"
+                            | "cbrt"
+                            | "lvert"
+                            | "lfloor"
+                            | "lceil"
+                            | "overline"
+                            | "sum"
+                            | "prod"
+                            | "int"
+                            | "lim"
+                            | "logtwo"
+                            | "pow"
+                            | "rational"
+                    )
+            }
             _ => false,
         }
     }

@@ -30,6 +30,11 @@ impl Parser<'_> {
         false
     }
 
+    /// The letter at this place.
+    pub(super) fn letter_here(&self) -> String {
+        if let Some(Token::Letter(letter)) = self.peek() { letter.clone() } else { String::new() }
+    }
+
     /// A quotient of units, as `\frac{\text{km}}{\text{h}}`: what stands above and below, and how many tokens that takes.
     pub(super) fn unit_quotient(&self) -> Option<(Vec<String>, Vec<String>, usize)> {
         if !self.is_command("frac") {
@@ -72,11 +77,20 @@ impl Parser<'_> {
     /// Takes the unit or the counted thing after an expression.
     pub(super) fn with_unit(&mut self, expr: Expr) -> Parsed<Expr> {
         let start = self.at;
+        // A unit or what is counted may stand in brackets: `9 (apples)`.
+        let bracketed = self.is_symbol('(') && matches!(self.token(self.at + 1), Some(Token::Word(_)));
+        self.at += usize::from(bracketed);
         let unit = self.unit()?;
+        if bracketed {
+            self.require(')')?;
+        }
         if self.at == start {
             return Ok(expr);
         }
         if let Some(Token::Number(..)) = self.peek() {
+            if !unit.is_measure() {
+                return Err("a number follows words that are no unit");
+            }
             let next = self.expression(30)?;
             let next = self.with_unit(next)?;
             return Ok(Expr::List(vec![Expr::Quantity(Box::new(expr), unit), next], Joint::And));
@@ -176,8 +190,8 @@ impl Parser<'_> {
         };
         let Expr::Number(value) = number else { return Err("the power of a unit is not a number") };
         let value = i32::try_from(value.numerator().clone()).map_err(|_| "the power of a unit is too large")?;
-        if value > 12 {
-            return Err("the power of a unit is too large");
+        if value > 12 || value == 0 {
+            return Err("the power of a unit is zero or too large");
         }
         Ok(Some(if negative { -value } else { value }))
     }

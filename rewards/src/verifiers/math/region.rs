@@ -110,6 +110,16 @@ impl Region {
         Some(shared)
     }
 
+    /// The same on the other side of zero.
+    pub(super) fn mirrored(&self) -> Self {
+        let turned = |cut: &Cut| match cut {
+            Cut::Start => Cut::End,
+            Cut::End => Cut::Start,
+            Cut::At(at, after) => Cut::At(Expr::Negative(Box::new(at.clone())), !after),
+        };
+        Self(self.0.iter().rev().map(|(start, end)| (turned(end), turned(start))).collect())
+    }
+
     /// Everything outside.
     pub(super) fn complement(&self) -> Self {
         let mut gaps = Vec::new();

@@ -24,6 +24,13 @@ const EQUAL_BELOW: i64 = -200;
 /// The work one comparison may do.
 const FUEL: u64 = 40_000;
 
+/// Names of variables that are whole numbers where a floor or a remainder stands.
+const COUNTERS: [&str; 11] = ["n", "m", "k", "i", "j", "l", "N", "M", "K", "p", "q"];
+
+/// Where expressions with steps are compared: small numbers, powers and their neighbours.
+const STEPS: [u32; 30] =
+    [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 10, 11, 12, 13, 14, 18, 28, 33, 81, 100];
+
 /// The state of one comparison: what work it may still do.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -61,7 +68,20 @@ impl Session {
         if a.is_closed() && b.is_closed() {
             return self.closed(a, b);
         }
+        let atoms = |side: &Expr| side.any(&|node| matches!(node, Expr::Apply(..) | Expr::Bound(..)));
+        if atoms(a) || atoms(b) {
+            let summed = [a, b].iter().any(|side| side.any(&|node| matches!(node, Expr::Bound(..))));
+            let Some((a, b)) = self.without_atoms(a, b) else { return Verdict::Unknown };
+            // What a sum comes to is not worked out.
+            return match self.scalars(&a, &b) {
+                Verdict::Different if summed => Verdict::Unknown,
+                verdict => verdict,
+            };
+        }
         let (a, b) = align(a, b);
+        if is_stepped(&a) || is_stepped(&b) {
+            return self.at_whole_numbers(&a, &b);
+        }
         match self.rational_functions(&a, &b) {
             Verdict::Unknown => self.at_points(&a, &b),
             verdict => verdict,
@@ -179,6 +199,40 @@ impl Session {
         Verdict::Unknown
     }
 
+    /// Equality of expressions with floors, ceilings and remainders: at whole numbers, and between them where a variable
+    /// is not one that counts.
+    fn at_whole_numbers(&mut self, a: &Expr, b: &Expr) -> Verdict {
+        let names = names(&[a, b]);
+        let counts = names.iter().all(|name| COUNTERS.contains(&name.as_str()));
+        let mut same = 0;
+        for attempt in 0..STEPS.len() {
+            let place =
+                |index: usize| STEPS[if index == 0 { attempt } else { (attempt * 7 + index * 3) % STEPS.len() }];
+            let point =
+                names.iter().enumerate().map(|(index, name)| (name.clone(), RBig::from(place(index)))).collect();
+            match self.meet(a, b, &point, true) {
+                Ok(Meeting::Same) => same += 1,
+                Ok(Meeting::Apart) => return Verdict::Different,
+                Ok(Meeting::Lopsided) => return Verdict::Unknown,
+                Ok(Meeting::Silent) => {}
+                Err(Failure::OutOfFuel) if same >= 16 => break,
+                Err(_) => return Verdict::Unknown,
+            }
+        }
+        if same < 16 {
+            return Verdict::Unknown;
+        }
+        // A floor and a ceiling may be one at whole numbers; two floors that differ between them are in doubt.
+        let has = |side: &Expr, function| side.any(&|node| matches!(node, Expr::Call(own, _) if *own == function));
+        let crossed = has(a, Function::Floor) != has(b, Function::Floor);
+        let whole = !has(a, Function::Floor) && !has(a, Function::Ceiling);
+        if alternates(a) || alternates(b) || counts && (crossed || whole) {
+            Verdict::Equal
+        } else {
+            self.at_points(a, b)
+        }
+    }
+
     fn meet(&mut self, a: &Expr, b: &Expr, point: &Point, real_only: bool) -> Result<Meeting, Failure> {
         let bits = PRECISIONS[0];
         let (x, y) = match (self.value(a, bits, point, real_only), self.value(b, bits, point, real_only)) {
@@ -204,6 +258,12 @@ impl Session {
     /// `positive`, whether the constant is positive as well.
     pub(super) fn proportional(&mut self, f: &Expr, g: &Expr, positive: bool) -> Verdict {
         if !f.is_scalar() || !g.is_scalar() {
+            return Verdict::Unknown;
+        }
+        let Some((f, g)) = self.without_atoms(f, g) else { return Verdict::Unknown };
+        let (f, g) = (&f, &g);
+        // An equation between numbers has no solutions to compare.
+        if f.is_closed() || g.is_closed() {
             return Verdict::Unknown;
         }
         if !positive {
@@ -289,6 +349,25 @@ fn is_negligible(gap: &Complex, x: &Complex, y: &Complex) -> bool {
 
 fn names(sides: &[&Expr]) -> BTreeSet<String> {
     sides.iter().flat_map(|side| side.variables()).collect()
+}
+
+/// Whether it has steps: a floor, a ceiling or a remainder of something with variables.
+fn is_stepped(expr: &Expr) -> bool {
+    let steps = [Function::Floor, Function::Ceiling, Function::Remainder, Function::Gcd, Function::Lcm];
+    expr.any(&|node| matches!(node, Expr::Call(function, _) if steps.contains(function) && !node.is_closed()))
+        || alternates(expr)
+}
+
+/// Whether a negative number has a power with variables, which has values at whole numbers alone.
+fn alternates(expr: &Expr) -> bool {
+    fn is_negative(base: &Expr) -> bool {
+        match base {
+            Expr::Negative(_) => true,
+            Expr::Group(_, items, _) if items.len() == 1 => is_negative(&items[0]),
+            _ => false,
+        }
+    }
+    expr.any(&|node| matches!(node, Expr::Power(base, exponent) if is_negative(base) && base.is_closed() && !exponent.is_closed()))
 }
 
 fn has_abs(expr: &Expr) -> bool {

@@ -23,6 +23,24 @@ impl Source {
         text.chars().enumerate().all(|(index, c)| self.chars.get(at + index) == Some(&c))
     }
 
+    /// Takes `\circ` in its spellings after a caret.
+    pub(super) fn skip_degree(&mut self) -> bool {
+        let rest: String = self.chars[self.at..].iter().take(24).collect();
+        let inner = rest.trim_start();
+        let (inner, braced) = inner.strip_prefix('{').map_or((inner, false), |inner| (inner.trim_start(), true));
+        let Some(after) = inner.strip_prefix("\\circ").or_else(|| inner.strip_prefix("\\degree")) else { return false };
+        let (end, closed) = if braced {
+            let trimmed = after.trim_start();
+            (trimmed.strip_prefix('}').unwrap_or(trimmed), trimmed.starts_with('}'))
+        } else {
+            (after, true)
+        };
+        if closed {
+            self.at += rest.chars().count() - end.chars().count();
+        }
+        closed
+    }
+
     /// The content of the braces at this place, which are taken.
     ///
     /// # Errors

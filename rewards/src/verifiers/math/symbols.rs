@@ -1,11 +1,14 @@
 //! One alphabet: Unicode mathematics rewritten as ASCII LaTeX before the lexer sees it.
 
+use std::borrow::Cow;
+
 use unicode_normalization::UnicodeNormalization;
 
 /// Rewrites every symbol the engine knows as ASCII LaTeX, digits of other scripts as ASCII digits, and drops
 /// invisible characters.
 pub(super) fn to_ascii(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
+    let single = without_double_escapes(text);
+    let chars: Vec<char> = single.chars().collect();
     let mut out = String::with_capacity(text.len() + 16);
     let mut at = 0;
     while at < chars.len() {
@@ -29,6 +32,29 @@ pub(super) fn to_ascii(text: &str) -> String {
         }
     }
     out
+}
+
+/// A text whose commands were escaped twice, as `\\\\frac` in JSON inside JSON, with one backslash for each; a row's end
+/// inside an environment stays.
+fn without_double_escapes(text: &str) -> Cow<'_, str> {
+    const TWICE: [&str; 12] = [
+        "\\\\frac",
+        "\\\\dfrac",
+        "\\\\left",
+        "\\\\right",
+        "\\\\sqrt",
+        "\\\\le ",
+        "\\\\ge ",
+        "\\\\text{",
+        "\\\\pi",
+        "\\\\infty",
+        "\\\\cdot",
+        "\\\\boxed",
+    ];
+    if text.contains("\\begin") || !TWICE.iter().any(|command| text.contains(command)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace("\\\\", "\\"))
 }
 
 fn script_run(chars: &[char], start: usize, read: fn(char) -> Option<char>) -> Option<(usize, String)> {

@@ -14,6 +14,12 @@ impl Unit {
         unit
     }
 
+    /// Whether only measures are named, and nothing that is counted.
+    pub(super) fn is_measure(&self) -> bool {
+        !self.0.is_empty()
+            && self.0.keys().all(|name| ABBREVIATIONS.contains(&name.as_str()) || measure(name).is_some())
+    }
+
     /// Whether nothing is named.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -68,6 +74,11 @@ const ABBREVIATIONS: &[&str] = &[
     "qt", "pt", "in", "deg", "rad", "sq", "cu", "kmh", "km/h", "fps", "mps", "MB", "GB", "KB", "kB", "TB", "dB", "ha",
     "mA", "kV", "mV",
 ];
+
+/// Whether a word is money, which may stand before its amount.
+pub(super) fn is_currency(word: &str) -> bool {
+    matches!(canonical(word).as_str(), "usd" | "eur" | "gbp" | "yen" | "inr" | "cny" | "krw")
+}
 
 /// Letters that are units when they stand alone, apart from their number.
 pub(super) fn is_single_letter(letter: &str) -> bool {

@@ -1,13 +1,13 @@
 //! What kind of thing an answer is: the tree sorted into a typed value.
 
-use std::collections::BTreeMap;
-
 use super::{
-    expression::{Bracket, Clock, Expr, Factor, Function, Joint, NamedSet, Relation},
+    expression::{Bracket, Clock, Expr, Factor, Joint, NamedSet, Relation},
+    label::{assignment, is_label, label_of},
     parser::Parsed,
     region::Region,
     scalar::Session,
     units::Unit,
+    verdict::Verdict,
     words,
 };
 
@@ -20,8 +20,10 @@ pub(super) enum Value {
     Scalar(Expr),
     Quantity(Expr, Unit),
     Tuple(Bracket, Vec<Self>, Bracket),
-    /// Members without order: a set, several answers, both signs of a root.
+    /// Members without order, each as often as it likes: a set.
     Set(Vec<Self>),
+    /// Several answers, both signs of a root: without order, but each counts.
+    Several(Vec<Self>),
     /// Part of the real line, with the variable it bounds where one was named.
     Region(Region, Option<String>),
     Relation(Vec<Expr>, Vec<Relation>),
@@ -30,8 +32,16 @@ pub(super) enum Value {
         value: Expr,
         modulus: Expr,
     },
-    /// A value for each of several variables.
-    Assignment(BTreeMap<String, Self>),
+    /// A value for each of several variables, as they were written.
+    Assignment(Vec<(String, Self)>),
+    /// A value with the words before it, or with what it is the value of; the flag says whether a side may leave that out.
+    Labelled(String, bool, Box<Self>),
+    /// Each case of a function with its condition.
+    Pieces(Vec<[Self; 2]>),
+    /// A set by a rule: its member, then its conditions.
+    Builder(Vec<Expr>),
+    /// A set with a name without some members.
+    Without(NamedSet, Vec<Self>),
     Matrix(Vec<Vec<Expr>>),
     Named(NamedSet),
     Ratio(Vec<Expr>),
@@ -63,6 +73,11 @@ impl Session {
                 Ok(Value::Congruence { left: None, value: (**value).clone(), modulus: (**modulus).clone() })
             }
             Expr::Matrix(rows) => Ok(Value::Matrix(rows.clone())),
+            Expr::Labelled(label, loose, inner) => {
+                Ok(Value::Labelled(label.clone(), *loose, Box::new(self.settle(inner)?)))
+            }
+            Expr::Builder(parts) => Ok(Value::Builder(parts.clone())),
+            Expr::Pieces(rows) => self.pieces(rows),
             _ => self.settle_expression(expr),
         }
     }
@@ -78,8 +93,10 @@ impl Session {
         if !unit.is_empty() {
             return match self.settle(&stripped)? {
                 Value::Scalar(inner) => Ok(Value::Quantity(inner, unit)),
-                Value::Set(items) => Ok(Value::Set(items.into_iter().map(|item| measured(item, &unit)).collect())),
-                other => Ok(other),
+                Value::Several(items) => {
+                    Ok(Value::Several(items.into_iter().map(|item| measured(item, &unit)).collect()))
+                }
+                _ => Err("a unit stands on something else than a number"),
             };
         }
         if expr.is_scalar() {
@@ -121,11 +138,20 @@ impl Session {
             let mut index = 0;
             let chosen = choose_signs(expr, choice, &mut index);
             match self.settle(&chosen)? {
-                Value::Set(more) => items.extend(more),
+                Value::Several(more) => items.extend(more),
                 one => items.push(one),
             }
         }
-        Ok(Value::Set(items))
+        Ok(Value::Several(items))
+    }
+
+    fn pieces(&mut self, rows: &[Vec<Expr>]) -> Parsed<Value> {
+        let mut pieces = Vec::new();
+        for row in rows {
+            let [value, condition] = row.as_slice() else { return Err("a case has no condition") };
+            pieces.push([self.settle(value)?, self.settle(condition)?]);
+        }
+        Ok(Value::Pieces(pieces))
     }
 
     /// The members of a set; both signs of one member are two.
@@ -133,7 +159,7 @@ impl Session {
         let mut members = Vec::new();
         for item in items {
             match self.settle(item)? {
-                Value::Set(more) if !matches!(item, Expr::Set(_) | Expr::Named(_)) => members.extend(more),
+                Value::Several(more) => members.extend(more),
                 one => members.push(one),
             }
         }
@@ -155,10 +181,14 @@ impl Session {
         if let [only] = items {
             return self.settle(only);
         }
+        if items.iter().all(|item| assignment(item).is_some()) {
+            return self.settle_list(items, Joint::Comma);
+        }
         if let [low, high] = items
             && open != Bracket::Angle
             && (open != close || low.infinity().is_some() || high.infinity().is_some())
             && let Some(region) = Region::interval(low, open == Bracket::Square, high, close == Bracket::Square, self)
+            && !region.is_empty()
         {
             return Ok(Value::Region(region, None));
         }
@@ -178,6 +208,12 @@ impl Session {
                         .collect(),
                 ));
             }
+        }
+        if let Expr::Difference(from, taken) = expr
+            && let (Expr::Named(set), Value::Set(taken)) = (&**from, self.settle(taken)?)
+            && *set != NamedSet::Reals
+        {
+            return Ok(Value::Without(*set, taken));
         }
         let name = self.bounded_variable(expr);
         let region = self.region(expr).ok_or("the ends of an interval have no order")?;
@@ -223,88 +259,14 @@ impl Session {
                 }
                 _ => None,
             },
-            Value::Set(items) => items.iter().try_fold(Region::empty(), |all, item| match item {
-                Value::Scalar(at) if at.is_closed() => all.union(&Region::point(at), self),
-                _ => None,
-            }),
+            Value::Set(items) | Value::Several(items) => {
+                items.iter().try_fold(Region::empty(), |all, item| match item {
+                    Value::Scalar(at) if at.is_closed() => all.union(&Region::point(at), self),
+                    _ => None,
+                })
+            }
             _ => None,
         }
-    }
-
-    fn settle_list(&mut self, items: &[Expr], joint: Joint) -> Parsed<Value> {
-        let items = carry_variable(items);
-        if let Some(value) = self.assignments(&items)? {
-            return Ok(value);
-        }
-        let settled = items.iter().map(|item| self.settle(item)).collect::<Parsed<Vec<_>>>()?;
-        if settled.iter().all(|value| matches!(value, Value::Region(..))) {
-            let relations = items.iter().all(|item| matches!(item, Expr::Relation(..)));
-            return self.join_regions(&settled, joint, relations);
-        }
-        let mixed = settled.iter().any(|value| matches!(value, Value::Region(..)));
-        let pairs = settled.iter().all(|value| match value {
-            Value::Region(..) => true,
-            Value::Tuple(open, items, _) => items.len() == 2 && *open != Bracket::Angle,
-            _ => false,
-        });
-        if mixed && pairs {
-            return self.join_regions(&settled, Joint::Or, false);
-        }
-        let flat = settled.into_iter().flat_map(|value| match value {
-            Value::Set(members) if !members.is_empty() => members,
-            one => vec![one],
-        });
-        Ok(Value::Set(flat.collect()))
-    }
-
-    fn join_regions(&mut self, settled: &[Value], joint: Joint, relations: bool) -> Parsed<Value> {
-        const REASON: &str = "the ends of an interval have no order";
-        let mut name: Option<String> = None;
-        let (mut either, mut both) = (Region::empty(), Region::line());
-        for value in settled {
-            if let Value::Region(_, Some(own)) = value {
-                if name.as_ref().is_some_and(|name| name != own) {
-                    return Ok(Value::Set(settled.to_vec()));
-                }
-                name = Some(own.clone());
-            }
-            let region = self.as_region(value).ok_or(REASON)?;
-            either = either.union(&region, self).ok_or(REASON)?;
-            both = both.intersection(&region, self).ok_or(REASON)?;
-        }
-        let joined = match joint {
-            Joint::Or => either,
-            Joint::And if relations => both,
-            Joint::Comma if relations && !both.is_empty() => both,
-            _ => either,
-        };
-        Ok(Value::Region(joined, name))
-    }
-
-    /// `x=2, y=3` as a value for each variable; `x=2 or x=3` and `x_1=2, x_2=3` as two values of one.
-    fn assignments(&mut self, items: &[Expr]) -> Parsed<Option<Value>> {
-        let pairs: Option<Vec<(String, &Expr)>> = items.iter().map(assignment).collect();
-        let Some(pairs) = pairs else { return Ok(None) };
-        let stem = |name: &str| name.split(['_', '\'']).next().unwrap_or("").to_owned();
-        let first = stem(&pairs[0].0);
-        if pairs.iter().all(|(name, _)| stem(name) == first) {
-            let mut values = Vec::new();
-            for (_, value) in pairs {
-                match self.settle(value)? {
-                    Value::Set(more) => values.extend(more),
-                    one => values.push(one),
-                }
-            }
-            return Ok(Some(Value::Set(values)));
-        }
-        let mut map = BTreeMap::new();
-        for (name, value) in pairs {
-            let value = self.settle(value)?;
-            if map.insert(name, value).is_some() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Value::Assignment(map)))
     }
 
     fn settle_relation(&mut self, terms: &[Expr], relations: &[Relation]) -> Parsed<Value> {
@@ -313,7 +275,7 @@ impl Session {
             let value = self.settle(set)?;
             return Ok(match (&value, self.as_region(&value)) {
                 (Value::Region(..) | Value::Tuple(..), Some(region)) => Value::Region(region, name),
-                _ => value,
+                _ => Value::Labelled(label_of(head), is_label(head), Box::new(value)),
             });
         }
         if let ([left, Expr::Modulo(value, modulus)], [Relation::Congruent]) = (terms, relations) {
@@ -325,9 +287,16 @@ impl Session {
             && let Some((last, before)) = terms.split_last()
             && (is_label(&terms[0]) || matches!(terms[0], Expr::Group(..)))
             && !last.is_scalar()
-            && (before.len() == 1 || matches!(last, Expr::Quantity(..)))
         {
-            return self.settle(last);
+            let value = self.settle(last)?;
+            // What stands between must be the same value: nothing is ignored.
+            for middle in before.iter().skip(1) {
+                let middle = self.settle(middle)?;
+                if self.equal(&middle, &value) != Verdict::Equal {
+                    return Ok(Value::Relation(terms.to_vec(), relations.to_vec()));
+                }
+            }
+            return Ok(Value::Labelled(label_of(&terms[0]), true, Box::new(value)));
         }
         if !relations.is_empty()
             && relations.iter().all(|relation| relation.bounds())
@@ -336,21 +305,6 @@ impl Session {
             return Ok(value);
         }
         Ok(Value::Relation(terms.to_vec(), relations.to_vec()))
-    }
-
-    /// An inequality, or a chain of them, in one variable that stands linearly.
-    fn solved(&mut self, terms: &[Expr], relations: &[Relation]) -> Option<Value> {
-        let names: Vec<String> = terms.iter().flat_map(Expr::variables).collect();
-        let name = names.first()?;
-        if names.iter().any(|other| other != name) {
-            return None;
-        }
-        let mut all = Region::line();
-        for (index, relation) in relations.iter().enumerate() {
-            let region = super::inequality::solve(self, &terms[index], *relation, &terms[index + 1], name)?;
-            all = all.intersection(&region, self)?;
-        }
-        Some(Value::Region(all, Some(name.clone())))
     }
 }
 
@@ -443,47 +397,4 @@ fn strip_product(factors: &[Factor]) -> Parsed<(Expr, Unit)> {
         stripped.push(Factor { expr: inner, inverse: factor.inverse });
     }
     Ok((Expr::Product(stripped), unit))
-}
-
-/// The variable and the value of `x = 5` or `5 = x`.
-fn assignment(item: &Expr) -> Option<(String, &Expr)> {
-    match item {
-        Expr::Relation(terms, relations) if relations[..] == [Relation::Equal] => match terms.as_slice() {
-            [Expr::Variable(name), value] if !value.variables().contains(name) => Some((name.clone(), value)),
-            [value, Expr::Variable(name)] if value.is_closed() => Some((name.clone(), value)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// In `x = 2, 3` and `x \ne 2, 3` the later items belong to the same variable.
-fn carry_variable(items: &[Expr]) -> Vec<Expr> {
-    let (head, relation) = match items.first() {
-        Some(Expr::Relation(terms, relations)) => match (terms.as_slice(), relations.as_slice()) {
-            ([head @ Expr::Variable(_), _], [relation @ (Relation::Equal | Relation::NotEqual)]) => (head, *relation),
-            _ => return items.to_vec(),
-        },
-        _ => return items.to_vec(),
-    };
-    if !items[1..].iter().all(|item| item.is_scalar() && item.is_closed()) {
-        return items.to_vec();
-    }
-    let carried = items[1..].iter().map(|item| Expr::Relation(vec![head.clone(), item.clone()], vec![relation]));
-    items[..1].iter().cloned().chain(carried).collect()
-}
-
-/// Whether the left side of an equation only names what the right side says: `x`, `f(x)`, `AB`, `|AB|`.
-pub(super) fn is_label(expr: &Expr) -> bool {
-    match expr {
-        Expr::Variable(_) | Expr::Text(_) => true,
-        Expr::Product(factors) => factors.iter().all(|factor| !factor.inverse && is_label(&factor.expr)),
-        Expr::Power(base, exponent) => {
-            matches!(&**base, Expr::Variable(name) if matches!(name.as_str(), "f" | "g" | "h"))
-                && **exponent == Expr::Negative(Box::new(Expr::integer(1)))
-        }
-        Expr::Group(Bracket::Round, items, Bracket::Round) => items.iter().all(is_label),
-        Expr::Call(Function::Abs, items) => items.iter().all(is_label),
-        _ => false,
-    }
 }

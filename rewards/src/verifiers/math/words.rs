@@ -80,6 +80,51 @@ const LOADED: &[&str] = &[
     "before",
     "after",
     "until",
+    "too",
+    "matrix",
+    "matrices",
+    "grid",
+    "by",
+    "left",
+    "right",
+    "north",
+    "south",
+    "east",
+    "west",
+    "down",
+    "early",
+    "late",
+    "earlier",
+    "later",
+    "profit",
+    "loss",
+    "gain",
+    "increase",
+    "decrease",
+    "increasing",
+    "decreasing",
+    "clockwise",
+    "counterclockwise",
+    "anticlockwise",
+    "positive",
+    "negative",
+    "even",
+    "odd",
+    "ago",
+    "short",
+    "only",
+    "unless",
+    "some",
+    "many",
+    "few",
+    "several",
+    "enough",
+    "fails",
+    "works",
+    "ad",
+    "bc",
+    "bce",
+    "ce",
     "nicht",
     "kein",
     "keine",
@@ -108,7 +153,7 @@ const SHORT: &[&str] = &[
     "false", "red", "blue", "day", "days", "men", "man", "won", "lost", "cat", "dog", "boy", "girl", "mon", "tue",
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
-    "off", "on", "up", "may", "answer", "neither",
+    "off", "on", "up", "may", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -279,7 +324,9 @@ pub(super) fn normal_text(text: &str) -> String {
         .map(|word| word.trim_matches('\'').replace('\'', ""))
         .filter(|word| !word.is_empty() && !matches!(word.as_str(), "the" | "a" | "an"))
         .collect();
-    synonym(&words.join(" ")).replace(' ', "")
+    let text = synonym(&words.join(" "));
+    // "co-prime" is "coprime"; numbers stay apart.
+    if text.contains(|letter: char| letter.is_ascii_digit()) { text } else { text.replace(' ', "") }
 }
 
 fn synonym(text: &str) -> String {
@@ -296,6 +343,14 @@ fn synonym(text: &str) -> String {
             "infinitely many solutions"
         }
         "diverges" | "divergent" | "does not converge" | "series diverges" | "it diverges" => "diverges",
+        "none"
+        | "no such n exist"
+        | "no such n exists"
+        | "there is no such n"
+        | "no such number exists"
+        | "no such integers exist"
+        | "there are none"
+        | "no such integer exists" => "none",
         "converges" | "convergent" | "series converges" | "it converges" => "converges",
         "cannot be determined" | "can not be determined" | "not enough information" | "insufficient information" => {
             "cannot be determined"

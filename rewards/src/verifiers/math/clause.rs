@@ -1,0 +1,28 @@
+//! Where a clause ends that holds an answer, and what joins two answers.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A pattern written in the program.
+pub(super) fn pattern(source: &str) -> Regex {
+    Regex::new(source).expect("the pattern is a constant and is tested")
+}
+
+static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told)\b",
+        r"|\s(?:not|and\s+not)\s"
+    ))
+});
+/// What may stand between two answers that are given together.
+pub(super) static BETWEEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)^(?:[\s,;.$&*~()\[\]{}]|\\[,;!() \[\]]|\\(?:q?quad|text)|\b(?:and|or)\b|\bfor\s+part\s+\(?\w+\)?",
+        r"|\b[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*\$?$)*$"
+    ))
+});
+/// Where a clause follows that gives reasons or takes something back.
+pub(super) fn clause_end(text: &str) -> usize {
+    CLAUSE.find(text).filter(|clause| clause.start() > 0).map_or(text.len(), |clause| clause.start())
+}

@@ -1,0 +1,137 @@
+//! Prose with mathematics in it: equal when the words are the same and what stands between them has the same value.
+
+use super::{
+    lexer,
+    merge::merge,
+    parser,
+    scalar::Session,
+    token::{Lexeme, Token},
+    verdict::Verdict,
+};
+
+/// A piece of prose.
+enum Piece {
+    Word(String),
+    Run(Vec<Lexeme>),
+}
+
+/// Longer prose than this is not compared, in pieces.
+const MAX_PIECES: usize = 64;
+
+impl Session {
+    /// Whether two texts with words say one thing; nothing where that cannot be told.
+    pub(super) fn templates(&mut self, gold: &str, prediction: &str) -> Option<Verdict> {
+        let (a, b) = (lexer::unmerged(gold).ok()?, lexer::unmerged(prediction).ok()?);
+        let has_words = |lexemes: &[Lexeme]| lexemes.iter().any(|lexeme| matches!(lexeme.token, Token::Word(_)));
+        if !has_words(&a) || !has_words(&b) {
+            return None;
+        }
+        let whole = self.same_pieces(&pieces(&a), &pieces(&b));
+        if whole == Verdict::Equal {
+            return Some(whole);
+        }
+        // Parts that each have words of their own may stand in another order.
+        let (a, b) = (parts(&a), parts(&b));
+        if a.len() < 2 || a.len() != b.len() || !a.iter().chain(&b).all(|part| has_words(part)) {
+            return Some(whole);
+        }
+        Some(self.paired(&a, &b, &mut |session, a, b| session.same_pieces(&pieces(a), &pieces(b))))
+    }
+
+    fn same_pieces(&mut self, a: &[Piece], b: &[Piece]) -> Verdict {
+        if a.len() != b.len() || a.len() > MAX_PIECES {
+            return Verdict::Unknown;
+        }
+        let mut all = Verdict::Equal;
+        for (a, b) in a.iter().zip(b) {
+            all = all.and(match (a, b) {
+                (Piece::Word(a), Piece::Word(b)) if a == b => Verdict::Equal,
+                (Piece::Run(a), Piece::Run(b)) => self.same_runs(a, b),
+                // Other words may say the same thing.
+                _ => Verdict::Unknown,
+            });
+        }
+        all
+    }
+
+    fn same_runs(&mut self, a: &[Lexeme], b: &[Lexeme]) -> Verdict {
+        if a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token)) {
+            return Verdict::Equal;
+        }
+        // "3 by 4" beside a word is a size and no product: the order of its sides counts.
+        let sized =
+            |run: &[Lexeme]| run.iter().all(|lexeme| matches!(lexeme.token, Token::Number(..) | Token::Symbol('*')));
+        if sized(a) && sized(b) {
+            return Verdict::Unknown;
+        }
+        let (Ok(a), Ok(b)) = (parser::parse(&merge(a.to_vec()), false), parser::parse(&merge(b.to_vec()), false))
+        else {
+            return Verdict::Unknown;
+        };
+        match (self.settle(&a), self.settle(&b)) {
+            (Ok(a), Ok(b)) => self.equal(&a, &b),
+            _ => Verdict::Unknown,
+        }
+    }
+}
+
+/// Words and what stands between them, without articles and full stops.
+fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut run = Vec::new();
+    let end = |run: &mut Vec<Lexeme>, pieces: &mut Vec<Piece>| {
+        while matches!(run.last().map(|last| &last.token), Some(Token::Symbol(',' | ';' | ':'))) {
+            run.pop();
+        }
+        if !run.is_empty() {
+            pieces.push(Piece::Run(std::mem::take(run)));
+        }
+    };
+    for lexeme in lexemes {
+        match &lexeme.token {
+            Token::Word(word) => {
+                end(&mut run, &mut pieces);
+                let word = word.to_lowercase();
+                if !matches!(word.as_str(), "the" | "a" | "an" | "all") {
+                    pieces.push(Piece::Word(word));
+                }
+            }
+            Token::Symbol('.') => {}
+            _ => run.push(lexeme.clone()),
+        }
+    }
+    end(&mut run, &mut pieces);
+    // "a necessary but not a sufficient condition"
+    if let [.., Piece::Word(before), Piece::Word(last)] = pieces.as_slice()
+        && matches!(before.as_str(), "necessary" | "sufficient")
+        && matches!(last.as_str(), "condition" | "conditions")
+    {
+        pieces.pop();
+    }
+    pieces
+}
+
+/// What stands between commas outside brackets.
+fn parts(lexemes: &[Lexeme]) -> Vec<Vec<Lexeme>> {
+    let mut depth = 0_usize;
+    let mut parts = vec![Vec::new()];
+    for lexeme in lexemes {
+        match &lexeme.token {
+            Token::Symbol('(' | '[' | '{') | Token::SetOpen => depth += 1,
+            Token::Symbol(')' | ']' | '}') | Token::SetClose => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let separates = match &lexeme.token {
+            Token::Symbol(',' | ';') => true,
+            Token::Word(word) => word.eq_ignore_ascii_case("and"),
+            _ => false,
+        };
+        if separates && depth == 0 {
+            parts.push(Vec::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(lexeme.clone());
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
