@@ -37,7 +37,7 @@ fn heads_of_safetensors_are_read_or_refused() {
 }
 
 /// Makes the length right that stands before the head.
-fn with_its_length(bytes: &mut Vec<u8>) {
+fn with_its_length(bytes: &mut [u8]) {
     if bytes.len() > 8 {
         let length = bytes.len() as u64 - 8;
         bytes[..8].copy_from_slice(&length.to_le_bytes());

@@ -22,6 +22,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 const ROUND: u32 = 16;
 
 /// Tries a door for its time; the texts that were tried are counted.
+#[expect(clippy::print_stderr, reason = "how many texts were tried is what a long run is for")]
 fn fuzz<S: Strategy>(door: &str, texts: &S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let secs = std::env::var("SAPO_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok());
     let config = Config { cases: ROUND, failure_persistence: None, ..Config::default() };

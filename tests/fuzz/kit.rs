@@ -67,12 +67,13 @@ pub(crate) struct Door<'a> {
     /// Words of its language.
     pub(crate) words: &'a [&'a str],
     /// Makes checksums and the like right again, in every other input.
-    pub(crate) mend: Option<fn(&mut Vec<u8>)>,
+    pub(crate) mend: Option<fn(&mut [u8])>,
 }
 
 impl Door<'_> {
     /// Gives changed inputs to `check`, which says whether one was taken, and holds it to time and memory.
     #[track_caller]
+    #[expect(clippy::print_stderr, reason = "how many inputs were tried is what a long run is for")]
     pub(crate) fn run(mut self, check: impl Fn(&[u8]) -> bool) {
         let secs = number("SAPO_FUZZ_SECS").unwrap_or(USUAL_SECS);
         let mut dice = Dice(number("SAPO_FUZZ_SEED").unwrap_or(1));
@@ -123,7 +124,7 @@ impl Door<'_> {
             std::fs::rename(&kept, &place).expect("a file");
             panic!("{told}; the last {fault}; it lies in {}", place.display());
         }
-        println!("{told}");
+        eprintln!("{told}");
     }
 
     fn changed(&self, dice: &mut Dice) -> Vec<u8> {

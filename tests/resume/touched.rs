@@ -52,6 +52,9 @@ fn resumed(dir: &Path, name: &str, touch: impl FnOnce(&Path)) -> (Value, String)
     (summary(&output), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// What is done to a run's folder.
+type Touch<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_run_that_was_touched_goes_on_from_where_it_fits_or_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -126,7 +129,7 @@ fn refused(dir: &Path) {
             bytes.splice(0..0, bytes[..end].to_vec());
         });
     };
-    let cases: [(&str, &str, &dyn Fn(&Path)); 4] = [
+    let cases: [(&str, &str, Touch<'_>); 4] = [
         ("doubled", "metrics.jsonl was changed", &doubled),
         ("flipped", "ledger.jsonl was changed", &|run| change(&run.join("ledger.jsonl"), |bytes| bytes[20] ^= 1)),
         ("gone", "queries.jsonl is missing", &|run| std::fs::remove_file(run.join("queries.jsonl")).expect("removed")),

@@ -81,82 +81,20 @@ impl Benchmark {
     /// What a row asks.
     pub(super) fn read(self, row: &Row, index: u64) -> Result<Asked, String> {
         let values = &row.values;
-        let id = |key: &str| match values.get(key) {
-            Some(Value::String(id)) if !id.is_empty() => format!("{}-{id}", self.name()),
-            Some(Value::Number(id)) => format!("{}-{id}", self.name()),
-            _ => format!("{}-{}", self.name(), index + 1),
-        };
-        match self {
-            Self::Mmmu => {
-                let choices = list(values, "options")?;
-                let answer = text(values, "answer")?;
-                let mut asked = Asked { id: id("id"), question: text(values, "question")?, ..Asked::default() };
-                match choices.is_empty() {
-                    true => open(&mut asked, answer),
-                    false => choose(&mut asked, choices, &answer)?,
-                }
-                Ok(asked)
-            }
-            Self::Mmbench => {
-                let hint =
-                    values.get("hint").and_then(Value::as_str).filter(|hint| !hint.trim().is_empty() && *hint != "nan");
-                let question = text(values, "question")?;
-                let question = hint.map_or(question.clone(), |hint| format!("{hint}\n{question}"));
-                let options = LETTERS.iter().map_while(|letter| match values.get(*letter) {
-                    Some(Value::String(option)) if option != "nan" => Some(option.clone()),
-                    Some(Value::Number(option)) => Some(option.to_string()),
-                    _ => None,
-                });
-                let mut asked = Asked { id: id("index"), question, ..Asked::default() };
-                choose(&mut asked, options.collect(), &text(values, "answer")?)?;
-                Ok(asked)
-            }
+        let mut asked = match self {
+            Self::Mmmu | Self::Mathvision => of_options(values, "options"),
+            Self::Mathvista => of_options(values, "choices"),
+            Self::Mmbench => of_letters(values),
             Self::Mmstar => {
                 let (question, choices) = with_options(&text(values, "question")?);
-                let mut asked = Asked { id: id("index"), question, ..Asked::default() };
-                choose(&mut asked, choices, &text(values, "answer")?)?;
-                Ok(asked)
+                let mut asked = Asked { question, ..Asked::default() };
+                choose(&mut asked, choices, &text(values, "answer")?).map(|()| asked)
             }
-            Self::Mathvista => {
-                let answer = text(values, "answer")?;
-                let mut asked = Asked { id: id("pid"), question: text(values, "question")?, ..Asked::default() };
-                match list(values, "choices")? {
-                    choices if choices.is_empty() => open(&mut asked, answer),
-                    choices => choose(&mut asked, choices, &answer)?,
-                }
-                if let Some(unit) = values.get("unit").and_then(Value::as_str) {
-                    asked.question.push_str(&format!(" (unit: {unit})"));
-                }
-                Ok(asked)
-            }
-            Self::Mathvision => {
-                let answer = text(values, "answer")?;
-                let mut asked = Asked { id: id("id"), question: text(values, "question")?, ..Asked::default() };
-                match list(values, "options")? {
-                    choices if choices.is_empty() => {
-                        (asked.prompt, asked.kind, asked.truth) = ("math", "math", Some(answer.into()));
-                    }
-                    choices => choose(&mut asked, choices, &answer)?,
-                }
-                Ok(asked)
-            }
-            Self::Docvqa => {
-                let answers = list(values, "answers")?;
-                let truth = (!answers.is_empty()).then(|| Value::from(answers)).ok_or("`answers` is empty")?;
-                let id = if values.contains_key("questionId") { id("questionId") } else { id("question_id") };
-                Ok(Asked {
-                    id,
-                    question: text(values, "question")?,
-                    prompt: "short",
-                    truth: Some(truth),
-                    ..Asked::default()
-                })
-            }
+            Self::Docvqa => document(values),
             Self::Countbench => {
                 let number = values.get("number").filter(|number| number.is_number()).ok_or("`number` is no number")?;
                 let question = text(values, "question")?;
                 Ok(Asked {
-                    id: id("id"),
                     question,
                     prompt: "number",
                     kind: "number",
@@ -164,28 +102,73 @@ impl Benchmark {
                     ..Asked::default()
                 })
             }
-            Self::Refcoco => {
-                let wanted = list(values, "answer")?.into_iter().next().ok_or("`answer` is empty")?;
-                let pixels: [f64; 4] = serde_json::from_value(values["bbox"].clone())
-                    .map_err(|_| format!("`bbox` is {}; [x, y, width, height] is wanted", values["bbox"]))?;
-                let id = id("question_id");
-                Ok(Asked {
-                    id,
-                    question: wanted,
-                    prompt: "box",
-                    kind: "grounding",
-                    pixels: Some(pixels),
-                    ..Asked::default()
-                })
-            }
+            Self::Refcoco => place(values),
             Self::Ifeval => {
-                let question = text(values, "prompt")?;
-                let kept = ["instruction_id_list", "kwargs"].map(|key| (key.to_owned(), values[key].clone()));
-                let (id, columns) = (id("key"), kept.into_iter().collect());
-                Ok(Asked { id, question, prompt: "plain", kind: "instructions", columns, ..Asked::default() })
+                let kept = ["instruction_id_list", "kwargs"]
+                    .map(|key| (key.to_owned(), values.get(key).cloned().unwrap_or_default()));
+                let (question, columns) = (text(values, "prompt")?, kept.into_iter().collect());
+                Ok(Asked { question, prompt: "plain", kind: "instructions", columns, ..Asked::default() })
             }
+        }?;
+        if self == Self::Mathvision && asked.choices.is_empty() {
+            (asked.prompt, asked.kind) = ("math", "math");
         }
+        let named = IDS.iter().find_map(|key| match values.get(*key)? {
+            Value::String(id) if !id.is_empty() => Some(id.clone()),
+            Value::Number(id) => Some(id.to_string()),
+            _ => None,
+        });
+        asked.id = format!("{}-{}", self.name(), named.unwrap_or_else(|| (index + 1).to_string()));
+        Ok(asked)
     }
+}
+
+/// Columns that name a row, in order.
+const IDS: [&str; 6] = ["id", "pid", "questionId", "question_id", "key", "index"];
+
+/// A question whose options stand in a column; without options it is open.
+fn of_options(values: &Map<String, Value>, column: &str) -> Result<Asked, String> {
+    let answer = text(values, "answer")?;
+    let mut asked = Asked { question: text(values, "question")?, ..Asked::default() };
+    match list(values, column)? {
+        choices if choices.is_empty() => open(&mut asked, answer),
+        choices => choose(&mut asked, choices, &answer)?,
+    }
+    if let Some(unit) = values.get("unit").and_then(Value::as_str) {
+        asked.question.push_str(&format!(" (unit: {unit})"));
+    }
+    Ok(asked)
+}
+
+/// A question whose options stand in columns of their own, as far as there are some.
+fn of_letters(values: &Map<String, Value>) -> Result<Asked, String> {
+    let hint = values.get("hint").and_then(Value::as_str).filter(|hint| !hint.trim().is_empty() && *hint != "nan");
+    let question = text(values, "question")?;
+    let question = hint.map_or(question.clone(), |hint| format!("{hint}\n{question}"));
+    let options = LETTERS.iter().map_while(|letter| match values.get(*letter) {
+        Some(Value::String(option)) if option != "nan" => Some(option.clone()),
+        Some(Value::Number(option)) => Some(option.to_string()),
+        _ => None,
+    });
+    let mut asked = Asked { question, ..Asked::default() };
+    choose(&mut asked, options.collect(), &text(values, "answer")?)?;
+    Ok(asked)
+}
+
+/// A question about a document, any of whose answers will do.
+fn document(values: &Map<String, Value>) -> Result<Asked, String> {
+    let answers = list(values, "answers")?;
+    let truth = (!answers.is_empty()).then(|| Value::from(answers)).ok_or("`answers` is empty")?;
+    Ok(Asked { question: text(values, "question")?, prompt: "short", truth: Some(truth), ..Asked::default() })
+}
+
+/// What is to be found in a picture.
+fn place(values: &Map<String, Value>) -> Result<Asked, String> {
+    let question = list(values, "answer")?.into_iter().next().ok_or("`answer` is empty")?;
+    let given = values.get("bbox").cloned().unwrap_or_default();
+    let pixels: [f64; 4] = serde_json::from_value(given.clone())
+        .map_err(|_| format!("`bbox` is {given}; [x, y, width, height] is wanted"))?;
+    Ok(Asked { question, prompt: "box", kind: "grounding", pixels: Some(pixels), ..Asked::default() })
 }
 
 fn text(values: &Map<String, Value>, key: &str) -> Result<String, String> {

@@ -128,7 +128,7 @@ fn body(phrase: &str) -> Result<String, String> {
             ')' => depth.checked_sub(1).ok_or_else(|| format!("the phrase `{phrase}` closes a bracket too many"))?,
             _ => depth,
         };
-        rest = if rest.starts_with("...") { &rest[3..] } else { after };
+        rest = rest.strip_prefix("...").unwrap_or(after);
     }
     if depth > 0 {
         return Err(format!("the phrase `{phrase}` leaves a bracket open"));

@@ -58,7 +58,7 @@ pub(crate) struct ConvertArguments {
 /// What is read.
 enum Rows {
     Source(Box<Dataset>),
-    Benchmark(BenchmarkFile),
+    Benchmark(Box<BenchmarkFile>),
 }
 
 impl Rows {
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<bool> {
     refuse_existing("--out", out)?;
     let (name, source) = source(arguments)?;
     let read = match arguments.benchmark {
-        Some(benchmark) => Rows::Benchmark(BenchmarkFile::open(benchmark, Path::new(&source.source))?),
+        Some(benchmark) => Rows::Benchmark(Box::new(BenchmarkFile::open(benchmark, Path::new(&source.source))?)),
         None => {
             let context = OpenContext { seed: arguments.seed, base: PathBuf::new(), default_split: Split::Train };
             Rows::Source(Box::new(Dataset::open(&name, &source, &context)?))
