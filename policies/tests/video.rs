@@ -293,7 +293,7 @@ fn what_is_no_clip_is_refused_with_a_remedy() {
     refused("c", b"\x1a\x45\xdf\xa3\x01", "mkv container");
     refused("d", b"RIFF\0\0\0\0AVI LIST", "avi container");
     refused("e.gif", b"plain text", "is not a video");
-    refused("f.gif", b"", "is not a video");
+    refused("f.gif", b"", "it is empty");
     refused("g.png", &read("pictures/picture-0.png"), "give it as a picture");
     refused("h.gif", &gif(&COLOURS[..1], &[100], [8, 8]), "give it as a picture");
     let whole = gif(&COLOURS, &[100; 5], [40, 30]);

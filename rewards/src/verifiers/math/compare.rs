@@ -15,10 +15,7 @@ impl Session {
     /// Whether two typed values are one answer.
     pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
-            (Value::Scalar(a), Value::Scalar(b)) => {
-                let verdict = self.scalars(a, b);
-                if verdict == Verdict::Equal || !self.same_percentage(a, b) { verdict } else { Verdict::Equal }
-            }
+            (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
             (Value::Quantity(a, unit), Value::Quantity(b, other)) => {
                 if unit == other {
                     self.scalars(a, b)
@@ -43,6 +40,8 @@ impl Session {
             (Value::Relation(a, x), Value::Relation(b, y)) => self.relations(a, x, b, y),
             (Value::Matrix(a), Value::Matrix(b)) => self.matrices(a, b),
             (Value::Congruence { .. }, Value::Congruence { .. }) => self.congruences(a, b),
+            // Two words that differ are two answers; sentences may say one thing in two ways.
+            (Value::Text(a), Value::Text(b)) if a != b && (a.contains(' ') || b.contains(' ')) => Verdict::Unknown,
             (Value::Text(a), Value::Text(b)) => Verdict::when(a == b),
             (Value::Named(a), Value::Named(b)) => Verdict::when(a == b),
             (Value::Clock(a), Value::Clock(b)) => Verdict::when(same_time(a, b)),
@@ -176,18 +175,6 @@ impl Session {
             }
             _ => Verdict::Different,
         }
-    }
-
-    /// Whether one side is a percentage and the other the same number without the sign, of 1 and more: what was asked for
-    /// in percent.
-    fn same_percentage(&mut self, a: &Expr, b: &Expr) -> bool {
-        let ((Expr::Percent(inner), bare) | (bare, Expr::Percent(inner))) = (a, b) else { return false };
-        let percent = |expr: &Expr| expr.any(&|node| matches!(node, Expr::Percent(_)));
-        let large = || Expr::integer(1);
-        !percent(bare)
-            && bare.is_closed()
-            && matches!(self.order(&large(), bare), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))
-            && self.scalars(inner, bare) == Verdict::Equal
     }
 
     /// A number with a unit against a bare one.

@@ -367,7 +367,7 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
     match session.templates(&gold.text, &reading.text) {
         Some(Verdict::Equal) => (Verdict::Equal, None),
         // Words that one side alone has may say what the other says in signs.
-        Some(_) if prose => (Verdict::Different, None),
+        Some(_) if prose => (verdict, None),
         Some(_) if texts => (Verdict::Unknown, doubt),
         _ => (verdict, doubt),
     }

@@ -246,7 +246,8 @@ impl Reading<'_> {
             let rest = text[end..].trim_start_matches(['*', '"', '`', '$', ' ']);
             rest.is_empty()
                 || rest.starts_with(['.', ',', ';', '!', ')', '。', '，', '、', '।'])
-                || self.closings.is_verb_at_end(rest)
+                || self.closings.is_verb_at_end(rest.trim_end_matches(['.', '。', '।', '!', ' ']))
+                || COPULAS.iter().any(|verb| rest.starts_with(verb)) && self.closings.verdict(rest) == Some(true)
         };
         if !places.iter().any(|(_, end, _)| ends(*end)) {
             return Said::Nothing;
@@ -379,6 +380,8 @@ fn without_article(text: &str) -> &str {
     ["a ", "an ", "the "].iter().find_map(|article| text.strip_prefix(article)).unwrap_or(text)
 }
 
+/// Verbs before a verdict behind an option's text: "None of the above is correct".
+const COPULAS: [&str; 7] = ["is ", "are ", "ist ", "est ", "es ", "è ", "é "];
 /// What may stand between a letter and the reasons for it.
 const REASONS: [&str; 12] =
     ["because", "since", "as", "for", "due", "which", "given", "based", "with", "rather", "instead", "not"];
