@@ -7,7 +7,7 @@ mod phrase;
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -77,9 +77,28 @@ impl TryFrom<Vec<Language>> for FurtherClosings {
     type Error = String;
 
     fn try_from(languages: Vec<Language>) -> Result<Self, String> {
-        let all = if languages.is_empty() { None } else { Some(Arc::new(Closings::with(&languages)?)) };
+        let all = if languages.is_empty() { None } else { Some(compiled(&languages)?) };
         Ok(Self { languages, all })
     }
+}
+
+/// Compiled closings by what was added to the table, those of the last few: a configuration is read several times, and
+/// compiling takes most of a second.
+static COMPILED: Mutex<Vec<(Vec<Language>, Arc<Closings>)>> = Mutex::new(Vec::new());
+/// So many are kept.
+const MOST_COMPILED: usize = 4;
+
+fn compiled(further: &[Language]) -> Result<Arc<Closings>, String> {
+    let mut kept = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = kept.iter().find(|(languages, _)| languages == further) {
+        return Ok(Arc::clone(known));
+    }
+    let made = Arc::new(Closings::with(further)?);
+    if kept.len() == MOST_COMPILED {
+        kept.remove(0);
+    }
+    kept.push((further.to_vec(), Arc::clone(&made)));
+    Ok(made)
 }
 
 impl From<FurtherClosings> for Vec<Language> {
