@@ -3,7 +3,6 @@
 mod line;
 mod measured;
 mod row;
-mod sampling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use self::line::Lines;
 use self::measured::{means, measured};
 pub use self::row::{EvalRow, Gain, nan_of_null};
-pub use self::sampling::EvalSampling;
+pub use crate::config::EvalSampling;
 use crate::data::{self, Prompt, Rejected};
 use crate::error::{Result, RunError};
 use crate::guards;

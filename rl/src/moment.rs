@@ -102,6 +102,11 @@ impl Moment {
         if let Self::There(value) = self { Some(value) } else { None }
     }
 
+    /// Whether what is kept in this machine's memory can be gone on with; a code of 8 bits always can.
+    pub fn is_finite_here(&self) -> bool {
+        if let Self::Host(values, _) = self { values.iter().all(|value| value.is_finite()) } else { true }
+    }
+
     /// Its numbers, by rows.
     pub fn numbers(&self) -> Vec<f32> {
         match self {

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use sapo_policies::Model;
 use sapo_rollouts::{Engine, Event, Request, Rollout, Sampling, seed_of};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::{Config, PhaseConfig};
+use crate::config::{Config, EvalSampling, PhaseConfig};
 use crate::device;
 use crate::encode::encode;
 use crate::error::{Result, RunError};
 use crate::model_setup;
-use crate::rescoring::Queries;
+use crate::rescoring::{Queries, step_of};
 use crate::run_dir::read_lines;
 use crate::sample::local_engine;
 
@@ -141,18 +141,12 @@ fn found(wanted: &Wanted) -> Result<(PathBuf, Vec<Value>)> {
     )))
 }
 
-/// 12 of `reasoning-000012.jsonl`, and of `heldout-000012/samples.jsonl`.
-fn step_of(path: &Path) -> Option<u64> {
-    let named = if path.ends_with("samples.jsonl") { path.parent()? } else { path };
-    named.file_stem()?.to_str()?.rsplit_once('-')?.1.parse().ok()
-}
-
 /// How rollouts of a file were sampled.
 enum Origin {
     /// In a phase.
     Phase(Sampling),
     /// In an evaluation, at a step.
-    Evaluation { step: u64, seed: u64, query_id: String, sampling: Sampling },
+    Evaluation { step: u64, query_id: String, sampling: EvalSampling },
 }
 
 impl Origin {
@@ -162,16 +156,10 @@ impl Origin {
             let bytes = std::fs::read(&path).map_err(|source| RunError::io(&path, source))?;
             let results: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| RunError::User(format!("{}: not JSON ({error})", path.display())))?;
-            let number = |key: &str, usual: f64| results[key].as_f64().unwrap_or(usual);
-            let limit = results["max_new_tokens"].as_u64().unwrap_or(0) as usize;
-            let sampling = Sampling {
-                top_p: number("top_p", 1.0),
-                top_k: results["top_k"].as_u64().unwrap_or(0) as usize,
-                presence_penalty: number("presence_penalty", 0.0),
-                ..Sampling::at(number("temperature", 1.0), limit)
-            };
-            let (step, seed) = (results["step"].as_u64().unwrap_or(0), results["seed"].as_u64().unwrap_or(0));
-            return Ok(Self::Evaluation { step, seed, query_id: wanted.query_id.clone(), sampling });
+            let sampling = EvalSampling::deserialize(&results)
+                .map_err(|error| RunError::User(format!("{}: {error}", path.display())))?;
+            let step = results["step"].as_u64().unwrap_or(0);
+            return Ok(Self::Evaluation { step, query_id: wanted.query_id.clone(), sampling });
         }
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let phase = stem.rsplit_once('-').map_or("", |(phase, _)| phase);
@@ -214,7 +202,7 @@ impl Origin {
         match self {
             Self::Phase(sampling) => sampling.clone(),
             Self::Evaluation { sampling, .. } if greedy => Sampling::greedy(sampling.max_new_tokens),
-            Self::Evaluation { sampling, .. } => sampling.clone(),
+            Self::Evaluation { sampling, .. } => sampling.drawn(),
         }
     }
 
@@ -225,9 +213,9 @@ impl Origin {
                 Err(RunError::User("rollouts of several turns, with tools, are not replayed".to_owned()))
             }
             Self::Phase(_) => line["seed"].as_u64().ok_or_else(|| no("seed")),
-            Self::Evaluation { seed, query_id, .. } => {
+            Self::Evaluation { query_id, sampling, .. } => {
                 let sample = line["sample"].as_u64().ok_or_else(|| no("sample"))?;
-                Ok(seed_of(*seed, if greedy { "greedy" } else { "eval" }, query_id, sample as usize))
+                Ok(seed_of(sampling.seed, if greedy { "greedy" } else { "eval" }, query_id, sample as usize))
             }
         }
     }

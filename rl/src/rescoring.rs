@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::score::{ReadyRubric, Rewards};
 pub use changes::{Changes, Count, Pairs, PartChange};
-pub(crate) use stored::Queries;
+pub(crate) use stored::{Queries, step_of};
 use stored::{Rollouts, Stored};
 pub use stored::{config_of, find};
 

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use clap::Args;
 use sapo_datasets::{Dataset, Task};
 use sapo_policies::preset::processor_of;
-use sapo_rollouts::Sampling;
 
 use self::answering::Answering;
 use self::floor::Floor;
@@ -129,7 +128,6 @@ pub(crate) struct EvalArguments {
 
 /// Runs the command; false when a number is below its floor.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
-    refuse_sampling(arguments)?;
     let config = (!arguments.config.is_empty()).then(|| composed(arguments)).transpose()?;
     let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
     let out = arguments.out.as_deref().map(kept::vacant).transpose()?;
@@ -198,26 +196,6 @@ fn composed(arguments: &EvalArguments) -> Result<Config> {
         }
     }
     Ok(config)
-}
-
-/// Refuses a sampling that makes no sense.
-fn refuse_sampling(arguments: &EvalArguments) -> Result<()> {
-    let temperature = arguments.temperature.unwrap_or(1.0);
-    if !(temperature > 0.0 && temperature <= 100.0) {
-        return Err(RunError::User(format!(
-            "--temperature {temperature}: must be above 0 and at most 100; a greedy answer is given beside the samples anyway"
-        )));
-    }
-    let drawn = Sampling {
-        top_p: arguments.top_p.unwrap_or(1.0),
-        top_k: arguments.top_k.unwrap_or(0),
-        presence_penalty: arguments.presence_penalty.unwrap_or(0.0),
-        ..Sampling::at(temperature, 1)
-    };
-    match drawn.fault() {
-        Some((key, reason)) => Err(RunError::User(format!("--{}: {reason}", key.replace('_', "-")))),
-        None => Ok(()),
-    }
 }
 
 /// Refuses a baseline of other queries before anything is asked; what else differs is seen when there are answers.

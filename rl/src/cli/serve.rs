@@ -1,20 +1,18 @@
 //! `sapo serve`: answers OpenAI's chat completions and completions with any model until it is told to stop.
 
-use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 
 use crate::device;
-use crate::error::{Result, RunError};
+use crate::error::Result;
 use crate::serve::{Listening, ServeOptions, Stop, name_of, serve};
 use clap::Args;
 use sapo_rollouts::LocalEngine;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::mpsc;
 
 use super::printer::print_json;
+use super::signals::on_signals;
 use super::weights::Dtype;
 
 /// The environment variable that holds the key that clients must have.
@@ -116,17 +114,13 @@ fn say(listening: &Listening) -> Result<()> {
 
 /// Ctrl-C, or being told to end, stops gently; a second time, at once.
 fn stop_on_signals(stop: mpsc::UnboundedSender<Stop>) -> Result<()> {
-    let fault = |error: std::io::Error| RunError::Internal(format!("signals cannot be received: {error}"));
-    let (mut received, raised) = UnixStream::pair().map_err(fault)?;
-    signal_hook::low_level::pipe::register(SIGINT, raised.try_clone().map_err(fault)?).map_err(fault)?;
-    signal_hook::low_level::pipe::register(SIGTERM, raised).map_err(fault)?;
-    thread::spawn(move || {
-        let mut byte = [0];
-        while received.read_exact(&mut byte).is_ok() && stop.send(Stop::Gently).is_ok() {
+    on_signals(move || {
+        let heard = stop.send(Stop::Gently).is_ok();
+        if heard {
             eprintln!("stopping after the requests in flight, within seconds; once more stops at once");
         }
-    });
-    Ok(())
+        heard
+    })
 }
 
 fn stop_with_stdin(stop: mpsc::UnboundedSender<Stop>) {

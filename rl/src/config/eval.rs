@@ -1,10 +1,10 @@
 //! `[eval.NAME]`: a set of queries that the policy is evaluated on, when, and what its evaluations are compared with.
 
-use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::SourceUse;
+use super::eval_sampling::EvalSampling;
 use super::fault::{ConfigError, MOST_STEPS, MOST_TOKENS, count, fault, must, nearest};
 use super::{Config, PhaseConfig};
 
@@ -116,15 +116,7 @@ impl EvalConfig {
         config.check_uses(&place, &self.uses(), Some(&self.rubric))?;
         let key = |name: &str| format!("{place}.{name}");
         count(key("samples"), self.samples, 1..=MOST_SAMPLES)?;
-        let above = "must be above 0; a greedy answer is given beside the samples anyway";
-        must(self.temperature > 0.0, key("temperature"), above)?;
-        let drawn = Sampling {
-            top_p: self.top_p,
-            top_k: self.top_k,
-            presence_penalty: self.presence_penalty,
-            ..Sampling::at(self.temperature, 1)
-        };
-        if let Some((name, reason)) = drawn.fault() {
+        if let Some((name, reason)) = EvalSampling::of(self, 1).fault() {
             return Err(fault(key(name), reason));
         }
         count(key("max_new_tokens"), self.max_new_tokens, 1..=MOST_TOKENS)?;

@@ -25,6 +25,7 @@ pub use crate::figures;
 pub use curation::picture as curation_picture;
 pub use model::Report;
 pub(crate) use page::STYLE;
+pub(crate) use read::prompt_of;
 
 use sapo_datasets::write_atomically;
 

@@ -202,9 +202,10 @@ fn sorted_entries(folder: &Path) -> Vec<String> {
     names
 }
 
-fn query_record(line: &Value) -> QueryRecord {
+/// What is asked, in words: its messages, those of others than the user with who speaks.
+pub(crate) fn prompt_of(messages: &Value) -> String {
     let mut prompt = String::new();
-    for message in line["messages"].as_array().into_iter().flatten() {
+    for message in messages.as_array().into_iter().flatten() {
         let text = match &message["content"] {
             Value::String(text) => text.clone(),
             content => content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
@@ -217,11 +218,15 @@ fn query_record(line: &Value) -> QueryRecord {
         }
         prompt.push_str(&text);
     }
+    prompt
+}
+
+fn query_record(line: &Value) -> QueryRecord {
     let images = line["images"].as_array().into_iter().flatten().filter_map(|hash| hash.as_str().map(str::to_owned));
     let truth = match &line["ground_truth"] {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
-    QueryRecord { prompt, images: images.collect(), ground_truth: truth }
+    QueryRecord { prompt: prompt_of(&line["messages"]), images: images.collect(), ground_truth: truth }
 }

@@ -81,8 +81,11 @@ pub(super) fn phase_of(path: &Path, config: &Config) -> Option<String> {
     name_of(path).map(|(phase, _)| phase).filter(|phase| config.phases.contains_key(phase))
 }
 
-fn step_of(path: &Path) -> u64 {
-    name_of(path).map_or(0, |(_, step)| step)
+/// The step that a file of rollouts, or of an evaluation's samples, belongs to: 12 of `reasoning-000012.jsonl` and of
+/// `heldout-000012/samples.jsonl`.
+pub(crate) fn step_of(path: &Path) -> Option<u64> {
+    let named = if path.ends_with("samples.jsonl") { path.parent()? } else { path };
+    name_of(named).map(|(_, step)| step)
 }
 
 /// A stored rollout.

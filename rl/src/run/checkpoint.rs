@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use sapo_policies::WeightFormat;
 use sapo_policies::{Model, Policy};
 use serde::de::DeserializeOwned;
@@ -187,12 +188,11 @@ fn refuse_not_finite(model: &Model, optimizer: &AdamW) -> Result<()> {
     let both = moments.flat_map(|(param, Moments { first, second, .. })| {
         [(param.name.as_str(), first), (param.name.as_str(), second)]
     });
-    let (there, here): (Vec<_>, Vec<_>) = both.partition(|(_, moment)| matches!(moment, Moment::There(_)));
-    let tensors = there.iter().filter_map(|(_, moment)| moment.tensor());
-    let bad = first_not_finite(tensors).map(|place| there[place].0);
-    match bad.or_else(|| {
-        here.iter().find(|(_, moment)| !moment.numbers().iter().all(|n| n.is_finite())).map(|(name, _)| *name)
-    }) {
+    let both: Vec<(&str, &Moment)> = both.collect();
+    let (names, there): (Vec<&str>, Vec<&Tensor<2>>) =
+        both.iter().filter_map(|(name, moment)| Some((*name, moment.tensor()?))).unzip();
+    let bad = first_not_finite(there.into_iter()).map(|place| names[place]);
+    match bad.or_else(|| both.iter().find(|(_, moment)| !moment.is_finite_here()).map(|(name, _)| *name)) {
         Some(name) => refused(NotFinite::Weight(format!("{name} (a moment of the optimizer)"))),
         None => Ok(()),
     }

@@ -12,14 +12,14 @@ const JSON: &str = "application/json";
 
 /// What a server on loopback lets in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// The name that it listens on, where only those who ask for this machine are let in.
     local: Option<String>,
 }
 
 impl Door {
     /// A door that lets in whoever means this machine, by `host` or a name of loopback.
-    pub(super) fn of_this_machine(host: &str) -> Self {
+    pub(crate) fn of_this_machine(host: &str) -> Self {
         Self { local: Some(host.to_owned()) }
     }
 
@@ -28,19 +28,24 @@ impl Door {
         Self { local: None }
     }
 
+    /// The header by which a request is meant for another machine, or comes from a page of one, and what it says.
+    pub(crate) fn foreign<'h>(&self, headers: &'h HeaderMap) -> Option<(&'static str, &'h str)> {
+        let host = self.local.as_ref()?;
+        [(header::HOST, "Host", false), (header::ORIGIN, "Origin", true)].into_iter().find_map(
+            |(name, said, is_url)| {
+                let mut values = headers.get_all(&name).iter().map(|value| value.to_str().unwrap_or_default());
+                values.find(|value| !is_here(value, is_url, host)).map(|value| (said, value))
+            },
+        )
+    }
+
     /// Lets a request in, or says why not.
     ///
     /// # Errors
     /// When `Host` or `Origin` are of another machine, or a body does not say that it is JSON.
     pub(super) fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Fault> {
-        if let Some(host) = &self.local {
-            for (name, is_url) in [(header::HOST, false), (header::ORIGIN, true)] {
-                let mut values = headers.get_all(&name).iter().map(|value| value.to_str().unwrap_or_default());
-                let foreign = values.find(|value| !is_here(value, is_url, host));
-                if let Some(value) = foreign {
-                    return Err(Fault::foreign(if is_url { "Origin" } else { "Host" }, value));
-                }
-            }
+        if let Some((name, value)) = self.foreign(headers) {
+            return Err(Fault::foreign(name, value));
         }
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();

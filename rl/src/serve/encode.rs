@@ -183,9 +183,7 @@ fn chat_log_probs(fields: Fields<'_>) -> Result<Option<usize>, Fault> {
 fn sizes(pictures: &[Picture]) -> Result<Vec<[usize; 2]>, Fault> {
     let (mut sizes, mut pixels) = (Vec::with_capacity(pictures.len()), 0);
     for (index, picture) in pictures.iter().enumerate() {
-        let reader = image::ImageReader::new(std::io::Cursor::new(picture.bytes())).with_guessed_format();
-        let size = reader.map_err(image::ImageError::IoError).and_then(image::ImageReader::into_dimensions);
-        let (width, height) = size.map_err(|error| not_decoded(index, &error))?;
+        let (width, height) = picture.size().map_err(|error| not_decoded(index, &error))?;
         pixels += u64::from(width) * u64::from(height);
         if pixels > MOST_PIXELS {
             let reason = format!("the pictures have more than {MOST_PIXELS} pixels; scale them down first");

@@ -35,7 +35,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use self::counts::Counts;
-use self::door::Door;
+pub(crate) use self::door::Door;
 use self::encode::Encoder;
 use self::gate::Gate;
 use self::key::Key;

@@ -9,6 +9,8 @@ use sapo_policies::processor::Tokenizer;
 use serde_json::{Value, json};
 
 use super::run::Run;
+use crate::report::prompt_of;
+use crate::rescoring::step_of;
 
 /// Groups on a page.
 const PAGE: usize = 20;
@@ -47,12 +49,7 @@ pub(super) fn files(run: &Run) -> Vec<Value> {
     }
     found.push(("samples.jsonl".to_owned(), "evaluation"));
     let there = found.into_iter().filter(|(file, _)| run.folder.join(file).is_file());
-    there.map(|(file, kind)| json!({"file": file, "kind": kind, "step": step_of(&file)})).collect()
-}
-
-fn step_of(file: &str) -> Option<u64> {
-    let stem = file.trim_end_matches("/samples.jsonl").trim_end_matches(".jsonl");
-    stem.rsplit_once('-')?.1.parse().ok()
+    there.map(|(file, kind)| json!({"file": file, "kind": kind, "step": step_of(Path::new(&file))})).collect()
 }
 
 /// A page of the groups of a file; `None` when the run has no such file.
@@ -208,8 +205,7 @@ fn queries(run: &Run, ids: &BTreeSet<&str>) -> BTreeMap<String, Value> {
     for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
         let Ok(query) = serde_json::from_slice::<Value>(&line) else { continue };
         let Some(id) = query["id"].as_str().filter(|id| ids.contains(id)) else { continue };
-        let shown =
-            json!({"question": words(&query["messages"]), "truth": query["ground_truth"], "images": query["images"]});
+        let shown = json!({"question": prompt_of(&query["messages"]), "truth": query["ground_truth"], "images": query["images"]});
         found.insert(id.to_owned(), shown);
         if found.len() == ids.len() {
             break;
@@ -221,24 +217,4 @@ fn queries(run: &Run, ids: &BTreeSet<&str>) -> BTreeMap<String, Value> {
 /// What a line of samples says of its query by itself.
 fn own_query(line: &Value) -> Value {
     json!({"question": line["question"], "truth": line["truth"], "images": line["images"]})
-}
-
-/// The words of messages, a line each.
-fn words(messages: &Value) -> String {
-    let mut lines = Vec::new();
-    for message in messages.as_array().into_iter().flatten() {
-        let parts = match &message["content"] {
-            Value::String(text) => vec![text.clone()],
-            parts => parts
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|part| part["text"].as_str().map(str::to_owned))
-                .collect(),
-        };
-        let role = message["role"].as_str().unwrap_or_default();
-        let said = parts.join(" ");
-        lines.push(if role == "user" { said } else { format!("{role}: {said}") });
-    }
-    lines.join("\n")
 }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::run::Run;
+use crate::metrics::sha256;
 
 /// The metric that is shown first, where it is there.
 const FIRST: &str = "train/reward/mean";
@@ -49,13 +49,8 @@ fn lines(run: &Run, mut take: impl FnMut(&Value)) {
 
 fn pool(run: &Run) -> Option<String> {
     let text = std::fs::read_to_string(run.folder.join("config.toml")).ok()?;
-    let table: toml::Table = text.parse().ok()?;
-    let mut table = table;
+    let mut table: toml::Table = text.parse().ok()?;
     let of_run = table.get_mut("run")?.as_table_mut()?;
     OF_SEED.iter().for_each(|key| _ = of_run.remove(*key));
-    Some(hex(&Sha256::digest(table.to_string().as_bytes())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Some(sha256(table.to_string().as_bytes()))
 }

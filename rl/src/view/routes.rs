@@ -21,6 +21,7 @@ use super::overlay;
 use super::run::Run;
 use crate::error::RunError;
 use crate::report::STYLE;
+use crate::serve::Door;
 
 /// How often a run's files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,12 +55,10 @@ pub(super) fn router(runs: Arc<Vec<Run>>) -> Router {
 
 /// A page in the user's browser must not read runs under another name for this address.
 async fn from_here(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if ["127.0.0.1", "localhost", "[::1]"].contains(&name) {
-        return next.run(request).await;
+    match Door::of_this_machine("localhost").foreign(request.headers()) {
+        None => next.run(request).await,
+        Some(_) => (StatusCode::FORBIDDEN, "ask for 127.0.0.1 or localhost").into_response(),
     }
-    (StatusCode::FORBIDDEN, "ask for 127.0.0.1 or localhost").into_response()
 }
 
 /// Reading files is no work for the threads that answer.
@@ -156,14 +155,15 @@ async fn groups(State(runs): Runs, Path(run): Path<usize>, uri: Uri) -> Response
 }
 
 async fn picture(State(runs): Runs, Path((run, hash)): Path<(usize, String)>) -> Response {
-    let Some(path) = runs.get(run).and_then(|run| run.picture(&hash)) else { return absent() };
-    match tokio::task::spawn_blocking(move || std::fs::read(path)).await {
-        Ok(Ok(bytes)) => {
-            let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "max-age=86400, immutable")];
-            (headers, bytes).into_response()
+    blocking(move || match runs.get(run).and_then(|run| run.picture(&hash)) {
+        Some(picture) => {
+            let kept =
+                [(header::CACHE_CONTROL, "max-age=86400, immutable"), (header::CONTENT_TYPE, picture.media_type())];
+            (kept, picture.bytes().to_vec()).into_response()
         }
-        _ => absent(),
-    }
+        None => absent(),
+    })
+    .await
 }
 
 /// An event whenever a run's files have changed.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use sapo_datasets::Picture;
+
 use crate::error::{Result, RunError};
 use crate::report;
 
@@ -65,11 +67,15 @@ impl Run {
         Ok(page)
     }
 
-    /// A picture of the run by its hash, if the name is one.
-    pub(super) fn picture(&self, hash: &str) -> Option<PathBuf> {
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    /// A picture of the run by its hash, as a browser shows it.
+    pub(super) fn picture(&self, hash: &str) -> Option<Picture> {
+        if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
         let around = [self.folder.clone(), self.folder.join(".."), self.folder.join("../..")];
-        let paths = around.map(|folder| folder.join("images").join(format!("{hash}.png")));
-        paths.into_iter().find(|path| is_hash && path.is_file())
+        let named = |folder: &PathBuf, extension| folder.join("images").join(format!("{hash}.{extension}"));
+        let mut paths = around.iter().flat_map(|folder| Picture::extensions().map(move |one| named(folder, one)));
+        let bytes = paths.find_map(|path| std::fs::read(path).ok())?;
+        Picture::from_bytes(bytes, hash).ok()?.for_browsers().ok()
     }
 }

@@ -56,7 +56,7 @@ impl Target {
             datasets,
             rubrics: uses.iter().map(of_source).collect(),
             unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
-            sampling: arguments.sampling(EvalSampling::of(&eval, config.run.decode_rows)),
+            sampling: arguments.sampling(EvalSampling::of(&eval, config.run.decode_rows))?,
             limit: if given { "--max-new-tokens".to_owned() } else { format!("eval.{name}.max_new_tokens") },
         })
     }
@@ -101,7 +101,7 @@ impl Target {
                 max_new_tokens: number(arguments.max_new_tokens, eval.map(|eval| eval.max_new_tokens), tokens),
                 seed,
                 decode_rows: config.map_or(DECODE_ROWS, |config| config.run.decode_rows),
-            }),
+            })?,
             limit: "--max-new-tokens".to_owned(),
         })
     }
@@ -157,14 +157,21 @@ fn looked_at(datasets: &[Dataset], known: &KnownRubrics) -> Result<Vec<String>> 
 
 impl EvalArguments {
     /// What is configured, with what the arguments change.
-    fn sampling(&self, configured: EvalSampling) -> EvalSampling {
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    fn sampling(&self, configured: EvalSampling) -> Result<EvalSampling> {
         let usual = self.preset.map_or(configured, |preset| preset.applied(configured));
-        EvalSampling {
+        let sampling = EvalSampling {
             temperature: self.temperature.unwrap_or(usual.temperature),
             top_p: self.top_p.unwrap_or(usual.top_p),
             top_k: self.top_k.unwrap_or(usual.top_k),
             presence_penalty: self.presence_penalty.unwrap_or(usual.presence_penalty),
             ..usual
+        };
+        match sampling.fault() {
+            Some((key, reason)) => Err(RunError::User(format!("--{}: {reason}", key.replace('_', "-")))),
+            None => Ok(sampling),
         }
     }
 }

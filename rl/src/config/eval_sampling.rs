@@ -1,9 +1,9 @@
-//! How the answers of an evaluation are sampled.
+//! How the answers of an evaluation are sampled: as its configuration, its flags and its results say it.
 
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 
-use crate::config::EvalConfig;
+use super::EvalConfig;
 
 /// How answers are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub struct EvalSampling {
     pub max_new_tokens: usize,
     /// Seed of samples and intervals.
     pub seed: u64,
-    /// Rows that are decoded together at most.
+    /// Rows that are decoded together at most; results do not say it.
+    #[serde(default)]
     pub decode_rows: usize,
 }
 
@@ -35,6 +36,17 @@ impl EvalSampling {
     pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
         let EvalConfig { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, .. } = *eval;
         Self { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, decode_rows }
+    }
+
+    /// What of it makes no sense: its key, and why.
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
+        if !(self.temperature > 0.0 && self.temperature <= 100.0) {
+            return Some((
+                "temperature",
+                "must be above 0 and at most 100; a greedy answer is given beside the samples anyway",
+            ));
+        }
+        self.drawn().fault()
     }
 
     /// How an answer is drawn.
