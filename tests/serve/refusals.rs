@@ -29,6 +29,9 @@ fn about(url: &str) -> Value {
 fn wrong_samplings() -> Vec<(Value, &'static str, &'static str)> {
     vec![
         (json!({"stream_options": {"include_usage": true}}), "stream_options", "\"stream\": true"),
+        (json!({"stream": true, "stream_options": {"usage": true}}), "stream_options.usage", "not known here"),
+        (json!({"temprature": 0.5}), "temprature", "did you mean `temperature`?"),
+        (json!({"unknown": {"field": [1]}}), "unknown", "not known here"),
         (json!({"stop": ""}), "stop", "1 to 1024 bytes"),
         (json!({"stop": [1]}), "stop", "up to 16 texts"),
         (json!({"logit_bias": {"x": 1}}), "logit_bias", "token ids below"),

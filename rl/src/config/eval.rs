@@ -102,6 +102,12 @@ impl EvalConfig {
         self.data.iter().map(|name| SourceUse::of(name)).collect()
     }
 
+    /// How its answers are sampled, so many rows being decoded together at most.
+    pub fn sampling(&self, decode_rows: usize) -> EvalSampling {
+        let Self { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, .. } = *self;
+        EvalSampling { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, decode_rows }
+    }
+
     /// Whether it takes place after a phase.
     pub fn is_after(&self, name: &str, phase: &PhaseConfig) -> bool {
         match &self.after {
@@ -116,7 +122,7 @@ impl EvalConfig {
         config.check_uses(&place, &self.uses(), Some(&self.rubric))?;
         let key = |name: &str| format!("{place}.{name}");
         count(key("samples"), self.samples, 1..=MOST_SAMPLES)?;
-        if let Some((name, reason)) = EvalSampling::of(self, 1).fault() {
+        if let Some((name, reason)) = self.sampling(1).fault() {
             return Err(fault(key(name), reason));
         }
         count(key("max_new_tokens"), self.max_new_tokens, 1..=MOST_TOKENS)?;

@@ -3,8 +3,6 @@
 use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 
-use super::EvalConfig;
-
 /// How answers are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalSampling {
@@ -32,12 +30,6 @@ pub struct EvalSampling {
 }
 
 impl EvalSampling {
-    /// As a configuration says it, so many rows being decoded together at most.
-    pub fn of(eval: &EvalConfig, decode_rows: usize) -> Self {
-        let EvalConfig { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, .. } = *eval;
-        Self { samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, seed, decode_rows }
-    }
-
     /// What of it makes no sense: its key, and why.
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
         if !(self.temperature > 0.0 && self.temperature <= 100.0) {

@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::data;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
-use crate::eval::{EvalSampling, EvalSet, evaluate};
+use crate::eval::{EvalSet, evaluate};
 use crate::figures::{interval, percent};
 use crate::guards::Guards;
 use crate::memory;
@@ -214,7 +214,7 @@ impl Run<'_> {
         let datasets = data::open_eval(config, eval)?;
         let queries: u64 = datasets.iter().filter_map(sapo_datasets::Dataset::len).sum();
         self.progress.begin(&format!("evaluation ({after})"), queries * (eval.samples as u64 + 1), 0);
-        let sampling = EvalSampling::of(eval, config.run.decode_rows);
+        let sampling = eval.sampling(config.run.decode_rows);
         let set = EvalSet { datasets: &datasets, rubrics: &rubrics, unaveraged: &eval.unaveraged };
         let progress = self.progress;
         let told = &mut |ended: usize| progress.done(ended as u64, "rollouts");

@@ -7,6 +7,7 @@ use super::Limits;
 use super::fault::Fault;
 use super::fields::{Fields, wrong};
 use super::form::Form;
+use super::known;
 
 /// Samples of one request at most.
 pub(super) const MOST_SAMPLES: usize = 128;
@@ -17,34 +18,6 @@ const LONGEST_STOP: usize = 1024;
 const MOST_BIASES: usize = 4096;
 /// Smaller temperatures overflow when logits are divided by them; they mean greedy.
 const LEAST_TEMPERATURE: f64 = 1e-5;
-
-/// Fields that would change the answer and are not served: they are refused, unless they ask for nothing.
-const NOT_SERVED: [&str; 24] = [
-    "tools",
-    "functions",
-    "function_call",
-    "audio",
-    "prediction",
-    "web_search_options",
-    "best_of",
-    "suffix",
-    "use_beam_search",
-    "ignore_eos",
-    "min_tokens",
-    "prompt_logprobs",
-    "bad_words",
-    "allowed_token_ids",
-    "include_stop_str_in_output",
-    "truncate_prompt_tokens",
-    "continue_final_message",
-    "chat_template",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "structured_outputs",
-    "mm_processor_kwargs",
-];
 
 /// What is asked beside the prompt.
 #[derive(Clone, Debug)]
@@ -70,16 +43,21 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the fields; those that nobody knows are ignored, as other servers do.
+    /// Reads the fields.
     pub(super) fn read(object: &Map<String, Value>, limits: &Limits) -> Result<Self, Fault> {
         let fields = Fields::new(object);
-        refuse_what_is_not_served(fields)?;
         let stream = fields.flag("stream")?;
         let options = fields.object("stream_options")?;
         if options.is_some() && !stream {
             return Err(Fault::field("stream_options", "goes with \"stream\": true; leave it out"));
         }
-        let usage = options.map_or(Ok(false), |options| Fields::new(options).flag("include_usage"))?;
+        let usage = match options {
+            Some(options) => {
+                known::refuse_others(options, &known::STREAM_OPTIONS, "stream_options")?;
+                Fields::new(options).flag("include_usage")?
+            }
+            None => false,
+        };
         let most = limits.new_tokens.unwrap_or(limits.context).max(1);
         let old = fields.count("max_tokens", 1, most)?.map(|tokens| (tokens, "max_tokens"));
         let new = fields.count("max_completion_tokens", 1, most)?.map(|tokens| (tokens, "max_completion_tokens"));
@@ -101,28 +79,6 @@ impl Asked {
         self.log_probs = true;
         self.sampling.untempered = true;
         self.sampling.top_log_probs = top;
-    }
-}
-
-fn refuse_what_is_not_served(fields: Fields<'_>) -> Result<(), Fault> {
-    let asks = |value: &Value| match value {
-        Value::Bool(flag) => *flag,
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(object) => !object.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::Null => false,
-    };
-    let unserved = NOT_SERVED.iter().find(|name| fields.get(name).is_some_and(asks));
-    match unserved {
-        Some(name) => Err(Fault::field(*name, "is not served here; leave it out")),
-        None if fields.get("tool_choice").is_some_and(|choice| choice != "none" && choice != "auto") => {
-            Err(Fault::field("tool_choice", "tools are not served here; leave it out"))
-        }
-        None => match fields.get("skip_special_tokens") {
-            None | Some(Value::Bool(true)) => Ok(()),
-            Some(_) => Err(Fault::field("skip_special_tokens", "special tokens have no text here; leave it out")),
-        },
     }
 }
 

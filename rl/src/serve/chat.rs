@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Limits;
 use super::fault::Fault;
 use super::fields::{Fields, wrong};
+use super::known;
 use super::pictures::PictureSource;
 
 /// Pictures of one request at most: small ones grow when they are cut into patches.
@@ -66,9 +67,7 @@ impl Conversation<'_> {
             Some(known @ ("system" | "user" | "assistant")) => known,
             _ => return Err(wrong(&format!("{place}.role"), role, "system, user or assistant")),
         };
-        if Fields::new(object).get("tool_calls").is_some() {
-            return Err(Fault::field(format!("{place}.tool_calls"), "tools are not served here; leave it out"));
-        }
+        known::refuse_others(object, &known::MESSAGE, place)?;
         let content = object.get("content").unwrap_or(&nothing);
         let place = format!("{place}.content");
         let content = match content {
@@ -90,6 +89,9 @@ impl Conversation<'_> {
         let mut run = String::new();
         for (index, part) in parts.iter().enumerate() {
             let place = format!("{place}[{index}]");
+            if let Some(part) = part.as_object() {
+                known::refuse_others(part, &known::PART, &place)?;
+            }
             match part.get("type").and_then(Value::as_str) {
                 Some("text") => {
                     let text = part.get("text").unwrap_or(&Value::Null);
@@ -102,7 +104,7 @@ impl Conversation<'_> {
                     if !run.is_empty() {
                         typed.push(json!({"type": "text", "text": std::mem::take(&mut run)}));
                     }
-                    self.picture(part, &format!("{place}.image_url.url"))?;
+                    self.picture(part, &format!("{place}.image_url"))?;
                     typed.push(json!({"type": IMAGE}));
                 }
                 _ => {
@@ -121,8 +123,11 @@ impl Conversation<'_> {
         if self.pictures.len() == MOST_PICTURES {
             return Err(Fault::field("messages", format!("more than {MOST_PICTURES} pictures; send fewer")));
         }
+        if let Some(object) = part.get("image_url").and_then(Value::as_object) {
+            known::refuse_others(object, &known::IMAGE_URL, place)?;
+        }
         let url = part.pointer("/image_url/url").unwrap_or(&Value::Null);
-        let picture = self.source.read(url, place)?;
+        let picture = self.source.read(url, &format!("{place}.url"))?;
         self.pictures.push(picture);
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::chat::Chat;
 use super::completion::{Completion, RawPrompt};
 use super::fault::Fault;
 use super::fields::Fields;
+use super::known;
 use super::pictures::PictureSource;
 
 /// Pixels of all pictures of a request at most: their decoded size, which an encoded one may hide.
@@ -32,6 +33,14 @@ pub(super) enum Api {
 }
 
 impl Api {
+    /// The fields that it has alone.
+    fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Chat => &known::CHAT,
+            Self::Completions => &known::COMPLETION,
+        }
+    }
+
     /// The field that holds what is asked.
     fn field(self) -> &'static str {
         match self {
@@ -92,6 +101,7 @@ impl Encoder {
         if let Some(asked) = fields.text("model")?.filter(|asked| *asked != self.name) {
             return Err(Fault::unknown_model(asked, &self.name));
         }
+        known::refuse_others(object, api.own(), "")?;
         let mut asked = Asked::read(object, &self.limits)?;
         let prompts = match api {
             Api::Chat => {

@@ -9,7 +9,7 @@ use super::fault::Fault;
 /// Longest piece of a wrong value that is quoted back.
 const LONGEST_QUOTE: usize = 60;
 
-/// A JSON object whose unknown fields are nobody's business. A field that is `null` counts as absent.
+/// A JSON object. A field that is `null` counts as absent.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,

@@ -14,6 +14,7 @@ mod form;
 mod gate;
 mod held;
 mod key;
+mod known;
 mod pictures;
 mod reply;
 mod routes;

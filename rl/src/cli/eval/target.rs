@@ -56,7 +56,7 @@ impl Target {
             datasets,
             rubrics: uses.iter().map(of_source).collect(),
             unaveraged: [eval.unaveraged.clone(), arguments.apart.clone()].concat(),
-            sampling: arguments.sampling(EvalSampling::of(&eval, config.run.decode_rows))?,
+            sampling: arguments.sampling(eval.sampling(config.run.decode_rows))?,
             limit: if given { "--max-new-tokens".to_owned() } else { format!("eval.{name}.max_new_tokens") },
         })
     }
