@@ -140,7 +140,7 @@ fn pictures_that_cannot_be_used_are_refused() {
     let checksum = png_checksum(&vast[12..29]).to_be_bytes();
     vast[29..33].copy_from_slice(&checksum);
     let vast = Picture::from_bytes(vast, "vast").expect("its head is right");
-    refused(&server.chat(&about(&data_url(&vast))), 400, Some("messages"), "scale them down first");
+    refused(&server.chat(&about(&data_url(&vast))), 400, Some("messages"), "scale it down first");
     // Judged by its head: its pixels, which are none, are not looked at.
     let mut large = whole.bytes()[..33].to_vec();
     large[16..24].copy_from_slice(&[0, 0, 31, 64, 0, 0, 31, 64]);
