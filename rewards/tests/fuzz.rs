@@ -23,7 +23,7 @@ const ROUND: u32 = 16;
 
 /// Tries a door for its time; the texts that were tried are counted.
 #[expect(clippy::print_stderr, reason = "how many texts were tried is what a long run is for")]
-fn fuzz<S: Strategy>(door: &str, texts: &S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+fn fuzz<S: Strategy<Value = String>>(door: &str, texts: &S, check: impl Fn(&str) -> Result<(), TestCaseError>) {
     let secs = std::env::var("SAPO_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok());
     let config = Config { cases: ROUND, failure_persistence: None, ..Config::default() };
     // The same texts each time in a suite, others in a long run.
@@ -37,10 +37,17 @@ fn fuzz<S: Strategy>(door: &str, texts: &S, check: impl Fn(S::Value) -> Result<(
         // A runner counts what it has run, and would run nothing more.
         let mut round = TestRunner::new_with_rng(config.clone(), runner.new_rng());
         let outcome = round.run(texts, |text| {
-            let begun = Instant::now();
-            check(text)?;
-            // A suite may run on a machine that is busy with other things.
-            prop_assert!(secs.is_none() || begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
+            let mut took = Duration::MAX;
+            // A machine that is busy with something else is no hang.
+            for _ in 0..3 {
+                let begun = Instant::now();
+                check(&text)?;
+                took = took.min(begun.elapsed());
+                if took < LONGEST {
+                    return Ok(());
+                }
+            }
+            prop_assert!(secs.is_none(), "it took {took:?}");
             Ok(())
         });
         if let Err(fault) = outcome {
@@ -176,7 +183,7 @@ fn completion_text() {
     assert!(rules.len() >= 16, "only {} rules are tried", rules.len());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     fuzz("completion text", &reply(), |text| {
-        let transcript = Transcript::of_answer("q", &text);
+        let transcript = Transcript::of_answer("q", text);
         for rule in &rules {
             let item = Item { query: &rule.query, transcript: &transcript };
             for score in runtime.block_on(score_all(rule.reward.as_ref(), &[item])) {
@@ -228,7 +235,7 @@ fn plugin_reply() {
     let within = prop::collection::vec(word, 0..6)
         .prop_map(|words| format!("{{\"id\":7,\"outcomes\":[{{\"value\":1,\"evidence\":\"{}\"}}]}}", words.concat()));
     fuzz("plugin reply", &prop_oneof![free, within], |line| {
-        if let Ok(scores) = check_reply(&line, 7, 1) {
+        if let Ok(scores) = check_reply(line, 7, 1) {
             prop_assert_eq!(scores.len(), 1);
             prop_assert!(scores[0].outcome.value().is_none_or(f64::is_finite));
         }
