@@ -133,7 +133,7 @@ fn piece() -> impl Strategy<Value = String> {
 
 /// Whole replies: pieces in a row, some of them very often.
 fn reply() -> impl Strategy<Value = String> {
-    let repeated = (piece(), prop_oneof![12 => Just(1_usize), 2 => 2..40_usize, 1 => 40..4000_usize])
+    let repeated = (piece(), prop_oneof![200 => Just(1_usize), 20 => 2..40_usize, 1 => 40..4000_usize])
         .prop_map(|(piece, times)| piece.repeat(times));
     prop::collection::vec(repeated, 0..24).prop_map(|pieces| pieces.concat())
 }
