@@ -47,6 +47,8 @@ pub struct Language {
     pub so: Vec<String>,
     /// Words between two answers.
     pub or: Vec<String>,
+    /// Words that make a bound, an estimate or a guess of an answer: "at least", "about", "perhaps".
+    pub hedge: Vec<String>,
     /// Nouns that stand for an option; used for choices alone, as the next three.
     pub option: Vec<String>,
     /// Verbs that choose the option behind them.
@@ -178,6 +180,7 @@ pub struct Closings {
     so: Words,
     ends: Words,
     or: Words,
+    hedge: Words,
     verdicts: [Words; 2],
 }
 
@@ -218,6 +221,7 @@ impl Closings {
             so: words(|language| &language.so, r"^[\s*_]*", r"[\s*_,，、،:：]*")?,
             ends: words(|language| &language.ends, r"[\s*_]*", r"[\s*_]*$")?,
             or: words(|language| &language.or, r"^[\s*_,，、،]*", "")?,
+            hedge: words(|language| &language.hedge, "", "")?,
             verdicts: [words(|language| &language.right, "", "")?, words(|language| &language.wrong, "", "")?],
         })
     }
@@ -263,6 +267,11 @@ impl Closings {
     /// Whether a text denies something.
     pub(crate) fn denies(&self, text: &str) -> bool {
         self.not.any(text) || self.not_ends.any(text)
+    }
+
+    /// Whether a text says that what stands in it is a bound, an estimate or a guess.
+    pub(crate) fn hedges(&self, text: &str) -> bool {
+        self.hedge.any(self.without_lead(text))
     }
 
     /// A text without the words of no weight that it begins with.

@@ -212,7 +212,9 @@ impl Session {
             let mut found = Verdict::Different;
             // Most often the members stand in the same order.
             for other in b[index.min(b.len())..].iter().chain(&b[..index.min(b.len())]) {
-                match self.equal(member, other) {
+                // A set is no member of the set of its members.
+                let nested = matches!(member, Value::Set(_)) != matches!(other, Value::Set(_));
+                match if nested { Verdict::Different } else { self.equal(member, other) } {
                     Verdict::Equal => {
                         found = Verdict::Equal;
                         break;
@@ -294,7 +296,8 @@ impl Session {
         if equal(*relation) && equal(*other) || (*relation, *other) == (Relation::NotEqual, Relation::NotEqual) {
             let solved =
                 is_lone(left) && left == other_left && !right.variables().iter().any(|name| is_named(left, name));
-            if solved && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
+            let named = solved || are_one_function(left, other_left);
+            if named && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
                 return Verdict::Equal;
             }
             let f = Expr::difference(left.clone(), right.clone());
@@ -334,6 +337,15 @@ impl Session {
         }
         Verdict::Different
     }
+}
+
+/// Whether both sides name one function of a letter: `y` and `f(x)`.
+fn are_one_function(a: &Expr, b: &Expr) -> bool {
+    let is_called = |call: &Expr| {
+        matches!(call, Expr::Apply(name, items)
+            if matches!(name.as_str(), "f" | "g" | "h") && matches!(items.as_slice(), [Expr::Variable(of)] if of != "y"))
+    };
+    is_named(a, "y") && is_called(b) || is_named(b, "y") && is_called(a)
 }
 
 /// The expression that must be positive, and whether zero is excluded.

@@ -13,6 +13,7 @@ mod choice;
 mod clause;
 mod compare;
 mod complex;
+mod dates;
 mod evaluate;
 mod expression;
 mod extract;
@@ -28,6 +29,7 @@ mod number;
 mod numerals;
 mod opaque;
 mod operand;
+mod ordered;
 mod parser;
 mod prose;
 mod quantity;
@@ -39,6 +41,7 @@ mod source;
 mod symbols;
 mod template;
 mod token;
+mod trace;
 mod units;
 mod value;
 mod verdict;
@@ -232,7 +235,7 @@ struct Reading {
 
 impl Reading {
     fn new(answer: &str) -> Self {
-        let text = symbols::to_ascii(unwrapped(answer));
+        let text = set_in_braces(symbols::to_ascii(unwrapped(answer)));
         let lexemes = lexer::tokens(&text);
         let choice = choice::read(&text);
         Self { text, lexemes, choice }
@@ -267,6 +270,15 @@ impl Reading {
             .any(|c| matches!(c, '+' | '*' | '/' | '=' | '<' | '>' | '^' | '_' | '|' | '%' | '[' | ']' | '&'));
         let dash = plain.split('-').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == ' '));
         has_letters && !signs && !dash
+    }
+}
+
+/// Plain braces around a rule, `{x | x > 1}`, written as those of a set.
+fn set_in_braces(text: String) -> String {
+    let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    match inner.filter(|inner| inner.matches('|').count() == 1 && !inner.contains(['{', '}'])) {
+        Some(inner) => format!("\\{{{inner}\\}}"),
+        None => text,
     }
 }
 

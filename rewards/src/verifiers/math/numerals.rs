@@ -153,13 +153,24 @@ pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
             && text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == mark)
             && text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit())
     };
+    // `1,234` is more than a thousand.
+    let grouped = |text: &str| {
+        text.trim_start_matches('-')
+            .split_once(',')
+            .is_some_and(|(whole, rest)| rest.len() == 3 && (1..=3).contains(&whole.len()) && !whole.starts_with('0'))
+    };
     // Only money may stand beside the digits.
     let alone = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "-.,$ \\".contains(c));
-    let (x, y) = (digits(a), digits(b));
+    let bare = |text: &str| text.replace("\\currency{eur}", "").replace("\\currency{gbp}", "");
+    let (a, b) = (bare(a), bare(b));
+    let (x, y) = (digits(&a), digits(&b));
     let same = |with_comma: &str, with_point: &str| {
-        plain(with_comma, ',') && plain(with_point, '.') && with_comma.replace(',', ".") == with_point
+        plain(with_comma, ',')
+            && !grouped(with_comma)
+            && plain(with_point, '.')
+            && with_comma.replace(',', ".") == with_point
     };
-    alone(a) && alone(b) && (same(x, y) || same(y, x))
+    alone(&a) && alone(&b) && (same(x, y) || same(y, x))
 }
 
 /// The digits in the argument of a command of the given length at this place.

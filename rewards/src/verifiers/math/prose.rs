@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::clause::{BETWEEN, clause_end, pattern};
-use super::units;
+use super::{units, words};
 use crate::closings::Closings;
 
 /// Words that say that what stands in the sentence is no answer, or not exactly that.
@@ -52,6 +52,19 @@ static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\b(?:hope\s+(?:this|that|it)|let\s+me\s+know|that\s+is\s+all|that's\s+all|feel\s+free|happy\s+to|q\.?e\.?d)\b",
     )
+});
+/// Chinese for what is left and was not done yet.
+static LEFT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(\u{5269}[^\u{3002}\u{ff0c},]*?\d[^\u{3002}\u{ff0c},]*?)(?:\u{8fd8}|)(?:\u{6ca1}\u{6709}|\u{6ca1}|\u{672a})\p{Han}{0,2}",
+    )
+});
+/// What stands right before a number that only counts steps, or that was known before.
+static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)(?:\b(?:question|problem|exercise|equations?|eqn?\.?|chapter|section|lemma|theorem|formula|step|example|figure|table|part)\s*\(?",
+        r"|\b(?:the|these|those|each\s+of\s+the)\s+|[\u{7ea6}\u{7d04}]\s*|(?:^|\s)\u{c57d}\s*)$"
+    ))
 });
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
@@ -122,7 +135,8 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let sentence = if holds_value { clause } else { sentence };
     let formulas: Vec<regex::Captures<'_>> = FORMULA.captures_iter(sentence).collect();
     let bare = FORMULA.replace_all(sentence, " ");
-    if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.denies(&bare) {
+    if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.hedges(&bare) || denies(&bare, closings)
+    {
         return Vec::new();
     }
     if formulas.is_empty() {
@@ -136,6 +150,11 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
         return vec![number];
     }
     last_formula(sentence, &formulas).into_iter().collect()
+}
+
+/// Whether a sentence denies something; that pages are "not yet read" only says which are left.
+fn denies(bare: &str, closings: &Closings) -> bool {
+    closings.denies(&LEFT.replace_all(bare, "$1"))
 }
 
 /// The last formula, with those that "and" or a comma joins to it.
@@ -193,6 +212,8 @@ fn number_in(clause: &str) -> Option<String> {
         })
         || before.trim().is_empty() && said.len() == clause.len() && VERB.is_match(after)
         || BOUND.is_match(before)
+        || KNOWN.is_match(before)
+        || is_scaled(after)
         || has_variables(before)
         || has_variables(after)
     {
@@ -214,6 +235,14 @@ fn number_in(clause: &str) -> Option<String> {
         }
         _ => Some(text),
     }
+}
+
+/// Whether a number goes on in words: "5 dozen", "5 times".
+fn is_scaled(after: &str) -> bool {
+    let word: String = after.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
+    let word = word.to_lowercase();
+    words::scale(&word).is_some()
+        || matches!(word.as_str(), "times" | "plus" | "minus" | "squared" | "cubed" | "factorial")
 }
 
 /// Whether a lone letter stands in running text that is no word of it.

@@ -114,7 +114,7 @@ impl Parser<'_> {
                         "square" | "sq" => power = 2,
                         "cubic" | "cu" => power = 3,
                         "squared" | "cubed" => return Err("an exponent in words has no unit"),
-                        _ if words::is_loaded(&lower) && lower != "in" => {
+                        _ if words::is_loaded(&lower) && !matches!(lower.as_str(), "in" | "any") => {
                             return Err("words change the meaning of a number");
                         }
                         _ => {

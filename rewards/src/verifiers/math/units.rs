@@ -182,7 +182,8 @@ fn other(lower: &str) -> Option<&'static str> {
     })
 }
 
-fn singular(lower: &str) -> String {
+/// A noun without the ending of its plural.
+pub(super) fn singular(lower: &str) -> String {
     if let Some(stem) = lower.strip_suffix("ies").filter(|stem| stem.len() > 2) {
         return format!("{stem}y");
     }

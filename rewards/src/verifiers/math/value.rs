@@ -107,6 +107,12 @@ impl Session {
             && !rest.is_empty()
             && rest.iter().all(|item| matches!(item, Expr::Negative(_)))
         {
+            if let (Expr::Named(set), [Expr::Negative(taken)]) = (first, rest)
+                && *set != NamedSet::Reals
+                && let Value::Set(taken) = self.settle(taken)?
+            {
+                return Ok(Value::Without(*set, taken));
+            }
             return self.set_difference(first, rest);
         }
         Err("the parts do not make one value")
@@ -319,7 +325,7 @@ fn text_value(text: &str) -> Value {
         | "setofrealnumbers"
         | "allrealvalues"
         | "reals" => Value::Region(Region::line(), None),
-        "emptyset" | "nullset" => Value::Set(Vec::new()),
+        "emptyset" | "nullset" | "none" | "nosolution" => Value::Set(Vec::new()),
         "allintegers" | "integers" => Value::Named(NamedSet::Integers),
         _ => Value::Text(normal),
     }

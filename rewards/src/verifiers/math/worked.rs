@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{clause::pattern, extract, prose};
+use super::{clause::pattern, dates, extract, prose};
 use crate::closings::Closings;
 
 static LAST_LINE: LazyLock<Regex> =
@@ -24,7 +24,7 @@ static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
 });
 static MEMBERS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"[,\s]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:\\left)?\(\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:\\right)?\)\s*\$?\s*$",
+        r"[,;\s$]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:(?:\\left)?\(|(?:\\text\{)?\s*\b(?:with|where|for(?:\s+(?:all|any|every|each))?)\b\s*\}?\s*\$?)\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:(?:\\right)?\))?\s*\$?\s*$",
     )
 });
 static QUADRANT: LazyLock<Regex> = LazyLock::new(|| {
@@ -66,6 +66,9 @@ pub(super) fn written(text: &str) -> Option<String> {
         };
         let taken = found[2].replace('$', "").replace(" and ", ", ");
         return Some(format!("\\mathbb{{{set}}}\\setminus\\{{{}\\}}", taken.trim()));
+    }
+    if let Some(date) = dates::written(source) {
+        return Some(date);
     }
     if let Some(found) = QUADRANT.captures(source) {
         let which = found.get(1).or_else(|| found.get(2)).map_or("", |which| which.as_str()).to_lowercase();
