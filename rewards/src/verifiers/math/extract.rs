@@ -90,6 +90,9 @@ static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
+static SURELY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)^\s*(?:for\s+sure|certainly|definitely|clearly|obviously|surely|of\s+course|simply|exactly|precisely)\s*[,:]?\s+")
+});
 static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a-z]+\s"));
 /// The name of a value right before its box.
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
@@ -137,7 +140,7 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
     }
     if place != Place::Boxed
         && let Some(line) = MINERVA.captures(text)
-        && next_box(text, line.get(0).map_or(0, |line| line.start())).is_none()
+        && next_box(text, line.get(1).map_or(0, |answer| answer.start())).is_none()
     {
         return vec![line[1].to_owned()];
     }
@@ -159,11 +162,14 @@ fn nonempty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The content of the last `<answer>` block.
+/// The content of the last `<answer>` block, or of the box of GLM.
 fn last_tag(text: &str) -> Option<&str> {
-    let end = text.rfind("</answer>")?;
-    let start = text[..end].rfind("<answer>")?;
-    Some(&text[start + "<answer>".len()..end])
+    let inside = |open: &str, close: &str| {
+        let end = text.rfind(close)?;
+        let start = text[..end].rfind(open)?;
+        Some(&text[start + open.len()..end])
+    };
+    inside("<answer>", "</answer>").or_else(|| inside("<|begin_of_box|>", "<|end_of_box|>"))
 }
 
 /// A box: where it starts and ends, and its content.
@@ -318,6 +324,7 @@ fn clean(statement: &str) -> Option<String> {
             return None;
         }
     }
+    text = SURELY.find(text).map_or(text, |surely| &text[surely.end()..]);
     if let Some(end) = sentence_end(text) {
         text = &text[..end];
     }

@@ -156,7 +156,9 @@ impl Parser<'_> {
             }
             items.push(self.relation()?);
             let Some(mut found) = self.separator() else { break };
+            // "2, and 3": nothing may be missing between two commas.
             if found == Joint::Comma
+                && !matches!(self.peek(), Some(Token::Symbol(_)))
                 && let Some(word) = self.separator()
             {
                 found = word;

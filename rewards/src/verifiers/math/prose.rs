@@ -28,7 +28,7 @@ static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$")
 });
 static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*([^*\n]*[0-9][^*\n]*)\*\*")
+    pattern(r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\((\\(?:[dt]?frac|sqrt|pi)\b[^()$]*)\)|\*\*([^*\n]*[0-9][^*\n]*)\*\*")
 });
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
@@ -190,7 +190,9 @@ fn inner(formula: &regex::Captures<'_>) -> Option<String> {
 fn conclusion_in<'s>(sentence: &'s str, closings: &Closings) -> Option<&'s str> {
     crate::sentence::commas(sentence).into_iter().rev().find_map(|at| {
         let clause = sentence[at..].trim_start_matches([',', ' ', '\u{ff0c}', '\u{3001}', '\u{60c}']);
-        let follows = closings.without_lead(clause).len() < clause.len();
+        let before = sentence[..at].rsplit(char::is_whitespace).next().unwrap_or_default();
+        let leads = !before.is_empty() && closings.without_lead(before).is_empty();
+        let follows = leads || closings.without_lead(clause).len() < clause.len();
         (follows && clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$')).then_some(clause)
     })
 }
