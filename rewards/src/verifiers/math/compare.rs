@@ -2,6 +2,7 @@
 
 use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
+    label::label_of,
     scalar::Session,
     units::Unit,
     value::Value,
@@ -61,6 +62,15 @@ impl Session {
             (Value::Labelled(name, _, a), Value::Labelled(other, _, b)) => {
                 let verdict = self.equal(a, b);
                 if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
+            }
+            (Value::Labelled(name, _, inner), Value::Assignment(values))
+            | (Value::Assignment(values), Value::Labelled(name, _, inner))
+                if ordered_as(name, values).is_some() =>
+            {
+                match (&**inner, ordered_as(name, values)) {
+                    (Value::Tuple(_, items, _), Some(values)) => self.in_order(items, &values),
+                    _ => Verdict::Unknown,
+                }
             }
             (Value::Labelled(name, ..), Value::Assignment(values))
             | (Value::Assignment(values), Value::Labelled(name, ..))
@@ -337,6 +347,22 @@ impl Session {
         }
         Verdict::Different
     }
+}
+
+/// The values of named variables in the order in which a label such as `(p, q)` names them.
+fn ordered_as(label: &str, values: &[(String, Value)]) -> Option<Vec<Value>> {
+    let names = |order: &[&(String, Value)]| {
+        let names = order.iter().map(|(name, _)| Expr::Variable(name.clone())).collect();
+        label_of(&Expr::Group(Bracket::Round, names, Bracket::Round))
+    };
+    let mut order: Vec<&(String, Value)> = values.iter().collect();
+    order.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let written: Vec<&(String, Value)> = values.iter().collect();
+    let backwards: Vec<&(String, Value)> = written.iter().rev().copied().collect();
+    [order, written, backwards]
+        .into_iter()
+        .find(|order| order.len() > 1 && names(order) == label)
+        .map(|order| order.into_iter().map(|(_, value)| value.clone()).collect())
 }
 
 /// Whether both sides name one function of a letter: `y` and `f(x)`.

@@ -45,13 +45,17 @@ static VERB: LazyLock<Regex> = LazyLock::new(|| {
 });
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals|be)\b\s+"));
 static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:final\s+)?(?:answer|solution|result))\b")
+    pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:(?:final|only|unique|desired|required|correct)\s+)?(?:answer|solution|result))\b")
 });
 static CURRENCY: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\d[\d,]*(?:\.\d+)?)(?:[\s,.;)*]|$)"));
 static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\b(?:hope\s+(?:this|that|it)|let\s+me\s+know|that\s+is\s+all|that's\s+all|feel\s+free|happy\s+to|q\.?e\.?d)\b",
     )
+});
+/// A chain of equations in rows at the end of a text.
+static ALIGNED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?s)\\begin\{(?:align|aligned|gather|equation)\*?\}((?:[^\\]|\\[^be]|\\b[^e]|\\e[^n])*?)\\end\{(?:align|aligned|gather|equation)\*?\}(?:\s*(?:\$\$|\\\]))?$")
 });
 /// Chinese for what is left and was not done yet.
 static LEFT: LazyLock<Regex> = LazyLock::new(|| {
@@ -271,9 +275,23 @@ fn last_sentence(line: &str) -> &str {
     line[start..].trim()
 }
 
+/// What the last row of a chain of equations ends with; nothing for rows that say something each.
+fn last_row(rows: &str) -> Option<String> {
+    let rows = rows.split("\\\\").map(|row| row.replace('&', " ").trim().to_owned());
+    let rows: Vec<String> = rows.filter(|row| !row.is_empty()).collect();
+    let last = rows.last()?;
+    if rows.len() == 1 {
+        return Some(last.clone());
+    }
+    last.strip_prefix('=').map(|last| last.rsplit('=').next().unwrap_or(last).trim().to_owned())
+}
+
 /// The display at the very end of a text.
 fn last_display(text: &str) -> Option<String> {
     let text = text.trim_end().trim_end_matches('.');
+    if let Some(rows) = ALIGNED.captures(text) {
+        return last_row(&rows[1]);
+    }
     let (rest, open) = match text.strip_suffix("$$") {
         Some(rest) => (rest, "$$"),
         None => (text.strip_suffix("\\]")?, "\\["),

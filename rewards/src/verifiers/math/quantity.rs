@@ -162,6 +162,7 @@ impl Parser<'_> {
             Some(Token::Symbol('/' | '*')) => {
                 matches!(self.token(self.at.saturating_sub(2)), Some(Token::Word(_) | Token::Letter(_)))
             }
+            Some(Token::Number(..)) if letter == "Omega" => true,
             Some(Token::Number(..) | Token::Symbol(')' | '}') | Token::Word(_)) => self.is_spaced(self.at),
             _ => false,
         }

@@ -32,6 +32,9 @@ const COUNTERS: [&str; 11] = ["n", "m", "k", "i", "j", "l", "N", "M", "K", "p", 
 const STEPS: [u32; 26] =
     [1, 2, 3, 4, 7, 8, 9, 15, 1_009, 16, 10_007, 17, 1_000_003, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 81, 10, 100];
 
+/// Expressions with steps that meet at so many of these places are one there.
+const ENOUGH_STEPS: usize = 18;
+
 /// The state of one comparison: what work it may still do.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -228,7 +231,12 @@ impl Session {
             let point =
                 names.iter().enumerate().map(|(index, name)| (name.clone(), RBig::from(place(index)))).collect();
             match self.meet(a, b, &point, true) {
-                Ok(Meeting::Same) => same += 1,
+                Ok(Meeting::Same) => {
+                    same += 1;
+                    if same >= ENOUGH_STEPS {
+                        break;
+                    }
+                }
                 Ok(Meeting::Apart) => return Verdict::Different,
                 Ok(Meeting::Lopsided) => return Verdict::Unknown,
                 Ok(Meeting::Silent) => {}

@@ -82,7 +82,7 @@ pub(super) fn is_currency(word: &str) -> bool {
 
 /// Letters that are units when they stand alone, apart from their number.
 pub(super) fn is_single_letter(letter: &str) -> bool {
-    matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T")
+    matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Omega")
 }
 
 fn canonical(word: &str) -> String {
@@ -91,6 +91,7 @@ fn canonical(word: &str) -> String {
         "mL" | "ml" => "ml",
         "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Hz" | "Pa" => word,
         "M" => "mol/l",
+        "Omega" => "ohm",
         _ => "",
     };
     if !exact.is_empty() {
@@ -173,6 +174,7 @@ fn other(lower: &str) -> Option<&'static str> {
         "amp" | "amps" | "ampere" | "amperes" => "A",
         "hertz" | "hz" => "Hz",
         "pascal" | "pascals" => "Pa",
+        "ohm" | "ohms" => "ohm",
         "people" | "persons" | "person" => "person",
         "children" | "child" => "child",
         "men" | "man" => "man",

@@ -33,6 +33,22 @@ static QUADRANT: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// "Yes, it is": the rest says the same again.
+static AFFIRMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)^(?:(yes)[,.]?\s+(?:it|they|he|she|this|that|there|we)\s+(?:is|are|does|do|can|will|has|have)",
+        r"|(no)[,.]?\s+(?:it|they|he|she|this|that|there|we)\s+(?:(?:is|are|does|do|will|has|have)(?:n't|\s+not)|cannot|can't))\.?$"
+    ))
+});
+/// A free constant that is only introduced: every answer with that letter has it.
+static CONSTANT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)\$?[,;]?\s*\(?(?:\\text\s*\{\s*|\\quad\s*)*(?:where|for\s+(?:some|any|all|every)|with)\s+",
+        r"(?:(?:(?:some|any|an?|real|arbitrary)\s+)*constants?\s*\}?\s*\$?([a-zA-Z](?:_\{?\w\}?)?)\$?",
+        r"|\}?\s*\$?([a-zA-Z](?:_\{?\w\}?)?)\$?\s*(?:\\text\s*\{)?\s*is\s+(?:(?:some|any|an?|real|arbitrary|free)\s+)*constant\s*\}?)\)?\s*\.?\$?$"
+    ))
+});
+
 /// Shorter gold texts than this are answers and no solutions, unless they mark an answer.
 const SHORT_BYTES: usize = 150;
 
@@ -69,6 +85,16 @@ pub(super) fn written(text: &str) -> Option<String> {
     }
     if let Some(date) = dates::written(source) {
         return Some(date);
+    }
+    if let Some(found) = AFFIRMED.captures(source) {
+        let word = found.get(1).or_else(|| found.get(2))?.as_str();
+        return Some(format!("\\text{{{word}}}"));
+    }
+    if let Some(found) = CONSTANT.captures(text)
+        && let (Some(whole), Some(letter)) = (found.get(0), found.get(1).or_else(|| found.get(2)))
+        && text[..whole.start()].contains(letter.as_str())
+    {
+        return Some(text[..whole.start()].trim_end_matches(['$', ' ', ',']).trim_start_matches('$').to_owned());
     }
     if let Some(found) = QUADRANT.captures(source) {
         let which = found.get(1).or_else(|| found.get(2)).map_or("", |which| which.as_str()).to_lowercase();
