@@ -13,7 +13,7 @@ use serde_json::Value;
 fn golds() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/rewards");
     let mut golds = BTreeSet::new();
-    for set in ["", "_more", "_people", "_kinds"] {
+    for set in ["", "_more", "_people", "_kinds", "_graders"] {
         let text = std::fs::read_to_string(format!("{folder}/math_equivalence{set}.jsonl")).expect("the rows");
         for line in text.lines() {
             let row: Value = serde_json::from_str(line).expect("a row");
@@ -196,6 +196,12 @@ fn members(intervals: [(u64, u64); 2]) -> u64 {
     (0..=40).filter(|quarter| inside(*quarter)).fold(0, |bits, quarter| bits | 1 << quarter)
 }
 
+/// Which of the quarters from 0 to 10 are in both of two open intervals, as bits.
+fn strictly_inside(intervals: [(u64, u64); 2]) -> u64 {
+    let inside = |quarter: u64| intervals.iter().all(|(low, high)| low * 4 < quarter && quarter < high * 4);
+    (0..=40).filter(|quarter| inside(*quarter)).fold(0, |bits, quarter| bits | 1 << quarter)
+}
+
 /// The mutants that keep the value: a gold answer, the mutant, and what each comes to.
 fn kept() -> Vec<(String, String, u64, u64)> {
     let mut kept = Vec::new();
@@ -214,7 +220,11 @@ fn kept() -> Vec<(String, String, u64, u64)> {
         keep(&written(taken), written(other), (choose(of, taken), choose(of, other)));
     }
     for tenth in 1..=9_u64 {
-        keep("\\lceil 3.2\\rceil", format!("\\lceil 3.{tenth}\\rceil"), (32_u64.div_ceil(10), (30 + tenth).div_ceil(10)));
+        keep(
+            "\\lceil 3.2\\rceil",
+            format!("\\lceil 3.{tenth}\\rceil"),
+            (32_u64.div_ceil(10), (30 + tenth).div_ceil(10)),
+        );
         keep("\\lfloor 3.7 \\rfloor", format!("\\lfloor 3.{tenth} \\rfloor"), (37 / 10, (30 + tenth) / 10));
     }
     for other in 0..=7_u64 {
@@ -233,6 +243,22 @@ fn kept() -> Vec<(String, String, u64, u64)> {
     keep("[1,3]\\cup[2,4]", "[1,4]\\cup[2,4]".to_owned(), (overlap, wider));
     keep("[1,3]\\cup[2,4]", "[1,3]\\cup[3,4]".to_owned(), (overlap, members([(1, 3), (3, 4)])));
     keep("[1,2]\\cup[2,3]", "[1,3]\\cup[2,3]".to_owned(), (members([(1, 2), (2, 3)]), members([(1, 3), (2, 3)])));
+    let apart = strictly_inside([(1, 3), (2, 4)]);
+    keep("(1,3)\\cap(2,4)", "(2,3)\\cap(2,4)".to_owned(), (apart, strictly_inside([(2, 3), (2, 4)])));
+    for high in [5, 6, 8] {
+        keep("(1,3)\\cap(2,4)", format!("(1,3)\\cap(2,{high})"), (apart, strictly_inside([(1, 3), (2, high)])));
+    }
+    let sine = |degrees: f64| (degrees.to_radians().sin() * 1e9).round() as u64;
+    keep("\\sin(90^{\\circ}-x)", "\\sin(90^{\\circ}+x)".to_owned(), (sine(90.0 - 17.0), sine(90.0 + 17.0)));
+    keep("sqrt(2)+0.0", "sqrt(2)-0.0".to_owned(), ((2.0_f64 + 0.0).to_bits(), (2.0_f64 - 0.0).to_bits()));
+    keep("twenty-five", "twenty+five".to_owned(), (25, 20 + 5));
+    // In halves: one and a half, and one times three halves.
+    keep("1\\frac12", "1\\frac32".to_owned(), (2 + 1, 3));
+    let set = |members: [u64; 3]| members.into_iter().fold(0, |bits, member| bits | 1 << member);
+    keep("{1,1,2}", "{2,1,2}".to_owned(), (set([1, 1, 2]), set([2, 1, 2])));
+    keep("{1,1,2}", "{1,2,2}".to_owned(), (set([1, 1, 2]), set([1, 2, 2])));
+    keep("{1,2/2,2}", "{2,2/2,2}".to_owned(), (set([1, 2 / 2, 2]), set([2, 2 / 2, 2])));
+    keep("{1,2/2,2}", "{1,4/2,2}".to_owned(), (set([1, 2 / 2, 2]), set([1, 4 / 2, 2])));
     kept
 }
 

@@ -91,7 +91,9 @@ static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
 static SURELY: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^\s*(?:for\s+sure|certainly|definitely|clearly|obviously|surely|of\s+course|simply|exactly|precisely)\s*[,:]?\s+")
+    pattern(
+        r"(?i)^\s*(?:for\s+sure|certainly|definitely|clearly|obviously|surely|of\s+course|simply|exactly|precisely)\s*[,:]?\s+",
+    )
 });
 static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a-z]+\s"));
 /// The name of a value right before its box.

@@ -18,6 +18,7 @@ mod evaluate;
 mod expression;
 mod extract;
 mod gathered;
+mod hanzi;
 mod inequality;
 mod label;
 mod lexer;
@@ -81,7 +82,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/3";
+    const VERSION: &'static str = "math/4";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.

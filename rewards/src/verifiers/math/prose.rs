@@ -28,7 +28,9 @@ static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$")
 });
 static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\((\\(?:[dt]?frac|sqrt|pi)\b[^()$]*)\)|\*\*([^*\n]*[0-9][^*\n]*)\*\*")
+    pattern(
+        r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\((\\(?:[dt]?frac|sqrt|pi)\b[^()$]*)\)|\*\*([^*\n]*[0-9][^*\n]*)\*\*",
+    )
 });
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
@@ -45,7 +47,9 @@ static VERB: LazyLock<Regex> = LazyLock::new(|| {
 });
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals|be)\b\s+"));
 static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:(?:final|only|unique|desired|required|correct)\s+)?(?:answer|solution|result))\b")
+    pattern(
+        r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:(?:final|only|unique|desired|required|correct)\s+)?(?:answer|solution|result))\b",
+    )
 });
 static CURRENCY: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\d[\d,]*(?:\.\d+)?)(?:[\s,.;)*]|$)"));
 static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
@@ -55,7 +59,9 @@ static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// A chain of equations in rows at the end of a text.
 static ALIGNED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s)\\begin\{(?:align|aligned|gather|equation)\*?\}((?:[^\\]|\\[^be]|\\b[^e]|\\e[^n])*?)\\end\{(?:align|aligned|gather|equation)\*?\}(?:\s*(?:\$\$|\\\]))?$")
+    pattern(
+        r"(?s)\\begin\{(?:align|aligned|gather|equation)\*?\}((?:[^\\]|\\[^be]|\\b[^e]|\\e[^n])*?)\\end\{(?:align|aligned|gather|equation)\*?\}(?:\s*(?:\$\$|\\\]))?$",
+    )
 });
 /// Chinese for what is left and was not done yet.
 static LEFT: LazyLock<Regex> = LazyLock::new(|| {

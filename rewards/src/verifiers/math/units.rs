@@ -29,6 +29,10 @@ impl Unit {
     pub(super) fn multiply(&mut self, word: &str, exponent: i32) {
         let name = canonical(word);
         if name.is_empty() {
+            // "Square units" are no lengths, whatever they are.
+            if exponent.abs() > 1 && word.to_lowercase().starts_with("unit") {
+                self.add("unit", exponent);
+            }
             return;
         }
         for (part, power) in compound(&name).unwrap_or(&[]) {

@@ -156,7 +156,8 @@ const SHORT: &[&str] = &[
     "false", "red", "blue", "day", "days", "men", "man", "won", "lost", "cat", "dog", "boy", "girl", "mon", "tue",
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
-    "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "cow", "hen", "pig", "toy", "kid", "may", "answer", "neither", "pct", "exist",
+    "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "cow", "hen", "pig", "toy", "kid",
+    "may", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -358,6 +359,8 @@ fn synonym(text: &str) -> String {
         "diverges" | "divergent" | "does not converge" | "series diverges" | "it diverges" => "diverges",
         "there are none" => "none",
         _ if is_no_such(text) => "none",
+        "absolutely convergent" | "series converges absolutely" | "absolute convergence" => "converges absolutely",
+        "conditionally convergent" | "series converges conditionally" => "converges conditionally",
         "converges" | "convergent" | "series converges" | "it converges" => "converges",
         "cannot be determined" | "can not be determined" | "not enough information" | "insufficient information" => {
             "cannot be determined"
