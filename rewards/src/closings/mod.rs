@@ -323,9 +323,12 @@ impl Closings {
     /// Where the answer is in what follows a phrase, which may deny it itself, and whether it is denied.
     fn answer_within(&self, said: &str, denies: bool) -> (Range<usize>, bool) {
         let mut start = said.len() - self.without_lead(said).len();
-        let mut denied = denies || self.not_at_start.any(&said[start..]);
-        if denied && let Some(turn) = self.but.first(&said[start..]) {
-            start += turn.end;
+        let denial = self.not_at_start.first(&said[start..]);
+        let mut denied = denies || denial.is_some();
+        // The "but" of "anything but B" is part of the denial.
+        let from = start + denial.map_or(0, |denial| denial.end);
+        if denied && let Some(turn) = self.but.first(&said[from..]) {
+            start = from + turn.end;
             start = said.len() - self.without_lead(said[start..].trim_start()).len();
             denied = self.not_at_start.any(&said[start..]);
         }

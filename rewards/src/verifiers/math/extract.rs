@@ -81,6 +81,8 @@ static MINERVA: LazyLock<Regex> =
 static LEAD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)[:\u{ff1a}]|\b(?:so|hence|thus|therefore|then|and|but|because|since|means|meaning)\b")
 });
+static CALLED_WRONG: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\b(?:wrong|incorrect|false|worst|mistaken)\s+(?:final\s+)?$"));
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -88,7 +90,7 @@ static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
-static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
+static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
 static SURELY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -313,7 +315,7 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
 fn is_taken_back(before: &str, closings: &Closings) -> bool {
     let sentence = &before[last_sentence(before, LONGEST_LEAD_BYTES)..];
     let lead = LEAD.find_iter(sentence).last().map_or(sentence, |lead| &sentence[lead.end()..]);
-    !lead.trim().is_empty() && (closings.takes_back(lead) || closings.hedges(lead))
+    !lead.trim().is_empty() && (closings.takes_back(lead) || closings.hedges(lead) || CALLED_WRONG.is_match(lead))
 }
 
 /// A statement without the sentence around it; nothing when it only says what the answer is not.

@@ -274,8 +274,12 @@ impl Reading {
     }
 }
 
-/// Plain braces around a rule, `{x | x > 1}`, written as those of a set.
+/// Plain braces around a rule, `{x | x > 1}`, written as those of a set, and a tilde before a number as "about".
 fn set_in_braces(text: String) -> String {
+    let about = text.trim().strip_prefix('~').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if let Some(number) = about.filter(|number| !number.contains('~')) {
+        return format!("\\approx {number}");
+    }
     let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
     match inner.filter(|inner| inner.matches('|').count() == 1 && !inner.contains(['{', '}'])) {
         Some(inner) => format!("\\{{{inner}\\}}"),

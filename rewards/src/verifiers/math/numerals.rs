@@ -47,8 +47,17 @@ pub(super) fn number(source: &mut Source, after_colon: bool) -> Result<Token, &'
         value *= power_of_ten(exponent?)?;
         return Ok(Token::Number(value, false));
     }
-    skip_suffix(source);
-    Ok(Token::Number(value, integer))
+    match suffix(source) {
+        // "The 5th prime" is not 5.
+        Some(suffix) if names_a_thing(source, suffix.len()) => {
+            source.at += suffix.len();
+            Ok(Token::Word(format!("{digits}{suffix}")))
+        }
+        suffix => {
+            source.at += suffix.map_or(0, |suffix| suffix.len());
+            Ok(Token::Number(value, integer))
+        }
+    }
 }
 
 fn take_digits(source: &mut Source) -> String {
@@ -256,12 +265,15 @@ fn power_of_ten(exponent: i64) -> Result<RBig, &'static str> {
     Ok(if exponent < 0 { RBig::from_parts(IBig::ONE, power) } else { RBig::from(power) })
 }
 
-/// Drops the letters of "1st", "2nd", "3rd", "5th".
-fn skip_suffix(source: &mut Source) {
+/// The letters of "1st", "2nd", "3rd", "5th".
+fn suffix(source: &Source) -> Option<String> {
     let suffix: String = source.chars[source.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
-    if matches!(suffix.as_str(), "st" | "nd" | "rd" | "th") {
-        source.at += 2;
-    }
+    matches!(suffix.as_str(), "st" | "nd" | "rd" | "th").then_some(suffix)
+}
+
+/// Whether a word follows behind so many letters.
+fn names_a_thing(source: &Source, ahead: usize) -> bool {
+    source.chars[source.at + ahead..].iter().find(|c| **c != ' ').is_some_and(|c| c.is_alphabetic())
 }
 
 /// A time of day: hour and two digits of minutes, and seconds or not.

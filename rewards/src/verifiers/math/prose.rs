@@ -76,6 +76,13 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
         r"|\b(?:the|these|those|each\s+of\s+the)\s+|[\u{7ea6}\u{7d04}]\s*|(?:^|\s)\u{c57d}\s*)$"
     ))
 });
+/// Words right before a number that make another one of it.
+static TURNED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
+        r"logarithm|factorial)(?:\s+of)?[\s*$]*$"
+    ))
+});
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
 /// What stands for itself in a sentence of words: nothing of it may be there when a bare number is looked for.
@@ -225,7 +232,11 @@ fn number_in(clause: &str) -> Option<String> {
         || before.trim().is_empty() && said.len() == clause.len() && VERB.is_match(after)
         || BOUND.is_match(before)
         || KNOWN.is_match(before)
+        || TURNED.is_match(before)
         || is_scaled(after)
+        || open.ends_with(['\u{2248}', '~', '<', '>', '\u{2264}', '\u{2265}', '\u{b1}', '\u{2260}'])
+        || after.starts_with(['-', '\'', '^', '~', '\u{2013}'])
+        || after.trim_start().starts_with(['+', '*', '\u{d7}', '\u{f7}', '\u{b1}'])
         || has_variables(before)
         || has_variables(after)
     {
@@ -254,7 +265,10 @@ fn is_scaled(after: &str) -> bool {
     let word: String = after.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
     let word = word.to_lowercase();
     words::scale(&word).is_some()
-        || matches!(word.as_str(), "times" | "plus" | "minus" | "squared" | "cubed" | "factorial")
+        || matches!(
+            word.as_str(),
+            "below" | "above" | "short" | "times" | "plus" | "minus" | "squared" | "cubed" | "factorial"
+        )
 }
 
 /// Whether a lone letter stands in running text that is no word of it.
@@ -268,7 +282,10 @@ fn has_variables(text: &str) -> bool {
 
 /// The last sentence of a line; formulas are not cut.
 fn last_sentence(line: &str) -> &str {
-    let line = line.trim_end_matches(['.', '!', '\u{3002}', '\u{0964}', '*', ' ']);
+    let bare = line.trim_end_matches(['.', '!', '\u{3002}', '\u{0964}', '*', ' ']);
+    // Right behind a number, an exclamation mark may be a factorial.
+    let factorial = bare.ends_with(|letter: char| letter.is_ascii_digit()) && line[bare.len()..].starts_with('!');
+    let line = if factorial { line.trim_end_matches(['.', ' ', '*']) } else { bare };
     let covered: Vec<std::ops::Range<usize>> = FORMULA.find_iter(line).map(|formula| formula.range()).collect();
     let start = SENTENCE
         .find_iter(line)
