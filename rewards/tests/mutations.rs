@@ -122,8 +122,8 @@ fn names_and_units(gold: &str) -> Vec<Mutant> {
 }
 
 fn words_and_letters(letters: &[char]) -> Vec<Mutant> {
-    // These only introduce an answer, or lay it out.
-    const INTRODUCE: [&str; 9] = ["answer", "solution", "the", "units", "therefore", "hence", "total", "all", "rll"];
+    // These only introduce an answer.
+    const INTRODUCE: [&str; 8] = ["answer", "solution", "the", "units", "therefore", "hence", "total", "all"];
     let mut mutants = Vec::new();
     let mut at = 0;
     while at < letters.len() {
@@ -132,7 +132,8 @@ fn words_and_letters(letters: &[char]) -> Vec<Mutant> {
             at += 1;
         }
         let run: String = letters[start..at].iter().collect();
-        let command = start > 0 && letters[start - 1] == '\\';
+        let layout = letters[..start].iter().collect::<String>().ends_with("\\begin{array}{");
+        let command = layout || start > 0 && letters[start - 1] == '\\';
         if command || run.is_empty() || INTRODUCE.contains(&run.to_lowercase().as_str()) {
             at += usize::from(run.is_empty());
             continue;

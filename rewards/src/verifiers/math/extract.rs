@@ -83,6 +83,8 @@ static LEAD: LazyLock<Regex> = LazyLock::new(|| {
 });
 static CALLED_WRONG: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:wrong|incorrect|false|worst|mistaken)\s+(?:final\s+)?$"));
+static DENIES: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\b(?:not|no|never|wrong|incorrect|false|or|but|and)\b|n't\b|[=+*/<>]"));
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -298,6 +300,15 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
 /// What a statement may say, the likeliest first: its clause, all of it, and the one value in it.
 fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     let mut readings = Vec::new();
+    // An emphasised beginning is the answer, what follows says of what.
+    if let Some((bold, rest)) = said.split_once("**")
+        && bold.contains(|letter: char| letter.is_ascii_digit())
+        && !rest.contains("**")
+        && !DENIES.is_match(rest)
+        && !denied
+    {
+        return nonempty(bold).into_iter().collect();
+    }
     // "Not a function" may be the answer; "not 12" is none.
     let valued = said.contains(|letter: char| letter.is_ascii_digit() || matches!(letter, '$' | '\\'));
     if closings.hedges(said) || denied && valued && !INSTEAD.is_match(said) {

@@ -17,6 +17,7 @@ mod dates;
 mod evaluate;
 mod expression;
 mod extract;
+mod fonts;
 mod gathered;
 mod hanzi;
 mod inequality;
@@ -291,11 +292,14 @@ fn set_in_braces(text: String) -> String {
 fn unwrapped(answer: &str) -> &str {
     let mut text = answer.trim();
     loop {
-        let inner = [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__")]
-            .into_iter()
-            .find_map(|(open, close)| {
-                text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
-            });
+        let inner =
+            [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__"), ("_", "_"), ("*", "*")]
+                .into_iter()
+                .find_map(|(open, close)| {
+                    text.strip_prefix(open)?
+                        .strip_suffix(close)
+                        .filter(|inner| !inner.is_empty() && !inner.contains(open))
+                });
         let boxed = ["\\boxed{", "\\fbox{"].into_iter().find_map(|open| {
             let chars: Vec<char> = text.strip_prefix(&open[..open.len() - 1])?.chars().collect();
             let whole = source::matching_brace(&chars, 0).is_some_and(|close| close + 1 == chars.len());

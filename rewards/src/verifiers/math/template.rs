@@ -139,6 +139,7 @@ fn settled(mut pieces: Vec<Piece>) -> Vec<Piece> {
         let before = &pieces[at - 1];
         if is(Some(before), &["to"]) && is(pieces.get(at), &["left", "right", "north", "south", "east", "west"])
             || is(Some(before), &["for"]) && is(pieces.get(at), &["some"])
+            || is(Some(before), &["at"]) && at > 1 && matches!(pieces.get(at), Some(Piece::Run(_)))
         {
             pieces.remove(at - 1);
         } else if is(Some(before), &["prime", "real", "rational", "natural", "whole", "complex"])

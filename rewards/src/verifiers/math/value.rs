@@ -64,6 +64,10 @@ impl Session {
             Expr::Clock(clock) => Ok(Value::Clock(*clock)),
             Expr::Radix { digits, base } => Ok(Value::Radix(digits.clone(), *base)),
             Expr::Ratio(items) => Ok(Value::Ratio(items.clone())),
+            // `{x = 2, y = 5}` gives values to names.
+            Expr::Set(items) if items.len() > 1 && items.iter().all(|item| assignment(item).is_some()) => {
+                self.settle_list(items, Joint::Comma)
+            }
             Expr::Set(items) => Ok(Value::Set(self.members(items)?)),
             Expr::List(items, joint) => self.settle_list(items, *joint),
             Expr::Group(open, items, close) => self.settle_group(*open, items, *close),

@@ -156,8 +156,8 @@ const SHORT: &[&str] = &[
     "false", "red", "blue", "day", "days", "men", "man", "won", "lost", "cat", "dog", "boy", "girl", "mon", "tue",
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
-    "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "cow", "hen", "pig", "toy", "kid",
-    "may", "answer", "neither", "pct", "exist",
+    "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "row", "cow", "hen", "pig", "toy",
+    "kid", "may", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -340,7 +340,33 @@ fn is_no_such(text: &str) -> bool {
         ["there", "is" | "are" | "exists" | "exist", rest @ ..] => rest,
         rest => rest,
     };
-    matches!(rest, ["no", "such", _] | ["no", "such", _, "exist" | "exists"])
+    const SOUGHT: [&str; 24] = [
+        "n",
+        "m",
+        "k",
+        "x",
+        "p",
+        "number",
+        "numbers",
+        "integer",
+        "integers",
+        "function",
+        "functions",
+        "value",
+        "values",
+        "pair",
+        "pairs",
+        "triple",
+        "triples",
+        "polynomial",
+        "polynomials",
+        "prime",
+        "primes",
+        "set",
+        "sequence",
+        "sequences",
+    ];
+    matches!(rest, ["no", "such", what] | ["no", "such", what, "exist" | "exists"] if SOUGHT.contains(what))
 }
 
 fn synonym(text: &str) -> String {
