@@ -216,6 +216,9 @@ fn kept() -> Vec<(String, String, u64, u64)> {
         ("\\binom{@}{#}", 5, 2, 3),
         ("\\binom{@}{#}", 6, 2, 4),
         ("\\dbinom{@}{#}", 6, 2, 4),
+        ("$C_@^#$", 5, 2, 3),
+        ("$\\mathrm{C}_{@}^{#}$", 10, 3, 7),
+        ("$\\binom{@}{#}\\cdot 3!$", 5, 2, 3),
     ] {
         let written = |taken: u64| pattern.replace('@', &of.to_string()).replace('#', &taken.to_string());
         keep(&written(taken), written(other), (choose(of, taken), choose(of, other)));
@@ -255,6 +258,8 @@ fn kept() -> Vec<(String, String, u64, u64)> {
     keep("twenty-five", "twenty+five".to_owned(), (25, 20 + 5));
     // In halves: one and a half, and one times three halves.
     keep("1\\frac12", "1\\frac32".to_owned(), (2 + 1, 3));
+    // Roots are numbered in any order: the set of them, ten added to each.
+    keep("$x_1=2, x_2=-3$", "$x_1=-3$, x_2=2".to_owned(), (1 << 12 | 1 << 7, 1 << 7 | 1 << 12));
     let set = |members: [u64; 3]| members.into_iter().fold(0, |bits, member| bits | 1 << member);
     keep("{1,1,2}", "{2,1,2}".to_owned(), (set([1, 1, 2]), set([2, 1, 2])));
     keep("{1,1,2}", "{1,2,2}".to_owned(), (set([1, 1, 2]), set([1, 2, 2])));

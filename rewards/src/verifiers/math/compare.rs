@@ -5,7 +5,7 @@ use super::{
     label::label_of,
     scalar::Session,
     units::Unit,
-    value::Value,
+    value::{Value, choose_signs, signs},
     verdict::Verdict,
 };
 
@@ -77,6 +77,13 @@ impl Session {
                 if !values.iter().all(|(own, _)| own.starts_with(&format!("{name}_"))) =>
             {
                 Verdict::Unknown
+            }
+            (Value::Labelled(name, _, inner), Value::Relation(terms, relations))
+            | (Value::Relation(terms, relations), Value::Labelled(name, _, inner))
+                if with_both_signs(terms, relations).is_some() =>
+            {
+                let stated = named_values(name, inner).zip(with_both_signs(terms, relations));
+                stated.map_or(Verdict::Different, |(own, other)| self.several(&own, &other))
             }
             (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
                 self.without_label(*loose, labelled, other)
@@ -297,6 +304,9 @@ impl Session {
         if a == b && x == y {
             return Verdict::Equal;
         }
+        if let (Some(a), Some(b)) = (with_both_signs(a, x), with_both_signs(b, y)) {
+            return self.several(&a, &b);
+        }
         let (a, x) = self.stated(a, x);
         let (b, y) = self.stated(b, y);
         let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
@@ -363,6 +373,28 @@ fn ordered_as(label: &str, values: &[(String, Value)]) -> Option<Vec<Value>> {
         .into_iter()
         .find(|order| order.len() > 1 && names(order) == label)
         .map(|order| order.into_iter().map(|(_, value)| value.clone()).collect())
+}
+
+/// The two equations that one with a plus-or-minus sign stands for.
+fn with_both_signs(terms: &[Expr], relations: &[Relation]) -> Option<Vec<Value>> {
+    let signs: u32 = terms.iter().map(signs).sum();
+    let chosen = |choice: u32| {
+        let terms = terms.iter().map(|term| choose_signs(term, choice, &mut 0)).collect();
+        Value::Relation(terms, relations.to_vec())
+    };
+    (signs == 1).then(|| vec![chosen(0), chosen(1)])
+}
+
+/// Several values of one name as an equation each.
+fn named_values(name: &str, values: &Value) -> Option<Vec<Value>> {
+    let Value::Several(items) = values else { return None };
+    let stated = |item: &Value| match item {
+        Value::Scalar(value) => {
+            Some(Value::Relation(vec![Expr::Variable(name.to_owned()), value.clone()], vec![Relation::Equal]))
+        }
+        _ => None,
+    };
+    items.iter().map(stated).collect()
 }
 
 /// Whether both sides name one function of a letter: `y` and `f(x)`.

@@ -51,5 +51,5 @@ fn month(name: &str) -> Option<usize> {
     let is_own = |month: &&str| {
         **month == lower || lower.len() <= 4 && month.starts_with(lower.trim_end_matches('t')) && lower.len() >= 3
     };
-    MONTHS.iter().position(|month| is_own(&month)).map(|at| at + 1)
+    MONTHS.iter().position(|month| is_own(month)).map(|at| at + 1)
 }

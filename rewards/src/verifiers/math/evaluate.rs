@@ -120,7 +120,7 @@ impl Evaluator<'_> {
     fn charge(&mut self) -> Result<(), Failure> {
         self.fuel.spend(match self.reals.bits() {
             ..=512 => 250,
-            ..=1_024 => 1_500,
+            513..=1_024 => 1_500,
             _ => 3_000,
         })
     }

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::{
     clause::pattern,
-    expression::{Function, Relation},
+    expression::{Constant, Function, Relation},
     names, numerals,
     source::Source,
     token::{Lexeme, Token},
@@ -165,10 +165,13 @@ impl Lexer {
     }
 
     fn run_of_letters(&mut self, run: &str) {
-        let after_number = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}')));
+        let after_number =
+            matches!(self.last(), Some(Token::Number(..) | Token::Constant(Constant::Pi) | Token::Symbol(')' | '}')));
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
-        let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
+        let hour = matches!(self.last(), Some(Token::Clock(_)))
+            || matches!(self.last(), Some(Token::Number(_, true))) && self.spaced;
+        let half_day = hour && matches!(run, "am" | "AM" | "Am");
         let extreme = matches!(run, "min" | "max")
             && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
         let segment = run.len() == 2

@@ -342,7 +342,8 @@ fn measured(value: Value, unit: &Unit) -> Value {
     }
 }
 
-fn signs(expr: &Expr) -> u32 {
+/// How many plus-or-minus signs are in an expression.
+pub(super) fn signs(expr: &Expr) -> u32 {
     let own = u32::from(matches!(expr, Expr::PlusMinus(_) | Expr::MinusPlus(_)));
     // Inside a set, list or relation the signs belong to one item each.
     let below = match expr {
@@ -352,7 +353,8 @@ fn signs(expr: &Expr) -> u32 {
     own + below
 }
 
-fn choose_signs(expr: &Expr, choice: u32, index: &mut u32) -> Expr {
+/// An expression with the signs that the bits of `choice` say, from the sign `index` on.
+pub(super) fn choose_signs(expr: &Expr, choice: u32, index: &mut u32) -> Expr {
     let flipped = match expr {
         Expr::PlusMinus(_) => false,
         Expr::MinusPlus(_) => true,
