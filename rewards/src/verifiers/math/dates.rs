@@ -48,8 +48,7 @@ pub(super) fn written(text: &str) -> Option<String> {
 /// The number of a month by its name, or its first three letters.
 fn month(name: &str) -> Option<usize> {
     let lower = name.to_lowercase();
-    let is_own = |month: &&str| {
-        **month == lower || lower.len() <= 4 && month.starts_with(lower.trim_end_matches('t')) && lower.len() >= 3
-    };
-    MONTHS.iter().position(|month| is_own(month)).map(|at| at + 1)
+    let short = lower.trim_end_matches('t');
+    let is_short = |month: &str| (3..=4).contains(&lower.len()) && month.starts_with(short);
+    MONTHS.iter().position(|month| *month == lower || is_short(month)).map(|at| at + 1)
 }
