@@ -47,6 +47,8 @@ pub struct Language {
     pub so: Vec<String>,
     /// Words between two answers.
     pub or: Vec<String>,
+    /// Words that make a bound, an estimate or a guess of an answer: "at least", "about", "perhaps".
+    pub hedge: Vec<String>,
     /// Nouns that stand for an option; used for choices alone, as the next three.
     pub option: Vec<String>,
     /// Verbs that choose the option behind them.
@@ -178,6 +180,7 @@ pub struct Closings {
     so: Words,
     ends: Words,
     or: Words,
+    hedge: Words,
     verdicts: [Words; 2],
 }
 
@@ -218,6 +221,7 @@ impl Closings {
             so: words(|language| &language.so, r"^[\s*_]*", r"[\s*_,，、،:：]*")?,
             ends: words(|language| &language.ends, r"[\s*_]*", r"[\s*_]*$")?,
             or: words(|language| &language.or, r"^[\s*_,，、،]*", "")?,
+            hedge: words(|language| &language.hedge, "", "")?,
             verdicts: [words(|language| &language.right, "", "")?, words(|language| &language.wrong, "", "")?],
         })
     }
@@ -263,6 +267,11 @@ impl Closings {
     /// Whether a text denies something.
     pub(crate) fn denies(&self, text: &str) -> bool {
         self.not.any(text) || self.not_ends.any(text)
+    }
+
+    /// Whether a text says that what stands in it is a bound, an estimate or a guess.
+    pub(crate) fn hedges(&self, text: &str) -> bool {
+        self.hedge.any(self.without_lead(text))
     }
 
     /// A text without the words of no weight that it begins with.
@@ -314,9 +323,12 @@ impl Closings {
     /// Where the answer is in what follows a phrase, which may deny it itself, and whether it is denied.
     fn answer_within(&self, said: &str, denies: bool) -> (Range<usize>, bool) {
         let mut start = said.len() - self.without_lead(said).len();
-        let mut denied = denies || self.not_at_start.any(&said[start..]);
-        if denied && let Some(turn) = self.but.first(&said[start..]) {
-            start += turn.end;
+        let denial = self.not_at_start.first(&said[start..]);
+        let mut denied = denies || denial.is_some();
+        // The "but" of "anything but B" is part of the denial.
+        let from = start + denial.map_or(0, |denial| denial.end);
+        if denied && let Some(turn) = self.but.first(&said[from..]) {
+            start = from + turn.end;
             start = said.len() - self.without_lead(said[start..].trim_start()).len();
             denied = self.not_at_start.any(&said[start..]);
         }

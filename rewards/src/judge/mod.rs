@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::error::{Result, RewardError};
 use crate::extract::{self, capped, last_answer_tag, last_box, unwrapped};
-use crate::kind::{Endpoints, Example, Kind as RewardKind};
+use crate::kind::{Endpoints, Example, Kind as RewardKind, Verifier};
 use crate::reward::{Item, Reward, RewardSpec, Scoring};
 use crate::score::{FailureKind, PartScore};
 use crate::text::accepted;
@@ -100,11 +100,7 @@ impl Judge {
         let client = Client::new(&base, config).map_err(|reason| RewardError::reward(name, reason))?;
         let criteria = question::criteria_digest(&config.criteria);
         let spec = RewardSpec {
-            version: format!(
-                "judge/2 {}{criteria}{}",
-                prompt.version(),
-                if config.only_unknown { " only-unknown math/3" } else { "" }
-            ),
+            version: format!("judge/2 {}{criteria}{}", prompt.version(), rule_before(config)),
             needs_pictures: config.shows_pictures(),
             deterministic: config.temperature == 0.0,
             ..RewardSpec::rule(name, "")
@@ -255,6 +251,11 @@ impl Judge {
             self.rule_agrees.fetch_add(u64::from((ruled >= 0.5) == (judged >= 0.5)), Ordering::Relaxed);
         }
     }
+}
+
+/// The rule that is asked before the judge, as part of the version of its verdicts.
+fn rule_before(config: &JudgeConfig) -> String {
+    if config.only_unknown { format!(" only-unknown {}", math::Math::VERSION) } else { String::new() }
 }
 
 /// What the rule of mathematics says of an answer, where it can tell.

@@ -11,8 +11,8 @@ pub(super) fn pattern(source: &str) -> Regex {
 
 static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told)\b",
-        r"|\s(?:not|and\s+not)\s"
+        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told|(?:it|they)\s+(?:can't|cannot|isn't|aren't)|doesn't|isn't)\b",
+        r"|\s(?:not|and\s+not|non)\s"
     ))
 });
 /// What may stand between two answers that are given together.

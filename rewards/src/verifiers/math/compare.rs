@@ -2,9 +2,10 @@
 
 use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
+    label::label_of,
     scalar::Session,
     units::Unit,
-    value::Value,
+    value::{Value, choose_signs, signs},
     verdict::Verdict,
 };
 
@@ -62,11 +63,27 @@ impl Session {
                 let verdict = self.equal(a, b);
                 if name == other || verdict == Verdict::Different { verdict } else { Verdict::Unknown }
             }
+            (Value::Labelled(name, _, inner), Value::Assignment(values))
+            | (Value::Assignment(values), Value::Labelled(name, _, inner))
+                if ordered_as(name, values).is_some() =>
+            {
+                match (&**inner, ordered_as(name, values)) {
+                    (Value::Tuple(_, items, _), Some(values)) => self.in_order(items, &values),
+                    _ => Verdict::Unknown,
+                }
+            }
             (Value::Labelled(name, ..), Value::Assignment(values))
             | (Value::Assignment(values), Value::Labelled(name, ..))
                 if !values.iter().all(|(own, _)| own.starts_with(&format!("{name}_"))) =>
             {
                 Verdict::Unknown
+            }
+            (Value::Labelled(name, _, inner), Value::Relation(terms, relations))
+            | (Value::Relation(terms, relations), Value::Labelled(name, _, inner))
+                if with_both_signs(terms, relations).is_some() =>
+            {
+                let stated = named_values(name, inner).zip(with_both_signs(terms, relations));
+                stated.map_or(Verdict::Different, |(own, other)| self.several(&own, &other))
             }
             (Value::Labelled(_, loose, labelled), other) | (other, Value::Labelled(_, loose, labelled)) => {
                 self.without_label(*loose, labelled, other)
@@ -212,7 +229,9 @@ impl Session {
             let mut found = Verdict::Different;
             // Most often the members stand in the same order.
             for other in b[index.min(b.len())..].iter().chain(&b[..index.min(b.len())]) {
-                match self.equal(member, other) {
+                // A set is no member of the set of its members.
+                let nested = matches!(member, Value::Set(_)) != matches!(other, Value::Set(_));
+                match if nested { Verdict::Different } else { self.equal(member, other) } {
                     Verdict::Equal => {
                         found = Verdict::Equal;
                         break;
@@ -285,6 +304,9 @@ impl Session {
         if a == b && x == y {
             return Verdict::Equal;
         }
+        if let (Some(a), Some(b)) = (with_both_signs(a, x), with_both_signs(b, y)) {
+            return self.several(&a, &b);
+        }
         let (a, x) = self.stated(a, x);
         let (b, y) = self.stated(b, y);
         let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
@@ -294,7 +316,8 @@ impl Session {
         if equal(*relation) && equal(*other) || (*relation, *other) == (Relation::NotEqual, Relation::NotEqual) {
             let solved =
                 is_lone(left) && left == other_left && !right.variables().iter().any(|name| is_named(left, name));
-            if solved && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
+            let named = solved || are_one_function(left, other_left);
+            if named && self.scalars(right, other_right) == Verdict::Equal || self.side_by_side(&a, &b) {
                 return Verdict::Equal;
             }
             let f = Expr::difference(left.clone(), right.clone());
@@ -334,6 +357,53 @@ impl Session {
         }
         Verdict::Different
     }
+}
+
+/// The values of named variables in the order in which a label such as `(p, q)` names them.
+fn ordered_as(label: &str, values: &[(String, Value)]) -> Option<Vec<Value>> {
+    let names = |order: &[&(String, Value)]| {
+        let names = order.iter().map(|(name, _)| Expr::Variable(name.clone())).collect();
+        label_of(&Expr::Group(Bracket::Round, names, Bracket::Round))
+    };
+    let mut order: Vec<&(String, Value)> = values.iter().collect();
+    order.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let written: Vec<&(String, Value)> = values.iter().collect();
+    let backwards: Vec<&(String, Value)> = written.iter().rev().copied().collect();
+    [order, written, backwards]
+        .into_iter()
+        .find(|order| order.len() > 1 && names(order) == label)
+        .map(|order| order.into_iter().map(|(_, value)| value.clone()).collect())
+}
+
+/// The two equations that one with a plus-or-minus sign stands for.
+fn with_both_signs(terms: &[Expr], relations: &[Relation]) -> Option<Vec<Value>> {
+    let signs: u32 = terms.iter().map(signs).sum();
+    let chosen = |choice: u32| {
+        let terms = terms.iter().map(|term| choose_signs(term, choice, &mut 0)).collect();
+        Value::Relation(terms, relations.to_vec())
+    };
+    (signs == 1).then(|| vec![chosen(0), chosen(1)])
+}
+
+/// Several values of one name as an equation each.
+fn named_values(name: &str, values: &Value) -> Option<Vec<Value>> {
+    let Value::Several(items) = values else { return None };
+    let stated = |item: &Value| match item {
+        Value::Scalar(value) => {
+            Some(Value::Relation(vec![Expr::Variable(name.to_owned()), value.clone()], vec![Relation::Equal]))
+        }
+        _ => None,
+    };
+    items.iter().map(stated).collect()
+}
+
+/// Whether both sides name one function of a letter: `y` and `f(x)`.
+fn are_one_function(a: &Expr, b: &Expr) -> bool {
+    let is_called = |call: &Expr| {
+        matches!(call, Expr::Apply(name, items)
+            if matches!(name.as_str(), "f" | "g" | "h") && matches!(items.as_slice(), [Expr::Variable(of)] if of != "y"))
+    };
+    is_named(a, "y") && is_called(b) || is_named(b, "y") && is_called(a)
 }
 
 /// The expression that must be positive, and whether zero is excluded.

@@ -25,6 +25,8 @@ pub(super) struct Evaluator<'a> {
     /// Whether a step outside the real numbers makes the value undefined.
     pub(super) real_only: bool,
     pub(super) fuel: &'a mut Fuel,
+    /// How far from one the values on the way went, in bits.
+    pub(super) reach: i64,
 }
 
 impl Evaluator<'_> {
@@ -34,6 +36,12 @@ impl Evaluator<'_> {
     /// Why it has none.
     pub(super) fn value(&mut self, expr: &Expr) -> Result<Number, Failure> {
         self.fuel.spend(1)?;
+        let value = self.step(expr)?;
+        self.reach = self.reach.max(value.reach());
+        Ok(value)
+    }
+
+    fn step(&mut self, expr: &Expr) -> Result<Number, Failure> {
         match expr {
             Expr::Number(value) => Number::exact(value.clone()),
             Expr::Constant(constant) => self.constant(*constant),
@@ -110,7 +118,11 @@ impl Evaluator<'_> {
 
     /// The cost of one transcendental function at this precision.
     fn charge(&mut self) -> Result<(), Failure> {
-        self.fuel.spend(if self.reals.bits() > 512 { 1_500 } else { 250 })
+        self.fuel.spend(match self.reals.bits() {
+            ..=512 => 250,
+            513..=1_024 => 1_500,
+            _ => 3_000,
+        })
     }
 
     fn power(&mut self, base: &Expr, exponent: &Expr) -> Result<Number, Failure> {
@@ -376,6 +388,10 @@ impl Evaluator<'_> {
     fn real_function(&mut self, function: Function, a: &Number) -> Result<super::real::Ball, Failure> {
         let reals = self.reals;
         let x = a.real(&reals)?;
+        if matches!(function, Function::Sinh | Function::Cosh | Function::Tanh) {
+            // They are made of exponentials, whose size is the argument itself.
+            self.reach = self.reach.max(4 << x.size().clamp(0, 40));
+        }
         let one = reals.rational(&RBig::ONE);
         let square = reals.multiply(&x, &x)?;
         match function {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
+use crate::sentence::last_sentence;
 
 /// Where a chat template ends a turn: what follows is not the reply.
 const ENDS: [&str; 12] = [
@@ -31,6 +32,9 @@ const ENDS: [&str; 12] = [
     "\nHuman:",
     "\nUser:",
 ];
+
+/// Longer leads to an announcement are cut, in bytes.
+const LONGEST_LEAD_BYTES: usize = 400;
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
@@ -70,9 +74,32 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:\bbut(?:\s+rather)?(?:\s+(?:it\s+is|is))?\b|\bit\s+is\b|\bit's\b|\brather\b|\binstead\b|\u{800c}\u{662f})[\s,:]*",
     )
 });
+/// The line that the Minerva prompt closes a reply with: it marks the answer as a box does, and may follow one.
+static MINERVA: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?s).*\bThe final answer is \$([^$\n]+)\$\. I hope it is correct\."));
+/// Where the clause begins that announces an answer.
+static LEAD: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)[:\u{ff1a}]|\b(?:so|hence|thus|therefore|then|and|but|because|since|means|meaning)\b")
+});
+static CALLED_WRONG: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\b(?:wrong|incorrect|false|worst|mistaken)\s+(?:final\s+)?$"));
+static DENIES: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\b(?:not|no|never|wrong|incorrect|false|or|but|and)\b|n't\b|[=+*/<>]"));
+/// Words behind an answer that take it back.
+static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
+    )
+});
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
-static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e|or)[^()]*\)"));
+static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e)[^()]*\)"));
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[:\s]*"));
+static SURELY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^\s*(?:for\s+sure|certainly|definitely|clearly|obviously|surely|of\s+course|simply|exactly|precisely)\s*[,:]?\s+",
+    )
+});
+static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a-z]+\s"));
 /// The name of a value right before its box.
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
 static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
@@ -117,6 +144,12 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
         let found = answers_in(inner, false, Place::Last, closings);
         return if found.is_empty() { nonempty(inner).into_iter().collect() } else { found };
     }
+    if place != Place::Boxed
+        && let Some(line) = MINERVA.captures(text)
+        && next_box(text, line.get(1).map_or(0, |answer| answer.start())).is_none()
+    {
+        return vec![line[1].to_owned()];
+    }
     if let Some(boxed) = boxed(text) {
         return boxed.into_iter().collect();
     }
@@ -135,11 +168,14 @@ fn nonempty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The content of the last `<answer>` block.
+/// The content of the last `<answer>` block, or of the box of GLM.
 fn last_tag(text: &str) -> Option<&str> {
-    let end = text.rfind("</answer>")?;
-    let start = text[..end].rfind("<answer>")?;
-    Some(&text[start + "<answer>".len()..end])
+    let inside = |open: &str, close: &str| {
+        let end = text.rfind(close)?;
+        let start = text[..end].rfind(open)?;
+        Some(&text[start + open.len()..end])
+    };
+    inside("<answer>", "</answer>").or_else(|| inside("<|begin_of_box|>", "<|end_of_box|>"))
 }
 
 /// A box: where it starts and ends, and its content.
@@ -231,15 +267,21 @@ fn next_box(text: &str, from: usize) -> Option<usize> {
 /// when it marks none, and no reading when what it marks is denied.
 pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
     let mut own = None;
+    let mut start = 0;
     for found in STATEMENT.find_iter(text) {
         let rest = text[found.end()..].trim_start_matches([' ', '\t', '*']);
         let line =
             rest.lines().map(str::trim).find(|line| !line.is_empty() && *line != "$$" && *line != "\\[").unwrap_or("");
         if !line.is_empty() {
             own = Some((found.end(), line));
+            start = found.start();
         }
     }
     let closing = closings.all(text).pop();
+    let last = closing.as_ref().map_or(start, |closing| closing.phrase.start.max(start));
+    if is_taken_back(&text[..last], closings) || own.is_some() && RETRACTS.is_match(&text[last..]) {
+        return Some(Vec::new());
+    }
     match (own, closing) {
         (None, None) => None,
         (Some((end, line)), closing) if closing.as_ref().is_none_or(|closing| closing.phrase.start <= end) => {
@@ -258,12 +300,33 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
 /// What a statement may say, the likeliest first: its clause, all of it, and the one value in it.
 fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     let mut readings = Vec::new();
+    // An emphasised beginning is the answer, what follows says of what.
+    if let Some((bold, rest)) = said.split_once("**")
+        && bold.contains(|letter: char| letter.is_ascii_digit())
+        && !rest.contains("**")
+        && !DENIES.is_match(rest)
+        && !denied
+    {
+        return nonempty(bold).into_iter().collect();
+    }
+    // "Not a function" may be the answer; "not 12" is none.
+    let valued = said.contains(|letter: char| letter.is_ascii_digit() || matches!(letter, '$' | '\\'));
+    if closings.hedges(said) || denied && valued && !INSTEAD.is_match(said) {
+        return readings;
+    }
     let clause = clean(said).filter(|_| !denied || INSTEAD.is_match(said));
     let value = clause.as_ref().map_or(Vec::new(), |clause| prose::sentence_answers(clause, closings));
     readings.extend(clause);
     readings.extend(nonempty(said.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' '])));
     readings.extend(value);
     readings
+}
+
+/// Whether the words that lead up to an announcement deny it or make a guess of it: those behind the last "so" or "and".
+fn is_taken_back(before: &str, closings: &Closings) -> bool {
+    let sentence = &before[last_sentence(before, LONGEST_LEAD_BYTES)..];
+    let lead = LEAD.find_iter(sentence).last().map_or(sentence, |lead| &sentence[lead.end()..]);
+    !lead.trim().is_empty() && (closings.takes_back(lead) || closings.hedges(lead) || CALLED_WRONG.is_match(lead))
 }
 
 /// A statement without the sentence around it; nothing when it only says what the answer is not.
@@ -276,6 +339,7 @@ fn clean(statement: &str) -> Option<String> {
             return None;
         }
     }
+    text = SURELY.find(text).map_or(text, |surely| &text[surely.end()..]);
     if let Some(end) = sentence_end(text) {
         text = &text[..end];
     }
@@ -308,6 +372,10 @@ fn is_half_day(text: &str, at: usize) -> bool {
 /// What a reply says that marks no answer: itself, when it is nothing else, or the value in its last sentence.
 fn unmarked(text: &str, closings: &Closings) -> Vec<String> {
     let Some(line) = text.lines().map(str::trim).rfind(|line| !line.is_empty()) else { return Vec::new() };
+    // A question answers nothing, nor does the first step of a list.
+    if line.trim_end_matches(['*', ' ']).ends_with(['?', '\u{ff1f}', '\u{61f}']) || STEP.is_match(line) {
+        return Vec::new();
+    }
     let count = line
         .split_whitespace()
         .filter(|word| word.len() > 1 && word.chars().all(|c| c.is_alphabetic() || matches!(c, '.' | ',')))

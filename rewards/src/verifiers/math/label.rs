@@ -31,7 +31,7 @@ pub(super) fn is_label(expr: &Expr) -> bool {
         Expr::Quotient(above, below) => {
             is_differential(above) && is_differential(below) || is_side(above) && is_side(below)
         }
-        Expr::Ratio(items) => items.iter().all(is_side),
+        Expr::Ratio(items) | Expr::Union(items) | Expr::Intersection(items) => items.iter().all(is_side),
         Expr::Power(base, exponent) => {
             matches!(&**base, Expr::Variable(name) if matches!(name.as_str(), "f" | "g" | "h"))
                 && **exponent == Expr::Negative(Box::new(Expr::integer(1)))
@@ -42,9 +42,10 @@ pub(super) fn is_label(expr: &Expr) -> bool {
     }
 }
 
-/// A capital letter, as points are named.
+/// A capital letter, as points are named, or a vector.
 fn is_point(expr: &Expr) -> bool {
-    matches!(expr, Expr::Variable(name) if name.starts_with(|letter: char| letter.is_uppercase()))
+    matches!(expr, Expr::Variable(name)
+        if name.starts_with(|letter: char| letter.is_uppercase()) || name.starts_with("accent vec"))
 }
 
 /// A segment, an area, a count: capital letters, or a letter with an index.

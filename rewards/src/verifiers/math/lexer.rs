@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::{
     clause::pattern,
-    expression::{Function, Relation},
+    expression::{Constant, Function, Relation},
     names, numerals,
     source::Source,
     token::{Lexeme, Token},
@@ -18,9 +18,6 @@ use super::{
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"^[\s$~]*(?:\\q?quad)*[\s$~]*[A-Za-z]'?(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*(?:=|\\in\b|\\equiv\b)")
 });
-
-/// How deep `\text{...}` may nest.
-const TEXT_DEPTH: usize = 12;
 
 /// Splits ASCII LaTeX (see `symbols`) into tokens.
 ///
@@ -45,6 +42,9 @@ pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
         ("A.M.", "am "),
         ("{:}", ":"),
         ("{\\colon}", ":"),
+        ("^{\\prime\\prime}", "''"),
+        ("^{\\prime}", "'"),
+        ("^\\prime", "'"),
     ] {
         source = source.replace(dotted, plain);
     }
@@ -54,27 +54,27 @@ pub(super) fn unmerged(source: &str) -> Result<Vec<Lexeme>, &'static str> {
 }
 
 /// What was read of a source so far.
-struct Lexer {
-    source: Source,
+pub(super) struct Lexer {
+    pub(super) source: Source,
     text: bool,
-    depth: usize,
+    pub(super) depth: usize,
     dollars: usize,
     /// Arguments that the last `\frac` or `\binom` still takes: a bare digit is one of them.
     arguments: usize,
     saved: Vec<usize>,
-    spaced: bool,
-    out: Vec<Lexeme>,
+    pub(super) spaced: bool,
+    pub(super) out: Vec<Lexeme>,
 }
 
 impl Lexer {
-    fn new(text_of: &str, text: bool, depth: usize) -> Self {
+    pub(super) fn new(text_of: &str, text: bool, depth: usize) -> Self {
         let source = Source::new(text_of);
         let chars = &source.chars;
         let dollars = (0..chars.len()).filter(|at| chars[*at] == '$' && (*at == 0 || chars[at - 1] != '\\')).count();
         Self { source, text, depth, dollars, arguments: 0, saved: Vec::new(), spaced: false, out: Vec::new() }
     }
 
-    fn run(&mut self) -> Result<(), &'static str> {
+    pub(super) fn run(&mut self) -> Result<(), &'static str> {
         while let Some(here) = self.source.peek(0) {
             if here.is_whitespace() || here == '~' {
                 self.spaced = true;
@@ -105,11 +105,11 @@ impl Lexer {
     }
 
     /// The last token so far.
-    fn last(&self) -> Option<&Token> {
+    pub(super) fn last(&self) -> Option<&Token> {
         self.out.last().map(|lexeme| &lexeme.token)
     }
 
-    fn push(&mut self, token: Token) {
+    pub(super) fn push(&mut self, token: Token) {
         match &token {
             Token::Command(name) if name == "frac" || name == "binom" => self.arguments = 2,
             Token::Symbol('{') => {
@@ -139,6 +139,11 @@ impl Lexer {
         let run: String = self.source.chars[start..self.source.at].iter().collect();
         if names::is_module(&run) && self.source.peek(0) == Some('.') {
             self.source.at += 1;
+            // The logarithm of program code is the natural one.
+            if self.source.looking_at(self.source.at, "log(") {
+                self.push(Token::Function(Function::Ln));
+                self.source.at += 3;
+            }
             return;
         }
         // Names such as `log2` and `atan2` carry a digit.
@@ -160,10 +165,13 @@ impl Lexer {
     }
 
     fn run_of_letters(&mut self, run: &str) {
-        let after_number = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}')));
+        let after_number =
+            matches!(self.last(), Some(Token::Number(..) | Token::Constant(Constant::Pi) | Token::Symbol(')' | '}')));
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
         let raised = self.source.peek(0).is_some_and(|c| c == '^' || c == '_');
-        let half_day = matches!(self.last(), Some(Token::Clock(_))) && matches!(run, "am" | "AM" | "Am");
+        let hour = matches!(self.last(), Some(Token::Clock(_)))
+            || matches!(self.last(), Some(Token::Number(_, true))) && self.spaced;
+        let half_day = hour && matches!(run, "am" | "AM" | "Am");
         let extreme = matches!(run, "min" | "max")
             && self.source.chars[self.source.at..].iter().find(|c| **c != ' ').is_none_or(|c| !"({_\\[".contains(*c));
         let segment = run.len() == 2
@@ -233,7 +241,7 @@ impl Lexer {
         let tight = matches!(self.last(), Some(Token::Number(..))) && !self.spaced;
         match run.len() {
             1 => false,
-            2 | 3 => (is_short_word(run) || run.len() == 3 && self.among_words()) && !raised,
+            2 | 3 => (is_short_word(run) || run.len() == 3 && (self.among_words() || is_name(run))) && !raised,
             4 => !raised && !tight && !run.chars().all(|c| c.is_ascii_uppercase()),
             _ => !(raised || tight && run.len() < 6),
         }
@@ -316,7 +324,7 @@ impl Lexer {
         true
     }
 
-    fn skip_spaces(&mut self) {
+    pub(super) fn skip_spaces(&mut self) {
         while self.source.peek(0) == Some(' ') {
             self.source.at += 1;
         }
@@ -402,7 +410,8 @@ impl Lexer {
                 self.spaced = true;
                 self.separate();
             }
-            _ if words::is_style(name) => {}
+            _ if words::is_style(name) => self.styled(),
+            "mathcal" | "mathscr" | "mathfrak" => self.styled(),
             _ => self.mathematical(name)?,
         }
         Ok(())
@@ -453,45 +462,9 @@ impl Lexer {
         }
         Ok(())
     }
+}
 
-    /// A font command that holds text: its content is read as text.
-    fn roman(&mut self, name: &str) -> Result<(), &'static str> {
-        self.skip_spaces();
-        if self.source.peek(0) != Some('{') {
-            return Ok(());
-        }
-        if self.depth >= TEXT_DEPTH {
-            return Err("text is nested too deep");
-        }
-        let inner = self.source.braced()?;
-        let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
-        // Upright letters that are no unit and no word are variables side by side.
-        if name == "mathrm"
-            && !operand
-            && let [first, second] = inner.trim().chars().collect::<Vec<_>>().as_slice()
-            && first.is_ascii_lowercase()
-            && second.is_ascii_lowercase()
-            && !super::units::is_unit(inner.trim())
-            && !is_short_word(inner.trim())
-        {
-            self.push(names::letter(*first));
-            self.push(names::letter(*second));
-            return Ok(());
-        }
-        // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
-        if name == "mathrm"
-            && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()
-            && letter.is_alphabetic()
-            && (!operand || matches!(letter, 'i' | 'e'))
-        {
-            self.push(names::letter(*letter));
-            return Ok(());
-        }
-        let mut lexer = Self::new(&inner, true, self.depth + 1);
-        lexer.spaced = true;
-        lexer.run()?;
-        self.out.append(&mut lexer.out);
-        self.spaced |= lexer.spaced;
-        Ok(())
-    }
+/// Whether three letters are written as a name is: `Row`.
+fn is_name(run: &str) -> bool {
+    run.starts_with(|c: char| c.is_ascii_uppercase()) && run[1..].chars().all(|c| c.is_ascii_lowercase())
 }

@@ -95,6 +95,7 @@ fn rewrite_word(input: &[Lexeme], at: usize, text: &str, out: &mut [Lexeme]) -> 
         ("per", Some("cent")) => return (Some(Token::Symbol('%')), 2),
         ("degree" | "degrees" | "deg", Some("c" | "celsius")) => return (Some(Token::Word("degC".to_owned())), 2),
         ("degree" | "degrees" | "deg", Some("f" | "fahrenheit")) => return (Some(Token::Word("degF".to_owned())), 2),
+        ("out", Some("of")) if after_number && is_number(input, at + 2) => return (Some(Token::Symbol('/')), 2),
         ("equal", Some("to")) => return (Some(Token::Relation(Relation::Equal)), 2),
         ("empty", Some("set")) => return (Some(Token::Command("emptyset".to_owned())), 2),
         ("percent" | "pct" | "percents", _) => Token::Symbol('%'),
@@ -109,14 +110,16 @@ fn rewrite_word(input: &[Lexeme], at: usize, text: &str, out: &mut [Lexeme]) -> 
         ("pi", _) => Token::Constant(Constant::Pi),
         ("negative" | "minus", _) if precedes_value(input, at + 1) => Token::Symbol('-'),
         ("positive" | "plus", _) if precedes_value(input, at + 1) => Token::Symbol('+'),
-        ("to", _) if after_number && matches!(input.get(at + 1).map(|n| &n.token), Some(Token::Number(..))) => {
-            Token::Symbol(':')
-        }
+        ("to", _) if after_number && is_number(input, at + 1) => Token::Symbol(':'),
         ("noon", _) => Token::Clock(Clock { hour: 12, minute: 0, second: 0, afternoon: Some(true) }),
         ("midnight", _) => Token::Clock(Clock { hour: 12, minute: 0, second: 0, afternoon: Some(false) }),
         _ => Token::Word(text.to_owned()),
     };
     (Some(token), 1)
+}
+
+fn is_number(input: &[Lexeme], at: usize) -> bool {
+    matches!(input.get(at).map(|lexeme| &lexeme.token), Some(Token::Number(..)))
 }
 
 fn precedes_value(input: &[Lexeme], at: usize) -> bool {

@@ -13,10 +13,13 @@ mod choice;
 mod clause;
 mod compare;
 mod complex;
+mod dates;
 mod evaluate;
 mod expression;
 mod extract;
+mod fonts;
 mod gathered;
+mod hanzi;
 mod inequality;
 mod label;
 mod lexer;
@@ -28,6 +31,7 @@ mod number;
 mod numerals;
 mod opaque;
 mod operand;
+mod ordered;
 mod parser;
 mod prose;
 mod quantity;
@@ -39,6 +43,7 @@ mod source;
 mod symbols;
 mod template;
 mod token;
+mod trace;
 mod units;
 mod value;
 mod verdict;
@@ -78,7 +83,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/3";
+    const VERSION: &'static str = "math/4";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
@@ -232,7 +237,7 @@ struct Reading {
 
 impl Reading {
     fn new(answer: &str) -> Self {
-        let text = symbols::to_ascii(unwrapped(answer));
+        let text = set_in_braces(symbols::to_ascii(unwrapped(answer)));
         let lexemes = lexer::tokens(&text);
         let choice = choice::read(&text);
         Self { text, lexemes, choice }
@@ -270,15 +275,31 @@ impl Reading {
     }
 }
 
+/// Plain braces around a rule, `{x | x > 1}`, written as those of a set, and a tilde before a number as "about".
+fn set_in_braces(text: String) -> String {
+    let about = text.trim().strip_prefix('~').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if let Some(number) = about.filter(|number| !number.contains('~')) {
+        return format!("\\approx {number}");
+    }
+    let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    match inner.filter(|inner| inner.matches('|').count() == 1 && !inner.contains(['{', '}'])) {
+        Some(inner) => format!("\\{{{inner}\\}}"),
+        None => text,
+    }
+}
+
 /// An answer without the box, quotation marks or emphasis around all of it.
 fn unwrapped(answer: &str) -> &str {
     let mut text = answer.trim();
     loop {
-        let inner = [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__")]
-            .into_iter()
-            .find_map(|(open, close)| {
-                text.strip_prefix(open)?.strip_suffix(close).filter(|inner| !inner.is_empty() && !inner.contains(open))
-            });
+        let inner =
+            [("**", "**"), ("`", "`"), ("\"", "\""), ("\u{201c}", "\u{201d}"), ("__", "__"), ("_", "_"), ("*", "*")]
+                .into_iter()
+                .find_map(|(open, close)| {
+                    text.strip_prefix(open)?
+                        .strip_suffix(close)
+                        .filter(|inner| !inner.is_empty() && !inner.contains(open))
+                });
         let boxed = ["\\boxed{", "\\fbox{"].into_iter().find_map(|open| {
             let chars: Vec<char> = text.strip_prefix(&open[..open.len() - 1])?.chars().collect();
             let whole = source::matching_brace(&chars, 0).is_some_and(|close| close + 1 == chars.len());

@@ -53,6 +53,17 @@ impl Number {
         if bits(&value) > MAX_BITS { Err(Failure::TooLarge) } else { Ok(Self::Exact(value)) }
     }
 
+    /// How far it is from one, as a power of two either way; of an exact number the digits that it takes.
+    pub(super) fn reach(&self) -> i64 {
+        match self {
+            Self::Exact(value) => value.numerator().bit_len().max(value.denominator().bit_len()) as i64,
+            Self::Inexact(value) => {
+                let size = |ball: &super::real::Ball| if ball.is_nonzero() { ball.size().abs() } else { 0 };
+                size(&value.re).max(size(&value.im))
+            }
+        }
+    }
+
     /// The integer it is, where that is certain.
     pub(super) fn integer(&self) -> Option<IBig> {
         match self {

@@ -47,8 +47,17 @@ pub(super) fn number(source: &mut Source, after_colon: bool) -> Result<Token, &'
         value *= power_of_ten(exponent?)?;
         return Ok(Token::Number(value, false));
     }
-    skip_suffix(source);
-    Ok(Token::Number(value, integer))
+    match suffix(source) {
+        // "The 5th prime" is not 5.
+        Some(suffix) if names_a_thing(source, suffix.len()) => {
+            source.at += suffix.len();
+            Ok(Token::Word(format!("{digits}{suffix}")))
+        }
+        suffix => {
+            source.at += suffix.map_or(0, |suffix| suffix.len());
+            Ok(Token::Number(value, integer))
+        }
+    }
 }
 
 fn take_digits(source: &mut Source) -> String {
@@ -153,13 +162,24 @@ pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
             && text.trim_start_matches('-').chars().all(|c| c.is_ascii_digit() || c == mark)
             && text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit())
     };
+    // `1,234` is more than a thousand.
+    let grouped = |text: &str| {
+        text.trim_start_matches('-')
+            .split_once(',')
+            .is_some_and(|(whole, rest)| rest.len() == 3 && (1..=3).contains(&whole.len()) && !whole.starts_with('0'))
+    };
     // Only money may stand beside the digits.
     let alone = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "-.,$ \\".contains(c));
-    let (x, y) = (digits(a), digits(b));
+    let bare = |text: &str| text.replace("\\currency{eur}", "").replace("\\currency{gbp}", "");
+    let (a, b) = (bare(a), bare(b));
+    let (x, y) = (digits(&a), digits(&b));
     let same = |with_comma: &str, with_point: &str| {
-        plain(with_comma, ',') && plain(with_point, '.') && with_comma.replace(',', ".") == with_point
+        plain(with_comma, ',')
+            && !grouped(with_comma)
+            && plain(with_point, '.')
+            && with_comma.replace(',', ".") == with_point
     };
-    alone(a) && alone(b) && (same(x, y) || same(y, x))
+    alone(&a) && alone(&b) && (same(x, y) || same(y, x))
 }
 
 /// The digits in the argument of a command of the given length at this place.
@@ -245,12 +265,15 @@ fn power_of_ten(exponent: i64) -> Result<RBig, &'static str> {
     Ok(if exponent < 0 { RBig::from_parts(IBig::ONE, power) } else { RBig::from(power) })
 }
 
-/// Drops the letters of "1st", "2nd", "3rd", "5th".
-fn skip_suffix(source: &mut Source) {
+/// The letters of "1st", "2nd", "3rd", "5th".
+fn suffix(source: &Source) -> Option<String> {
     let suffix: String = source.chars[source.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
-    if matches!(suffix.as_str(), "st" | "nd" | "rd" | "th") {
-        source.at += 2;
-    }
+    matches!(suffix.as_str(), "st" | "nd" | "rd" | "th").then_some(suffix)
+}
+
+/// Whether a word follows behind so many letters.
+fn names_a_thing(source: &Source, ahead: usize) -> bool {
+    source.chars[source.at + ahead..].iter().find(|c| **c != ' ').is_some_and(|c| c.is_alphabetic())
 }
 
 /// A time of day: hour and two digits of minutes, and seconds or not.

@@ -156,7 +156,9 @@ impl Parser<'_> {
             }
             items.push(self.relation()?);
             let Some(mut found) = self.separator() else { break };
+            // "2, and 3": nothing may be missing between two commas.
             if found == Joint::Comma
+                && !matches!(self.peek(), Some(Token::Symbol(_)))
                 && let Some(word) = self.separator()
             {
                 found = word;
@@ -347,8 +349,10 @@ impl Parser<'_> {
     /// Whether the token here can be a factor without a multiplication sign before it.
     pub(super) fn starts_factor(&self) -> bool {
         let after_number = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Number(..)));
+        // `2^6 3^5`: a number apart from the exponent before it is the next factor.
+        let raised = self.at > 1 && self.token(self.at - 2) == Some(&Token::Symbol('^')) && self.is_spaced(self.at);
         match self.peek() {
-            Some(Token::Number(..)) => !after_number,
+            Some(Token::Number(..)) => !after_number || raised,
             Some(Token::Letter(letter)) => !self.reads_as_unit(letter) && !self.at_differential(),
             Some(Token::Constant(_) | Token::Function(_) | Token::Begin(_)) => true,
             Some(Token::Symbol('(' | '{')) => true,

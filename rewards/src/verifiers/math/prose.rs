@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::clause::{BETWEEN, clause_end, pattern};
-use super::units;
+use super::{units, words};
 use crate::closings::Closings;
 
 /// Words that say that what stands in the sentence is no answer, or not exactly that.
@@ -28,7 +28,9 @@ static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\b(?:for|when|where|at|if|with|in|since|as|because|from)[\s:,]*(?:all|every|any)?\s*$")
 });
 static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*([^*\n]*[0-9][^*\n]*)\*\*")
+    pattern(
+        r"(?s)\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\((\\(?:[dt]?frac|sqrt|pi)\b[^()$]*)\)|\*\*([^*\n]*[0-9][^*\n]*)\*\*",
+    )
 });
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
@@ -45,13 +47,41 @@ static VERB: LazyLock<Regex> = LazyLock::new(|| {
 });
 static STATES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals|be)\b\s+"));
 static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:final\s+)?(?:answer|solution|result))\b")
+    pattern(
+        r"(?i)^\s*(?:is|are)\s+(?:what|all|(?:the|our)\s+(?:(?:final|only|unique|desired|required|correct)\s+)?(?:answer|solution|result))\b",
+    )
 });
 static CURRENCY: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\d[\d,]*(?:\.\d+)?)(?:[\s,.;)*]|$)"));
 static PLEASANTRY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\b(?:hope\s+(?:this|that|it)|let\s+me\s+know|that\s+is\s+all|that's\s+all|feel\s+free|happy\s+to|q\.?e\.?d)\b",
     )
+});
+/// A chain of equations in rows at the end of a text.
+static ALIGNED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s)\\begin\{(?:align|aligned|gather|equation)\*?\}((?:[^\\]|\\[^be]|\\b[^e]|\\e[^n])*?)\\end\{(?:align|aligned|gather|equation)\*?\}(?:\s*(?:\$\$|\\\]))?$",
+    )
+});
+/// Chinese for what is left and was not done yet.
+static LEFT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(\u{5269}[^\u{3002}\u{ff0c},]*?\d[^\u{3002}\u{ff0c},]*?)(?:\u{8fd8}|)(?:\u{6ca1}\u{6709}|\u{6ca1}|\u{672a})\p{Han}{0,2}",
+    )
+});
+/// What stands right before a number that only counts steps, or that was known before.
+static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)(?:\b(?:question|problem|exercise|equations?|eqn?\.?|chapter|section|lemma|theorem|formula|step|example|figure|table|part)\s*\(?",
+        r"|\b(?:the|these|those|each\s+of\s+the)\s+|[\u{7ea6}\u{7d04}]\s*|(?:^|\s)\u{c57d}\s*)$"
+    ))
+});
+/// Words right before a number that make another one of it.
+static TURNED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
+        r"logarithm|factorial)(?:\s+of)?[\s*$]*$"
+    ))
 });
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
@@ -122,7 +152,8 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let sentence = if holds_value { clause } else { sentence };
     let formulas: Vec<regex::Captures<'_>> = FORMULA.captures_iter(sentence).collect();
     let bare = FORMULA.replace_all(sentence, " ");
-    if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.denies(&bare) {
+    if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.hedges(&bare) || denies(&bare, closings)
+    {
         return Vec::new();
     }
     if formulas.is_empty() {
@@ -136,6 +167,11 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
         return vec![number];
     }
     last_formula(sentence, &formulas).into_iter().collect()
+}
+
+/// Whether a sentence denies something; that pages are "not yet read" only says which are left.
+fn denies(bare: &str, closings: &Closings) -> bool {
+    closings.denies(&LEFT.replace_all(bare, "$1"))
 }
 
 /// The last formula, with those that "and" or a comma joins to it.
@@ -171,7 +207,9 @@ fn inner(formula: &regex::Captures<'_>) -> Option<String> {
 fn conclusion_in<'s>(sentence: &'s str, closings: &Closings) -> Option<&'s str> {
     crate::sentence::commas(sentence).into_iter().rev().find_map(|at| {
         let clause = sentence[at..].trim_start_matches([',', ' ', '\u{ff0c}', '\u{3001}', '\u{60c}']);
-        let follows = closings.without_lead(clause).len() < clause.len();
+        let before = sentence[..at].rsplit(char::is_whitespace).next().unwrap_or_default();
+        let leads = !before.is_empty() && closings.without_lead(before).is_empty();
+        let follows = leads || closings.without_lead(clause).len() < clause.len();
         (follows && clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$')).then_some(clause)
     })
 }
@@ -193,6 +231,12 @@ fn number_in(clause: &str) -> Option<String> {
         })
         || before.trim().is_empty() && said.len() == clause.len() && VERB.is_match(after)
         || BOUND.is_match(before)
+        || KNOWN.is_match(before)
+        || TURNED.is_match(before)
+        || is_scaled(after)
+        || open.ends_with(['\u{2248}', '~', '<', '>', '\u{2264}', '\u{2265}', '\u{b1}', '\u{2260}'])
+        || after.starts_with(['-', '\'', '^', '~', '\u{2013}'])
+        || after.trim_start().starts_with(['+', '*', '\u{d7}', '\u{f7}', '\u{b1}'])
         || has_variables(before)
         || has_variables(after)
     {
@@ -216,6 +260,17 @@ fn number_in(clause: &str) -> Option<String> {
     }
 }
 
+/// Whether a number goes on in words: "5 dozen", "5 times".
+fn is_scaled(after: &str) -> bool {
+    let word: String = after.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
+    let word = word.to_lowercase();
+    words::scale(&word).is_some()
+        || matches!(
+            word.as_str(),
+            "below" | "above" | "short" | "times" | "plus" | "minus" | "squared" | "cubed" | "factorial"
+        )
+}
+
 /// Whether a lone letter stands in running text that is no word of it.
 fn has_variables(text: &str) -> bool {
     text.split(|letter: char| !letter.is_alphanumeric()).any(|word| {
@@ -227,7 +282,10 @@ fn has_variables(text: &str) -> bool {
 
 /// The last sentence of a line; formulas are not cut.
 fn last_sentence(line: &str) -> &str {
-    let line = line.trim_end_matches(['.', '!', '\u{3002}', '\u{0964}', '*', ' ']);
+    let bare = line.trim_end_matches(['.', '!', '\u{3002}', '\u{0964}', '*', ' ']);
+    // Right behind a number, an exclamation mark may be a factorial.
+    let factorial = bare.ends_with(|letter: char| letter.is_ascii_digit()) && line[bare.len()..].starts_with('!');
+    let line = if factorial { line.trim_end_matches(['.', ' ', '*']) } else { bare };
     let covered: Vec<std::ops::Range<usize>> = FORMULA.find_iter(line).map(|formula| formula.range()).collect();
     let start = SENTENCE
         .find_iter(line)
@@ -240,9 +298,23 @@ fn last_sentence(line: &str) -> &str {
     line[start..].trim()
 }
 
+/// What the last row of a chain of equations ends with; nothing for rows that say something each.
+fn last_row(rows: &str) -> Option<String> {
+    let rows = rows.split("\\\\").map(|row| row.replace('&', " ").trim().to_owned());
+    let rows: Vec<String> = rows.filter(|row| !row.is_empty()).collect();
+    let last = rows.last()?;
+    if rows.len() == 1 {
+        return Some(last.clone());
+    }
+    last.strip_prefix('=').map(|last| last.rsplit('=').next().unwrap_or(last).trim().to_owned())
+}
+
 /// The display at the very end of a text.
 fn last_display(text: &str) -> Option<String> {
     let text = text.trim_end().trim_end_matches('.');
+    if let Some(rows) = ALIGNED.captures(text) {
+        return last_row(&rows[1]);
+    }
     let (rest, open) = match text.strip_suffix("$$") {
         Some(rest) => (rest, "$$"),
         None => (text.strip_suffix("\\]")?, "\\["),

@@ -114,7 +114,7 @@ impl Parser<'_> {
                         "square" | "sq" => power = 2,
                         "cubic" | "cu" => power = 3,
                         "squared" | "cubed" => return Err("an exponent in words has no unit"),
-                        _ if words::is_loaded(&lower) && lower != "in" => {
+                        _ if words::is_loaded(&lower) && !matches!(lower.as_str(), "in" | "any") => {
                             return Err("words change the meaning of a number");
                         }
                         _ => {
@@ -162,6 +162,7 @@ impl Parser<'_> {
             Some(Token::Symbol('/' | '*')) => {
                 matches!(self.token(self.at.saturating_sub(2)), Some(Token::Word(_) | Token::Letter(_)))
             }
+            Some(Token::Number(..)) if letter == "Omega" => true,
             Some(Token::Number(..) | Token::Symbol(')' | '}') | Token::Word(_)) => self.is_spaced(self.at),
             _ => false,
         }

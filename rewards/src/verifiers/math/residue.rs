@@ -157,7 +157,8 @@ impl Residues<'_> {
             return Err(Failure::Unsupported);
         }
         let point = Point::new();
-        let mut evaluator = Evaluator { reals: Reals::new(256), point: &point, real_only: false, fuel: self.fuel };
+        let mut evaluator =
+            Evaluator { reals: Reals::new(256), point: &point, real_only: false, fuel: self.fuel, reach: 0 };
         let value = evaluator.value(expr)?;
         match (&value, value.integer()) {
             (Number::Exact(value), _) => Ok(value.clone()),

@@ -12,13 +12,14 @@ use super::{
     evaluate::{Evaluator, Point},
     expression::{Constant, Expr, Function},
     number::{Fuel, Number},
+    ordered::is_reordered,
     real::{Failure, Reals},
     residue::{PRIMES, Residues},
     verdict::Verdict,
 };
 
 /// Precisions of the quick and of the deciding evaluation, in bits.
-const PRECISIONS: [usize; 2] = [256, 640];
+pub(super) const PRECISIONS: [usize; 2] = [256, 640];
 /// Two numbers are equal only when their difference is below this share (a power of two) of their size.
 const EQUAL_BELOW: i64 = -200;
 /// The work one comparison may do.
@@ -28,8 +29,11 @@ const FUEL: u64 = 40_000;
 const COUNTERS: [&str; 11] = ["n", "m", "k", "i", "j", "l", "N", "M", "K", "p", "q"];
 
 /// Where expressions with steps are compared: small numbers, powers and their neighbours.
-const STEPS: [u32; 30] =
-    [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 10, 11, 12, 13, 14, 18, 28, 33, 81, 100];
+const STEPS: [u32; 26] =
+    [1, 2, 3, 4, 7, 8, 9, 15, 1_009, 16, 10_007, 17, 1_000_003, 5, 6, 26, 27, 24, 25, 31, 32, 63, 64, 81, 10, 100];
+
+/// Expressions with steps that meet at so many of these places are one there.
+const ENOUGH_STEPS: usize = 18;
 
 /// The state of one comparison: what work it may still do.
 #[derive(Debug)]
@@ -37,8 +41,11 @@ pub(super) struct Session {
     pub(super) fuel: Fuel,
 }
 
+/// Whether two numbers are equal, and which one is the greater where both are real.
+pub(super) type Ordered = (Verdict, Option<Ordering>);
+
 /// How the values at one point relate.
-enum Meeting {
+pub(super) enum Meeting {
     Same,
     Apart,
     /// Both are undefined, or the difference cannot be told.
@@ -57,6 +64,13 @@ impl Session {
         if a == b {
             return Verdict::Equal;
         }
+        match self.by_value(a, b) {
+            Verdict::Unknown if is_reordered(a, b) => Verdict::Equal,
+            verdict => verdict,
+        }
+    }
+
+    fn by_value(&mut self, a: &Expr, b: &Expr) -> Verdict {
         match (a.infinity(), b.infinity()) {
             (Some(a), Some(b)) => return Verdict::when(a == b),
             (None, None) => {}
@@ -88,8 +102,14 @@ impl Session {
         }
     }
 
-    fn value(&mut self, expr: &Expr, bits: usize, point: &Point, real_only: bool) -> Result<Number, Failure> {
-        Evaluator { reals: Reals::new(bits), point, real_only, fuel: &mut self.fuel }.value(expr)
+    pub(super) fn value(
+        &mut self,
+        expr: &Expr,
+        bits: usize,
+        point: &Point,
+        real_only: bool,
+    ) -> Result<Number, Failure> {
+        Evaluator { reals: Reals::new(bits), point, real_only, fuel: &mut self.fuel, reach: 0 }.value(expr)
     }
 
     /// The value of a closed expression at the quick precision.
@@ -100,14 +120,14 @@ impl Session {
     fn closed(&mut self, a: &Expr, b: &Expr) -> Verdict {
         match self.sign_of_difference(a, b) {
             Ok(Some(verdict)) => verdict.0,
-            Ok(None) => Verdict::Unknown,
-            Err(Failure::TooLarge) => self.rational_functions(a, b),
+            // Numbers too large to be written out are told apart modulo primes, where they are rational.
+            Ok(None) | Err(Failure::TooLarge) => self.rational_functions(a, b),
             Err(_) => Verdict::Unknown,
         }
     }
 
     /// Equal or Different with the order, or nothing where it cannot be told.
-    fn sign_of_difference(&mut self, a: &Expr, b: &Expr) -> Result<Option<(Verdict, Option<Ordering>)>, Failure> {
+    fn sign_of_difference(&mut self, a: &Expr, b: &Expr) -> Result<Option<Ordered>, Failure> {
         let nowhere = Point::new();
         for bits in PRECISIONS {
             let (x, y) = (self.value(a, bits, &nowhere, false)?, self.value(b, bits, &nowhere, false)?);
@@ -121,8 +141,8 @@ impl Session {
                 let order = if gap.is_real() { gap.re.sign() } else { None };
                 return Ok(Some((Verdict::Different, order)));
             }
-            if bits == PRECISIONS[1] && is_negligible(&gap, &x, &y) {
-                return Ok(Some((Verdict::Equal, Some(Ordering::Equal))));
+            if bits == PRECISIONS[1] && is_negligible(&gap, &x, &y, 0) {
+                return self.sign_of_trace(a, b);
             }
         }
         Ok(None)
@@ -193,7 +213,7 @@ impl Session {
                 return Verdict::Different;
             }
             if same >= 4 {
-                return Verdict::Equal;
+                return self.without_trace(a, b, !complex);
             }
         }
         Verdict::Unknown
@@ -211,7 +231,12 @@ impl Session {
             let point =
                 names.iter().enumerate().map(|(index, name)| (name.clone(), RBig::from(place(index)))).collect();
             match self.meet(a, b, &point, true) {
-                Ok(Meeting::Same) => same += 1,
+                Ok(Meeting::Same) => {
+                    same += 1;
+                    if same >= ENOUGH_STEPS {
+                        break;
+                    }
+                }
                 Ok(Meeting::Apart) => return Verdict::Different,
                 Ok(Meeting::Lopsided) => return Verdict::Unknown,
                 Ok(Meeting::Silent) => {}
@@ -234,7 +259,19 @@ impl Session {
     }
 
     fn meet(&mut self, a: &Expr, b: &Expr, point: &Point, real_only: bool) -> Result<Meeting, Failure> {
-        let bits = PRECISIONS[0];
+        self.meet_within(a, b, point, real_only, 0)
+    }
+
+    /// The same with so many more bits of closeness.
+    pub(super) fn meet_within(
+        &mut self,
+        a: &Expr,
+        b: &Expr,
+        point: &Point,
+        real_only: bool,
+        closer: i64,
+    ) -> Result<Meeting, Failure> {
+        let bits = PRECISIONS[0] + closer as usize;
         let (x, y) = match (self.value(a, bits, point, real_only), self.value(b, bits, point, real_only)) {
             (Ok(x), Ok(y)) => (x, y),
             (Err(Failure::Undefined), Err(Failure::Undefined)) => return Ok(Meeting::Silent),
@@ -251,7 +288,7 @@ impl Session {
         if gap.is_nonzero() {
             return Ok(Meeting::Apart);
         }
-        Ok(if gap.re.error().max(gap.im.error()) < -100 { Meeting::Same } else { Meeting::Silent })
+        Ok(if gap.re.error().max(gap.im.error()) < -100 - closer { Meeting::Same } else { Meeting::Silent })
     }
 
     /// Whether `f` is a constant multiple of `g`, that is whether `f = 0` and `g = 0` are one equation; with
@@ -341,13 +378,13 @@ impl Session {
 }
 
 /// Whether a difference is so small, and so surely so, that the numbers are equal.
-fn is_negligible(gap: &Complex, x: &Complex, y: &Complex) -> bool {
+pub(super) fn is_negligible(gap: &Complex, x: &Complex, y: &Complex, closer: i64) -> bool {
     let size = x.re.size().max(x.im.size()).max(y.re.size()).max(y.im.size()).max(-200);
     let bound = |ball: &super::real::Ball| ball.error().max(ball.size());
-    bound(&gap.re).max(bound(&gap.im)) < size + EQUAL_BELOW
+    bound(&gap.re).max(bound(&gap.im)) < size + EQUAL_BELOW - closer
 }
 
-fn names(sides: &[&Expr]) -> BTreeSet<String> {
+pub(super) fn names(sides: &[&Expr]) -> BTreeSet<String> {
     sides.iter().flat_map(|side| side.variables()).collect()
 }
 
@@ -410,7 +447,7 @@ fn residue_point(sides: &[&Expr], prime: u64, attempt: u64) -> BTreeMap<String, 
 }
 
 /// The point of one attempt: of both signs, near zero and far from it.
-fn real_point(names: &BTreeSet<String>, attempt: u64, whole: bool) -> Point {
+pub(super) fn real_point(names: &BTreeSet<String>, attempt: u64, whole: bool) -> Point {
     const PLACES: [(i64, u32); 10] =
         [(17, 23), (79, 31), (-13, 29), (211, 37), (-97, 41), (3, 43), (907, 47), (-5, 53), (37, 59), (-401, 61)];
     let value = |index: u64| {

@@ -4,16 +4,22 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::hanzi;
+
 /// Rewrites every symbol the engine knows as ASCII LaTeX, digits of other scripts as ASCII digits, and drops
 /// invisible characters.
 pub(super) fn to_ascii(text: &str) -> String {
-    let single = without_double_escapes(text);
+    let text = &*hanzi::fractions(text);
+    let single = without_double_escapes(text).replace("{, }", "{,}").replace(" {,}", "{,}");
     let chars: Vec<char> = single.chars().collect();
     let mut out = String::with_capacity(text.len() + 16);
     let mut at = 0;
     while at < chars.len() {
         let here = chars[at];
-        if let Some((end, index)) = raised_index(&chars, at) {
+        if let Some(joint) = joint(&chars, at) {
+            out.push_str(joint);
+            at += 1;
+        } else if let Some((end, index)) = raised_index(&chars, at) {
             out.push_str(&format!("\\sqrt[{index}]"));
             at = end;
         } else if let Some((end, script)) = script_run(&chars, at, superscript) {
@@ -51,10 +57,28 @@ fn without_double_escapes(text: &str) -> Cow<'_, str> {
         "\\\\cdot",
         "\\\\boxed",
     ];
+    if text.contains("\\\\begin{") {
+        return Cow::Owned(text.replace("\\\\", "\\"));
+    }
     if text.contains("\\begin") || !TWICE.iter().any(|command| text.contains(command)) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.replace("\\\\", "\\"))
+}
+
+/// A Chinese "or" or "and" between two values, which is written without spaces.
+fn joint(chars: &[char], at: usize) -> Option<&'static str> {
+    let joint = match chars[at] {
+        '\u{6216}' => " or ",
+        '\u{548c}' | '\u{4e0e}' | '\u{53ca}' | '\u{4e14}' => " and ",
+        _ => return None,
+    };
+    let before = chars[..at].iter().rev().find(|c| **c != ' ')?;
+    let after = chars[at + 1..].iter().find(|c| **c != ' ')?;
+    let ends = before.is_ascii_alphanumeric() || matches!(before, ')' | ']' | '}' | '%' | '$' | '\u{b0}');
+    let begins = after.is_ascii_alphanumeric()
+        || matches!(after, '(' | '[' | '{' | '-' | '+' | '$' | '\\' | '\u{2212}' | '\u{221a}' | '\u{b1}');
+    (ends && begins).then_some(joint)
 }
 
 fn script_run(chars: &[char], start: usize, read: fn(char) -> Option<char>) -> Option<(usize, String)> {

@@ -6,6 +6,7 @@ use super::{
     parser,
     scalar::Session,
     token::{Lexeme, Token},
+    units,
     verdict::Verdict,
 };
 
@@ -83,6 +84,9 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
         while matches!(run.last().map(|last| &last.token), Some(Token::Symbol(',' | ';' | ':'))) {
             run.pop();
         }
+        while matches!(run.first().map(|first| &first.token), Some(Token::Symbol(',' | ';'))) {
+            run.remove(0);
+        }
         if !run.is_empty() {
             pieces.push(Piece::Run(std::mem::take(run)));
         }
@@ -91,8 +95,8 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
         match &lexeme.token {
             Token::Word(word) => {
                 end(&mut run, &mut pieces);
-                let word = word.to_lowercase();
-                if !matches!(word.as_str(), "the" | "a" | "an" | "all") {
+                let word = plain_word(word);
+                if !matches!(word.as_str(), "the" | "a" | "an" | "all" | "every" | "each") {
                     pieces.push(Piece::Word(word));
                 }
             }
@@ -107,6 +111,58 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
         && matches!(last.as_str(), "condition" | "conditions")
     {
         pieces.pop();
+    }
+    settled(pieces)
+}
+
+/// A word in one spelling.
+fn plain_word(word: &str) -> String {
+    match word.to_lowercase().as_str() {
+        "approx" | "about" => "approximately".to_owned(),
+        "min" => "minimum".to_owned(),
+        "max" => "maximum".to_owned(),
+        lower => units::singular(lower),
+    }
+}
+
+/// The same said in one way: "it is not ..." as "not ...", "n is odd" as "odd n", "to the left" as "left".
+fn settled(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    let is = |piece: Option<&Piece>, words: &[&str]| matches!(piece, Some(Piece::Word(own)) if words.contains(&own.as_str()));
+    if is(pieces.first(), &["it", "they", "this", "that"]) && is(pieces.get(1), &["is", "are"]) {
+        pieces.remove(0);
+    }
+    if is(pieces.first(), &["is", "are"]) {
+        pieces.remove(0);
+    }
+    let mut at = 1;
+    while at < pieces.len() {
+        let before = &pieces[at - 1];
+        if is(Some(before), &["to"]) && is(pieces.get(at), &["left", "right", "north", "south", "east", "west"])
+            || is(Some(before), &["for"]) && is(pieces.get(at), &["some"])
+            || is(Some(before), &["at"]) && at > 1 && matches!(pieces.get(at), Some(Piece::Run(_)))
+        {
+            pieces.remove(at - 1);
+        } else if is(Some(before), &["prime", "real", "rational", "natural", "whole", "complex"])
+            && is(pieces.get(at), &["number"])
+        {
+            pieces.remove(at);
+        } else {
+            at += 1;
+        }
+    }
+    for piece in &mut pieces {
+        if let Piece::Word(word) = piece
+            && matches!(word.as_str(), "where" | "with")
+        {
+            "some".clone_into(word);
+        }
+    }
+    const KINDS: [&str; 6] = ["odd", "even", "prime", "composite", "positive", "negative"];
+    let turned = matches!(pieces.as_slice(), [Piece::Run(_), .., kind] if is(Some(kind), &KINDS))
+        && (pieces.len() == 2 || pieces.len() == 3 && is(pieces.get(1), &["is", "are"]));
+    if turned {
+        pieces.rotate_right(1);
+        pieces.truncate(2);
     }
     pieces
 }

@@ -29,6 +29,10 @@ impl Unit {
     pub(super) fn multiply(&mut self, word: &str, exponent: i32) {
         let name = canonical(word);
         if name.is_empty() {
+            // "Square units" are no lengths, whatever they are.
+            if exponent.abs() > 1 && word.to_lowercase().starts_with("unit") {
+                self.add("unit", exponent);
+            }
             return;
         }
         for (part, power) in compound(&name).unwrap_or(&[]) {
@@ -82,7 +86,7 @@ pub(super) fn is_currency(word: &str) -> bool {
 
 /// Letters that are units when they stand alone, apart from their number.
 pub(super) fn is_single_letter(letter: &str) -> bool {
-    matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T")
+    matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Omega")
 }
 
 fn canonical(word: &str) -> String {
@@ -91,6 +95,7 @@ fn canonical(word: &str) -> String {
         "mL" | "ml" => "ml",
         "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Hz" | "Pa" => word,
         "M" => "mol/l",
+        "Omega" => "ohm",
         _ => "",
     };
     if !exact.is_empty() {
@@ -173,6 +178,7 @@ fn other(lower: &str) -> Option<&'static str> {
         "amp" | "amps" | "ampere" | "amperes" => "A",
         "hertz" | "hz" => "Hz",
         "pascal" | "pascals" => "Pa",
+        "ohm" | "ohms" => "ohm",
         "people" | "persons" | "person" => "person",
         "children" | "child" => "child",
         "men" | "man" => "man",
@@ -182,7 +188,8 @@ fn other(lower: &str) -> Option<&'static str> {
     })
 }
 
-fn singular(lower: &str) -> String {
+/// A noun without the ending of its plural.
+pub(super) fn singular(lower: &str) -> String {
     if let Some(stem) = lower.strip_suffix("ies").filter(|stem| stem.len() > 2) {
         return format!("{stem}y");
     }

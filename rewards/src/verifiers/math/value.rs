@@ -64,6 +64,10 @@ impl Session {
             Expr::Clock(clock) => Ok(Value::Clock(*clock)),
             Expr::Radix { digits, base } => Ok(Value::Radix(digits.clone(), *base)),
             Expr::Ratio(items) => Ok(Value::Ratio(items.clone())),
+            // `{x = 2, y = 5}` gives values to names.
+            Expr::Set(items) if items.len() > 1 && items.iter().all(|item| assignment(item).is_some()) => {
+                self.settle_list(items, Joint::Comma)
+            }
             Expr::Set(items) => Ok(Value::Set(self.members(items)?)),
             Expr::List(items, joint) => self.settle_list(items, *joint),
             Expr::Group(open, items, close) => self.settle_group(*open, items, *close),
@@ -107,6 +111,12 @@ impl Session {
             && !rest.is_empty()
             && rest.iter().all(|item| matches!(item, Expr::Negative(_)))
         {
+            if let (Expr::Named(set), [Expr::Negative(taken)]) = (first, rest)
+                && *set != NamedSet::Reals
+                && let Value::Set(taken) = self.settle(taken)?
+            {
+                return Ok(Value::Without(*set, taken));
+            }
             return self.set_difference(first, rest);
         }
         Err("the parts do not make one value")
@@ -319,7 +329,7 @@ fn text_value(text: &str) -> Value {
         | "setofrealnumbers"
         | "allrealvalues"
         | "reals" => Value::Region(Region::line(), None),
-        "emptyset" | "nullset" => Value::Set(Vec::new()),
+        "emptyset" | "nullset" | "none" | "nosolution" => Value::Set(Vec::new()),
         "allintegers" | "integers" => Value::Named(NamedSet::Integers),
         _ => Value::Text(normal),
     }
@@ -332,7 +342,8 @@ fn measured(value: Value, unit: &Unit) -> Value {
     }
 }
 
-fn signs(expr: &Expr) -> u32 {
+/// How many plus-or-minus signs are in an expression.
+pub(super) fn signs(expr: &Expr) -> u32 {
     let own = u32::from(matches!(expr, Expr::PlusMinus(_) | Expr::MinusPlus(_)));
     // Inside a set, list or relation the signs belong to one item each.
     let below = match expr {
@@ -342,7 +353,8 @@ fn signs(expr: &Expr) -> u32 {
     own + below
 }
 
-fn choose_signs(expr: &Expr, choice: u32, index: &mut u32) -> Expr {
+/// An expression with the signs that the bits of `choice` say, from the sign `index` on.
+pub(super) fn choose_signs(expr: &Expr, choice: u32, index: &mut u32) -> Expr {
     let flipped = match expr {
         Expr::PlusMinus(_) => false,
         Expr::MinusPlus(_) => true,

@@ -2,6 +2,8 @@
 
 use dashu::{integer::IBig, rational::RBig};
 
+use crate::closings::Closings;
+
 /// Words that turn a number beside them into something else than that number.
 const LOADED: &[&str] = &[
     "not",
@@ -143,7 +145,8 @@ pub(super) fn is_loaded(word: &str) -> bool {
         "不", "非", "没", "或", "约", "未", "除了", "错", "大于", "小于", "超过", "至少", "至多", "左右", "之间",
         "以上",
     ];
-    LOADED.contains(&word.to_lowercase().as_str()) || !word.is_ascii() && PARTS.iter().any(|part| word.contains(part))
+    LOADED.contains(&word.to_lowercase().as_str())
+        || !word.is_ascii() && (PARTS.iter().any(|part| word.contains(part)) || Closings::built_in().hedges(word))
 }
 
 /// Short words of running text that a run of letters is read as, rather than as a product of variables.
@@ -153,7 +156,8 @@ const SHORT: &[&str] = &[
     "false", "red", "blue", "day", "days", "men", "man", "won", "lost", "cat", "dog", "boy", "girl", "mon", "tue",
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
-    "off", "on", "up", "may", "answer", "neither", "pct", "exist",
+    "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "row", "cow", "hen", "pig", "toy",
+    "kid", "may", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -329,6 +333,42 @@ pub(super) fn normal_text(text: &str) -> String {
     if text.contains(|letter: char| letter.is_ascii_digit()) { text } else { text.replace(' ', "") }
 }
 
+/// "No such n", "there are no such integers": whatever is looked for does not exist.
+fn is_no_such(text: &str) -> bool {
+    let words: Vec<&str> = text.split(' ').collect();
+    let rest = match words.as_slice() {
+        ["there", "is" | "are" | "exists" | "exist", rest @ ..] => rest,
+        rest => rest,
+    };
+    const SOUGHT: [&str; 24] = [
+        "n",
+        "m",
+        "k",
+        "x",
+        "p",
+        "number",
+        "numbers",
+        "integer",
+        "integers",
+        "function",
+        "functions",
+        "value",
+        "values",
+        "pair",
+        "pairs",
+        "triple",
+        "triples",
+        "polynomial",
+        "polynomials",
+        "prime",
+        "primes",
+        "set",
+        "sequence",
+        "sequences",
+    ];
+    matches!(rest, ["no", "such", what] | ["no", "such", what, "exist" | "exists"] if SOUGHT.contains(what))
+}
+
 fn synonym(text: &str) -> String {
     let canonical = match text {
         "dne" | "does not exist" | "doesnt exist" | "do not exist" | "not exist" | "limit does not exist" => {
@@ -343,14 +383,10 @@ fn synonym(text: &str) -> String {
             "infinitely many solutions"
         }
         "diverges" | "divergent" | "does not converge" | "series diverges" | "it diverges" => "diverges",
-        "none"
-        | "no such n exist"
-        | "no such n exists"
-        | "there is no such n"
-        | "no such number exists"
-        | "no such integers exist"
-        | "there are none"
-        | "no such integer exists" => "none",
+        "there are none" => "none",
+        _ if is_no_such(text) => "none",
+        "absolutely convergent" | "series converges absolutely" | "absolute convergence" => "converges absolutely",
+        "conditionally convergent" | "series converges conditionally" => "converges conditionally",
         "converges" | "convergent" | "series converges" | "it converges" => "converges",
         "cannot be determined" | "can not be determined" | "not enough information" | "insufficient information" => {
             "cannot be determined"

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{clause::pattern, extract, prose};
+use super::{clause::pattern, dates, extract, prose};
 use crate::closings::Closings;
 
 static LAST_LINE: LazyLock<Regex> =
@@ -24,13 +24,29 @@ static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
 });
 static MEMBERS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"[,\s]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:\\left)?\(\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:\\right)?\)\s*\$?\s*$",
+        r"[,;\s$]*(?:\\[ ,;]|\\q?quad|~)*\s*(?:(?:\\left)?\(|(?:\\text\{)?\s*\b(?:with|where|for(?:\s+(?:all|any|every|each))?)\b\s*\}?\s*\$?)\s*([a-zA-Z]\s*\\in\s*\\(?:mathbb\s*\{?[ZNRQ]\}?|[ZNRQ]))\s*(?:(?:\\right)?\))?\s*\$?\s*$",
     )
 });
 static QUADRANT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)^(?:the\s+)?(?:quadrant\s+(iv|iii|ii|i|[1-4])|(first|second|third|fourth|1st|2nd|3rd|4th)\s+quadrant)\.?$",
     )
+});
+
+/// "Yes, it is": the rest says the same again.
+static AFFIRMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)^(?:(yes)[,.]?\s+(?:it|they|he|she|this|that|there|we)\s+(?:is|are|does|do|can|will|has|have)",
+        r"|(no)[,.]?\s+(?:it|they|he|she|this|that|there|we)\s+(?:(?:is|are|does|do|will|has|have)(?:n't|\s+not)|cannot|can't))\.?$"
+    ))
+});
+/// A free constant that is only introduced: every answer with that letter has it.
+static CONSTANT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)\$?[,;]?\s*\(?(?:\\text\s*\{\s*|\\quad\s*)*(?:where|for\s+(?:some|any|all|every)|with)\s+",
+        r"(?:(?:(?:some|any|an?|real|arbitrary)\s+)*constants?\s*\}?\s*\$?([a-zA-Z](?:_\{?\w\}?)?)\$?",
+        r"|\}?\s*\$?([a-zA-Z](?:_\{?\w\}?)?)\$?\s*(?:\\text\s*\{)?\s*is\s+(?:(?:some|any|an?|real|arbitrary|free)\s+)*constant\s*\}?)\)?\s*\.?\$?$"
+    ))
 });
 
 /// Shorter gold texts than this are answers and no solutions, unless they mark an answer.
@@ -66,6 +82,19 @@ pub(super) fn written(text: &str) -> Option<String> {
         };
         let taken = found[2].replace('$', "").replace(" and ", ", ");
         return Some(format!("\\mathbb{{{set}}}\\setminus\\{{{}\\}}", taken.trim()));
+    }
+    if let Some(date) = dates::written(source) {
+        return Some(date);
+    }
+    if let Some(found) = AFFIRMED.captures(source) {
+        let word = found.get(1).or_else(|| found.get(2))?.as_str();
+        return Some(format!("\\text{{{word}}}"));
+    }
+    if let Some(found) = CONSTANT.captures(text)
+        && let (Some(whole), Some(letter)) = (found.get(0), found.get(1).or_else(|| found.get(2)))
+        && text[..whole.start()].contains(letter.as_str())
+    {
+        return Some(text[..whole.start()].trim_end_matches(['$', ' ', ',']).trim_start_matches('$').to_owned());
     }
     if let Some(found) = QUADRANT.captures(source) {
         let which = found.get(1).or_else(|| found.get(2)).map_or("", |which| which.as_str()).to_lowercase();

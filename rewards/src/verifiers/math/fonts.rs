@@ -1,0 +1,64 @@
+//! Fonts: what stands in `\text{...}` and behind `\mathcal`.
+
+use super::{lexer::Lexer, names, token::Token, units, words::is_short_word};
+
+/// How deep `\text{...}` may nest.
+const TEXT_DEPTH: usize = 12;
+
+impl Lexer {
+    /// A single letter in braces behind a style is that letter: `\mathcal{O}(n)`.
+    pub(super) fn styled(&mut self) {
+        self.skip_spaces();
+        if let (Some('{'), Some(letter), Some('}')) = (self.source.peek(0), self.source.peek(1), self.source.peek(2))
+            && letter.is_alphabetic()
+        {
+            self.push(names::letter(letter));
+            self.source.at += 3;
+        }
+    }
+
+    /// A font command that holds text: its content is read as text.
+    pub(super) fn roman(&mut self, name: &str) -> Result<(), &'static str> {
+        self.skip_spaces();
+        if self.source.peek(0) != Some('{') {
+            return Ok(());
+        }
+        if self.depth >= TEXT_DEPTH {
+            return Err("text is nested too deep");
+        }
+        let inner = self.source.braced()?;
+        if let Some(function) = names::text_name(inner.trim()).filter(|_| self.source.peek(0) == Some('(')) {
+            self.push(function);
+            return Ok(());
+        }
+        let operand = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}' | '/')));
+        // Upright letters that are no unit and no word are variables side by side.
+        if name == "mathrm"
+            && !operand
+            && let [first, second] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && first.is_ascii_lowercase()
+            && second.is_ascii_lowercase()
+            && !units::is_unit(inner.trim())
+            && !is_short_word(inner.trim())
+        {
+            self.push(names::letter(*first));
+            self.push(names::letter(*second));
+            return Ok(());
+        }
+        // An upright letter is a variable or a constant; after a number it is a unit, unless it is i or e.
+        if name == "mathrm"
+            && let [letter] = inner.trim().chars().collect::<Vec<_>>().as_slice()
+            && letter.is_alphabetic()
+            && (!operand || matches!(letter, 'i' | 'e'))
+        {
+            self.push(names::letter(*letter));
+            return Ok(());
+        }
+        let mut lexer = Self::new(&inner, true, self.depth + 1);
+        lexer.spaced = true;
+        lexer.run()?;
+        self.out.append(&mut lexer.out);
+        self.spaced |= lexer.spaced;
+        Ok(())
+    }
+}
