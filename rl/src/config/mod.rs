@@ -47,8 +47,8 @@ use self::fault::{fault, nearest, number};
 pub use self::log::{LogConfig, MlflowConfig};
 use self::origin::Origins;
 pub use self::phase::{
-    AnsweredBy, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig, PhaseConfig, PhaseKind,
-    RlConfig, SftConfig, Weighting, WithoutPictures, Work,
+    AnsweredBy, AuditConfig, AuditPlan, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig,
+    PhaseConfig, PhaseKind, RlConfig, SftConfig, Weighting, WithoutPictures, Work,
 };
 pub use self::policy::PolicyConfig;
 pub use self::run::{KeepConfig, RewardCheckConfig, RunConfig};
