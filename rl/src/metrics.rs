@@ -51,9 +51,11 @@ pub mod names {
     pub const AUDIT_FAILED: &str = "audit/failed";
     /// Those that the trained rubric passes, of all with both verdicts.
     pub const AUDIT_PASSED: &str = "audit/passed";
-    /// Of what the trained rubric passes, the share that the second fails: over the phase so far.
+    /// Of what the trained rubric passes, the share that the second fails: over the phase so far,
+    /// each query alike.
     pub const AUDIT_LENIENT_SHARE: &str = "audit/lenient_share";
-    /// Of what the trained rubric fails, the share that the second passes: over the phase so far.
+    /// Of what the trained rubric fails, the share that the second passes: over the phase so far,
+    /// each query alike.
     pub const AUDIT_STRICT_SHARE: &str = "audit/strict_share";
     /// Evidence so far in the phase that the trained rubric is laxer than tolerated; at `1 / false_alarm` the alarm comes.
     pub const AUDIT_E_VALUE: &str = "audit/e_value";

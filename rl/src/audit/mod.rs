@@ -161,7 +161,7 @@ mod tests {
         let count = |share: f64| drawn(share, 1).iter().filter(|drawn| **drawn).count();
         assert_eq!((count(1.0), count(0.0)), (4000, 0));
         // Within four standard errors.
-        for share in [0.02, 0.3] {
+        for share in [0.02_f64, 0.3] {
             let error = 4.0 * (4000.0 * share * (1.0 - share)).sqrt();
             assert!((count(share) as f64 - 4000.0 * share).abs() < error, "{share}: {}", count(share));
         }

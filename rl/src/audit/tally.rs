@@ -32,9 +32,31 @@ pub struct Counts {
 pub struct Tally {
     counts: Counts,
     test: EProcess,
+    lenient: Mean,
+    strict: Mean,
     /// The evidence that raises the alarm.
     enough: f64,
     alarm: bool,
+}
+
+/// A mean over queries.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Mean {
+    sum: f64,
+    queries: usize,
+}
+
+impl Mean {
+    fn add(&mut self, share: Option<f64>) {
+        if let Some(share) = share {
+            self.sum += share;
+            self.queries += 1;
+        }
+    }
+
+    fn value(self) -> Option<f64> {
+        (self.queries > 0).then(|| self.sum / self.queries as f64)
+    }
 }
 
 /// An audit in a run's summary.
@@ -95,7 +117,8 @@ impl Tally {
     /// The test of an audit of which nothing is known yet.
     pub fn new(config: &AuditConfig) -> Self {
         let test = EProcess::new(config.tolerated);
-        Self { counts: Counts::default(), test, enough: 1.0 / config.false_alarm, alarm: false }
+        let (counts, lenient, strict) = Default::default();
+        Self { counts, test, lenient, strict, enough: 1.0 / config.false_alarm, alarm: false }
     }
 
     /// Takes in the lines of a step; tells whether the alarm has just come.
@@ -105,9 +128,10 @@ impl Tally {
     pub fn step(&mut self, lines: &[AuditLine]) -> bool {
         self.counts.add(&Counts::of(lines));
         for query in lines.chunk_by(|one, next| one.query_id == next.query_id) {
-            if let Some(share) = Counts::of(query).lenient_share() {
-                self.test.bet(share);
-            }
+            let counts = Counts::of(query);
+            self.lenient.add(counts.lenient_share());
+            self.strict.add(counts.strict_share());
+            counts.lenient_share().into_iter().for_each(|share| self.test.bet(share));
         }
         let before = self.alarm;
         self.alarm |= self.test.e_value() >= self.enough;
@@ -141,11 +165,9 @@ impl Tally {
         ] {
             metrics.sum(name, count as f64);
         }
-        // The test is of the whole phase, and so are the shares.
-        let shares = [
-            (names::AUDIT_LENIENT_SHARE, self.counts.lenient_share()),
-            (names::AUDIT_STRICT_SHARE, self.counts.strict_share()),
-        ];
+        // The test is of the whole phase, and so are the shares: each query of a step counts alike in both.
+        let shares =
+            [(names::AUDIT_LENIENT_SHARE, self.lenient.value()), (names::AUDIT_STRICT_SHARE, self.strict.value())];
         shares.into_iter().for_each(|(name, share)| share.into_iter().for_each(|share| metrics.set(name, share)));
         metrics.set(names::AUDIT_E_VALUE, self.e_value());
         metrics.set(names::AUDIT_ALARM, f64::from(u8::from(self.alarm)));
