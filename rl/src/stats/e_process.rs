@@ -5,8 +5,6 @@
 const ACCOUNTS: usize = 24;
 /// A tolerated rate below this counts as this, so that what must never happen has odds to bet at.
 const LEAST_TOLERATED: f64 = 1e-6;
-/// More is not counted: it is beyond every doubt, and must stay a number.
-const MOST: f64 = 1e12;
 
 /// Money that is bet against the claim that a rate is no more than tolerated.
 ///
@@ -32,6 +30,9 @@ struct Account {
 }
 
 impl EProcess {
+    /// More evidence is not counted: it is beyond every doubt, and must stay a number.
+    pub const MOST: f64 = 1e12;
+
     /// Nothing has been bet; the claim is that the rate is at most `tolerated`, a share below 1.
     pub fn new(tolerated: f64) -> Self {
         let tolerated = tolerated.max(LEAST_TOLERATED);
@@ -50,7 +51,7 @@ impl EProcess {
         let placed = (self.put_by - put_by) / ACCOUNTS as f64;
         for account in &mut self.accounts {
             let factor = 1.0 + account.stake * (outcome - self.tolerated);
-            account.money = ((account.money + placed) * factor).min(MOST);
+            account.money = ((account.money + placed) * factor).min(Self::MOST);
         }
         self.put_by = put_by;
         self.bets += 1;
@@ -59,7 +60,7 @@ impl EProcess {
     /// The money: the evidence against the claim. While the claim holds it is 1 at most, on average, at any time.
     pub fn e_value(&self) -> f64 {
         let money = self.accounts.iter().map(|account| account.money).sum::<f64>();
-        (self.put_by + money).min(MOST)
+        (self.put_by + money).min(Self::MOST)
     }
 
     /// What has been bet on.
@@ -70,6 +71,8 @@ impl EProcess {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use proptest::prelude::*;
     use rand::RngExt;
     use rand::rngs::ChaCha8Rng;
@@ -115,7 +118,7 @@ mod tests {
             outcomes in prop::collection::vec(0.0..=1.0_f64, 0..300),
         ) {
             let money = after(tolerated, &outcomes);
-            prop_assert!(money > 0.0 && money <= MOST, "{money}");
+            prop_assert!(money > 0.0 && money <= EProcess::MOST, "{money}");
         }
     }
 
@@ -123,7 +126,7 @@ mod tests {
     fn what_must_never_happen_is_certain_when_it_does() {
         assert!(after(0.0, &[0.0; 500]) < 1.0);
         assert!(after(0.0, &[1.0]) > 1e4);
-        assert_eq!(after(0.0, &[1.0; 50]), MOST);
+        assert_eq!(after(0.0, &[1.0; 50]), EProcess::MOST);
         assert_eq!(EProcess::new(0.05).e_value(), 1.0, "nothing has been bet");
     }
 
@@ -143,11 +146,16 @@ mod tests {
         f64::from(rng.random::<f64>() < rate)
     }
 
+    /// The figures that the documents give.
+    fn told(figure: &str) {
+        writeln!(std::io::stderr(), "{figure}").unwrap();
+    }
+
     /// What so many simulations can tell of a share that is at most this.
     fn at_most(found: f64, stated: f64, what: &str) {
         let error = 3.0 * (stated * (1.0 - stated) / simulations() as f64).sqrt();
         let slack = if simulations() >= 10_000 { 0.0 } else { error };
-        println!("{what}: {found} of at most {stated}");
+        told(&format!("{what}: {found} of at most {stated}"));
         assert!(found <= stated + slack, "{what}: {found}");
     }
 
@@ -207,12 +215,12 @@ mod tests {
         // Rates against 5 % tolerated and one false alarm in 100 runs; half of the runs know by the stated outcome.
         for (rate, least_power, most) in [(0.1, 0.95, 600), (0.2, 1.0, 120), (0.5, 1.0, 30)] {
             let (half, power) = delay(1, |_| rate, 0, 2000);
-            println!("rate {rate}: half by {half}, {power} of the runs by 2000");
+            told(&format!("rate {rate}: half by {half}, {power} of the runs by 2000"));
             assert!(power >= least_power && half <= most, "{rate}: {half} {power}");
         }
         // It begins after 1000 outcomes on which the graders agree: what was put by finds it.
         let (half, power) = delay(2, |at| if at < 1000 { 0.0 } else { 0.3 }, 1000, 3000);
-        println!("rate 0.3 after 1000 at 0: half by {half} later, {power} of the runs");
+        told(&format!("rate 0.3 after 1000 at 0: half by {half} later, {power} of the runs"));
         assert!(power >= 1.0 - 1e-9 && half <= 150, "{half} {power}");
     }
 }

@@ -110,3 +110,28 @@ impl AuditPlan {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_it_costs_is_told_with_the_calls_of_each_judge() {
+        let recipes = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs/recipes");
+        let files = ["rl", "2b", "audit"].map(|name| recipes.join(format!("{name}.toml")));
+        let config = Config::compose(&files, &["rewards.second.votes=3".to_owned()]).unwrap();
+        let kind = config.phases["reasoning"].kind();
+        let plan = kind.audit().unwrap().planned(&config, kind.work());
+        // 200 steps of 256 queries with 16 rollouts, of which 2 % are asked three times.
+        assert_eq!((plan.rollouts, plan.about_audited), (819_200, 16_384));
+        assert_eq!(plan.about_calls, [("second".to_owned(), 3 * 16_384)]);
+        let said = plan.line();
+        assert!(
+            said.contains("about 16384 of 819200 rollouts") && said.contains("49152 calls of the judge `second`"),
+            "{said}"
+        );
+        assert!(config.used_rubrics().contains("second"));
+    }
+}

@@ -6,6 +6,8 @@ use super::super::audited::{Breakdown, BreakdownRow, Share};
 use crate::audit::{AuditLine, Found};
 use crate::stats::{QueryOutcomes, mean_interval};
 
+/// The part that decides pass or fail.
+const CORRECT: &str = "correct";
 /// From this value on a part pays, as `correct` passes.
 const PAYS: f64 = 0.5;
 
@@ -30,12 +32,9 @@ pub(super) fn breakdowns(lines: &[&AuditLine]) -> Vec<Breakdown> {
     let by_task = tasks.iter().filter(|_| tasks.len() > 1);
     let by_task = by_task.map(|task| row(task, lines, &|line| line.task == *task)).collect();
     let trained: BTreeSet<&str> = lines.iter().flat_map(|line| line.trained.parts.keys()).map(String::as_str).collect();
-    let second: BTreeSet<&str> = lines
-        .iter()
-        .filter_map(|line| line.audit.as_ref())
-        .flat_map(|score| &score.parts)
-        .map(|part| part.name.as_str())
-        .collect();
+    // The verdict of the second rubric is what all of this is about.
+    let second = lines.iter().filter_map(|line| line.audit.as_ref()).flat_map(|score| &score.parts);
+    let second: BTreeSet<&str> = second.map(|part| part.name.as_str()).filter(|name| *name != CORRECT).collect();
     let of_trained = |line: &AuditLine, part: &str| line.trained.parts.get(part).copied();
     let of_second = |line: &AuditLine, part: &str| line.audit.as_ref()?.part(part)?.score.outcome.value();
     let all = [

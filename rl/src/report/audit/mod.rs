@@ -17,6 +17,7 @@ use super::read::RunFiles;
 use super::saved::SavedConfig;
 use crate::audit::{AuditLine, Counts, FILE, Found};
 use crate::metrics::names;
+use crate::stats::EProcess;
 
 /// Answers of each kind that are shown at most.
 const LENIENT: usize = 6;
@@ -110,9 +111,12 @@ fn sentences(of: &AuditSection) -> Vec<String> {
     let tolerated = of.tolerated.map_or(String::new(), |tolerated| format!("; {} % are tolerated", percent(tolerated)));
     if let Some(passed) = &of.lenient {
         said.push(format!(
-            "Of the {} audited answers that the trained rubric passes, the second grader (`{}`) fails {}: {}, each query \
+            "Of the {} audited answers that the trained rubric passes, the second grader ({}) fails {}: {}, each query \
              alike, with its 95 % interval{tolerated}.",
-            passed.answers, of.rubric, passed.differ, share(passed)
+            passed.answers,
+            of.rubric,
+            passed.differ,
+            share(passed)
         ));
     }
     if let Some(failing) = &of.strict {
@@ -144,6 +148,7 @@ fn sentences(of: &AuditSection) -> Vec<String> {
 /// A number of any size.
 fn number(value: f64) -> String {
     match value {
+        value if value >= EProcess::MOST => format!("{value:.0e} or more"),
         value if (0.01..10_000.0).contains(&value) => {
             format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
         }

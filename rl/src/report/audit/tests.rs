@@ -25,8 +25,9 @@ fn put_lines(dir: &Path, name: &str, lines: &[Value]) {
 fn audited(step: u64, sample: usize, lenient: usize) -> AuditLine {
     let trained = (sample != 8).then_some(sample < 7);
     let second = (sample != 9).then_some(sample >= lenient && sample != 7);
-    let part = PartScore::verdict(second == Some(true), &format!("no 12 {HOSTILE}"));
-    let score = Score::of(vec![WeightedPart { name: "correct".to_owned(), weight: 1.0, score: part }]);
+    let part = PartScore::verdict(second == Some(true), format!("no 12 {HOSTILE}"));
+    let whole = |name: &str| WeightedPart { name: name.to_owned(), weight: 1.0, score: part.clone() };
+    let score = Score::of(vec![whole("correct"), whole("whole")]);
     let value = f64::from(u8::from(trained == Some(true)));
     AuditLine {
         v: 1,
@@ -34,7 +35,7 @@ fn audited(step: u64, sample: usize, lenient: usize) -> AuditLine {
         step,
         file: format!("rollouts/rl-{step:06}.jsonl"),
         query_id: format!("q{sample}"),
-        task: if sample % 2 == 0 { "geo" } else { HOSTILE }.to_owned(),
+        task: if sample.is_multiple_of(2) { "geo" } else { HOSTILE }.to_owned(),
         sample,
         tokens: 1 + 4 * sample,
         truncated: false,
