@@ -110,7 +110,8 @@ fn records(run: &Path, folder: &str, found: &mut Vec<String>) {
 /// What two runs have recorded is the same, line by line, times aside.
 fn same_record(one: &Path, other: &Path) {
     let all = |run: &Path| {
-        let mut names = ["metrics.jsonl", "queries.jsonl", "ledger.jsonl", "audit.jsonl"].map(str::to_owned).to_vec();
+        let mut names = ["metrics.jsonl", "queries.jsonl", "ledger.jsonl"].map(str::to_owned).to_vec();
+        names.extend(run.join("audit.jsonl").exists().then(|| "audit.jsonl".to_owned()));
         ["rollouts", "eval", "curation"].iter().for_each(|folder| records(run, folder, &mut names));
         names.sort();
         names
