@@ -121,7 +121,9 @@ mod tests {
     fn what_it_costs_is_told_with_the_calls_of_each_judge() {
         let recipes = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs/recipes");
         let files = ["rl", "2b", "audit"].map(|name| recipes.join(format!("{name}.toml")));
-        let config = Config::compose(&files, &["rewards.second.votes=3".to_owned()]).unwrap();
+        let config =
+            Config::compose(&files, &["rewards.second.votes=3", "rewards.second.temperature=0.5"].map(str::to_owned))
+                .unwrap();
         let kind = config.phases["reasoning"].kind();
         let plan = kind.audit().unwrap().planned(&config, kind.work());
         // 200 steps of 256 queries with 16 rollouts, of which 2 % are asked three times.
