@@ -58,8 +58,8 @@ fn parts(names: &BTreeSet<&str>, lines: &[&AuditLine], value: ValueOf<'_>) -> Ve
     let both = |part: &&str| {
         let pays = |line: &AuditLine| value(line, part).map(|value| value >= PAYS);
         [
-            row(&format!("{part}, {PAYS} and more"), lines, &|line| pays(line) == Some(true)),
-            row(&format!("{part}, below {PAYS}"), lines, &|line| pays(line) == Some(false)),
+            row(&format!("{part} \u{2265} {PAYS}"), lines, &|line| pays(line) == Some(true)),
+            row(&format!("{part} < {PAYS}"), lines, &|line| pays(line) == Some(false)),
         ]
     };
     names.iter().flat_map(both).collect()

@@ -113,7 +113,7 @@ fn the_section_says_what_the_record_says() {
     }
     let lengths: Vec<&str> = section.breakdowns[3].rows.iter().map(|row| row.label.as_str()).collect();
     assert_eq!(lengths, ["1", "4 to 7", "8 to 15", "16 to 31"]);
-    let paid = section.breakdowns[1].rows.iter().find(|row| row.label == "correct, 0.5 and more").unwrap();
+    let paid = section.breakdowns[1].rows.iter().find(|row| row.label == "correct \u{2265} 0.5").unwrap();
     assert!(paid.lenient.is_some() && paid.strict.is_none(), "{paid:?}");
     assert_eq!(section.failures.iter().map(|failure| failure.1).sum::<usize>(), counts.failed);
     assert_eq!(section.examples.len(), 2, "the last answers of two queries");
