@@ -86,6 +86,9 @@ pub fn scored_rows<'c>(
     for phase in config.run.phases.iter().map(|name| config.phases[name].kind()) {
         for (source, rubric) in phase.data().iter().filter_map(|source| Some((source, phase.rubric()?))) {
             add(config.rubric_of(source, rubric), data::open(config, source, 0)?);
+            if let Some(audit) = phase.audit() {
+                add(&audit.rubric, data::open(config, source, 0)?);
+            }
         }
     }
     for eval in config.eval.values() {

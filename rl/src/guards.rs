@@ -29,6 +29,10 @@ pub enum Trouble {
     GateSaturation,
     /// Rewards fail.
     FailedRewards,
+    /// The audit has found the trained reward laxer than tolerated.
+    LaxReward,
+    /// The second grader of the audit fails.
+    FailedAudits,
 }
 
 /// A warning at a step.
@@ -121,6 +125,8 @@ impl Guards {
             (Trouble::NoSignal, self.no_signal()),
             (Trouble::GateSaturation, self.gate()),
             (Trouble::FailedRewards, self.failed()),
+            (Trouble::LaxReward, lax(values)),
+            (Trouble::FailedAudits, self.failed_audits()),
         ];
         let mut alerts = Vec::new();
         for (trouble, text) in found.into_iter().filter_map(|(trouble, text)| Some((trouble, text?))) {
@@ -203,10 +209,24 @@ impl Guards {
         })
     }
 
+    /// The mean of the last values of a share of failures, if it is more than they may be.
+    fn failing(&self, name: &str) -> Option<f64> {
+        let now = mean(self.track(name)?.last.iter().rev().take(WINDOW));
+        (now > self.limits.failed_share).then_some(now)
+    }
+
+    fn failed_audits(&self) -> Option<String> {
+        self.failing(names::AUDIT_FAILED).map(|now| {
+            format!(
+                "{:.1} % of the drawn answers could not be audited (run.warn.failed_share): the audit tells nothing of \
+                 them; audit.jsonl has the reasons",
+                100.0 * now
+            )
+        })
+    }
+
     fn failed(&self) -> Option<String> {
-        let track = self.track(names::REWARD_FAILED_SHARE)?;
-        let now = mean(track.last.iter().rev().take(WINDOW));
-        (now > self.limits.failed_share).then(|| {
+        self.failing(names::REWARD_FAILED_SHARE).map(|now| {
             format!(
                 "{:.1} % of the rewards failed (run.warn.failed_share): such answers are not learned from; the ledger has \
                  the reasons",
@@ -216,12 +236,29 @@ impl Guards {
     }
 }
 
+/// What an audit's alarm means.
+fn lax(values: &BTreeMap<String, f64>) -> Option<String> {
+    let share = |name| values.get(name).map_or("-".to_owned(), |share| percent(*share));
+    (values.get(names::AUDIT_ALARM) == Some(&1.0)).then(|| {
+        format!(
+            "the audit raises its alarm: of the audited answers that the trained rubric passes, the second grader fails {} % \
+             so far, more than is tolerated (evidence {:.3e}); the other way round it is {} %. The policy may have learned to \
+             please its reward: look at these answers in the report, or in audit.jsonl",
+            share(names::AUDIT_LENIENT_SHARE),
+            values.get(names::AUDIT_E_VALUE).copied().unwrap_or(f64::NAN),
+            share(names::AUDIT_STRICT_SHARE)
+        )
+    })
+}
+
 /// The numbers that are followed, where a step has them.
 fn tracked(values: &BTreeMap<String, f64>) -> impl Iterator<Item = (&'static str, f64)> {
     let get = |name: &str| values.get(name).copied();
     let mean = |name: &str| get(&format!("{name}/mean"));
     let groups: f64 = [names::NO_SIGNAL, names::TOO_EASY, names::TRAINED].into_iter().filter_map(get).sum();
     let no_signal = get(names::NO_SIGNAL).filter(|_| groups > 0.0).map(|count| count / groups);
+    let drawn = get(names::AUDIT_DRAWN).filter(|drawn| *drawn > 0.0);
+    let failed_audits = get(names::AUDIT_FAILED).zip(drawn).map(|(failed, drawn)| failed / drawn);
     [
         (names::ENTROPY, get(names::ENTROPY)),
         (names::LENGTH_MEAN, get(names::LENGTH_MEAN)),
@@ -231,6 +268,7 @@ fn tracked(values: &BTreeMap<String, f64>) -> impl Iterator<Item = (&'static str
         (names::GATE_POS, mean(names::GATE_POS)),
         (names::GATE_NEG, mean(names::GATE_NEG)),
         (names::REWARD_FAILED_SHARE, get(names::REWARD_FAILED_SHARE)),
+        (names::AUDIT_FAILED, failed_audits),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))

@@ -3,6 +3,7 @@
 pub mod advantage;
 pub mod algorithm;
 pub mod answer_text;
+pub mod audit;
 pub mod batch;
 pub mod checking;
 mod cli;

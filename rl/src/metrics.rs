@@ -39,6 +39,28 @@ pub mod names {
     pub const JUDGE_RULED: &str = "judge/ruled";
     /// Share of them of which judge and rule say the same.
     pub const JUDGE_RULE_AGREEMENT: &str = "judge/rule_agreement";
+    /// Rollouts of the step that were drawn for the audit; they are those of the next four counts together.
+    pub const AUDIT_DRAWN: &str = "audit/drawn";
+    /// Those of which both graders say the same.
+    pub const AUDIT_AGREED: &str = "audit/agreed";
+    /// Those that the trained rubric passes and the second fails.
+    pub const AUDIT_LENIENT: &str = "audit/lenient";
+    /// Those that the trained rubric fails and the second passes.
+    pub const AUDIT_STRICT: &str = "audit/strict";
+    /// Those of which one of them has no verdict.
+    pub const AUDIT_FAILED: &str = "audit/failed";
+    /// Those that the trained rubric passes, of all with both verdicts.
+    pub const AUDIT_PASSED: &str = "audit/passed";
+    /// Of what the trained rubric passes, the share that the second fails: over the phase so far,
+    /// each query alike.
+    pub const AUDIT_LENIENT_SHARE: &str = "audit/lenient_share";
+    /// Of what the trained rubric fails, the share that the second passes: over the phase so far,
+    /// each query alike.
+    pub const AUDIT_STRICT_SHARE: &str = "audit/strict_share";
+    /// Evidence so far in the phase that the trained rubric is laxer than tolerated; at `1 / false_alarm` the alarm comes.
+    pub const AUDIT_E_VALUE: &str = "audit/e_value";
+    /// 1 from the alarm on, until the end of the phase.
+    pub const AUDIT_ALARM: &str = "audit/alarm";
     /// Groups without signal: all rewards equal, or fewer than two scored.
     pub const NO_SIGNAL: &str = "train/groups/no_signal";
     /// Groups above the pass-rate limit.
@@ -107,6 +129,8 @@ pub mod names {
     /// Milliseconds that a part of a reward took for one rollout: `/<part>/p50_ms`, `p95_ms`, `p99_ms` follow. It waits for
     /// others beside it, and in line.
     pub const REWARD_LATENCY: &str = "time/reward";
+    /// Seconds that a step waited for its audit, beyond its update.
+    pub const AUDIT_SECS: &str = "time/audit_secs";
     /// Seconds of reading rollouts again, with the reference or with the trainer before its update.
     pub const READ_AGAIN_SECS: &str = "time/read_again_secs";
     /// Seconds of updating.

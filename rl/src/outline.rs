@@ -9,7 +9,7 @@ use sapo_policies::config::published::published;
 use sapo_policies::preset::{PRESETS, checkpoint_folder, config_of};
 use serde::Serialize;
 
-use crate::config::{Config, SourceUse};
+use crate::config::{AuditPlan, Config, SourceUse};
 use crate::data;
 use crate::error::Result;
 use crate::footprint::{Footprint, Lengths};
@@ -59,6 +59,9 @@ pub struct PhaseOutline {
     pub max_new_tokens: usize,
     /// Parts that do not train in it.
     pub frozen: Vec<Part>,
+    /// What its audit costs, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditPlan>,
 }
 
 /// A source that cannot be opened.
@@ -92,6 +95,7 @@ impl Outline {
                 rollouts_per_prompt: work.rollouts_per_prompt,
                 max_new_tokens: work.max_new_tokens,
                 frozen: if kind.trains() { config.frozen_in(name).to_vec() } else { Vec::new() },
+                audit: kind.audit().map(|audit| audit.planned(config, work)),
             }
         });
         Ok(Self {

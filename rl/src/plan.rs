@@ -6,7 +6,7 @@ use std::time::Instant;
 use sapo_policies::{Completion, Model};
 use serde::Serialize;
 
-use crate::config::{Config, SourceUse, Work};
+use crate::config::{AuditPlan, Config, SourceUse, Work};
 use crate::data::{self, Prompt};
 use crate::error::{Result, RunError};
 use crate::figures::percent;
@@ -60,6 +60,9 @@ pub struct PartPlan {
     pub rollouts_per_prompt: usize,
     /// Seconds that it may take.
     pub about_secs: f64,
+    /// What its audit costs, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditPlan>,
 }
 
 impl Plan {
@@ -77,7 +80,9 @@ impl Plan {
             planned.push(match &part {
                 Part::Phase(name) => {
                     let kind = config.phases[name].kind();
-                    trial.part(name, kind.word(), work(config, name)?)
+                    let work = work(config, name)?;
+                    let audit = kind.audit().map(|audit| audit.planned(config, work));
+                    PartPlan { audit, ..trial.part(name, kind.word(), work) }
                 }
                 Part::Evaluate { after, sets } => {
                     let work = evaluation(config, sets)?;
@@ -121,6 +126,7 @@ impl Plan {
             let held = self.footprint.parts.iter().find(|held| held.name == part.name);
             let held = held.map_or(String::new(), |held| format!(", {} MiB", held.total >> 20));
             lines.push(format!("  {:<12} {:<44} about {}{held}", part.name, work, duration(part.about_secs)));
+            lines.extend(part.audit.as_ref().map(|audit| format!("  {:<12} {}", "", audit.line())));
         }
         for (set, least) in &self.detectable {
             let points = percent(*least);
@@ -213,6 +219,7 @@ impl Trial {
             prompts_per_step: prompts,
             rollouts_per_prompt: rollouts,
             about_secs: work.steps as f64 * self.secs_per_token * (trained + sampled),
+            audit: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditFacts;
 use crate::config::EvalConfig;
 use crate::curation::{Decision, Tally};
 use crate::eval::{EvalRow, Evaluation, Gain};
@@ -25,6 +26,9 @@ pub struct Summary {
     /// What the judge did; absent when the run has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeFacts>,
+    /// What the audits of its phases came to, by phase; absent when it has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub audits: BTreeMap<String, AuditFacts>,
     /// Largest gap between sampler and trainer log-probs of the run.
     pub logprob_gap_max: f64,
 }
@@ -119,7 +123,7 @@ impl Summary {
             }
         }
         let evals = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
-        Self { end, evals, gains, curation, judge, logprob_gap_max }
+        Self { end, evals, gains, curation, judge, audits: BTreeMap::new(), logprob_gap_max }
     }
 }
 

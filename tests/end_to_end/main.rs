@@ -1,5 +1,6 @@
 //! The real binary on small real runs: the smoke configuration, its determinism, its files, and bad input.
 
+mod audit;
 mod filter;
 mod judges;
 

@@ -142,3 +142,27 @@ fn cheap_refusals_come_first() {
     refused_early(&["run.name=other", "data.count.source=nowhere.parquet"], &["nowhere.parquet"]);
     assert!(!Path::new(&folder.path().join("other")).exists(), "no folder was made");
 }
+
+#[test]
+fn an_audit_that_cannot_be_is_refused() {
+    let audit = |options: &str, key: &str, words: &[&str]| {
+        let text = format!("phases.reasoning.audit={{ {options} }}");
+        override_is_refused(&text, &[&[key], words].concat());
+    };
+    for (key, bad, range) in [
+        ("share", ["0", "1.5", "nan"], "above 0 and at most 1"),
+        ("tolerated", ["1", "-0.1", "nan"], "at least 0 and below 1"),
+        ("false_alarm", ["0", "0.6", "nan"], "above 0 and at most 0.5"),
+    ] {
+        for bad in bad {
+            let options = format!("rubric = \"heldout\", {key} = {bad}");
+            audit(&options, &format!("phases.reasoning.audit.{key}"), &[range]);
+        }
+    }
+    audit("rubric = \"heldoot\"", "phases.reasoning.audit.rubric", &["did you mean `heldout`"]);
+    audit("rubric = \"reasoning\"", "phases.reasoning.audit.rubric", &["a second grader is another one"]);
+    audit("share = 0.1", "phases.reasoning.audit", &["`rubric`", "missing"]);
+    audit("rubric = \"heldout\", chance = 0.1", "phases.reasoning.audit.chance", &["known: "]);
+    // Nothing is sampled in supervised learning.
+    override_is_refused("phases.careful.audit={ rubric = \"heldout\" }", &["phases.careful.audit"]);
+}

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use serde_json::Value;
 
-use super::{arguments, finish, same, same_record, sapo, signal, summary};
+use super::{arguments, finish, lines, same, same_record, sapo, signal, summary};
 
 /// Runs, kills at a moment, and gives whether it was still going on then.
 fn killed(arguments: &[String], moment: Duration) -> bool {
@@ -35,6 +35,7 @@ fn killed(arguments: &[String], moment: Duration) -> bool {
 fn kills(dir: &Path, count: u64, more: &[&str]) {
     let began = Instant::now();
     let undisturbed = finish(&arguments(dir, "undisturbed", more));
+    assert!(lines(&dir.join("undisturbed/audit.jsonl")).len() > 9, "there is an audit to be resumed");
     let mut longest = began.elapsed();
     let mut random = ChaCha8Rng::seed_from_u64(14);
     let mut killed_so_far = 0;

@@ -22,6 +22,8 @@ fn arguments(dir: &Path, name: &str, more: &[&str]) -> Vec<String> {
     arguments.push("run.phases=[\"careful\", \"cold_start\", \"curate\", \"reasoning\"]".to_owned());
     arguments.extend(["phases.careful.steps=8", "phases.reasoning.steps=5"].map(str::to_owned));
     arguments.push("phases.reasoning.filter={ refill = 1, revisit_steps = 2 }".to_owned());
+    // Beside them every other rollout is audited, which has a record and a test that go on as well.
+    arguments.push("phases.reasoning.audit={ rubric = \"heldout\", share = 0.5, tolerated = 0.0 }".to_owned());
     arguments.extend(more.iter().map(|text| (*text).to_owned()));
     arguments
 }
@@ -109,6 +111,7 @@ fn records(run: &Path, folder: &str, found: &mut Vec<String>) {
 fn same_record(one: &Path, other: &Path) {
     let all = |run: &Path| {
         let mut names = ["metrics.jsonl", "queries.jsonl", "ledger.jsonl"].map(str::to_owned).to_vec();
+        names.extend(run.join("audit.jsonl").exists().then(|| "audit.jsonl".to_owned()));
         ["rollouts", "eval", "curation"].iter().for_each(|folder| records(run, folder, &mut names));
         names.sort();
         names

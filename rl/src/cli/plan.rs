@@ -201,6 +201,8 @@ fn outline_text(of: &Outline, asked: Option<u64>) -> String {
         let frozen: Vec<&str> = phase.frozen.iter().map(|part| part.name()).collect();
         let frozen = if frozen.is_empty() { String::new() } else { format!("; frozen: {}", frozen.join(", ")) };
         text.push_str(&format!("  {:<14} {:<8} {work}{frozen}\n", phase.name, phase.kind));
+        let audit = phase.audit.as_ref().map(|audit| format!("  {:<23} {}\n", "", audit.line()));
+        text.push_str(&audit.unwrap_or_default());
     }
     text.push_str(&format!(
         "\nmemory, with prompts of {} tokens and given answers of {}\n",

@@ -47,8 +47,8 @@ use self::fault::{fault, nearest, number};
 pub use self::log::{LogConfig, MlflowConfig};
 use self::origin::Origins;
 pub use self::phase::{
-    AnsweredBy, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig, PhaseConfig, PhaseKind,
-    RlConfig, SftConfig, Weighting, WithoutPictures, Work,
+    AnsweredBy, AuditConfig, AuditPlan, CurateConfig, CurriculumConfig, DistillConfig, FilterConfig, OnPolicyConfig,
+    PhaseConfig, PhaseKind, RlConfig, SftConfig, Weighting, WithoutPictures, Work,
 };
 pub use self::policy::PolicyConfig;
 pub use self::run::{KeepConfig, RewardCheckConfig, RunConfig};
@@ -266,7 +266,8 @@ mod tests {
         let files = std::fs::read_dir(configs()).unwrap().map(|entry| vec![entry.unwrap().path()]);
         let recipe = |name: &str| configs().join("recipes").join(format!("{name}.toml"));
         let recipes = ["rl", "cold-start", "distillation", "pretraining"].into_iter().flat_map(|name| {
-            let more = if name == "rl" { vec![vec![], vec![recipe("rl-lora")]] } else { vec![vec![]] };
+            let more =
+                if name == "rl" { vec![vec![], vec![recipe("rl-lora")], vec![recipe("audit")]] } else { vec![vec![]] };
             let sized = |more: Vec<PathBuf>| {
                 ["2b", "4b", "8b"].map(|size| [vec![recipe(name), recipe(size)], more.clone()].concat())
             };
@@ -280,7 +281,7 @@ mod tests {
             assert_eq!(Config::compose(&[file], &[]).unwrap(), config);
             seen += 1;
         }
-        assert_eq!(seen, 6 + 15);
+        assert_eq!(seen, 6 + 18);
     }
 
     fn error(text: &str) -> String {

@@ -2,6 +2,8 @@
 
 mod against;
 mod answers;
+mod audit;
+mod audited;
 mod compare;
 mod curation;
 mod curves;
@@ -57,6 +59,7 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
         curves: curves::curves(&steps, &sets),
         curation: sections::curation(&mut files),
         judges: sections::judges(&mut files, summary.as_ref()),
+        audits: audit::sections(&mut files, &steps, &saved),
         time: curves::time(&steps),
         groups: sections::groups(&mut files, &steps),
         config,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::against::Against;
+use super::audited::AuditSection;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
@@ -30,6 +31,8 @@ pub struct Report {
     pub curation: Vec<CurationFacts>,
     /// How far each judge can be trusted.
     pub judges: Vec<JudgeRecord>,
+    /// What second graders said of slices of the rollouts, by phase.
+    pub audits: Vec<AuditSection>,
     /// Where the time went.
     pub time: Vec<PhaseTime>,
     /// A group of the first and the last step of each phase that samples.

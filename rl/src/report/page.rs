@@ -10,7 +10,7 @@ use super::model::{EvalSet, GainRow, Report, Stage, TaskRow, Tone};
 use super::sections::in_words;
 use super::verdict::tone_of;
 use super::words::stage_title;
-use super::{ReportError, svg};
+use super::{ReportError, audit, svg};
 use crate::pairs::phase_and_step;
 
 const PAGE: &str = include_str!("page.html");
@@ -57,6 +57,7 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         style => safe(STYLE.to_owned()),
         script => safe(SCRIPT.to_owned()),
         twin => twin,
+        audits => safe(audit::html(&report.audits)?),
         unaveraged => report.sets.iter().flat_map(|set| &set.stages).any(|stage| !stage.unaveraged.is_empty()),
         sets => report.sets.iter().map(set).collect::<Vec<Value>>(),
         charts => charts.collect::<Vec<Value>>(),

@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use crate::config::WarnConfig;
+use crate::config::{AuditConfig, WarnConfig};
 
 /// A saved configuration; empty when it is absent or damaged.
 #[derive(Debug, Default)]
@@ -47,6 +47,11 @@ impl SavedConfig {
             phase.get("eval_after").and_then(Value::as_str).unwrap_or(name).to_owned()
         };
         shuffled.map(label).collect()
+    }
+
+    /// The audit of a phase, where it has one.
+    pub(super) fn audit(&self, phase: &str) -> Option<AuditConfig> {
+        self.0.get("phases")?.get(phase)?.get("audit")?.clone().try_into().ok()
     }
 
     /// From where on the run warned; as today where it does not say.

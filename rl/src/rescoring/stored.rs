@@ -55,7 +55,7 @@ pub fn find(place: &Path) -> Result<Rollouts> {
 /// Files of a run's folder that hold something else.
 fn is_other(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
-    ["metrics.jsonl", "queries.jsonl", crate::ledger::FILE].iter().any(|other| name == *other)
+    ["metrics.jsonl", "queries.jsonl", crate::ledger::FILE, crate::audit::FILE].iter().any(|other| name == *other)
 }
 
 /// The configuration that lies with the rollouts.

@@ -14,6 +14,7 @@ use super::keep::{Rule, Saved, outdated};
 use super::moments;
 use super::record::CURATION;
 use super::state::TrainerState;
+use crate::audit;
 use crate::error::{Result, RunError};
 use crate::finite::{NotFinite, first_not_finite};
 use crate::head::Head;
@@ -25,7 +26,7 @@ use crate::run_dir::RunDir;
 use crate::run_dir::{EVENTS, REJECTED};
 
 /// Files that only grow; a resume cuts them back to where they ended at the checkpoint.
-pub const GROWING: [&str; 5] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS, REJECTED];
+pub const GROWING: [&str; 6] = ["metrics.jsonl", "queries.jsonl", ledger::FILE, EVENTS, REJECTED, audit::FILE];
 
 /// The version of a manifest. The first knew no hash of itself, and the second none of what the run had recorded.
 const VERSION: u32 = 3;
@@ -70,7 +71,9 @@ impl Manifest {
         if !model || TRAINER.iter().any(|name| !self.sha256.contains_key(*name)) {
             return torn("has no hashes of what the checkpoint holds");
         }
-        if GROWING.iter().any(|name| !self.lengths.contains_key(*name)) {
+        // Those of before audits know of none.
+        let mut needed = GROWING.iter().filter(|name| **name != audit::FILE);
+        if needed.any(|name| !self.lengths.contains_key(*name)) {
             return torn("does not say how long the run's files were");
         }
         if self.v == VERSION && !self.heads.keys().eq(self.lengths.keys()) {

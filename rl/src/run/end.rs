@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Run;
+use crate::audit;
 use crate::error::{Result, RunError};
 use crate::metrics::metrics_sha256;
 use crate::summary::{JudgeFacts, RunEnd, Summary};
@@ -89,7 +90,10 @@ impl Run<'_> {
         let judge = self.state.judges.values().next().map(JudgeFacts::of);
         let curation = self.state.curation.clone();
         let gap = self.state.logprob_gap_max;
-        let summary = Summary::of(end, &self.state.evaluations, &self.config.eval, curation, judge, gap);
+        let summary = Summary {
+            audits: audit::facts(self.recorder.lines()),
+            ..Summary::of(end, &self.state.evaluations, &self.config.eval, curation, judge, gap)
+        };
         self.write_judges()?;
         // A run that says it has finished is finished after a crash as well.
         self.recorder.dir().patiently(|| self.recorder.dir().sync())?;

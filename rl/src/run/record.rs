@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::pictures;
 use super::shown::shown;
+use crate::audit::{self, Audited};
 use crate::curation::Curation;
 use crate::data::Rejected;
 use crate::error::{Result, RunError};
@@ -203,6 +204,16 @@ impl<'a> Recorder<'a> {
         let scored = groups.iter().flat_map(|group| group.rollouts.iter().map(move |rollout| (group, rollout)));
         let entries: Vec<LedgerEntry> = scored.map(entry).collect();
         self.dir.append(ledger::FILE, &self.ledger.lines(step, file, &entries))
+    }
+
+    /// Writes the audit of a step, with its scores in the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn audit(&mut self, step: u64, audited: &Audited) -> Result<()> {
+        let lines: serde_json::Result<Vec<Value>> = audited.lines.iter().map(serde_json::to_value).collect();
+        self.dir.append(audit::FILE, &lines.map_err(|error| RunError::Internal(error.to_string()))?)?;
+        self.dir.append(ledger::FILE, &self.ledger.lines(step, Some(audit::FILE), &audited.entries))
     }
 
     /// Writes an evaluation that took `secs` seconds into a folder of its own, whose name is returned, and its results as a

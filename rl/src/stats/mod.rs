@@ -4,6 +4,7 @@
 //! queries they have. `simulation` holds each interval and each test against 10,000 simulated evaluations.
 
 mod at_k;
+mod e_process;
 mod interval;
 mod paired;
 mod power;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::at_k::{majority_at_k, mean_pass_at_k, pass_at_k};
+pub use self::e_process::EProcess;
 pub use self::interval::{Estimate, binomial_tail, mean_interval, wilson};
 pub use self::paired::{Bootstrap, PairedGain, bootstrap, holm, mcnemar, paired_gain};
 pub use self::power::{detectable, detectable_by};

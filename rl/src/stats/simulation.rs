@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 
 /// Evaluations of each kind.
-fn simulations() -> usize {
+pub(super) fn simulations() -> usize {
     std::env::var("SAPO_SIMULATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(1000)
 }
 
@@ -39,7 +39,7 @@ fn drawn((rate, _): Rates, [queries, _, tasks]: [usize; 3], rng: &mut ChaCha8Rng
 }
 
 /// The share of simulated evaluations for which something holds.
-fn share(seed: u64, holds: impl Fn(&mut ChaCha8Rng) -> bool) -> f64 {
+pub(super) fn share(seed: u64, holds: impl Fn(&mut ChaCha8Rng) -> bool) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..simulations()).filter(|_| holds(&mut rng)).count() as f64 / simulations() as f64
 }

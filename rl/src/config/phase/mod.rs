@@ -1,5 +1,6 @@
 //! `[phases.NAME]`: a section of a run; one file for each kind.
 
+mod audit;
 mod curate;
 mod distill;
 mod rl;
@@ -10,6 +11,7 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::audit::{AuditConfig, AuditPlan};
 pub use self::curate::{AnsweredBy, CurateConfig, WithoutPictures};
 pub use self::distill::{DistillConfig, OnPolicyConfig};
 pub use self::rl::{CurriculumConfig, FilterConfig, RlConfig};
@@ -47,6 +49,10 @@ pub trait PhaseKind {
     /// Rubrics that it uses beside those of its queries.
     fn further_rubrics(&self) -> Vec<&str> {
         Vec::new()
+    }
+    /// The second rubric for a slice of what it samples, if it has one.
+    fn audit(&self) -> Option<&AuditConfig> {
+        None
     }
     /// Whether it learns from the responses of its rows.
     fn imitates(&self) -> bool {

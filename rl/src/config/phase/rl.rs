@@ -5,6 +5,7 @@ use sapo_rollouts::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditConfig;
 use super::{PhaseKind, Work, check_batch, check_budget, check_sampling, check_steps};
 use crate::algorithm::AlgorithmConfig;
 use crate::config::Config;
@@ -69,6 +70,10 @@ pub struct RlConfig {
     /// Which groups are not trained on.
     #[serde(default)]
     pub filter: FilterConfig,
+    /// Scores a random slice of the rollouts again, by a second rubric, to find a policy that pleases its reward. None
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditConfig>,
     /// The control: rewards are permuted within each group, so that nothing true can be learned.
     #[serde(default)]
     pub shuffle_rewards: bool,
@@ -248,6 +253,14 @@ impl PhaseKind for RlConfig {
         Some(&self.rubric)
     }
 
+    fn further_rubrics(&self) -> Vec<&str> {
+        self.audit.iter().map(|audit| audit.rubric.as_str()).collect()
+    }
+
+    fn audit(&self) -> Option<&AuditConfig> {
+        self.audit.as_ref()
+    }
+
     fn freeze(&self) -> Option<&[Part]> {
         self.freeze.as_deref()
     }
@@ -270,6 +283,7 @@ impl PhaseKind for RlConfig {
         self.check_pools(place, config)?;
         self.check_filter(place)?;
         self.check_loss(place, config)?;
+        self.audit.as_ref().map_or(Ok(()), |audit| audit.check(place, config, &self.data, &self.rubric))?;
         self.optimizer.check(&format!("{place}.optimizer"), self.steps)
     }
 }

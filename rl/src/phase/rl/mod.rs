@@ -1,5 +1,6 @@
 //! One step of reinforcement learning: sample, score, advantage, loss, update, record.
 
+mod auditing;
 mod read_again;
 mod sampling;
 
@@ -9,6 +10,7 @@ use sapo_datasets::{Dataset, MixturePart, MixtureState};
 use sapo_policies::{Policy, Slopes};
 
 use super::{Phase, Step, curate, stretch};
+use crate::audit::Audit;
 use crate::batch::{TrainedGroup, mini_batches, packed, select};
 use crate::collective::Collective;
 use crate::config::{RlConfig, SourceUse};
@@ -40,6 +42,7 @@ pub(super) struct Rl {
     judges: Vec<String>,
     /// What the KL is measured from.
     reference: Option<Policy>,
+    audit: Option<Audit>,
 }
 
 /// The groups of one optimizer step.
@@ -68,6 +71,7 @@ impl Rl {
             state,
         )?;
         run.measure_judges(name, &judges)?;
+        let audit = auditing::open(name, config, run)?;
         if run.state.step_in_part == 0 {
             run.state.failures.clear();
             run.state.pass_rates.clear();
@@ -90,7 +94,7 @@ impl Rl {
             .transpose()?;
         run.progress.begin(name, config.steps, run.state.step_in_part);
         let judges = judges.into_iter().map(str::to_owned).collect();
-        let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges, reference };
+        let mut rl = Self { name: name.to_owned(), config: config.clone(), loader, rubrics, judges, reference, audit };
         rl.prepare(run, run.state.step_in_part);
         Ok(rl)
     }
@@ -244,6 +248,7 @@ impl Phase for Rl {
             (None, Some(reason)) => return self.refuse(run, &file, &batch, &reason),
             (None, None) => {}
         }
+        let slice = self.start_audit(run, &place, &batch);
         self.remember(run, &batch);
         self.prepare(run, run.state.step_in_part + 1);
         self.read_again(run, &mut batch, self.scope(run, &place), &mut metrics)?;
@@ -251,12 +256,16 @@ impl Phase for Rl {
         rollout_metrics::record(&batch, &mut metrics);
         reward_metrics::record(&batch, &mut metrics);
         self.update(run, &batch, &trained, &mut metrics)?;
+        let alarm = self.finish_audit(run, slice, (&batch, &file), &mut metrics)?;
         let Failures { failed, all } = Failures::of(&batch);
         run.state.failures.push(failed, all, self.config.failure_window());
         let gap = metrics.get(names::LOGPROB_GAP).filter(|gap| gap.is_finite()).unwrap_or(0.0);
         run.state.logprob_gap_max = run.state.logprob_gap_max.max(gap);
         self.record(run, &file, &batch, trained)?;
         run.record(&self.name, &metrics, started, &rollout_metrics::note(&metrics))?;
+        if alarm {
+            self.heed_alarm(run)?;
+        }
         Ok(if run.state.step_in_part >= self.config.steps { Step::Last } else { Step::More })
     }
 }

@@ -174,7 +174,11 @@ fn a_manifest_that_does_not_say_all_that_it_must_is_torn() {
         assert!(newest(folder.path(), all, &mut |_, reason| torn.push(reason.to_owned())).unwrap().is_none());
         assert!(torn.len() == 1 && torn[0].contains(wanted), "`{wanted}` is not in {torn:?}");
     }
-    // Those of the versions before are read.
+    // Those of the versions before are read, and those of before there were audits.
+    let mut unaudited = whole.clone();
+    assert!(unaudited.lengths.remove("audit.jsonl").is_some() && unaudited.heads.remove("audit.jsonl").is_some());
+    std::fs::write(&path, sealed(unaudited)).unwrap();
+    assert_eq!(found(folder.path()), Some(5));
     for manifest in [sealed(Manifest { v: 2, ..first() }), unsealed(&Manifest { own_sha256: String::new(), ..first() })]
     {
         std::fs::write(&path, manifest).unwrap();
@@ -186,7 +190,8 @@ fn a_manifest_that_does_not_say_all_that_it_must_is_torn() {
 fn what_was_recorded_must_be_what_it_was_at_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (model, optimizer, dir) = run(folder.path());
-    let names = ["metrics.jsonl", "ledger.jsonl", "curation/curate.jsonl", "eval/heldout-000000/samples.jsonl"];
+    let names =
+        ["metrics.jsonl", "ledger.jsonl", "audit.jsonl", "curation/curate.jsonl", "eval/heldout-000000/samples.jsonl"];
     for name in names {
         dir.append(name, &[serde_json::json!({"step": 0})]).unwrap();
     }
