@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::against::Against;
+use super::seeds::Seeds;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
@@ -34,6 +35,11 @@ pub struct Report {
     pub time: Vec<PhaseTime>,
     /// A group of the first and the last step of each phase that samples.
     pub groups: Vec<TrainingGroup>,
+    /// Answers one by one, to be filtered in the page.
+    pub sample: Sample,
+    /// What several runs come to that differ in their seed alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Seeds>,
     /// The resolved configuration.
     pub config: Option<String>,
     /// Another run or evaluation that it is shown beside.
@@ -215,6 +221,17 @@ pub struct ShareChange {
     pub ci95: [f64; 2],
 }
 
+/// Answers that a report carries, query by query, as `sapo view` gives them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// How they were chosen; empty where there are none.
+    pub said: String,
+    /// Where they come from: training, a set of queries, or two evaluations of one.
+    pub sources: Vec<String>,
+    /// The groups.
+    pub groups: Vec<Value>,
+}
+
 /// The gate of a phase over its steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GateFacts {
@@ -264,6 +281,9 @@ pub struct Series {
     pub points: Vec<(u64, f64)>,
     /// A running mean of them, where single steps are noisy.
     pub smooth: Vec<(u64, f64)>,
+    /// Where several runs are pooled, and the line is their mean: step, the least and the most of them, and of how many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band: Vec<(u64, f64, f64, usize)>,
 }
 
 /// The steps of a phase.
