@@ -113,12 +113,14 @@ impl Group {
     /// Whether the query's id or an answer holds these words, which are in lower case.
     pub(crate) fn holds(&self, words: &str) -> bool {
         let lines = self.lines.iter().chain(self.before.iter().flatten());
-        self.id.to_lowercase().contains(words) || lines.into_iter().any(|line| said(line).to_lowercase().contains(words))
+        self.id.to_lowercase().contains(words)
+            || lines.into_iter().any(|line| said(line).to_lowercase().contains(words))
     }
 
     /// What a page shows of it; `query` is as the run recorded it, if it did.
     pub(crate) fn shown(&self, query: Option<&Value>, tokenizer: Option<&Tokenizer>) -> Value {
-        let own = |line: &Value| json!({"question": line["question"], "truth": line["truth"], "images": line["images"]});
+        let own =
+            |line: &Value| json!({"question": line["question"], "truth": line["truth"], "images": line["images"]});
         let query = query.cloned().or_else(|| self.lines.first().map(own)).unwrap_or_default();
         let answers = |lines: &[Value]| lines.iter().map(|line| answer(line, tokenizer)).collect::<Vec<_>>();
         json!({"query_id": self.id, "task": self.task(), "query": query, "answers": answers(&self.lines),
@@ -206,7 +208,8 @@ mod tests {
         let empty = line("q", 0.0, Some(false), json!({"correct": {"value": 0.0, "weight": 1.0}}));
         let mut cut = wrong.clone();
         cut["stop"] = json!("length");
-        let judged = json!({"correct": {"value": 0.0, "weight": 1.0, "extracted": "6"}, "judge": {"value": 0.8, "weight": 0.0}});
+        let judged =
+            json!({"correct": {"value": 0.0, "weight": 1.0, "extracted": "6"}, "judge": {"value": 0.8, "weight": 0.0}});
         let penalty = json!({"correct": {"value": 1.0, "weight": 1.0}, "language": {"value": 0.0, "weight": -0.5}});
         let ruled = json!({"correct": {"value": 1.0, "weight": 1.0, "extracted": "6", "metrics": {"rule": 0.0}}});
         for (lines, marks) in [
@@ -233,7 +236,8 @@ mod tests {
             std::fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
             path
         };
-        let of = |id: &str, passes: [bool; 2], total: f64| passes.map(|passed| line(id, total, Some(passed), json!({})));
+        let of =
+            |id: &str, passes: [bool; 2], total: f64| passes.map(|passed| line(id, total, Some(passed), json!({})));
         let lines = |all: &[[Value; 2]]| all.concat();
         let before = write(
             "a.jsonl",

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn injected_tokens_have_no_number_and_sampled_ones_their_own() {
-        let turns = json!([{"sampled": true, "tokens": 2}, {"sampled": false, "tokens": 1}, {"sampled": true, "tokens": 1}]);
+        let turns =
+            json!([{"sampled": true, "tokens": 2}, {"sampled": false, "tokens": 1}, {"sampled": true, "tokens": 1}]);
         assert_eq!(sampled(&json!({"turns": turns}), 4), [true, true, false, true]);
         assert_eq!(sampled(&json!({"turns": turns}), 3), [true; 3], "turns that do not add up say nothing");
         assert_eq!(sampled(&json!({}), 2), [true; 2]);

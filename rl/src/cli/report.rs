@@ -25,7 +25,8 @@ pub(crate) struct ReportArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ReportArguments) -> Result<()> {
-    let (first, seeds) = arguments.folders.split_first().ok_or_else(|| RunError::User("name a run's folder".to_owned()))?;
+    let (first, seeds) =
+        arguments.folders.split_first().ok_or_else(|| RunError::User("name a run's folder".to_owned()))?;
     let seeds: Vec<&Path> = seeds.iter().map(PathBuf::as_path).collect();
     let page = crate::report::write_pooled(first, &seeds, arguments.against.as_deref())?;
     if arguments.json {

@@ -65,7 +65,7 @@ fn built(run_dir: &Path, other: Option<&Path>) -> Result<Report, ReportError> {
         curves: curves::curves(&steps, &sets),
         curation: sections::curation(&mut files),
         judges: sections::judges(&mut files, summary.as_ref()),
-        time: curves::time(&steps),
+        time: curves::time(&steps).into_iter().chain(sections::evaluation_time(&mut files)).collect(),
         groups: sections::groups(&mut files, &steps),
         sample: sample::sample(run_dir, other),
         config,

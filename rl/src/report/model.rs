@@ -339,12 +339,12 @@ pub struct ConductRow {
     pub shares: Vec<Option<(f64, [f64; 2])>>,
 }
 
-/// Where the time of a phase went, in seconds.
+/// Where the time of a phase went, or of all evaluations, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PhaseTime {
     /// The phase.
     pub phase: String,
-    /// Its steps.
+    /// Its steps, or how many evaluations.
     pub steps: usize,
     /// All of it.
     pub total_secs: f64,

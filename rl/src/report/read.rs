@@ -180,7 +180,8 @@ impl RunFiles {
             self.missing.push(format!("images/: {absent} pictures are not there, or not what their names say."));
         }
         if left_out > 0 {
-            self.missing.push(format!("{left_out} pictures are left out to keep the page small; see images/, or `sapo view`."));
+            self.missing
+                .push(format!("{left_out} pictures are left out to keep the page small; see images/, or `sapo view`."));
         }
         found
     }

@@ -91,12 +91,15 @@ fn of_evaluations(folder: &Path, other: Option<&Path>) -> Vec<Origin> {
     let others: Vec<(String, PathBuf)> = other.map(|other| (name(other), other.to_owned())).into_iter().collect();
     let changes = changes(folder, &others);
     // Sets that were evaluated once have nothing that they could be beside.
-    let alone = evaluations(folder).into_iter().filter(|one| !changes.iter().any(|change| Some(&change.set) == one.set.as_ref()));
+    let alone = evaluations(folder)
+        .into_iter()
+        .filter(|one| !changes.iter().any(|change| Some(&change.set) == one.set.as_ref()));
     let alone: Vec<Recorded> = alone.collect();
     let most = (OF_EVALUATIONS / (changes.len() + alone.len()).max(1)).max(8);
     let changed = |Change { set, before, after, .. }: Change| {
         let groups = Groups::between(&before.0, &after.0)?.0;
-        let (mut chosen, rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| group.marks().contains(&MARKS[0]));
+        let (mut chosen, rest): (Vec<Group>, Vec<Group>) =
+            groups.into_iter().partition(|group| group.marks().contains(&MARKS[0]));
         // Three of four are those that changed most; what did not is there to be compared.
         chosen.truncate(most * 3 / 4);
         chosen.extend(telling(rest, most - chosen.len()));
@@ -157,7 +160,9 @@ fn taken(folder: &Path, mut origins: Vec<Origin>) -> Sample {
         }
     }
     for origin in origins {
-        if !sample.sources.contains(&origin.source) && sample.groups.iter().any(|group| group["source"] == origin.source.as_str()) {
+        if !sample.sources.contains(&origin.source)
+            && sample.groups.iter().any(|group| group["source"] == origin.source.as_str())
+        {
             sample.sources.push(origin.source);
         }
     }
@@ -177,7 +182,10 @@ fn shorten(group: &mut Value) {
                     part.get_mut(key).map(|text| shortened(text, EVIDENCE_CHARS));
                 }
             }
-            if cut && let Some(answer) = answer.as_object_mut() && answer.remove("tokens").is_some() {
+            if cut
+                && let Some(answer) = answer.as_object_mut()
+                && answer.remove("tokens").is_some()
+            {
                 answer.insert("tokens_left_out".to_owned(), Value::Bool(true));
             }
         }

@@ -47,12 +47,12 @@ pub struct SeedRow {
 /// The run, and the keys.
 pub(super) fn refuse_others(first: &Path, others: &[&Path]) -> Result<(), ReportError> {
     for other in others {
+        if !other.join("config.toml").is_file() {
+            return Err(ReportError::NoRun(other.to_path_buf()));
+        }
         let keys: Vec<String> = differences(first, other).into_iter().map(|[key, ..]| key).collect();
         if !keys.is_empty() {
             return Err(ReportError::NotPooled(other.to_path_buf(), first.to_owned(), keys));
-        }
-        if !other.join("config.toml").is_file() {
-            return Err(ReportError::NoRun(other.to_path_buf()));
         }
     }
     Ok(())
@@ -60,9 +60,13 @@ pub(super) fn refuse_others(first: &Path, others: &[&Path]) -> Result<(), Report
 
 /// Puts what several runs come to into the report of the first.
 pub(super) fn pool(report: &mut Report, others: &[Report], runs: Vec<String>) {
-    let sets: Vec<&[EvalSet]> = std::iter::once(&report.sets).chain(others.iter().map(|other| &other.sets)).map(Vec::as_slice).collect();
+    let sets: Vec<&[EvalSet]> =
+        std::iter::once(&report.sets).chain(others.iter().map(|other| &other.sets)).map(Vec::as_slice).collect();
     let seeds = Seeds { runs, rates: rows(&sets, &rates), gains: rows(&sets, &gains) };
-    report.verdict.sentences.extend(seeds.gains.iter().filter(|row| row.task == "all").map(|row| sentence(row, sets.len())));
+    report
+        .verdict
+        .sentences
+        .extend(seeds.gains.iter().filter(|row| row.task == "all").map(|row| sentence(row, sets.len())));
     let curves: Vec<&[Curve]> = others.iter().map(|other| other.curves.as_slice()).collect();
     report.curves.iter_mut().for_each(|curve| pool_curve(curve, &curves));
     report.seeds = Some(seeds);
@@ -74,7 +78,12 @@ type Numbers = Vec<(String, String, f64)>;
 fn rates(set: &EvalSet) -> Numbers {
     let of_stage = |stage: &super::model::Stage| {
         let of = stage_title(&stage.after);
-        stage.rows.iter().filter(|row| row.pass_at_1.is_finite()).map(move |row| (of.clone(), row.task.clone(), row.pass_at_1)).collect::<Vec<_>>()
+        stage
+            .rows
+            .iter()
+            .filter(|row| row.pass_at_1.is_finite())
+            .map(move |row| (of.clone(), row.task.clone(), row.pass_at_1))
+            .collect::<Vec<_>>()
     };
     set.stages.iter().flat_map(of_stage).collect()
 }
@@ -86,7 +95,7 @@ fn gains(set: &EvalSet) -> Numbers {
 
 /// The same number of every run that has it, in the order of the first.
 fn rows(runs: &[&[EvalSet]], numbers: &dyn Fn(&EvalSet) -> Numbers) -> Vec<SeedRow> {
-    let (mut rows, mut values): (Vec<[String; 3]>, BTreeMap<[String; 3], Vec<f64>>) = Default::default();
+    let (mut rows, mut values) = (Vec::new(), BTreeMap::<[String; 3], Vec<f64>>::new());
     for set in runs.iter().copied().flatten() {
         for (of, task, value) in numbers(set) {
             let key = [set.name.clone(), of, task];
@@ -107,7 +116,9 @@ fn rows(runs: &[&[EvalSet]], numbers: &dyn Fn(&EvalSet) -> Numbers) -> Vec<SeedR
 
 /// Mean, least and most.
 fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let ends = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
+    let ends = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
     (values.iter().sum::<f64>() / values.len() as f64, ends.0, ends.1)
 }
 
@@ -168,7 +179,8 @@ mod tests {
 
     #[test]
     fn lines_become_their_mean_with_a_band_and_say_of_how_many() {
-        let chart = |points: &[(u64, f64)]| Curve { title: "t".to_owned(), series: vec![line(points)], ..Curve::default() };
+        let chart =
+            |points: &[(u64, f64)]| Curve { title: "t".to_owned(), series: vec![line(points)], ..Curve::default() };
         let mut first = chart(&[(0, 1.0), (1, 2.0)]);
         let others = [chart(&[(0, 3.0), (1, 5.0), (2, 7.0)]), chart(&[(0, 2.0)])];
         pool_curve(&mut first, &[&others[..1], &others[1..]]);

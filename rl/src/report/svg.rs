@@ -35,7 +35,8 @@ impl Scale {
 
 /// The lines of a curve over steps, with the phases marked.
 pub(super) fn lines(curve: &Curve, index: usize) -> String {
-    let ends = |line: &Series| line.band.iter().flat_map(|(step, low, high, _)| [(*step, *low), (*step, *high)]).collect();
+    let ends =
+        |line: &Series| line.band.iter().flat_map(|(step, low, high, _)| [(*step, *low), (*step, *high)]).collect();
     let banded: Vec<(u64, f64)> = curve.series.iter().flat_map(|line| -> Vec<(u64, f64)> { ends(line) }).collect();
     let points = || curve.series.iter().flat_map(|line| line.points.iter().chain(&line.smooth)).chain(&banded);
     let steps = points().map(|(step, _)| *step as f64);

@@ -266,8 +266,10 @@ impl<'a> Recorder<'a> {
             let is_new = self.logged.insert(query.id.clone());
             for picture in query.images.iter().filter(|one| self.lost.remove(one.sha256()) || is_new) {
                 let name = format!("images/{}.{}", picture.sha256(), picture.extension());
-                if !self.dir.path().join(&name).exists() {
-                    self.dir.write(&name, picture.bytes())?;
+                // One that a power cut has torn has another length.
+                let there = std::fs::metadata(self.dir.path().join(&name));
+                if there.ok().is_none_or(|there| there.len() != picture.bytes().len() as u64) {
+                    self.dir.write_soon(&name, picture.bytes())?;
                 }
             }
             if !is_new {

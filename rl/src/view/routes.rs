@@ -129,8 +129,7 @@ async fn browser(State(runs): Runs, Path(run): Path<usize>) -> Response {
 }
 
 async fn files(State(runs): Runs, Path(run): Path<usize>) -> Response {
-    blocking(move || browse::listed(&runs, run).map_or_else(absent, |listed| Json(listed).into_response()))
-    .await
+    blocking(move || browse::listed(&runs, run).map_or_else(absent, |listed| Json(listed).into_response())).await
 }
 
 async fn groups(State(runs): Runs, Path(run): Path<usize>, uri: Uri) -> Response {
