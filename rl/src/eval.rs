@@ -22,7 +22,7 @@ use crate::error::{Result, RunError};
 use crate::guards;
 use crate::ledger::LedgerEntry;
 use crate::metrics::names;
-use crate::sample::{Generator, ScoredGroup, SeedScope, refuse_not_finite, request};
+use crate::sample::{Generator, ScoredGroup, SeedScope, Waited, refuse_not_finite, request};
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, detectable, majority_at_k, mean_interval, mean_pass_at_k, paired_gain};
 use sapo_rewards::score::CORRECT;
@@ -75,6 +75,9 @@ pub struct Evaluation {
     /// Pictures and videos that were left out of prompts that were too long.
     #[serde(default)]
     pub dropped_pictures: usize,
+    /// How long was waited for answers and for rewards; the rest of the time is this program's own.
+    #[serde(skip)]
+    pub waited: Waited,
     /// Tasks in the order of their first query.
     #[serde(skip)]
     order: Vec<String>,
@@ -146,6 +149,7 @@ pub fn evaluate(
                 progress(before + ended.rollouts);
                 ControlFlow::Continue(())
             })?;
+            evaluation.waited += all.waited;
             refuse_not_finite(&all.groups)?;
             let lost: Vec<_> = all.failed.into_iter().filter(|lost| lost.request < prompts.len()).collect();
             let (sampled, greedy) = all.groups.split_at(prompts.len() - lost.len());
@@ -194,6 +198,7 @@ impl Evaluation {
             rejected,
             templates,
             dropped_pictures,
+            waited: Waited::default(),
             order,
             records,
             sampling,
@@ -352,7 +357,8 @@ impl Evaluation {
 
     /// Its line of the metrics; it took `secs` seconds.
     pub fn metrics_line(&self, step: u64, secs: f64) -> Value {
-        let mut line = json!({"step": step, "evaluation": self.set, "after": self.after, names::EVAL_SECS: secs});
+        let mut line = json!({"step": step, "evaluation": self.set, "after": self.after, names::EVAL_SECS: secs,
+            names::EVAL_ANSWER_SECS: self.waited.engine.as_secs_f64(), names::EVAL_REWARD_SECS: self.waited.rewards.as_secs_f64()});
         for row in self.rows.iter().filter(|row| row.scored > 0) {
             let of_task = if row.task == ALL { String::new() } else { format!("/{}", row.task) };
             let mut put =

@@ -145,6 +145,10 @@ pub mod names {
     pub const EVAL: &str = "eval";
     /// Seconds that an evaluation took.
     pub const EVAL_SECS: &str = "time/eval_secs";
+    /// Those of them that it waited for the engine's answers; what is in neither this nor the next is the program's own.
+    pub const EVAL_ANSWER_SECS: &str = "time/eval_answer_secs";
+    /// Those that it waited for rewards, beyond that.
+    pub const EVAL_REWARD_SECS: &str = "time/eval_reward_secs";
 }
 
 /// What is known of one metric, kept so that several parts of a batch (or several machines) can be put together.

@@ -13,6 +13,15 @@ pub enum ReportError {
         .0.display()
     )]
     NoRun(PathBuf),
+    /// A run that is to be pooled with another differs from it in these keys.
+    #[error(
+        "{} is no other seed of {}: the configurations differ in {}. Runs are pooled that differ in run.seed, run.name and \
+         run.dir alone; compare others with --against, or beside one another with `sapo view`",
+        .0.display(),
+        .1.display(),
+        .2.join(", ")
+    )]
+    NotPooled(PathBuf, PathBuf, Vec<String>),
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

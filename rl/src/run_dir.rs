@@ -204,6 +204,17 @@ impl<'a> RunDir<'a> {
         })
     }
 
+    /// Writes a file aside and renames it into place; it is waited for with the next [`RunDir::sync`]. For many small files whose names
+    /// are their hashes, so that one that a power cut has torn is seen.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_soon(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace(name, bytes)?;
+        self.written().unsynced.insert(self.path.join(name));
+        Ok(())
+    }
+
     /// Does something that needs room on the disk, again and again while there is none.
     ///
     /// # Errors

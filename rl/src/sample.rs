@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sapo_datasets::Transcript;
 use sapo_policies::processor::Processor;
@@ -139,6 +140,24 @@ pub struct Sampled {
     pub stopped_groups: usize,
     /// Rollouts of theirs that had ended, and were scored in vain.
     pub stopped_rollouts: usize,
+    /// What it was waited for.
+    pub waited: Waited,
+}
+
+/// How long was waited for what others do; the rest of the time is this program's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waited {
+    /// For the engine's answers.
+    pub engine: Duration,
+    /// For rewards, beyond that.
+    pub rewards: Duration,
+}
+
+impl std::ops::AddAssign for Waited {
+    fn add_assign(&mut self, other: Self) {
+        self.engine += other.engine;
+        self.rewards += other.rewards;
+    }
 }
 
 /// A rollout whose score is on its way.
@@ -182,7 +201,7 @@ impl Generator<'_> {
             prompts.iter().map(|prompt| self.rewards.of_row(prompt, rubrics)).collect::<Result<_>>()?;
         let mut open: Vec<Vec<Open>> = prompts.iter().map(|_| Vec::new()).collect();
         let mut failed: Vec<Option<String>> = prompts.iter().map(|_| None).collect();
-        let mut done = Ended::default();
+        let (mut done, began, mut handed) = (Ended::default(), Instant::now(), Duration::ZERO);
         let sampled = self.engine.sample(self.policy, &requests, &mut |event| match event {
             Event::Token { .. } => ControlFlow::Continue(()),
             Event::Failed { request, reason } => {
@@ -190,25 +209,27 @@ impl Generator<'_> {
                 ControlFlow::Continue(())
             }
             Event::Ended { request, rollout } => {
-                let query = &prompts[request].query;
+                let (query, since) = (&prompts[request].query, Instant::now());
                 let limit = requests[request].sampling.max_new_tokens;
                 let transcript = transcript(self.processor, &query.id, &rollout, limit);
                 let score = self.rewards.start(&rubrics[request], Arc::clone(query), transcript.clone());
                 open[request].push(Open { rollout, transcript, score });
                 done.rollouts += 1;
                 done.groups += usize::from(open[request].len() == requests[request].seeds.len());
+                handed += since.elapsed();
                 ended(done)
             }
         });
         sampled.map_err(|error| RunError::Stopped(error.to_string()))?;
+        let waited = Waited { engine: began.elapsed().saturating_sub(handed), rewards: Duration::ZERO };
         let groups = Vec::with_capacity(prompts.len());
-        let mut all = Sampled { groups, failed: Vec::new(), stopped_groups: 0, stopped_rollouts: 0 };
+        let mut all = Sampled { groups, failed: Vec::new(), stopped_groups: 0, stopped_rollouts: 0, waited };
         let asked = requests.iter().map(|request| request.seeds.len());
         let ended = prompts.into_iter().zip(rubrics).zip(open).zip(failed).zip(asked);
         for (request, ((((prompt, rubric), rollouts), failed), asked)) in ended.enumerate() {
             let is_whole = rollouts.len() == asked;
             // Whatever was given to rewards is waited for, so that their records are whole.
-            let group = self.close(prompt, rubric, rollouts)?;
+            let group = self.close(prompt, rubric, rollouts, &mut all.waited.rewards)?;
             match failed {
                 Some(reason) => {
                     let query_id = group.prompt.query.id.clone();
@@ -225,11 +246,19 @@ impl Generator<'_> {
     }
 
     /// Waits for the scores of a group.
-    fn close(&self, prompt: Prompt, rubric: ReadyRubric, mut open: Vec<Open>) -> Result<ScoredGroup> {
+    fn close(
+        &self,
+        prompt: Prompt,
+        rubric: ReadyRubric,
+        mut open: Vec<Open>,
+        waited: &mut Duration,
+    ) -> Result<ScoredGroup> {
         open.sort_by_key(|one| one.rollout.sample);
         let mut rollouts = Vec::with_capacity(open.len());
         for Open { rollout, transcript, score } in open {
+            let since = Instant::now();
             let Scored { score, calls } = self.rewards.finish(score)?;
+            *waited += since.elapsed();
             let input = ledger::input_digest(&prompt.query, &transcript);
             let (reference, trainer) = Default::default();
             rollouts.push(ScoredRollout { rollout, transcript, score, calls, input, reference, trainer });

@@ -161,6 +161,7 @@ fn a_template_that_is_none_is_refused() {
 fn a_report_is_of_a_run_or_of_an_evaluation() {
     refused(&["report", "configs"], 2, &["configs", "not a run directory", "results.json", "sapo eval --out"]);
     refused(&["report", "nowhere"], 2, &["nowhere", "not a run directory"]);
+    refused(&["report", "configs", "nowhere"], 2, &["nowhere", "not a run directory"]);
     let dir = tempfile::tempdir().expect("a folder");
     let place = evaluation(&dir.path().join("a"), &["q1"]);
     let output = sapo(&["report", &place, "--json"]);

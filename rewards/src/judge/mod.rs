@@ -40,6 +40,9 @@ pub use prefilter::refused;
 pub use prompt::{Kind, Prompt, PromptParts};
 use question::Case;
 
+/// What a judged part measured beside its verdict: the value that the exact rule gives, where the data names one.
+pub const RULE: &str = "rule";
+
 /// How often a judge was needed, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct JudgeCounts {
@@ -212,8 +215,10 @@ impl Judge {
         }
         let question = item.query.question();
         let case = Case { question: &question, reference: &reference, answer, pictures };
-        let score = self.judge(&case, true).await;
-        self.compare_with_rule(item, &score);
+        let mut score = self.judge(&case, true).await;
+        if let Some(ruled) = self.compare_with_rule(item, &score) {
+            score.metrics.insert(RULE.to_owned(), ruled);
+        }
         score
     }
 
@@ -242,14 +247,14 @@ impl Judge {
         }
     }
 
-    /// Where the data names an exact rule, how often the judge agrees with it is known.
-    fn compare_with_rule(&self, item: &Item<'_>, score: &PartScore) {
+    /// Where the data names an exact rule, how often the judge agrees with it is known: gives what the rule says.
+    fn compare_with_rule(&self, item: &Item<'_>, score: &PartScore) -> Option<f64> {
         let named = item.query.columns.get("reward_kind").is_some_and(Value::is_string);
-        let (Some(judged), true, Kind::Reference) = (score.outcome.value(), named, self.prompt.kind()) else { return };
-        if let Some(ruled) = truth::score(item).outcome.value() {
-            self.ruled.fetch_add(1, Ordering::Relaxed);
-            self.rule_agrees.fetch_add(u64::from((ruled >= 0.5) == (judged >= 0.5)), Ordering::Relaxed);
-        }
+        let (judged, true, Kind::Reference) = (score.outcome.value()?, named, self.prompt.kind()) else { return None };
+        let ruled = truth::score(item).outcome.value()?;
+        self.ruled.fetch_add(1, Ordering::Relaxed);
+        self.rule_agrees.fetch_add(u64::from((ruled >= 0.5) == (judged >= 0.5)), Ordering::Relaxed);
+        Some(ruled)
     }
 }
 

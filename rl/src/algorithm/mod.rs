@@ -99,6 +99,11 @@ pub trait Algorithm: std::fmt::Debug {
     /// The objective of one sequence.
     fn objective(&self, sequence: &Sequence<'_>) -> Objective;
 
+    /// How much of the plain policy gradient is left of each token, where the algorithm has a soft gate.
+    fn gates(&self, _sequence: &Sequence<'_>) -> Option<Vec<f64>> {
+        None
+    }
+
     /// Adds the algorithm's own metrics of one sequence.
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics);
 

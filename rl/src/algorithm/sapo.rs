@@ -66,11 +66,16 @@ impl Algorithm for Sapo {
         Objective { values, derivatives }
     }
 
+    fn gates(&self, sequence: &Sequence<'_>) -> Option<Vec<f64>> {
+        let gate = |log_ratio: f64| self.gate(bounded_ratio(log_ratio).0, sequence.advantage);
+        Some(sequence.log_ratios().map(gate).collect())
+    }
+
     fn record(&self, sequence: &Sequence<'_>, metrics: &mut Metrics) {
         let sign = if sequence.advantage > 0.0 { names::GATE_POS } else { names::GATE_NEG };
-        let ratios: Vec<f64> = sequence.log_ratios().map(|log_ratio| bounded_ratio(log_ratio).0).collect();
-        let gates: Vec<f64> = ratios.iter().map(|ratio| self.gate(*ratio, sequence.advantage)).collect();
-        let weights: Vec<f64> = gates.iter().zip(&ratios).map(|(gate, ratio)| gate * ratio).collect();
+        let ratios = sequence.log_ratios().map(|log_ratio| bounded_ratio(log_ratio).0);
+        let gates = self.gates(sequence).unwrap_or_default();
+        let weights: Vec<f64> = gates.iter().zip(ratios).map(|(gate, ratio)| gate * ratio).collect();
         metrics.effective(names::EFFECTIVE_SAMPLES, &weights);
         metrics.samples(sign, gates);
     }

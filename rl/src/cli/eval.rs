@@ -8,6 +8,7 @@ mod target;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use sapo_datasets::{Dataset, Task};
@@ -26,7 +27,7 @@ use crate::data;
 use crate::error::{Result, RunError};
 use crate::eval::{ALL, EvalRow, EvalSet, Evaluation, evaluate};
 use crate::progress::Progress;
-use crate::sample::Generator;
+use crate::sample::{Generator, Waited};
 
 /// Which model, on what, and how.
 #[derive(Args)]
@@ -148,7 +149,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
     let (rewards, judges) = scoring::rewards(config.as_ref(), &rubrics, &printer)?;
     let seed = answering::seed(&targets);
     let Answering { model, engine } = Answering::open(arguments, config.as_ref(), endpoint, seed, &printer)?;
-    let mut evaluations = Vec::new();
+    let (mut evaluations, began) = (Vec::new(), Instant::now());
     for target in &targets {
         let generator =
             Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
@@ -165,7 +166,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
         kept::keep(folder, &evaluations, kept, &printer)?;
     }
     let facts = serde_json::json!({"model": arguments.model, "endpoint": arguments.endpoint, "seed": seed,
-        "judges": judges.records(&rewards)});
+        "secs": timed(&evaluations, began.elapsed(), &printer), "judges": judges.records(&rewards)});
     print(arguments, &evaluations, kept, facts, &printer)?;
     compared?;
     let mut below = Vec::new();
@@ -174,6 +175,19 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
     }
     below.iter().for_each(|reason| printer.say(reason));
     Ok(below.is_empty())
+}
+
+/// Seconds of all, of waiting for answers and for rewards, and the share of the rest, which is said too.
+fn timed(evaluations: &[Evaluation], all: Duration, printer: &Printer) -> serde_json::Value {
+    let mut waited = Waited::default();
+    evaluations.iter().for_each(|evaluation| waited += evaluation.waited);
+    let [all, answers, rewards] = [all, waited.engine, waited.rewards].map(|time| time.as_secs_f64());
+    let rest = (all - answers - rewards).max(0.0) / all;
+    printer.say(&format!(
+        "{all:.1} s: {answers:.1} s of answers, {rewards:.1} s of rewards beyond that, and {:.1} % for the rest",
+        100.0 * rest
+    ));
+    serde_json::json!({"all": all, "answers": answers, "rewards": rewards, "rest_share": rest})
 }
 
 /// How the evaluation that is made is called in a comparison.

@@ -101,7 +101,13 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Writes report.html and report.json of a run, finished or not, or of an evaluation, and prints the page's path.
     ///
-    /// Example: sapo report runs/quickstart
+    /// Examples:
+    ///
+    /// sapo report runs/quickstart
+    ///
+    /// sapo report runs/seed-1 runs/seed-2 runs/seed-3
+    ///
+    /// sapo report runs/new --against runs/old
     Report(report::ReportArguments),
     /// Shows runs in a browser, as they grow: their reports, every rollout that is on disk, curves of several runs in one
     /// picture with seeds pooled, and /metrics for Prometheus. Only this machine can ask, and nothing is written.

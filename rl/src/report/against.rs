@@ -34,7 +34,7 @@ pub(super) fn against(here: &Path, there: &Path) -> Against {
     Against { place: there.display().to_string(), comparisons, refused, config: differences(here, there) }
 }
 
-fn differences(here: &Path, there: &Path) -> Vec<[String; 3]> {
+pub(super) fn differences(here: &Path, there: &Path) -> Vec<[String; 3]> {
     let keys = |folder: &Path| {
         let text = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
         let mut keys = BTreeMap::new();

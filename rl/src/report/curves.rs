@@ -123,7 +123,7 @@ const LINES: usize = 6;
 const MEAN: &str = "/mean";
 
 /// The held-out evaluations where some are within phases, the charts whose metrics the run recorded, and those of the pass
-/// rate by task.
+/// rate by task. Lines have all their points.
 pub(super) fn curves(steps: &[Step], sets: &[EvalSet]) -> Vec<Curve> {
     let mut curves: Vec<Curve> = held_out(steps, sets).into_iter().collect();
     curves.extend(CHARTS.iter().filter_map(|chart| curve(chart, steps)));
@@ -211,7 +211,7 @@ fn line(label: &str, name: &str, steps: &[Step], smooth: bool) -> Series {
     };
     let points: Vec<(u64, f64)> = steps.iter().filter_map(|step| value(step).map(|value| (step.step, value))).collect();
     let smoothed = if smooth && points.len() >= 20 { smoothed(&points, steps) } else { Vec::new() };
-    Series { label: label.to_owned(), style: 0, smooth: thinned(&smoothed), points: thinned(&points) }
+    Series { label: label.to_owned(), points, smooth: smoothed, ..Series::default() }
 }
 
 /// Running means within each phase: what one phase ends with says nothing about how the next begins.
@@ -238,14 +238,26 @@ fn running_mean(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
     (0..points.len()).map(mean_at).collect()
 }
 
-/// At most [`POINTS`] points: the mean of each run of neighbours. Values keep five digits.
-fn thinned(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
-    let chunk = points.len().div_ceil(POINTS).max(1);
-    let mean = |run: &[(u64, f64)]| {
-        let value = run.iter().map(|(_, value)| value).sum::<f64>() / run.len() as f64;
-        (run[run.len() / 2].0, format!("{value:.4e}").parse().unwrap_or(value))
+/// Leaves at most [`POINTS`] points of every line: the mean of each run of neighbours. Values keep five digits.
+pub(super) fn thin(curves: &mut [Curve]) {
+    let digits = |value: f64| format!("{value:.4e}").parse().unwrap_or(value);
+    let thinned = |points: &[(u64, f64)]| -> Vec<(u64, f64)> {
+        let mean = |run: &[(u64, f64)]| {
+            let value = run.iter().map(|(_, value)| value).sum::<f64>() / run.len() as f64;
+            (run[run.len() / 2].0, digits(value))
+        };
+        points.chunks(points.len().div_ceil(POINTS).max(1)).map(mean).collect()
     };
-    points.chunks(chunk).map(mean).collect()
+    for line in curves.iter_mut().flat_map(|curve| &mut curve.series) {
+        (line.points, line.smooth) = (thinned(&line.points), thinned(&line.smooth));
+        let side = |high: bool| -> Vec<(u64, f64)> {
+            line.band.iter().map(|(step, low, most, _)| (*step, if high { *most } else { *low })).collect()
+        };
+        let counts = line.band.chunks(line.band.len().div_ceil(POINTS).max(1));
+        let counts = counts.map(|run| run.iter().map(|(.., runs)| *runs).min().unwrap_or(0));
+        let sides = thinned(&side(false)).into_iter().zip(thinned(&side(true))).zip(counts);
+        line.band = sides.map(|(((step, low), (_, high)), runs)| (step, low, high, runs)).collect();
+    }
 }
 
 /// The phases in order, with their first and last steps.

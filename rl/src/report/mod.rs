@@ -10,9 +10,12 @@ mod curves;
 mod evaluations;
 pub mod model;
 mod page;
+pub mod pooled;
 mod read;
+mod sample;
 mod saved;
 mod sections;
+mod seeds;
 mod style;
 mod svg;
 mod verdict;
@@ -27,7 +30,6 @@ pub use crate::figures;
 pub use curation::picture as curation_picture;
 pub use model::Report;
 pub(crate) use page::STYLE;
-pub(crate) use read::prompt_of;
 
 use sapo_datasets::write_atomically;
 
@@ -41,9 +43,16 @@ use crate::report_error::ReportError;
 /// # Errors
 /// When the folder is neither.
 pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
+    let mut report = built(run_dir, None)?;
+    curves::thin(&mut report.curves);
+    Ok(report)
+}
+
+/// The same with all points of its curves, and the sample beside another folder.
+fn built(run_dir: &Path, other: Option<&Path>) -> Result<Report, ReportError> {
     let mut files = RunFiles::open(run_dir)?;
     if files.is_evaluation {
-        return Ok(of_evaluation(files, run_dir));
+        return Ok(of_evaluation(files, run_dir, other));
     }
     let summary = files.json("summary.json", None);
     let config = files.text("config.toml", Some("the configuration cannot be shown"));
@@ -60,8 +69,9 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
         curation: sections::curation(&mut files),
         judges: sections::judges(&mut files, summary.as_ref()),
         audits: audit::sections(&mut files, &steps, &saved),
-        time: curves::time(&steps),
+        time: curves::time(&steps).into_iter().chain(sections::evaluation_time(&mut files)).collect(),
         groups: sections::groups(&mut files, &steps),
+        sample: sample::sample(run_dir, other),
         config,
         sets,
         ..Report::default()
@@ -74,7 +84,7 @@ pub fn build(run_dir: &Path) -> Result<Report, ReportError> {
 }
 
 /// The report of an evaluation alone.
-fn of_evaluation(mut files: RunFiles, dir: &Path) -> Report {
+fn of_evaluation(mut files: RunFiles, dir: &Path, other: Option<&Path>) -> Report {
     let saved = SavedConfig::default();
     let mut sets = sets(&mut files, &saved, None);
     let compared = files.json("comparison.json", None).unwrap_or_default();
@@ -84,6 +94,7 @@ fn of_evaluation(mut files: RunFiles, dir: &Path) -> Report {
         run: sections::evaluation_facts(&mut files, dir),
         warnings: warnings::cut_answers(&sets, |_| "--max-new-tokens".to_owned()),
         verdict: verdict::of_evaluation(&sets),
+        sample: sample::sample(dir, other),
         sets,
         ..Report::default()
     };
@@ -106,7 +117,23 @@ fn sets(files: &mut RunFiles, saved: &SavedConfig, summary: Option<&serde_json::
 /// # Errors
 /// When the folder is neither a run directory nor that of an evaluation, or the files cannot be written.
 pub fn write(run_dir: &Path, other: Option<&Path>) -> Result<PathBuf, ReportError> {
-    let mut report = build(run_dir)?;
+    write_pooled(run_dir, &[], other)
+}
+
+/// The same of a run and others that differ from it in their seed alone: curves are their mean with a band, and so are the numbers
+/// of evaluations.
+///
+/// # Errors
+/// As [`write`], and when another differs in more.
+pub fn write_pooled(run_dir: &Path, seeds: &[&Path], other: Option<&Path>) -> Result<PathBuf, ReportError> {
+    seeds::refuse_others(run_dir, seeds)?;
+    let mut report = built(run_dir, other)?;
+    if !seeds.is_empty() {
+        let others = seeds.iter().map(|seed| built(seed, None)).collect::<Result<Vec<_>, _>>()?;
+        let runs = std::iter::once(&run_dir).chain(seeds).map(|run| run.display().to_string()).collect();
+        seeds::pool(&mut report, &others, runs);
+    }
+    curves::thin(&mut report.curves);
     report.against = other.map(|other| against::against(run_dir, other));
     let page = page::render(&report)?;
     let mut twin = serde_json::to_vec_pretty(&report).map_err(|error| ReportError::Render(error.to_string()))?;
@@ -147,7 +174,10 @@ fn illustrate(report: &mut Report, files: &mut RunFiles) {
         }
     }
     let samples = report.sets.iter().flat_map(queries).flat_map(|query| &query.images);
-    let hashes = samples.chain(report.groups.iter().flat_map(|group| &group.images)).cloned().collect();
+    let mut hashes: BTreeSet<String> =
+        samples.chain(report.groups.iter().flat_map(|group| &group.images)).cloned().collect();
+    let images = report.sample.groups.iter().filter_map(|group| group["query"]["images"].as_array()).flatten();
+    hashes.extend(images.filter_map(|hash| hash.as_str().map(str::to_owned)));
     report.pictures = files.pictures(&hashes);
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::against::Against;
 use super::audited::AuditSection;
+use super::pooled::Seeds;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
@@ -37,6 +38,11 @@ pub struct Report {
     pub time: Vec<PhaseTime>,
     /// A group of the first and the last step of each phase that samples.
     pub groups: Vec<TrainingGroup>,
+    /// Answers one by one, to be filtered in the page.
+    pub sample: Sample,
+    /// What several runs come to that differ in their seed alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Seeds>,
     /// The resolved configuration.
     pub config: Option<String>,
     /// Another run or evaluation that it is shown beside.
@@ -218,6 +224,17 @@ pub struct ShareChange {
     pub ci95: [f64; 2],
 }
 
+/// Answers that a report carries, query by query, as `sapo view` gives them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// How they were chosen; empty where there are none.
+    pub said: String,
+    /// Where they come from: training, a set of queries, or two evaluations of one.
+    pub sources: Vec<String>,
+    /// The groups.
+    pub groups: Vec<Value>,
+}
+
 /// The gate of a phase over its steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GateFacts {
@@ -267,6 +284,9 @@ pub struct Series {
     pub points: Vec<(u64, f64)>,
     /// A running mean of them, where single steps are noisy.
     pub smooth: Vec<(u64, f64)>,
+    /// Where several runs are pooled, and the line is their mean: step, the least and the most of them, and of how many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band: Vec<(u64, f64, f64, usize)>,
 }
 
 /// The steps of a phase.
@@ -322,12 +342,12 @@ pub struct ConductRow {
     pub shares: Vec<Option<(f64, [f64; 2])>>,
 }
 
-/// Where the time of a phase went, in seconds.
+/// Where the time of a phase went, or of all evaluations, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PhaseTime {
     /// The phase.
     pub phase: String,
-    /// Its steps.
+    /// Its steps, or how many evaluations.
     pub steps: usize,
     /// All of it.
     pub total_secs: f64,

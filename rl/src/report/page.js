@@ -19,7 +19,7 @@ for (const button of document.querySelectorAll("thead button")) {
   });
 }
 // The step under the pointer, with the values of every line there.
-const curves = JSON.parse(document.getElementById("report").textContent).curves;
+const { curves, sample } = JSON.parse(document.getElementById("report").textContent);
 const short = value => Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6 || value === 0
   ? String(+value.toPrecision(4)) : value.toExponential(2);
 // As everywhere: half away from zero, once the last digits of a double are rounded off.
@@ -42,12 +42,17 @@ for (const chart of document.querySelectorAll("svg[data-curve]")) {
     cross.setAttribute("x2", at);
     cross.setAttribute("visibility", "visible");
     const shown = value => curve.share ? percent(value) + " %" : short(value);
-    readout.textContent = "step " + step + ": " + found.map(([label, point]) => label + " " + shown(point[1])).join(", ");
+    const bands = curve.series.map(line => (line.band ?? []).find(row => row[0] === step));
+    const spread = band => band ? " [" + shown(band[1]) + ", " + shown(band[2]) + "] of " + band[3] + (band[3] === 1 ? " run" : " runs") : "";
+    readout.textContent = "step " + step + ": " + found.map(([label, point], at) => label + " " + shown(point[1]) + spread(bands[at])).join(", ");
   });
   chart.addEventListener("pointerleave", () => {
     cross.setAttribute("visibility", "hidden");
     readout.textContent = "";
   });
 }
+// Every picture is in the page once.
+const addresses = JSON.parse(document.getElementById("pictures").textContent);
+for (const picture of document.querySelectorAll("img[data-picture]")) picture.src = addresses[picture.dataset.picture];
 // Paper cannot be unfolded.
 addEventListener("beforeprint", () => document.querySelectorAll("details.task").forEach(fold => { fold.open = true; }));

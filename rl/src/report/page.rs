@@ -11,11 +11,14 @@ use super::sections::in_words;
 use super::verdict::tone_of;
 use super::words::stage_title;
 use super::{ReportError, audit, svg};
+use crate::browse::{CHOOSER, SCRIPT as CARDS_SCRIPT, STYLE as CARDS};
 use crate::pairs::phase_and_step;
 
 const PAGE: &str = include_str!("page.html");
 pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+/// What starts the sample in the page.
+const SAMPLE: &str = include_str!("sample.js");
 
 /// The report as one HTML document.
 pub(super) fn render(report: &Report) -> Result<String, ReportError> {
@@ -44,18 +47,19 @@ fn filled(report: &Report) -> Result<String, minijinja::Error> {
         _ => word(Tone::Note),
     });
     page.add_template("page", PAGE)?;
-    // Data URIs are made by this program from base64, and need no escaping.
-    let pictures: BTreeMap<String, Value> =
-        report.pictures.iter().map(|(hash, uri)| (hash.clone(), safe(uri.clone()))).collect();
+    // Data URIs are made by this program from base64, and need no escaping: the page has each once, and its script puts it in.
+    let pictures: BTreeMap<&String, bool> = report.pictures.keys().map(|hash| (hash, true)).collect();
     let charts = report.curves.iter().enumerate().map(|(index, curve)| safe(svg::lines(curve, index)));
     let twin = safe(twin(report).map_err(|error| {
         minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the twin is not JSON").with_source(error)
     })?);
     page.get_template("page")?.render(context! {
         report => Value::from(Serde(report)),
-        pictures => Value::from(pictures),
-        style => safe(STYLE.to_owned()),
-        script => safe(SCRIPT.to_owned()),
+        pictures => Value::from(Serde(pictures)),
+        style => safe(format!("{STYLE}{CARDS}")),
+        script => safe(format!("{SCRIPT}{CARDS_SCRIPT}{SAMPLE}")),
+        chooser => safe(CHOOSER.to_owned()),
+        uris => safe(serde_json::to_string(&report.pictures).unwrap_or_default()),
         twin => twin,
         audits => safe(audit::html(&report.audits)?),
         unaveraged => report.sets.iter().flat_map(|set| &set.stages).any(|stage| !stage.unaveraged.is_empty()),

@@ -10,12 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use sapo_datasets::Picture;
 use serde_json::Value;
 
+use crate::browse::prompt_of;
 use crate::report_error::ReportError;
 
-/// The largest picture that a page carries, in bytes.
-const PICTURE_BYTES: usize = 1 << 20;
+/// Pictures above this size are carried smaller, in bytes.
+const PICTURE_BYTES: usize = 16 << 10;
+/// The longer side of those, in pixels.
+const SIDE: u32 = 384;
 /// What all pictures of a page may weigh together, in bytes.
-const ALL_PICTURES_BYTES: usize = 12 << 20;
+const ALL_PICTURES_BYTES: usize = 3 << 19;
 
 /// The results of an evaluation, in its folder.
 const RESULTS: &str = "results.json";
@@ -161,13 +164,12 @@ impl RunFiles {
         for hash in wanted {
             match self.picture(hash) {
                 None => absent += 1,
-                Some(picture)
-                    if picture.bytes().len() > PICTURE_BYTES || bytes + picture.bytes().len() > ALL_PICTURES_BYTES =>
-                {
-                    left_out += 1;
-                }
                 Some(picture) => {
-                    let picture = picture.for_browsers().unwrap_or(picture);
+                    let picture = smaller(&picture).or_else(|| picture.for_browsers().ok()).unwrap_or(picture);
+                    if bytes + picture.bytes().len() > ALL_PICTURES_BYTES {
+                        left_out += 1;
+                        continue;
+                    }
                     bytes += picture.bytes().len();
                     let data = STANDARD.encode(picture.bytes());
                     found.insert(hash.clone(), format!("data:{};base64,{data}", picture.media_type()));
@@ -178,7 +180,8 @@ impl RunFiles {
             self.missing.push(format!("images/: {absent} pictures are not there, or not what their names say."));
         }
         if left_out > 0 {
-            self.missing.push(format!("{left_out} large pictures are left out to keep the page small; see images/."));
+            self.missing
+                .push(format!("{left_out} pictures are left out to keep the page small; see images/, or `sapo view`."));
         }
         found
     }
@@ -202,23 +205,20 @@ fn sorted_entries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What is asked, in words: its messages, those of others than the user with who speaks.
-pub(crate) fn prompt_of(messages: &Value) -> String {
-    let mut prompt = String::new();
-    for message in messages.as_array().into_iter().flatten() {
-        let text = match &message["content"] {
-            Value::String(text) => text.clone(),
-            content => content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
-        };
-        if !prompt.is_empty() {
-            prompt.push_str("\n\n");
-        }
-        if message["role"] != "user" {
-            prompt.push_str(&format!("{}: ", message["role"].as_str().unwrap_or("?")));
-        }
-        prompt.push_str(&text);
+/// A large picture as a page carries it; `None` where it is small, or cannot be made smaller.
+fn smaller(picture: &Picture) -> Option<Picture> {
+    if picture.bytes().len() <= PICTURE_BYTES {
+        return None;
     }
-    prompt
+    let pixels = picture.decode().ok()?;
+    let (width, height) = pixels.dimensions();
+    let scale = f64::from(SIDE) / f64::from(width.max(height));
+    let side = |pixels: u32| ((f64::from(pixels) * scale.min(1.0)).round() as u32).max(1);
+    let small = image::imageops::thumbnail(&pixels, side(width), side(height));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    small.write_to(&mut bytes, image::ImageFormat::Jpeg).ok()?;
+    let small = Picture::from_bytes(bytes.into_inner(), "a smaller picture").ok()?;
+    (small.bytes().len() < picture.bytes().len()).then_some(small)
 }
 
 fn query_record(line: &Value) -> QueryRecord {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answers::of_rollout;
 use super::curves::{Step, phases};
-use super::model::{CurationFacts, CurationRow, RunFacts, TrainingGroup};
+use super::model::{CurationFacts, CurationRow, PhaseTime, RunFacts, TrainingGroup};
 use super::read::RunFiles;
 use crate::metrics::{names, numbers};
 use crate::score::judge::JudgeRecord;
@@ -48,6 +48,21 @@ pub(super) fn steps(files: &mut RunFiles) -> Vec<Step> {
         steps.insert(step, Step { step, phase, values, not_finite });
     });
     steps.into_values().collect()
+}
+
+/// Where the time of all evaluations went; nothing where none is recorded.
+pub(super) fn evaluation_time(files: &mut RunFiles) -> Option<PhaseTime> {
+    let mut time = PhaseTime { phase: "evaluations".to_owned(), ..PhaseTime::default() };
+    files.lines("metrics.jsonl", None, |line| {
+        let secs = |name: &str| line[name].as_f64().unwrap_or(0.0);
+        if !line["evaluation"].is_null() {
+            time.steps += 1;
+            time.total_secs += secs(names::EVAL_SECS);
+            time.rollout_secs += secs(names::EVAL_ANSWER_SECS);
+            time.reward_secs += secs(names::EVAL_REWARD_SECS);
+        }
+    });
+    (time.total_secs > 0.0).then_some(time)
 }
 
 /// What each curation dropped and kept.

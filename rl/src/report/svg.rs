@@ -35,7 +35,10 @@ impl Scale {
 
 /// The lines of a curve over steps, with the phases marked.
 pub(super) fn lines(curve: &Curve, index: usize) -> String {
-    let points = || curve.series.iter().flat_map(|line| line.points.iter().chain(&line.smooth));
+    let ends =
+        |line: &Series| line.band.iter().flat_map(|(step, low, high, _)| [(*step, *low), (*step, *high)]).collect();
+    let banded: Vec<(u64, f64)> = curve.series.iter().flat_map(|line| -> Vec<(u64, f64)> { ends(line) }).collect();
+    let points = || curve.series.iter().flat_map(|line| line.points.iter().chain(&line.smooth)).chain(&banded);
     let steps = points().map(|(step, _)| *step as f64);
     let (first, last) = steps.fold((f64::MAX, f64::MIN), |(low, high), step| (low.min(step), high.max(step)));
     let x = Scale { low: first, high: last, from: LEFT, to: WIDTH - RIGHT, log: false };
@@ -59,6 +62,7 @@ pub(super) fn lines(curve: &Curve, index: usize) -> String {
         svg.push_str(&text(LEFT - 6.0, at + 3.5, "end", &label));
     }
     svg.push_str(&step_axis(curve, &x, first, last));
+    curve.series.iter().for_each(|line| svg.push_str(&band(line, &x, &y)));
     for line in &curve.series {
         let smooth = !line.smooth.is_empty();
         let (raw, look) = (if smooth { "raw " } else { "" }, classes(line.style));
@@ -114,6 +118,18 @@ fn step_axis(curve: &Curve, x: &Scale, first: f64, last: f64) -> String {
         svg.push_str(&text(x.at(*tick), HEIGHT - BOTTOM + 15.0, "middle", &number(*tick)));
     }
     svg
+}
+
+/// From the least to the most of the runs that are pooled in a line.
+fn band(line: &Series, x: &Scale, y: &Scale) -> String {
+    if line.band.is_empty() {
+        return String::new();
+    }
+    let at = |step: u64, value: f64| format!("{:.1},{:.1}", x.at(step as f64), y.at(value));
+    let over = line.band.iter().map(|(step, _, high, _)| at(*step, *high));
+    let under = line.band.iter().rev().map(|(step, low, ..)| at(*step, *low));
+    let edge: Vec<String> = over.chain(under).collect();
+    format!("<polygon class=\"band b{}\" points=\"{}\"/>", line.style % 6, edge.join(" "))
 }
 
 fn path(points: &[(u64, f64)], x: &Scale, y: &Scale, class: &str) -> String {

@@ -424,3 +424,66 @@ fn a_folder_that_is_not_a_run_is_refused_with_the_remedy() {
     let error = build(dir.path()).unwrap_err().to_string();
     assert!(error.contains("is not a run directory") && error.contains("runs/quickstart"), "{error}");
 }
+
+#[test]
+fn the_page_carries_a_sample_that_its_filters_find_something_in() {
+    let (dir, report) = made(Version::Now, &IMPROVING);
+    let sample = &report.sample;
+    assert!(
+        sample.said.contains("recorded steps of training") && sample.said.contains("changed most"),
+        "{}",
+        sample.said
+    );
+    assert_eq!(sample.sources.iter().filter(|source| source.contains("start")).count(), 2, "{:?}", sample.sources);
+    assert!(sample.groups.len() <= 200 && sample.groups.iter().any(|group| group["source"] == "training"));
+    let is_marked =
+        |group: &Value, mark: &str| group["marks"].as_array().is_some_and(|marks| marks.contains(&json!(mark)));
+    for mark in ["changed", "right"] {
+        assert!(sample.groups.iter().any(|group| is_marked(group, mark)), "{mark}");
+    }
+    // Within a pair of evaluations the largest change comes first, with the answers of both.
+    let of_pair = sample.groups.iter().filter(|group| group["source"] == sample.sources[1].as_str());
+    let sizes: Vec<f64> =
+        of_pair.clone().filter_map(|group| group["change"].as_f64()).filter(|by| *by != 0.0).map(f64::abs).collect();
+    assert!(sizes.len() > 3 && sizes.is_sorted_by(|one, other| one >= other), "{sizes:?}");
+    assert!(of_pair.clone().all(|group| group["before"].as_array().is_some_and(|answers| answers.len() == 5)));
+    let page = render(&report).unwrap();
+    assert!(page.contains("name=\"filter\"") && !page.contains(HOSTILE));
+    assert_eq!(page.matches("data:image/png").count(), 1, "every picture is in the page once");
+    assert!(page.len() < 5_000_000);
+    drop(dir);
+}
+
+#[test]
+fn seeds_are_pooled_with_how_many_runs_each_number_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, seed: u32, stages: &[Stage]| {
+        let at = folder.path().join(name);
+        put_run(&at, Version::Now, stages);
+        let config = fs::read_to_string(at.join("config.toml")).unwrap();
+        let own = format!("name = \"{name}\"\nseed = {seed}\n");
+        fs::write(at.join("config.toml"), config.replace("name = \"made-up\"\n", &own)).unwrap();
+        at
+    };
+    let one = run("one", 1, &[("init", 0, 0.2, 1.0), ("rl", 110, 0.6, 1.0)]);
+    let two = run("two", 2, &[("init", 0, 0.4, 1.0), ("rl", 110, 0.9, 1.0)]);
+    let begun = run("begun", 3, &[("init", 0, 0.3, 1.0)]);
+    let page = write_pooled(&one, &[&two, &begun], None).unwrap();
+    let twin: Value = serde_json::from_str(&fs::read_to_string(page.with_extension("json")).unwrap()).unwrap();
+    let row = |kind: &str, of: &str| -> Vec<f64> {
+        let rows = twin["seeds"][kind].as_array().unwrap();
+        let is_it = |row: &&Value| row["set"] == "maps" && row["task"] == "all" && row["of"] == of;
+        let row = rows.iter().find(is_it).unwrap();
+        ["mean", "least", "most", "runs"].map(|key| (row[key].as_f64().unwrap() * 1e6).round() / 1e6).to_vec()
+    };
+    assert_eq!(row("rates", "before training"), [0.3, 0.2, 0.4, 3.0]);
+    assert_eq!(row("rates", "rl"), [0.75, 0.6, 0.9, 2.0]);
+    assert_eq!(row("gains", "before training \u{2192} rl")[3], 2.0);
+    let curves = twin["curves"].as_array().unwrap();
+    let bands = curves.iter().flat_map(|curve| curve["series"].as_array().unwrap());
+    assert!(
+        bands.into_iter().all(|line| line["band"].as_array().is_some_and(|band| band.iter().all(|row| row[3] == 3)))
+    );
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.contains("Over 3 seeds") && html.contains("Over 2 of 3 runs") && html.contains("class=\"band b0\""));
+}

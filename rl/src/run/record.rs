@@ -15,6 +15,7 @@ use crate::curation::Curation;
 use crate::data::Rejected;
 use crate::error::{Result, RunError};
 use crate::eval::Evaluation;
+use crate::gates::{self, Gates};
 use crate::ledger::{self, Ledger, LedgerEntry};
 use crate::metrics::Metrics;
 use crate::mlflow::Mlflow;
@@ -34,8 +35,8 @@ pub enum InLoss<'a> {
     None,
     /// All, without advantages.
     All,
-    /// Those with an advantage: those of every group, `None` where it is not trained on.
-    By(&'a [Option<Vec<Option<f64>>>]),
+    /// Those with an advantage: those of every group, `None` where it is not trained on; and the gates of their tokens.
+    By(&'a [Option<Vec<Option<f64>>>], &'a Gates),
 }
 
 /// Writes what a run leaves behind.
@@ -181,12 +182,18 @@ impl<'a> Recorder<'a> {
         let mut lines = Vec::new();
         for (index, group) in groups.iter().enumerate() {
             for (at, rollout) in group.rollouts.iter().enumerate() {
-                let advantage = match in_loss {
-                    InLoss::By(all) => all.get(index).and_then(|group| group.as_ref()?.get(at).copied()?),
-                    InLoss::None | InLoss::All => None,
+                let (advantage, gate) = match in_loss {
+                    InLoss::By(all, gates) => {
+                        (all.get(index).and_then(|group| group.as_ref()?.get(at).copied()?), gates.of(index, at))
+                    }
+                    InLoss::None | InLoss::All => (None, None),
                 };
                 let trained = advantage.is_some() || matches!(in_loss, InLoss::All);
-                lines.push(rollout_line(group, rollout, advantage, trained));
+                let mut line = rollout_line(group, rollout, advantage, trained);
+                if let Some(gate) = gate {
+                    line[gates::KEY] = gate;
+                }
+                lines.push(line);
             }
         }
         self.dir.append(file, &lines)?;
@@ -270,8 +277,10 @@ impl<'a> Recorder<'a> {
             let is_new = self.logged.insert(query.id.clone());
             for picture in query.images.iter().filter(|one| self.lost.remove(one.sha256()) || is_new) {
                 let name = format!("images/{}.{}", picture.sha256(), picture.extension());
-                if !self.dir.path().join(&name).exists() {
-                    self.dir.write(&name, picture.bytes())?;
+                // One that a power cut has torn has another length.
+                let there = std::fs::metadata(self.dir.path().join(&name));
+                if there.ok().is_none_or(|there| there.len() != picture.bytes().len() as u64) {
+                    self.dir.write_soon(&name, picture.bytes())?;
                 }
             }
             if !is_new {

@@ -1,28 +1,25 @@
-//! Every rollout that a run has on disk, by groups: which files there are, and a page of one of them, filtered and sorted.
+//! Every answer that a run has on disk, by groups: which files there are, and a page of one of them, or of two evaluations side by
+//! side, filtered and sorted.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use sapo_policies::processor::Tokenizer;
 use serde_json::{Value, json};
 
 use super::run::Run;
-use crate::report::prompt_of;
-use crate::rescoring::step_of;
+use crate::browse::{Change, Group, Groups, changes, files, queries, tokenizer};
 
 /// Groups on a page.
 const PAGE: usize = 20;
-/// Tokens of an answer that are shown with their log-probs.
-const TOKENS: usize = 4096;
+/// The filter that needs two evaluations.
+const CHANGED: &str = "changed";
 
 /// Which groups are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// A file of [`files`].
+    /// A file, or a name of two evaluations, of [`listed`].
     pub(super) file: String,
-    /// `all`, `mixed`, `right`, `wrong`, `truncated`, `unscored`, `no_answer` or `disagree`.
+    /// `all`, or what must be so of a group; see [`crate::browse::MARKS`].
     pub(super) filter: String,
     /// `file`, `best`, `worst` or `mixed`.
     pub(super) sort: String,
@@ -30,191 +27,100 @@ pub(super) struct Asked {
     pub(super) task: String,
     /// Words that the query's id or an answer holds; all where it is empty.
     pub(super) words: String,
+    /// What tokens are coloured by; they are left out where it is empty.
+    pub(super) colour: String,
     /// The page, from 0.
     pub(super) page: usize,
 }
 
-/// The files of rollouts and of samples, the newest first.
-pub(super) fn files(run: &Run) -> Vec<Value> {
-    let mut found: Vec<(String, &str)> = Vec::new();
-    let names = |folder: &Path| -> BTreeSet<String> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+/// The files of rollouts and of samples, the newest first, then what stands side by side.
+pub(super) fn listed(runs: &[Run], number: usize) -> Option<Value> {
+    let run = runs.get(number)?;
+    let file = |recorded: crate::browse::Recorded| {
+        let kind = if recorded.set.is_some() { "evaluation" } else { "training" };
+        json!({"file": recorded.file, "kind": kind, "step": recorded.step})
     };
-    for name in names(&run.folder.join("rollouts")).into_iter().rev().filter(|name| name.ends_with(".jsonl")) {
-        found.push((format!("rollouts/{name}"), "training"));
+    let change = |change: Change| {
+        let label = format!("{}: {} \u{2192} {}", change.set, change.before.1, change.after.1);
+        json!({"file": change.name, "kind": "change", "label": label})
+    };
+    let found = files(&run.folder).into_iter().map(file);
+    let all: Vec<Value> = found.chain(changes_of(runs, number).into_iter().map(change)).collect();
+    Some(json!({"name": run.name, "files": all}))
+}
+
+fn changes_of(runs: &[Run], number: usize) -> Vec<Change> {
+    let others = runs.iter().enumerate().filter(|(at, _)| *at != number);
+    let others: Vec<(String, PathBuf)> = others.map(|(_, run)| (run.name.clone(), run.folder.clone())).collect();
+    changes(&runs[number].folder, &others)
+}
+
+/// What a page is made of: its name among the files, the groups, and what both sides are called.
+struct Opened {
+    name: String,
+    groups: Groups,
+    sides: Option<[String; 2]>,
+}
+
+/// Opens what is asked for. "Most changed" needs two evaluations: those of the set that is asked for, or else of any.
+fn opened(runs: &[Run], number: usize, asked: &Asked) -> Option<Opened> {
+    let recorded = files(&runs[number].folder).into_iter().find(|recorded| recorded.file == asked.file);
+    let changes = changes_of(runs, number);
+    let set = recorded.as_ref().and_then(|recorded| recorded.set.clone());
+    let named = changes.iter().find(|change| change.name == asked.file);
+    let of_set = || changes.iter().find(|change| Some(&change.set) == set.as_ref()).or(changes.first());
+    let wanted = named.or_else(|| of_set().filter(|_| asked.filter == CHANGED));
+    if let Some(change) = wanted {
+        let groups = Groups::between(&change.before.0, &change.after.0)?;
+        let sides = [change.before.1.clone(), change.after.1.clone()];
+        return Some(Opened { name: change.name.clone(), groups, sides: Some(sides) });
     }
-    for name in names(&run.folder.join("eval")).into_iter().rev() {
-        found.push((format!("eval/{name}/samples.jsonl"), "evaluation"));
-    }
-    found.push(("samples.jsonl".to_owned(), "evaluation"));
-    let there = found.into_iter().filter(|(file, _)| run.folder.join(file).is_file());
-    there.map(|(file, kind)| json!({"file": file, "kind": kind, "step": step_of(Path::new(&file))})).collect()
+    let name = recorded?.file;
+    Some(Opened { groups: Groups::read(&runs[number].folder.join(&name))?, name, sides: None })
 }
 
 /// A page of the groups of a file; `None` when the run has no such file.
-pub(super) fn groups(run: &Run, asked: &Asked) -> Option<Value> {
-    let known = files(run).into_iter().any(|facts| facts["file"] == asked.file.as_str());
-    let path = run.folder.join(&asked.file);
-    let lines = if known { BufReader::new(File::open(path).ok()?).split(b'\n') } else { return None };
-    let (mut order, mut by_id): (Vec<String>, BTreeMap<String, Vec<Value>>) = Default::default();
-    let mut tasks = BTreeSet::new();
-    for line in lines.map_while(Result::ok) {
-        let Ok(line) = serde_json::from_slice::<Value>(&line) else { continue };
-        let Some(id) = line["query_id"].as_str().map(str::to_owned) else { continue };
-        tasks.extend(line["task"].as_str().map(str::to_owned));
-        let group = by_id.entry(id.clone()).or_default();
-        if group.is_empty() {
-            order.push(id);
-        }
-        group.push(line);
-    }
-    let mut chosen: Vec<(String, Vec<Value>)> =
-        order.into_iter().filter_map(|id| by_id.remove(&id).map(|group| (id, group))).collect();
+pub(super) fn groups(runs: &[Run], number: usize, asked: &Asked) -> Option<Value> {
+    let run = runs.get(number)?;
+    let Opened { name, groups: Groups(mut chosen), sides } = opened(runs, number, asked)?;
+    let tasks: BTreeSet<String> = chosen.iter().map(|group| group.task().to_owned()).collect();
     let all = chosen.len();
-    chosen.retain(|(id, group)| fits(asked, id, group));
+    chosen.retain(|group| fits(asked, group));
     match asked.sort.as_str() {
-        "best" => chosen.sort_by(|(_, a), (_, b)| mean(b).total_cmp(&mean(a))),
-        "worst" => chosen.sort_by(|(_, a), (_, b)| mean(a).total_cmp(&mean(b))),
-        "mixed" => chosen.sort_by(|(_, a), (_, b)| unevenness(a).total_cmp(&unevenness(b))),
+        "best" => by(&mut chosen, |group| group.reward().map(|reward| -reward)),
+        "worst" => by(&mut chosen, Group::reward),
+        "mixed" => by(&mut chosen, |group| group.rate().map(|rate| (rate - 0.5).abs())),
         _ => {}
     }
     let fitting = chosen.len();
-    let shown: Vec<(String, Vec<Value>)> = chosen.into_iter().skip(asked.page * PAGE).take(PAGE).collect();
-    let ids: BTreeSet<&str> = shown.iter().map(|(id, _)| id.as_str()).collect();
-    let (queries, tokenizer) = (queries(run, &ids), tokenizer(run));
-    let view = |(id, group): &(String, Vec<Value>)| {
-        let asked = queries.get(id).cloned().unwrap_or_else(|| own_query(&group[0]));
-        let answers: Vec<Value> = group.iter().map(|line| answer(line, tokenizer.as_ref())).collect();
-        json!({"query_id": id, "task": group[0]["task"], "query": asked, "answers": answers,
-            "rate": rate(group), "reward": finite(mean(group))})
+    let shown: Vec<Group> = chosen.into_iter().skip(asked.page.saturating_mul(PAGE)).take(PAGE).collect();
+    let ids: BTreeSet<&str> = shown.iter().map(|group| group.id.as_str()).collect();
+    let queries = queries(&run.folder, &ids);
+    let tokenizer = tokenizer(&run.folder).filter(|_| !asked.colour.is_empty());
+    let view = |group: &Group| group.shown(queries.get(&group.id), tokenizer.as_ref());
+    let note = match &sides {
+        None if asked.filter == CHANGED => Some("There are no two evaluations of the same queries to compare."),
+        Some(_) if all == 0 => Some("No query is in both evaluations."),
+        Some(_) => Some("Both evaluations side by side, the largest change first."),
+        None => None,
     };
     Some(json!({"groups": shown.iter().map(view).collect::<Vec<_>>(), "fitting": fitting, "all": all,
-        "page": asked.page, "pages": fitting.div_ceil(PAGE), "tasks": tasks}))
+        "page": asked.page, "pages": fitting.div_ceil(PAGE), "tasks": tasks, "file": name, "sides": sides, "note": note}))
 }
 
-fn fits(asked: &Asked, id: &str, group: &[Value]) -> bool {
-    let (passed, failed) = verdicts(group);
-    let any = |is_so: fn(&Value) -> bool| group.iter().any(is_so);
-    let kind = match asked.filter.as_str() {
-        "mixed" => passed > 0 && failed > 0,
-        "right" => passed > 0 && failed == 0,
-        "wrong" => passed == 0 && failed > 0,
-        "truncated" => any(|line| line["stop"] == "length"),
-        "unscored" => any(|line| line["score"]["passed"].is_null()),
-        "no_answer" => any(|line| line["score"]["parts"]["correct"]["extracted"].is_null()),
-        "disagree" => any(disagrees),
-        _ => true,
-    };
+/// The least first; those without a number come last.
+fn by(groups: &mut [Group], key: impl Fn(&Group) -> Option<f64>) {
+    groups.sort_by(|one, other| {
+        let [one, other] = [one, other].map(|group| key(group).unwrap_or(f64::INFINITY));
+        one.total_cmp(&other)
+    });
+}
+
+fn fits(asked: &Asked, group: &Group) -> bool {
+    let unfiltered = asked.filter.is_empty() || asked.filter == "all";
+    let of_task = asked.task.is_empty() || group.task() == asked.task;
     let words = asked.words.to_lowercase();
-    let said = || group.iter().any(|line| line.to_string().to_lowercase().contains(&words));
-    let of_task = asked.task.is_empty() || group[0]["task"] == asked.task.as_str();
-    kind && of_task && (words.is_empty() || id.to_lowercase().contains(&words) || said())
-}
-
-/// Whether parts that tell right from wrong say different things of an answer, such as a judge and a rule.
-fn disagrees(line: &Value) -> bool {
-    let parts = line["score"]["parts"].as_object().into_iter().flatten();
-    let told = parts.filter(|(_, part)| part["weight"].as_f64().is_some_and(|weight| weight >= 0.0));
-    let verdicts: Vec<f64> = told.filter_map(|(_, part)| part["value"].as_f64()).collect();
-    verdicts.contains(&0.0) && verdicts.contains(&1.0)
-}
-
-fn verdicts(group: &[Value]) -> (usize, usize) {
-    let count = |wanted: bool| group.iter().filter(|line| line["score"]["passed"] == wanted).count();
-    (count(true), count(false))
-}
-
-fn rate(group: &[Value]) -> Option<f64> {
-    let (passed, failed) = verdicts(group);
-    (passed + failed > 0).then(|| passed as f64 / (passed + failed) as f64)
-}
-
-fn unevenness(group: &[Value]) -> f64 {
-    rate(group).map_or(1.0, |rate| (rate - 0.5).abs())
-}
-
-/// The mean reward; those without one come last however groups are sorted.
-fn mean(group: &[Value]) -> f64 {
-    let totals: Vec<f64> = group.iter().filter_map(|line| line["score"]["total"].as_f64()).collect();
-    if totals.is_empty() { f64::NAN } else { totals.iter().sum::<f64>() / totals.len() as f64 }
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-/// What an answer shows: what was said, its verdict and parts, and its tokens with their log-probs.
-fn answer(line: &Value, tokenizer: Option<&Tokenizer>) -> Value {
-    let turns = line["turns"].as_array().cloned().unwrap_or_default();
-    let text = line["text"]
-        .as_str()
-        .map(str::to_owned)
-        .unwrap_or_else(|| turns.iter().filter_map(|turn| turn["text"].as_str()).collect::<Vec<_>>().join("\n"));
-    let mut shown = json!({"text": text, "tokens": tokens(line, tokenizer)});
-    for key in ["sample", "greedy", "stop", "score", "advantage", "in_loss", "policy_version", "seed", "thinking_open"]
-    {
-        shown[key] = line[key].clone();
-    }
-    if turns.len() > 1 {
-        shown["turns"] = Value::Array(turns);
-    }
-    shown
-}
-
-/// The texts of the sampled tokens with their log-probs; a character that several tokens make stands at the last of them.
-fn tokens(line: &Value, tokenizer: Option<&Tokenizer>) -> Option<Vec<(String, f64)>> {
-    let tokenizer = tokenizer?;
-    let ids: Vec<u32> = serde_json::from_value(line["tokens"].clone()).ok()?;
-    let log_probs: Vec<f64> = serde_json::from_value(line["log_probs"].clone()).ok()?;
-    if ids.len() != log_probs.len() || ids.len() > TOKENS {
-        return None;
-    }
-    let mut shown = Vec::with_capacity(ids.len());
-    let mut bytes: Vec<u8> = Vec::new();
-    for (id, log_prob) in ids.iter().zip(log_probs) {
-        bytes.extend_from_slice(tokenizer.bytes().get(*id));
-        let text = match std::str::from_utf8(&bytes) {
-            Ok(text) => text.to_owned(),
-            Err(error) if error.error_len().is_none() => String::new(),
-            Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        };
-        if !text.is_empty() || bytes.is_empty() {
-            bytes.clear();
-        }
-        shown.push((text, log_prob));
-    }
-    Some(shown)
-}
-
-/// The tokenizer of the newest checkpoint, if there is one.
-fn tokenizer(run: &Run) -> Option<Tokenizer> {
-    let entries = std::fs::read_dir(run.folder.join("checkpoints")).ok()?.flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path().join("policy/tokenizer.json")).collect();
-    paths.sort();
-    let path = paths.into_iter().rev().find(|path| path.is_file())?;
-    Tokenizer::from_bytes(&std::fs::read(path).ok()?, "tokenizer.json").ok()
-}
-
-/// The queries of these ids as the run recorded them.
-fn queries(run: &Run, ids: &BTreeSet<&str>) -> BTreeMap<String, Value> {
-    let around = [run.folder.clone(), run.folder.join(".."), run.folder.join("../..")];
-    let files = around.iter().map(|folder| folder.join("queries.jsonl"));
-    let Some(file) = files.into_iter().find_map(|path| File::open(path).ok()) else { return BTreeMap::new() };
-    let mut found = BTreeMap::new();
-    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
-        let Ok(query) = serde_json::from_slice::<Value>(&line) else { continue };
-        let Some(id) = query["id"].as_str().filter(|id| ids.contains(id)) else { continue };
-        let shown = json!({"question": prompt_of(&query["messages"]), "truth": query["ground_truth"], "images": query["images"]});
-        found.insert(id.to_owned(), shown);
-        if found.len() == ids.len() {
-            break;
-        }
-    }
-    found
-}
-
-/// What a line of samples says of its query by itself.
-fn own_query(line: &Value) -> Value {
-    json!({"question": line["question"], "truth": line["truth"], "images": line["images"]})
+    of_task
+        && (unfiltered || group.marks().contains(&asked.filter.as_str()))
+        && (words.is_empty() || group.holds(&words))
 }

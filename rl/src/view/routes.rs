@@ -19,6 +19,7 @@ use url::form_urlencoded;
 use super::browse::{self, Asked};
 use super::overlay;
 use super::run::Run;
+use crate::browse::{CHOOSER, SCRIPT, STYLE as CARDS};
 use crate::error::RunError;
 use crate::report::STYLE;
 use crate::serve::Door;
@@ -72,7 +73,9 @@ fn absent() -> Response {
 }
 
 fn filled(page: &str) -> String {
-    page.replacen("{{ style }}", STYLE, 1)
+    let style = format!("{STYLE}{}", CARDS);
+    let page = page.replacen("{{ style }}", &style, 1).replacen("{{ chooser }}", CHOOSER, 1);
+    page.replacen("{{ script }}", SCRIPT, 1)
 }
 
 async fn overview(State(runs): Runs) -> Response {
@@ -126,11 +129,7 @@ async fn browser(State(runs): Runs, Path(run): Path<usize>) -> Response {
 }
 
 async fn files(State(runs): Runs, Path(run): Path<usize>) -> Response {
-    blocking(move || match runs.get(run) {
-        Some(run) => Json(serde_json::json!({"name": run.name, "files": browse::files(run)})).into_response(),
-        None => absent(),
-    })
-    .await
+    blocking(move || browse::listed(&runs, run).map_or_else(absent, |listed| Json(listed).into_response())).await
 }
 
 async fn groups(State(runs): Runs, Path(run): Path<usize>, uri: Uri) -> Response {
@@ -143,11 +142,12 @@ async fn groups(State(runs): Runs, Path(run): Path<usize>, uri: Uri) -> Response
             "sort" => asked.sort = value,
             "task" => asked.task = value,
             "words" => asked.words = value,
+            "colour" => asked.colour = value,
             "page" => asked.page = value.parse().unwrap_or(0),
             _ => {}
         }
     }
-    blocking(move || match runs.get(run).and_then(|run| browse::groups(run, &asked)) {
+    blocking(move || match browse::groups(&runs, run, &asked) {
         Some(groups) => Json(groups).into_response(),
         None => absent(),
     })

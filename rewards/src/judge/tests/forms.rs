@@ -276,8 +276,10 @@ async fn agreement_with_a_rule_is_counted_where_the_data_names_one() {
     let mut ruled = red_star();
     ruled.columns.insert("reward_kind".to_owned(), json!("text"));
     // The rule is not as strict about case as the judge is.
-    scores(&judge, &ruled, &["one red star", "two red stars", "One red star", ""]).await;
-    scores(&judge, &red_star(), &["one red star"]).await;
+    let scored = scores(&judge, &ruled, &["one red star", "two red stars", "One red star", ""]).await;
+    let rules: Vec<f64> = scored.iter().map(|score| score.metrics[RULE]).collect();
+    assert_eq!(rules, [1.0, 0.0, 1.0, 0.0], "what the rule says stands beside the verdict");
+    assert!(scores(&judge, &red_star(), &["one red star"]).await[0].metrics.is_empty());
     let counts = judge.counts();
     assert_eq!((counts.ruled, counts.rule_agrees), (4, 3));
 }

@@ -52,7 +52,7 @@ pub(super) fn keep(
 
 /// Writes each query, and each picture, once.
 fn queries(folder: &RunDir<'_>, evaluations: &[Evaluation]) -> Result<()> {
-    let mut written = BTreeSet::new();
+    let (mut written, mut lines) = (BTreeSet::new(), Vec::new());
     for query in evaluations.iter().flat_map(|evaluation| &evaluation.queries) {
         if !written.insert(query.id.clone()) {
             continue;
@@ -60,11 +60,11 @@ fn queries(folder: &RunDir<'_>, evaluations: &[Evaluation]) -> Result<()> {
         for picture in &query.images {
             let name = format!("images/{}.{}", picture.sha256(), picture.extension());
             if written.insert(name.clone()) {
-                folder.write(&name, picture.bytes())?;
+                folder.write_soon(&name, picture.bytes())?;
             }
         }
         let hashes: Vec<String> = query.images.iter().map(|picture: &Picture| picture.sha256().to_owned()).collect();
-        folder.append("queries.jsonl", &[query_line(query, &hashes)])?;
+        lines.push(query_line(query, &hashes));
     }
-    Ok(())
+    folder.append("queries.jsonl", &lines)
 }

@@ -19,6 +19,7 @@ use crate::data;
 use crate::error::{Result, RunError};
 use crate::failure::{Failures, refusal};
 use crate::finite::Watch;
+use crate::gates::Gates;
 use crate::loader::{Loader, Wants};
 use crate::loss::{Counts, Loss};
 use crate::metrics::{Metrics, names};
@@ -123,7 +124,7 @@ impl Rl {
         batch: &[ScoredGroup],
         trained: &[TrainedGroup],
         metrics: &mut Metrics,
-    ) -> Result<()> {
+    ) -> Result<Gates> {
         let started = Instant::now();
         let lr = self.config.optimizer.lr_at(run.state.step_in_part, self.config.steps);
         let parts = match first_not_finite(batch) {
@@ -134,20 +135,28 @@ impl Rl {
                 Vec::new()
             }
         };
+        let mut gates = Gates::new(run.config.log.gate_share);
         for (index, part) in parts.iter().enumerate() {
             let mini = MiniBatch { batch, part, on_policy: index == 0, lr };
-            self.mini_batch(run, mini, metrics)?;
+            self.mini_batch(run, mini, &mut gates, metrics)?;
         }
         metrics.set(names::LR, lr);
         let secs = started.elapsed().as_secs_f64();
         metrics.set(names::UPDATE_SECS, secs);
         let tokens: usize = parts.iter().flatten().map(|group| trained_tokens(batch, group)).sum();
         metrics.set(names::TRAIN_SPEED, tokens as f64 / secs);
-        run.publish(parts.len())
+        run.publish(parts.len())?;
+        Ok(gates)
     }
 
     /// One optimizer step.
-    fn mini_batch(&self, run: &mut Run<'_>, mini: MiniBatch<'_>, metrics: &mut Metrics) -> Result<()> {
+    fn mini_batch(
+        &self,
+        run: &mut Run<'_>,
+        mini: MiniBatch<'_>,
+        gates: &mut Gates,
+        metrics: &mut Metrics,
+    ) -> Result<()> {
         let MiniBatch { batch, part, on_policy, lr } = mini;
         let (groups, sequences) = packed(batch, part, self.config.importance);
         let count: usize = sequences.iter().map(Vec::len).sum();
@@ -172,6 +181,7 @@ impl Rl {
                 let before = slopes.log_probs.len();
                 loss.add(known, one.log_probs, &mut slopes, metrics);
                 watch.answer(&batch[part[one.group].index].prompt.query.id, one.log_probs, &slopes.log_probs[before..]);
+                gates.keep(loss.algorithm, (batch, part[one.group], one.completion), known, one.log_probs);
                 rollout_metrics::record_ratio(one.log_probs, &known.old_log_probs, metrics);
                 // Where the trainer has read the rollouts again, the gap is known already.
                 if self.config.importance.is_none() {
@@ -210,12 +220,18 @@ impl Rl {
         )))
     }
 
-    fn record(&self, run: &mut Run<'_>, file: &str, batch: &[ScoredGroup], trained: Vec<TrainedGroup>) -> Result<()> {
+    fn record(
+        run: &mut Run<'_>,
+        file: &str,
+        batch: &[ScoredGroup],
+        trained: Vec<TrainedGroup>,
+        gates: &Gates,
+    ) -> Result<()> {
         let mut advantages = vec![None; batch.len()];
         for group in trained {
             advantages[group.index] = Some(group.advantages);
         }
-        run.recorder.rollouts(file, run.state.step, batch, InLoss::By(&advantages))
+        run.recorder.rollouts(file, run.state.step, batch, InLoss::By(&advantages, gates))
     }
 }
 
@@ -255,13 +271,13 @@ impl Phase for Rl {
         let trained = select(&batch, &self.config, self.scope(run, &place), &mut metrics);
         rollout_metrics::record(&batch, &mut metrics);
         reward_metrics::record(&batch, &mut metrics);
-        self.update(run, &batch, &trained, &mut metrics)?;
+        let gates = self.update(run, &batch, &trained, &mut metrics)?;
         let alarm = self.finish_audit(run, slice, (&batch, &file), &mut metrics)?;
         let Failures { failed, all } = Failures::of(&batch);
         run.state.failures.push(failed, all, self.config.failure_window());
         let gap = metrics.get(names::LOGPROB_GAP).filter(|gap| gap.is_finite()).unwrap_or(0.0);
         run.state.logprob_gap_max = run.state.logprob_gap_max.max(gap);
-        self.record(run, &file, &batch, trained)?;
+        Self::record(run, &file, &batch, trained, &gates)?;
         run.record(&self.name, &metrics, started, &rollout_metrics::note(&metrics))?;
         if alarm {
             self.heed_alarm(run)?;

@@ -79,7 +79,7 @@ impl Rl {
             progress.rollouts(before + ended.rollouts, all);
             if ended.groups < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let Sampled { groups, failed, stopped_groups, stopped_rollouts } =
+        let Sampled { groups, failed, stopped_groups, stopped_rollouts, .. } =
             run.generator().sample_and_score(batch.prompts, &self.config.sampling, scope, &self.rubrics, ended)?;
         for lost in &failed {
             run.say(&format!("query `{}` is left out: {}", lost.query_id, lost.reason))?;
