@@ -94,7 +94,7 @@ fn contested(arguments: &[String], name: &str) -> Value {
         let said = String::from_utf8_lossy(&output.stderr);
         let by_name = said.contains(name);
         let known =
-            ["is being trained by another process", "exists already"].iter().any(|reason| said.contains(reason));
+            ["is in use by another process", "exists already"].iter().any(|reason| said.contains(reason));
         assert!(output.status.code() == Some(2) && by_name && known, "{said}");
     }
     summary(good.first().expect("one of them goes on"))

@@ -6,6 +6,7 @@ mod compare;
 mod curation;
 mod curves;
 mod evaluations;
+mod heat_map;
 pub mod model;
 mod page;
 mod read;
