@@ -272,7 +272,10 @@ impl Evaluation {
     /// The heat map of each task whose queries say a length and a depth, in the order of the rows.
     pub fn heat_maps(&self) -> Vec<HeatMap> {
         let asked: BTreeMap<&str, &Query> = self.queries.iter().map(|query| (query.id.as_str(), &**query)).collect();
-        self.rows.iter().filter_map(|row| HeatMap::of(&row.task, &asked, &self.records.get(&row.task)?.sampled)).collect()
+        self.rows
+            .iter()
+            .filter_map(|row| HeatMap::of(&row.task, &asked, &self.records.get(&row.task)?.sampled))
+            .collect()
     }
 
     /// Gives it, and its rows, the name of its set.

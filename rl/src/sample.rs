@@ -300,8 +300,10 @@ impl<'a, 'w> Work<'a, 'w> {
     fn tell(&mut self, waiting: bool) -> Result<()> {
         let Some(whole) = &mut self.whole else { return Ok(()) };
         let asked = &mut self.asked;
+        // Rules are as good as done, and nothing may happen for long after the last answer; judges are not waited for here.
         let is_ready = |request: &mut usize| {
-            waiting || asked[*request].open.iter().all(|one| one.score.is_finished())
+            let Asked { rubric, open, .. } = &asked[*request];
+            waiting || !rubric.asks_others() || open.iter().all(|one| one.score.is_finished())
         };
         let ready: Vec<usize> = self.untold.extract_if(.., is_ready).collect();
         for request in ready {

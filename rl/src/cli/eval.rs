@@ -268,12 +268,7 @@ impl Made {
     }
 
     /// What the evaluation of a folder has come to before.
-    fn again(
-        arguments: &EvalArguments,
-        prepared: &Prepared,
-        folder: &Folder<'_>,
-        printer: &Printer,
-    ) -> Result<Self> {
+    fn again(arguments: &EvalArguments, prepared: &Prepared, folder: &Folder<'_>, printer: &Printer) -> Result<Self> {
         let place = named(arguments);
         printer.say(&format!("{place} is whole; its results follow"));
         let (rows, heat_maps) = (folder.rows(), folder.heat_maps());

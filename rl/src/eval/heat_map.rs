@@ -162,8 +162,12 @@ mod tests {
             (Some((256, 0.0)), vec![Some(false), Some(true)]),
         ];
         let map = map(&asked).unwrap();
-        assert_eq!((map.unit.as_str(), &map.lengths[..], &map.depths[..]), ("words", &[256, 512][..], &[0.0, 100.0][..]));
-        let shown: Vec<_> = map.cells.iter().map(|cell| (cell.depth, cell.length, cell.queries, cell.n, cell.share)).collect();
+        assert_eq!(
+            (map.unit.as_str(), &map.lengths[..], &map.depths[..]),
+            ("words", &[256, 512][..], &[0.0, 100.0][..])
+        );
+        let shown: Vec<_> =
+            map.cells.iter().map(|cell| (cell.depth, cell.length, cell.queries, cell.n, cell.share)).collect();
         let wanted = [
             (0.0, 256, 2, 4, Some(0.75)),
             (0.0, 512, 1, 0, None),

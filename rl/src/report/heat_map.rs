@@ -73,7 +73,12 @@ fn drawn(map: &HeatMap) -> String {
     for (column, length) in map.lengths.iter().enumerate() {
         svg.push_str(&text(x(column) + wide / 2.0, height - BOTTOM + 15.0, "middle", &length.to_string()));
     }
-    svg.push_str(&text(LEFT + columns * wide / 2.0, height - 5.0, "middle", &shortened(&format!("length in {}", unit(map)), columns)));
+    svg.push_str(&text(
+        LEFT + columns * wide / 2.0,
+        height - 5.0,
+        "middle",
+        &shortened(&format!("length in {}", unit(map)), columns),
+    ));
     for cell in &map.cells {
         let column = map.lengths.iter().position(|length| *length == cell.length);
         let row = map.depths.iter().position(|depth| *depth == cell.depth);
@@ -159,7 +164,10 @@ mod tests {
         let html = figure(&map(), "");
         assert_eq!(html.matches("<rect").count(), 4);
         assert_eq!(html.matches("class=\"share\"").count(), 3, "{html}");
-        assert!(html.contains(">0.0</text>") && html.contains(">100.0</text>") && html.contains(">50.0</text>"), "{html}");
+        assert!(
+            html.contains(">0.0</text>") && html.contains(">100.0</text>") && html.contains(">50.0</text>"),
+            "{html}"
+        );
         assert!(html.contains("class=\"blank\"><title>length 256, depth 12.5 %: no scored sample"), "{html}");
         assert!(html.contains("3 samples say no length or depth") && html.contains("lengths are in words"), "{html}");
         assert!(!html.contains("<text>") || !html.contains("needle-<text>"), "{html}");

@@ -184,11 +184,7 @@ impl Grid {
     fn place(&self, index: u64) -> Place {
         let (cell, number) = (index / self.per_cell, index % self.per_cell);
         let lengths = self.lengths.len() as u64;
-        Place {
-            length: self.lengths[(cell % lengths) as usize],
-            depth: self.depths[(cell / lengths) as usize],
-            number,
-        }
+        Place { length: self.lengths[(cell % lengths) as usize], depth: self.depths[(cell / lengths) as usize], number }
     }
 
     /// The row at `index`, which is below [`Grid::rows`]: always the same for the same grid and haystack.

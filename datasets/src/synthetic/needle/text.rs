@@ -7,11 +7,36 @@ use super::filler::Filler;
 use super::{Asked, Place};
 
 const COLOURS: [&str; 12] = [
-    "crimson", "turquoise", "violet", "amber", "ivory", "scarlet", "emerald", "indigo", "silver", "copper", "pearl", "golden",
+    "crimson",
+    "turquoise",
+    "violet",
+    "amber",
+    "ivory",
+    "scarlet",
+    "emerald",
+    "indigo",
+    "silver",
+    "copper",
+    "pearl",
+    "golden",
 ];
 const THINGS: [&str; 16] = [
-    "lantern", "suitcase", "bicycle", "umbrella", "compass", "kettle", "violin", "ladder", "mirror", "anchor", "teapot",
-    "basket", "telescope", "carriage", "drum", "saddle",
+    "lantern",
+    "suitcase",
+    "bicycle",
+    "umbrella",
+    "compass",
+    "kettle",
+    "violin",
+    "ladder",
+    "mirror",
+    "anchor",
+    "teapot",
+    "basket",
+    "telescope",
+    "carriage",
+    "drum",
+    "saddle",
 ];
 /// Needles that are tried until one is found whose words a haystack does not have.
 const TRIES: usize = 200;

@@ -138,7 +138,9 @@ fn of_text_alone(arguments: &NeedleArguments, option: &str) -> Result<()> {
     let kind = arguments.kind;
     match kind {
         Kind::Text => Ok(()),
-        _ => Err(RunError::User(format!("{option}: it is for --kind text, and {kind} has no text to hide a needle in"))),
+        _ => {
+            Err(RunError::User(format!("{option}: it is for --kind text, and {kind} has no text to hide a needle in")))
+        }
     }
 }
 

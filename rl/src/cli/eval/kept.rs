@@ -157,9 +157,9 @@ impl Folder<'_> {
 
     /// Its heat maps.
     pub(super) fn heat_maps(&self) -> Vec<HeatMap> {
-        let maps = results_of(self.dir.path()).into_iter().filter_map(|mut results| {
-            serde_json::from_value::<Vec<HeatMap>>(results["heat_maps"].take()).ok()
-        });
+        let maps = results_of(self.dir.path())
+            .into_iter()
+            .filter_map(|mut results| serde_json::from_value::<Vec<HeatMap>>(results["heat_maps"].take()).ok());
         maps.flatten().collect()
     }
 

@@ -160,7 +160,8 @@ mod tests {
         now["sets"]["eval"]["sampling"]["seed"] = json!(8);
         now["sets"]["eval"]["data"]["b"] = json!({"rows": 1, "rubric": "truth"});
         let said = differences(&there, &now).unwrap();
-        let wanted = "sets.eval.data.b is nothing there and {rows, rubric} now; sets.eval.sampling.seed is 7 there and 8 now";
+        let wanted =
+            "sets.eval.data.b is nothing there and {rows, rubric} now; sets.eval.sampling.seed is 7 there and 8 now";
         assert_eq!(said, wanted);
         assert!(differences(&json!({}), &now).unwrap().starts_with("sets is nothing there"));
         let many = object(json!({"m": {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7}}));
