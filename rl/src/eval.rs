@@ -126,7 +126,7 @@ impl Evaluation {
         }
     }
 
-    /// A source of which no row could be used is a fault, not an empty row of the table.
+    /// A source of which no row could be used, or none was answered, is a fault, not an empty row of the table.
     fn refuse_unusable(&self, source: &str, used: usize) -> Result<()> {
         match self.rejected.last() {
             Some(last) if used == 0 => {

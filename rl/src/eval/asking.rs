@@ -69,11 +69,11 @@ pub fn evaluate(
         for start in (0..length).step_by(chunk as usize) {
             let rows = start..(start + chunk).min(length);
             let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
-            used += prompts.len();
             evaluation.dropped_pictures += prompts.iter().map(|prompt| prompt.input.dropped_pictures()).sum::<usize>();
             evaluation.rejected.extend(rejected);
             prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
             let Batch { sampled, greedy, lost } = asking.batch(&prompts, &lines)?;
+            used += sampled.len();
             evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));
             evaluation.add(set, dataset.name(), sampled, false);
             evaluation.add(set, dataset.name(), greedy, true);
@@ -121,7 +121,7 @@ impl Asking<'_, '_> {
         };
         let done = generator.answer_and_tell(asked, &requests, set.rubrics, &mut ended, Some(&mut whole))?;
         self.ended += done.groups.iter().map(|group| group.rollouts.len()).sum::<usize>();
-        if let Some(record) = &self.record {
+        if let Some(record) = &mut self.record {
             record.sync()?;
         }
         let answered = |(prompt, answers): (&Prompt, Option<Vec<Answer>>)| {

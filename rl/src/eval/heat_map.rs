@@ -116,9 +116,12 @@ mod tests {
         query
     }
 
-    fn map(asked: &[(Option<(u64, f64)>, Vec<Option<bool>>)]) -> Option<HeatMap> {
+    /// Where a needle lies, and the verdicts of the samples.
+    type Placed = (Option<(u64, f64)>, Vec<Option<bool>>);
+
+    fn map(asked: &[Placed]) -> Option<HeatMap> {
         let queries: Vec<Query> = asked.iter().enumerate().map(|(index, (place, _))| query(index, *place)).collect();
-        let outcomes = |(query, (_, passes)): (&Query, &(_, Vec<Option<bool>>))| QueryOutcomes {
+        let outcomes = |(query, (_, passes)): (&Query, &Placed)| QueryOutcomes {
             query_id: query.id.clone(),
             task: "logic".to_owned(),
             passes: passes.clone(),

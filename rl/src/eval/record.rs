@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ use crate::run_dir::RunDir;
 /// The file's name in an evaluation's folder. It is gone when the evaluation is whole.
 pub const FILE: &str = "answered.jsonl";
 
+/// How long answers may be on their way to the disk, where only a power cut could lose them.
+const UNSYNCED: Duration = Duration::from_secs(5);
+
 /// Set, query, and whether it is the greedy answer.
 type Key = (String, String, bool);
 
@@ -21,6 +25,7 @@ pub struct Record<'a> {
     dir: RunDir<'a>,
     set: String,
     known: BTreeMap<Key, Vec<Answer>>,
+    synced: Instant,
 }
 
 /// A line of the file, as it is written.
@@ -53,7 +58,7 @@ impl<'a> Record<'a> {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { dir, set: String::new(), known });
+                return Ok(Self { dir, set: String::new(), known, synced: Instant::now() });
             }
             Err(error) => return Err(fault(error)),
         };
@@ -68,7 +73,7 @@ impl<'a> Record<'a> {
         }
         let cut = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(whole));
         cut.map_err(fault)?;
-        Ok(Self { dir, set: String::new(), known })
+        Ok(Self { dir, set: String::new(), known, synced: Instant::now() })
     }
 
     /// From now on queries are those of this set.
@@ -90,18 +95,20 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn keep(&self, query_id: &str, greedy: bool, answers: &[Answer]) -> Result<()> {
+    pub(super) fn keep(&mut self, query_id: &str, greedy: bool, answers: &[Answer]) -> Result<()> {
         let line = Line { set: &self.set, query_id, greedy, answers };
         let mut bytes = serde_json::to_vec(&line).map_err(|error| RunError::Internal(error.to_string()))?;
         bytes.push(b'\n');
-        self.dir.append_bytes(FILE, &bytes)
+        self.dir.append_bytes(FILE, &bytes)?;
+        if self.synced.elapsed() > UNSYNCED { self.sync() } else { Ok(()) }
     }
 
     /// Waits until the disk has everything.
     ///
     /// # Errors
     /// When it does not take it.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.synced = Instant::now();
         self.dir.sync()
     }
 

@@ -9,8 +9,8 @@ use super::words::stage_phrase;
 use crate::eval::heat_map::{Cell, HeatMap};
 
 /// Width and height of a cell, and the room for the depths and the lengths, in pixels.
-const CELL: [f64; 2] = [58.0, 42.0];
-const LEFT: f64 = 58.0;
+const CELL: [f64; 2] = [52.0, 42.0];
+const LEFT: f64 = 50.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 36.0;
 /// Shares from which on a ground is stronger; from the third step on its text is light.

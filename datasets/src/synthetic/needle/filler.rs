@@ -94,7 +94,7 @@ impl Filler {
     }
 
     /// Sentences without end: those of the text from any one on, and from its first again after its last; or our own.
-    pub(super) fn from_anywhere<'a>(&'a self, dice: &'a mut Dice) -> impl Iterator<Item = Cow<'a, str>> + 'a {
+    pub(super) fn drawn<'a>(&'a self, dice: &'a mut Dice) -> impl Iterator<Item = Cow<'a, str>> + 'a {
         let known = self.sentences.len();
         let mut at = if known > 0 { dice.random_range(0..known) } else { 0 };
         std::iter::from_fn(move || {

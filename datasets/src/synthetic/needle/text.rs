@@ -88,7 +88,7 @@ impl Haystack<'_> {
         // Which needle it is to be is not known yet; they count about alike.
         let mut sum = (self.count)(&Needle::any(dice).sentence());
         let (mut sentences, mut counts) = (Vec::new(), Vec::new());
-        for sentence in self.filler.from_anywhere(dice) {
+        for sentence in self.filler.drawn(dice) {
             let count = (self.count)(&format!(" {sentence}")).max(1);
             sum = sum.saturating_add(count);
             if sum > longest {
