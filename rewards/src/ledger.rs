@@ -47,7 +47,7 @@ impl RewardId {
 }
 
 /// What one reward of a rubric gave for one transcript.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardCall {
     /// The part of the score, or `gate NAME` for a reward that only opens a gate.
     pub part: String,

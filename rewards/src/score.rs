@@ -30,7 +30,8 @@ pub enum FailureKind {
 }
 
 /// What one reward says about one transcript.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A number, always finite.
     Value(f64),

@@ -44,9 +44,7 @@ fn fuzz<S: Strategy<Value = String>>(door: &str, texts: &S, check: impl Fn(&str)
     while begun.elapsed().as_secs_f64() < secs.unwrap_or(SECS) {
         // A runner counts what it has run, and would run nothing more.
         let mut round = TestRunner::new_with_rng(config.clone(), runner.new_rng());
-        let outcome = round.run(texts, |text| {
-            check(&text)
-        });
+        let outcome = round.run(texts, |text| check(&text));
         if let Err(fault) = outcome {
             panic!("{door}: {fault}");
         }

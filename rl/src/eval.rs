@@ -1,28 +1,32 @@
 //! The held-out evaluation: pass@1 per task with intervals, greedy beside it, gains paired by query.
 
+mod asking;
+pub mod heat_map;
 mod line;
 mod measured;
+pub mod record;
 mod row;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sapo_datasets::{Dataset, Query, StopReason};
-use sapo_rollouts::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::line::Lines;
+use self::asking::Answered;
+pub use self::asking::evaluate;
+use self::heat_map::HeatMap;
+use self::line::Answer;
 use self::measured::{means, measured};
 pub use self::row::{EvalRow, Gain, nan_of_null};
 pub use crate::config::EvalSampling;
-use crate::data::{self, Prompt, Rejected};
+use crate::data::Rejected;
 use crate::error::{Result, RunError};
 use crate::guards;
 use crate::ledger::LedgerEntry;
 use crate::metrics::names;
-use crate::sample::{Generator, ScoredGroup, SeedScope, Waited, refuse_not_finite, request};
+use crate::sample::Waited;
 use crate::score::ReadyRubric;
 use crate::stats::{QueryOutcomes, detectable, majority_at_k, mean_interval, mean_pass_at_k, paired_gain};
 use sapo_rewards::score::CORRECT;
@@ -33,9 +37,6 @@ pub const ALL: &str = "all";
 const SIXTEEN: usize = 16;
 /// Samples of a query from which on a majority is told.
 const LEAST_VOTES: usize = 3;
-/// Prompts that are in memory at a time, as a multiple of those that are decoded together: whoever is done makes room for
-/// the next.
-const CHUNKS_OF_ROWS: usize = 4;
 
 /// What is evaluated on: sources with the rubric of each.
 pub struct EvalSet<'a> {
@@ -109,81 +110,6 @@ struct Said {
     metrics: Vec<(String, f64)>,
 }
 
-/// Evaluates a policy on a set of queries; `progress` is told how many rollouts have ended, the greedy ones among
-/// them.
-///
-/// # Errors
-/// When an id comes twice, a task is called `all`, no query can be used, the policy gives log-probs that are not finite, or
-/// the engine fails.
-pub fn evaluate(
-    generator: Generator<'_>,
-    set: &EvalSet<'_>,
-    sampling: EvalSampling,
-    after: &str,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::new(after, sampling);
-    let EvalSampling { samples, max_new_tokens, seed, decode_rows, .. } = sampling;
-    let random = sampling.drawn();
-    let greedy = Sampling::greedy(max_new_tokens);
-    let scope = SeedScope { seed, place: "eval", samples };
-    let greedy_scope = SeedScope { place: "greedy", samples: 1, ..scope };
-    let mut ids = BTreeSet::new();
-    // Prompts hold pixels, so that only some are in memory.
-    let chunk = (CHUNKS_OF_ROWS * decode_rows / (samples + 1)).max(1) as u64;
-    for (part, dataset) in set.datasets.iter().enumerate() {
-        let (length, mut used) = (dataset.len().unwrap_or(0), 0);
-        let lines = Lines::new(&generator, dataset, max_new_tokens, &mut evaluation.templates);
-        for start in (0..length).step_by(chunk as usize) {
-            let rows = start..(start + chunk).min(length);
-            let (prompts, rejected) = data::prompts(generator.processor, dataset, part, rows);
-            used += prompts.len();
-            evaluation.dropped_pictures += prompts.iter().map(|prompt| prompt.input.dropped_pictures()).sum::<usize>();
-            evaluation.rejected.extend(rejected);
-            prompts.iter().try_for_each(|prompt| refuse_unclear(prompt, &mut ids))?;
-            let before = evaluation.queries.len() * (samples + 1);
-            let asked = prompts.iter().map(|prompt| request(prompt, &random, scope));
-            let requests = asked.chain(prompts.iter().map(|prompt| request(prompt, &greedy, greedy_scope))).collect();
-            let twice = prompts.iter().chain(&prompts).cloned().collect();
-            let all = generator.answer_and_score(twice, requests, set.rubrics, &mut |ended| {
-                progress(before + ended.rollouts);
-                ControlFlow::Continue(())
-            })?;
-            evaluation.waited += all.waited;
-            refuse_not_finite(&all.groups)?;
-            let lost: Vec<_> = all.failed.into_iter().filter(|lost| lost.request < prompts.len()).collect();
-            let (sampled, greedy) = all.groups.split_at(prompts.len() - lost.len());
-            evaluation.rejected.extend(lost.into_iter().map(|lost| lost.of(dataset.name())));
-            evaluation.add(set, dataset.name(), sampled, greedy);
-            for (groups, is_greedy) in [(sampled, false), (greedy, true)] {
-                let of_group = |group| lines.of_group(&generator, group, is_greedy);
-                evaluation.samples.extend(groups.iter().flat_map(of_group));
-            }
-        }
-        evaluation.refuse_unusable(dataset.name(), used)?;
-    }
-    evaluation.close();
-    Ok(evaluation)
-}
-
-/// Samples and records are keyed by the id, and rows by the task.
-fn refuse_unclear(prompt: &Prompt, ids: &mut BTreeSet<String>) -> Result<()> {
-    let query = &prompt.query;
-    if !ids.insert(query.id.clone()) {
-        return Err(RunError::User(format!(
-            "the id `{}` comes twice; samples and records are keyed by it, so give each query its own",
-            query.id
-        )));
-    }
-    if query.task == ALL {
-        return Err(RunError::User(format!(
-            "query `{}`: its task is called `{ALL}`, as the mean over tasks is; give it another name",
-            query.id
-        )));
-    }
-    Ok(())
-}
-
 impl Evaluation {
     fn new(after: &str, sampling: EvalSampling) -> Self {
         let (rows, queries, samples, entries, records, rejected, order, dropped_pictures) = Default::default();
@@ -205,7 +131,7 @@ impl Evaluation {
         }
     }
 
-    /// A source of which no row could be used is a fault, not an empty row of the table.
+    /// A source of which no row could be used, or none was answered, is a fault, not an empty row of the table.
     fn refuse_unusable(&self, source: &str, used: usize) -> Result<()> {
         match self.rejected.last() {
             Some(last) if used == 0 => {
@@ -215,35 +141,29 @@ impl Evaluation {
         }
     }
 
-    fn add(&mut self, set: &EvalSet<'_>, source: &str, sampled: &[ScoredGroup], greedy: &[ScoredGroup]) {
-        for group in sampled {
-            let task = &group.prompt.query.task;
-            if !self.order.contains(task) {
+    /// Takes what was said to queries of a source: to each its samples, or its greedy answer.
+    fn add(&mut self, set: &EvalSet<'_>, source: &str, answered: Vec<Answered>, greedy: bool) {
+        for Answered { query, answers } in answered {
+            let task = &query.task;
+            if !greedy && !self.order.contains(task) {
                 self.order.push(task.clone());
             }
             let record = self.records.entry(task.clone()).or_default();
-            record.counted = !set.unaveraged.iter().any(|name| name == source || name == task);
-            record.sampled.push(outcomes(group));
-            record.said.extend(group.rollouts.iter().map(|rollout| Said {
-                passed: rollout.score.passed,
-                answer: rollout.score.part(CORRECT).and_then(|part| part.score.extracted.clone()),
-                reward: rollout.score.total,
-                tokens: rollout.rollout.sampled(),
-                with_working: rollout.reasoned(),
-                truncated: rollout.rollout.stop == StopReason::Length,
-                metrics: measured(rollout),
-            }));
-        }
-        for group in greedy {
-            self.records.entry(group.prompt.query.task.clone()).or_default().greedy.push(outcomes(group));
-        }
-        let both = sampled.iter().map(|group| (group, false)).chain(greedy.iter().map(|group| (group, true)));
-        for (group, is_greedy) in both {
-            for rollout in &group.rollouts {
-                self.entries.push(LedgerEntry::of(&group.prompt.query, rollout, is_greedy));
+            let passes = answers.iter().map(|answer| answer.entry.score().passed).collect();
+            let outcomes = QueryOutcomes { query_id: query.id.clone(), task: task.clone(), passes };
+            if greedy {
+                record.greedy.push(outcomes);
+            } else {
+                record.counted = !set.unaveraged.iter().any(|name| name == source || name == task);
+                record.sampled.push(outcomes);
+                record.said.extend(answers.iter().map(Said::of));
+                self.queries.push(query);
+            }
+            for Answer { line, entry, .. } in answers {
+                self.samples.push(line);
+                self.entries.push(entry);
             }
         }
-        self.queries.extend(sampled.iter().map(|group| Arc::clone(&group.prompt.query)));
     }
 
     /// Writes the rows, once all answers are there: what counts first, each kind in the order of its sources.
@@ -343,10 +263,24 @@ impl Evaluation {
     pub fn results(&self, step: u64) -> Value {
         let EvalSampling { seed, samples, temperature, top_p, top_k, presence_penalty, max_new_tokens, .. } =
             self.sampling;
-        json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
+        let mut results = json!({"v": 1, "set": self.set, "after": self.after, "step": step, "seed": seed, "samples": samples,
             "temperature": temperature, "top_p": top_p, "top_k": top_k, "presence_penalty": presence_penalty, "max_new_tokens": max_new_tokens,
             "rejected": self.rejected.len(), "dropped_pictures": self.dropped_pictures, "unaveraged": self.unaveraged(), "tasks": self.rows,
-            "templates": self.templates})
+            "templates": self.templates});
+        let maps = self.heat_maps();
+        if !maps.is_empty() {
+            results["heat_maps"] = json!(maps);
+        }
+        results
+    }
+
+    /// The heat map of each task whose queries say a length and a depth, in the order of the rows.
+    pub fn heat_maps(&self) -> Vec<HeatMap> {
+        let asked: BTreeMap<&str, &Query> = self.queries.iter().map(|query| (query.id.as_str(), &**query)).collect();
+        self.rows
+            .iter()
+            .filter_map(|row| HeatMap::of(&row.task, &asked, &self.records.get(&row.task)?.sampled))
+            .collect()
     }
 
     /// Gives it, and its rows, the name of its set.
@@ -418,10 +352,19 @@ impl Evaluation {
     }
 }
 
-fn outcomes(group: &ScoredGroup) -> QueryOutcomes {
-    let query = &group.prompt.query;
-    let passes = group.rollouts.iter().map(|rollout| rollout.score.passed).collect();
-    QueryOutcomes { query_id: query.id.clone(), task: query.task.clone(), passes }
+impl Said {
+    fn of(answer: &Answer) -> Self {
+        let score = answer.entry.score();
+        Self {
+            passed: score.passed,
+            answer: score.part(CORRECT).and_then(|part| part.score.extracted.clone()),
+            reward: score.total,
+            tokens: answer.line["tokens"].as_u64().unwrap_or(0) as usize,
+            with_working: answer.with_working,
+            truncated: answer.line["stop"] == json!(StopReason::Length),
+            metrics: measured(score),
+        }
+    }
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use sapo_datasets::{Query, Transcript};
 use sapo_rewards::ledger::{Origin, input_digest, line};
 use sapo_rewards::{RewardCall, Score, Scored};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Result, RunError};
@@ -17,12 +18,13 @@ use crate::sample::ScoredRollout;
 pub const FILE: &str = "ledger.jsonl";
 
 /// What the ledger keeps of one scored answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LedgerEntry {
     query_id: String,
     sample: usize,
     greedy: bool,
     /// What was scored, where it is not an answer to the query as it stands.
+    #[serde(skip)]
     scored: Option<&'static str>,
     input: String,
     score: Score,
@@ -54,6 +56,11 @@ impl LedgerEntry {
             score: by.score.clone(),
             calls: by.calls.clone(),
         }
+    }
+
+    /// The score.
+    pub(crate) fn score(&self) -> &Score {
+        &self.score
     }
 
     /// The same entry with the word for what was scored.

@@ -1,6 +1,7 @@
 //! Prompts to scored groups: the engine samples, and every rollout is scored as soon as it ends, while others are still
 //! being sampled.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,6 +131,9 @@ pub struct Ended {
 /// Hears how far a sampling is, and says whether it is to go on.
 pub type OnEnded<'a> = &'a mut dyn FnMut(Ended) -> ControlFlow<()>;
 
+/// Hears of a group that is whole and scored, by the place of its request; an error ends the sampling.
+pub type OnWhole<'a> = &'a mut dyn FnMut(usize, &ScoredGroup) -> Result<()>;
+
 /// What a sampling came to.
 pub struct Sampled {
     /// Groups that are whole, in the order of their prompts.
@@ -197,52 +201,53 @@ impl Generator<'_> {
         rubrics: &[ReadyRubric],
         ended: OnEnded<'_>,
     ) -> Result<Sampled> {
-        let rubrics: Vec<ReadyRubric> =
-            prompts.iter().map(|prompt| self.rewards.of_row(prompt, rubrics)).collect::<Result<_>>()?;
-        let mut open: Vec<Vec<Open>> = prompts.iter().map(|_| Vec::new()).collect();
-        let mut failed: Vec<Option<String>> = prompts.iter().map(|_| None).collect();
-        let (mut done, began, mut handed) = (Ended::default(), Instant::now(), Duration::ZERO);
-        let sampled = self.engine.sample(self.policy, &requests, &mut |event| match event {
-            Event::Token { .. } => ControlFlow::Continue(()),
-            Event::Failed { request, reason } => {
-                failed[request] = Some(reason);
-                ControlFlow::Continue(())
-            }
-            Event::Ended { request, rollout } => {
-                let (query, since) = (&prompts[request].query, Instant::now());
-                let limit = requests[request].sampling.max_new_tokens;
-                let transcript = transcript(self.processor, &query.id, &rollout, limit);
-                let score = self.rewards.start(&rubrics[request], Arc::clone(query), transcript.clone());
-                open[request].push(Open { rollout, transcript, score });
-                done.rollouts += 1;
-                done.groups += usize::from(open[request].len() == requests[request].seeds.len());
-                handed += since.elapsed();
-                ended(done)
+        self.answer_and_tell(prompts, &requests, rubrics, ended, None)
+    }
+
+    /// As [`Generator::answer_and_score`]; `whole` hears of each group, by the place of its request, as soon as all its
+    /// rollouts have ended and are scored, while others are still being sampled.
+    ///
+    /// # Errors
+    /// As [`Generator::answer_and_score`], and what `whole` gives, which ends the sampling. Whatever was whole when an engine
+    /// failed has been told before.
+    pub fn answer_and_tell(
+        &self,
+        prompts: Vec<Prompt>,
+        requests: &[Request],
+        rubrics: &[ReadyRubric],
+        ended: OnEnded<'_>,
+        whole: Option<OnWhole<'_>>,
+    ) -> Result<Sampled> {
+        let mut work = Work::new(*self, prompts, requests, rubrics, whole)?;
+        let (mut fault, began, mut handed) = (None, Instant::now(), Duration::ZERO);
+        let sampled = self.engine.sample(self.policy, requests, &mut |event| {
+            let since = Instant::now();
+            let goes_on = match event {
+                Event::Token { .. } => ControlFlow::Continue(()),
+                Event::Failed { request, reason } => {
+                    work.asked[request].failed = Some(reason);
+                    ControlFlow::Continue(())
+                }
+                Event::Ended { request, rollout } => {
+                    work.ended(request, rollout, requests[request].sampling.max_new_tokens);
+                    ended(work.done)
+                }
+            };
+            let told = work.tell(false);
+            handed += since.elapsed();
+            match told {
+                Ok(()) => goes_on,
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
             }
         });
+        work.waited.engine = began.elapsed().saturating_sub(handed);
+        fault.map_or(Ok(()), Err)?;
+        work.tell(true)?;
         sampled.map_err(|error| RunError::Stopped(error.to_string()))?;
-        let waited = Waited { engine: began.elapsed().saturating_sub(handed), rewards: Duration::ZERO };
-        let groups = Vec::with_capacity(prompts.len());
-        let mut all = Sampled { groups, failed: Vec::new(), stopped_groups: 0, stopped_rollouts: 0, waited };
-        let asked = requests.iter().map(|request| request.seeds.len());
-        let ended = prompts.into_iter().zip(rubrics).zip(open).zip(failed).zip(asked);
-        for (request, ((((prompt, rubric), rollouts), failed), asked)) in ended.enumerate() {
-            let is_whole = rollouts.len() == asked;
-            // Whatever was given to rewards is waited for, so that their records are whole.
-            let group = self.close(prompt, rubric, rollouts, &mut all.waited.rewards)?;
-            match failed {
-                Some(reason) => {
-                    let query_id = group.prompt.query.id.clone();
-                    all.failed.push(FailedRequest { request, query_id, index: group.prompt.index, reason });
-                }
-                None if is_whole => all.groups.push(group),
-                None => {
-                    all.stopped_groups += 1;
-                    all.stopped_rollouts += group.rollouts.len();
-                }
-            }
-        }
-        Ok(all)
+        work.sampled()
     }
 
     /// Waits for the scores of a group.
@@ -264,6 +269,112 @@ impl Generator<'_> {
             rollouts.push(ScoredRollout { rollout, transcript, score, calls, input, reference, trainer });
         }
         Ok(ScoredGroup { prompt, rubric, rollouts })
+    }
+}
+
+/// A request on its way.
+struct Asked {
+    prompt: Prompt,
+    rubric: ReadyRubric,
+    /// Rollouts that it is to have.
+    samples: usize,
+    open: Vec<Open>,
+    failed: Option<String>,
+}
+
+/// Requests on their way, and who hears of those that are whole.
+struct Work<'a, 'w> {
+    generator: Generator<'a>,
+    asked: Vec<Asked>,
+    done: Ended,
+    whole: Option<OnWhole<'w>>,
+    /// Requests that are whole and not told yet, because scores are on their way.
+    untold: Vec<usize>,
+    /// Those that were told.
+    told: BTreeMap<usize, ScoredGroup>,
+    waited: Waited,
+}
+
+impl<'a, 'w> Work<'a, 'w> {
+    fn new(
+        generator: Generator<'a>,
+        prompts: Vec<Prompt>,
+        requests: &[Request],
+        rubrics: &[ReadyRubric],
+        whole: Option<OnWhole<'w>>,
+    ) -> Result<Self> {
+        let asked = prompts.into_iter().zip(requests).map(|(prompt, request)| {
+            let rubric = generator.rewards.of_row(&prompt, rubrics)?;
+            Ok(Asked { prompt, rubric, samples: request.seeds.len(), open: Vec::new(), failed: None })
+        });
+        let asked = asked.collect::<Result<Vec<Asked>>>()?;
+        let (done, untold, told, waited) = Default::default();
+        Ok(Self { generator, asked, done, whole, untold, told, waited })
+    }
+
+    /// Takes a rollout, whose score is on its way from now on.
+    fn ended(&mut self, request: usize, rollout: Rollout, limit: usize) {
+        let Generator { processor, rewards, .. } = self.generator;
+        let asked = &mut self.asked[request];
+        let query = &asked.prompt.query;
+        let transcript = transcript(processor, &query.id, &rollout, limit);
+        let score = rewards.start(&asked.rubric, Arc::clone(query), transcript.clone());
+        asked.open.push(Open { rollout, transcript, score });
+        self.done.rollouts += 1;
+        if asked.open.len() == asked.samples {
+            self.done.groups += 1;
+            if self.whole.is_some() {
+                self.untold.push(request);
+            }
+        }
+    }
+
+    /// Tells of the requests that are whole and scored; with `waiting`, of all that are whole once they are scored.
+    fn tell(&mut self, waiting: bool) -> Result<()> {
+        let Some(whole) = &mut self.whole else { return Ok(()) };
+        let asked = &mut self.asked;
+        // Rules are as good as done, and nothing may happen for long after the last answer; judges are not waited for here.
+        let is_ready = |request: &mut usize| {
+            let Asked { rubric, open, .. } = &asked[*request];
+            waiting || !rubric.asks_others() || open.iter().all(|one| one.score.is_finished())
+        };
+        let ready: Vec<usize> = self.untold.extract_if(.., is_ready).collect();
+        for request in ready {
+            let Asked { prompt, rubric, open, .. } = &mut self.asked[request];
+            let group =
+                self.generator.close(prompt.clone(), rubric.clone(), std::mem::take(open), &mut self.waited.rewards)?;
+            whole(request, &group)?;
+            self.told.insert(request, group);
+        }
+        Ok(())
+    }
+
+    /// What the sampling came to.
+    fn sampled(mut self) -> Result<Sampled> {
+        let groups = Vec::with_capacity(self.asked.len());
+        let waited = self.waited;
+        let mut all = Sampled { groups, failed: Vec::new(), stopped_groups: 0, stopped_rollouts: 0, waited };
+        for (request, Asked { prompt, rubric, samples, open, failed }) in self.asked.into_iter().enumerate() {
+            if let Some(group) = self.told.remove(&request) {
+                all.groups.push(group);
+                continue;
+            }
+            let is_whole = open.len() == samples;
+            // Whatever was given to rewards is waited for, so that their records are whole.
+            let group = self.generator.close(prompt, rubric, open, &mut all.waited.rewards)?;
+            match failed {
+                Some(reason) => {
+                    let query_id = group.prompt.query.id.clone();
+                    all.failed.push(FailedRequest { request, query_id, index: group.prompt.index, reason });
+                }
+                None if is_whole => all.groups.push(group),
+                None => {
+                    all.stopped_groups += 1;
+                    all.stopped_rollouts += group.rollouts.len();
+                }
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -110,3 +110,30 @@ fn what_comes_from_data_steers_no_terminal() {
     let shown = String::from_utf8_lossy(&crate::sapo(&["data", "show", &file]).stdout).into_owned();
     assert!(shown.contains(r"b\u{1b}[31m") && shown.contains(r"4\u{1b}[2J\u{202e}"), "{shown}");
 }
+
+#[test]
+fn needles_that_cannot_be_hidden_are_refused_by_their_option() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let out = path("needles.parquet");
+    let needle = |kind: &str, more: &[&str], words: &[&str]| {
+        refused(&[&["data", "needle", "--kind", kind, "--out", &out][..], more].concat(), 2, words);
+        assert!(!std::path::Path::new(&out).exists(), "nothing half done");
+    };
+    needle("audio", &[], &["text, pictures or video"]);
+    needle("text", &["--lengths", "64,64"], &["--lengths", "64 stands twice"]);
+    needle("text", &["--lengths", "0"], &["--lengths", "at least 1"]);
+    needle("text", &["--lengths", "9"], &["9 words is too short", "take longer ones"]);
+    needle("text", &["--depths", "0,150"], &["--depths", "150 is no depth in percent"]);
+    needle("text", &["--per-cell", "0"], &["--per-cell"]);
+    needle("video", &["--lengths", "100000"], &["--lengths", "at most 10000"]);
+    needle("pictures", &["--haystack", "README.md"], &["--haystack", "--kind text"]);
+    needle("video", &["--model", "tiny"], &["--model", "--kind text"]);
+    needle("text", &["--model", "no-such-model"], &["no-such-model"]);
+    needle("text", &["--haystack", &path("nowhere.txt")], &["nowhere.txt"]);
+    std::fs::write(folder.path().join("empty.txt"), "\n\n").expect("a file");
+    needle("text", &["--haystack", &path("empty.txt")], &["empty.txt", "no word"]);
+    std::fs::write(folder.path().join("latin.txt"), b"caf\xe9").expect("a file");
+    needle("text", &["--haystack", &path("latin.txt")], &["latin.txt", "UTF-8"]);
+    refused(&["data", "needle", "--kind", "text", "--out", &path("n.txt")], 2, &["n.txt", ".parquet or .jsonl"]);
+}

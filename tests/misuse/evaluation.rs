@@ -213,3 +213,24 @@ fn an_evaluation_is_compared_with_its_baseline() {
     let picture = sample["images"][0].as_str().expect("a hash");
     assert!(Path::new(&after).join(format!("images/{picture}.png")).is_file());
 }
+
+#[test]
+fn what_is_no_evaluation_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    refused(&eval(&["--resume"]), 2, &["--out"]);
+    // An evaluation of a version that did not say what it was made with, and a file.
+    evaluation(&dir.path().join("old"), &["q1"]);
+    refused(&eval(&["--out", &path("old"), "--resume"]), 2, &["old", "holds no evaluation.json", "another folder"]);
+    std::fs::write(dir.path().join("file"), "").expect("a file");
+    refused(&eval(&["--out", &path("file"), "--resume"]), 2, &["file"]);
+    std::fs::create_dir(dir.path().join("torn")).expect("a folder");
+    std::fs::write(dir.path().join("torn/evaluation.json"), "{\"sets\":").expect("a file");
+    refused(&eval(&["--out", &path("torn"), "--resume"]), 2, &["evaluation.json line 1"]);
+    std::fs::write(dir.path().join("torn/evaluation.json"), "{\"sets\":{}}\n").expect("a file");
+    refused(
+        &eval(&["--out", &path("torn"), "--resume"]),
+        2,
+        &["holds another evaluation", "sets.eval is nothing there"],
+    );
+}

@@ -91,7 +91,7 @@ fn a_run_that_goes_on_is_not_resumed_a_second_time() {
     let mut child = until(&arguments(dir.path(), "run", &["phases.careful.steps=4000"]), "careful: 4000 to do");
     let second = arguments(dir.path(), "run", &["phases.careful.steps=4000", "--resume"]);
     let errors = errors_of(&second, 2);
-    assert!(errors.contains("is being trained by another process"), "{errors}");
+    assert!(errors.contains("is in use by another process"), "{errors}");
     signal(&child, "-KILL");
     child.wait().expect("it ends");
     // Whoever holds the lock and is killed holds it no longer.

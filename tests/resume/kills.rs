@@ -94,8 +94,7 @@ fn contested(arguments: &[String], name: &str) -> Value {
     for output in refused {
         let said = String::from_utf8_lossy(&output.stderr);
         let by_name = said.contains(name);
-        let known =
-            ["is being trained by another process", "exists already"].iter().any(|reason| said.contains(reason));
+        let known = ["is in use by another process", "exists already"].iter().any(|reason| said.contains(reason));
         assert!(output.status.code() == Some(2) && by_name && known, "{said}");
     }
     summary(good.first().expect("one of them goes on"))

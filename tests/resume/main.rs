@@ -1,6 +1,7 @@
-//! Runs that are stopped, killed and resumed: the end is that of the run that nobody disturbed.
+//! Runs and evaluations that are stopped, killed and resumed: the end is that of the one that nobody disturbed.
 
 mod broken;
+mod evaluation;
 mod extend;
 mod fork;
 mod kills;

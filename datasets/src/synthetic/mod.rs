@@ -18,6 +18,7 @@ mod judge;
 mod locate;
 mod logic;
 mod maze;
+pub mod needle;
 mod ocr;
 mod oddity;
 mod pattern;

@@ -3,19 +3,23 @@
 mod answering;
 mod floor;
 mod kept;
+mod made_with;
 mod scoring;
 mod target;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use sapo_datasets::{Dataset, Task};
 use sapo_policies::preset::processor_of;
+use sapo_rewards::RubricConfig;
+use sapo_rollouts::EngineConfig;
 
 use self::answering::Answering;
 use self::floor::Floor;
+use self::kept::{Folder, Place};
 use self::target::{SamplingPreset, Target};
 use super::compare;
 use super::config::compose_rewards;
@@ -25,9 +29,12 @@ use crate::comparison::{self, Comparison, Recorded};
 use crate::config::Config;
 use crate::data;
 use crate::error::{Result, RunError};
+use crate::eval::heat_map::HeatMap;
+use crate::eval::record::Record;
 use crate::eval::{ALL, EvalRow, EvalSet, Evaluation, evaluate};
 use crate::progress::Progress;
 use crate::sample::{Generator, Waited};
+use crate::score::Rewards;
 
 /// Which model, on what, and how.
 #[derive(Args)]
@@ -97,6 +104,10 @@ pub(crate) struct EvalArguments {
     /// ledger, queries and pictures into this new folder, which `sapo report` and `sapo compare` take.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Goes on with the evaluation that --out holds, of the same model, data, sampling and rubric: what it has answered is not
+    /// asked again. Begins it when there is nothing to go on with, and tells its end again when it is whole.
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
     /// Compares with an earlier evaluation of the same queries, paired by query: a folder that --out wrote, a run, or
     /// RUN/eval/NAME-000100.
     #[arg(long, value_name = "DIR")]
@@ -127,54 +138,152 @@ pub(crate) struct EvalArguments {
     pub(crate) json: bool,
 }
 
+/// What is asked for, before rewards are started and a model is opened.
+struct Prepared {
+    config: Option<Config>,
+    targets: Vec<Target>,
+    rubrics: BTreeMap<String, RubricConfig>,
+    baseline: Option<Vec<Recorded>>,
+    endpoint: Option<EngineConfig>,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Made {
+    rows: Vec<EvalRow>,
+    compared: Vec<Comparison>,
+    /// Why scores failed, where some did.
+    failed: Option<String>,
+    heat_maps: Vec<HeatMap>,
+    /// Where the time went; null where nothing was asked.
+    secs: serde_json::Value,
+}
+
 /// Runs the command; false when a number is below its floor.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<bool> {
-    let config = (!arguments.config.is_empty()).then(|| composed(arguments)).transpose()?;
-    let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
-    let out = arguments.out.as_deref().map(kept::vacant).transpose()?;
-    let baseline = arguments.baseline.as_deref().map(comparison::open).transpose()?;
-    let targets = match config.as_ref().filter(|_| arguments.data.is_empty() && arguments.tasks.is_empty()) {
-        Some(config) => sets.iter().map(|name| Target::of_set(arguments, config, name)).collect::<Result<Vec<_>>>()?,
-        None => {
-            let eval = config.as_ref().and_then(|config| config.eval.get(*sets.first()?));
-            vec![Target::of_arguments(arguments, config.as_ref(), eval)?]
+    let printer = Printer::new();
+    let place = arguments.out.as_deref().map(|folder| Place::look(folder, arguments.resume)).transpose()?;
+    let prepared = Prepared::of(arguments)?;
+    prepared.targets.iter().flat_map(|target| &target.remarks).for_each(|remark| printer.say(remark));
+    let mut made_with = place.as_ref().map(|_| made_with::asked(&prepared, &printer)).unwrap_or_default();
+    place.as_ref().map_or(Ok(()), |place| place.check(&made_with))?;
+    let (rewards, judges) = scoring::rewards(prepared.config.as_ref(), &prepared.rubrics, &printer)?;
+    let seed = answering::seed(&prepared.targets);
+    let answering = Answering::open(arguments, &prepared, seed, &printer)?;
+    let mut folder = None;
+    if let Some(place) = place {
+        made_with.extend(made_with::answered_by(arguments, &prepared, &rewards, &answering));
+        folder = Some(place.enter(&made_with, &printer)?);
+    }
+    let made = match folder {
+        Some(folder) if folder.is_whole => Made::again(arguments, &prepared, &folder, &printer)?,
+        mut folder => {
+            let began = Instant::now();
+            let record = folder.as_mut().map(|folder| &mut folder.record);
+            let evaluations = all(arguments, &prepared, &answering, &rewards, record, &printer);
+            let evaluations = evaluations.map_err(|error| resumable(error, arguments))?;
+            printer.finish();
+            let secs = timed(&evaluations, began.elapsed(), &printer);
+            Made { secs, ..Made::new(arguments, prepared.baseline.as_deref(), &evaluations, folder)? }
         }
     };
-    let rubrics = scoring::rubrics(config.as_ref(), &targets)?;
-    refuse_other_queries(baseline.as_deref(), &targets)?;
-    processor_of(&arguments.model)?;
-    let endpoint = answering::endpoint(arguments, &targets)?;
-    let printer = Printer::new();
-    targets.iter().flat_map(|target| &target.remarks).for_each(|remark| printer.say(remark));
-    let (rewards, judges) = scoring::rewards(config.as_ref(), &rubrics, &printer)?;
-    let seed = answering::seed(&targets);
-    let Answering { model, engine } = Answering::open(arguments, config.as_ref(), endpoint, seed, &printer)?;
-    let (mut evaluations, began) = (Vec::new(), Instant::now());
-    for target in &targets {
-        let generator =
-            Generator { policy: &model.policy, processor: &model.processor, engine: &engine, rewards: &rewards };
-        evaluations.push(evaluated(arguments, target, generator, &printer)?);
-        engine.take_notes().iter().chain(&rewards.take_notes()).for_each(|note| printer.say(note));
-    }
-    printer.finish();
-    let made: Vec<Recorded> =
-        evaluations.iter().map(|evaluation| Recorded::of(evaluation, &named(arguments))).collect();
-    let compared = baseline.map(|baseline| comparison::compare_all(&baseline, &made, false)).transpose();
-    // What was evaluated is kept whatever it cannot be compared with.
-    let kept = compared.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
-    if let Some(folder) = out {
-        kept::keep(folder, &evaluations, kept, &printer)?;
-    }
     let facts = serde_json::json!({"model": arguments.model, "endpoint": arguments.endpoint, "seed": seed,
-        "secs": timed(&evaluations, began.elapsed(), &printer), "judges": judges.records(&rewards)});
-    print(arguments, &evaluations, kept, facts, &printer)?;
-    compared?;
+        "secs": made.secs, "judges": judges.records(&rewards)});
+    print(arguments, &made, facts, &printer)?;
     let mut below = Vec::new();
     for floor in &arguments.fail_under {
-        below.extend(floor.missed_by(&evaluations)?);
+        below.extend(floor.missed_by(&made.rows)?);
     }
     below.iter().for_each(|reason| printer.say(reason));
     Ok(below.is_empty())
+}
+
+impl Prepared {
+    fn of(arguments: &EvalArguments) -> Result<Self> {
+        let config = (!arguments.config.is_empty()).then(|| composed(arguments)).transpose()?;
+        let sets = config.as_ref().map(|config| chosen(arguments, config)).transpose()?.unwrap_or_default();
+        let baseline = arguments.baseline.as_deref().map(comparison::open).transpose()?;
+        let targets = match config.as_ref().filter(|_| arguments.data.is_empty() && arguments.tasks.is_empty()) {
+            Some(config) => {
+                sets.iter().map(|name| Target::of_set(arguments, config, name)).collect::<Result<Vec<_>>>()?
+            }
+            None => {
+                let eval = config.as_ref().and_then(|config| config.eval.get(*sets.first()?));
+                vec![Target::of_arguments(arguments, config.as_ref(), eval)?]
+            }
+        };
+        let rubrics = scoring::rubrics(config.as_ref(), &targets)?;
+        refuse_other_queries(baseline.as_deref(), &targets)?;
+        processor_of(&arguments.model)?;
+        let endpoint = answering::endpoint(arguments, &targets)?;
+        Ok(Self { config, targets, rubrics, baseline, endpoint })
+    }
+}
+
+/// Evaluates all targets.
+fn all(
+    arguments: &EvalArguments,
+    prepared: &Prepared,
+    answering: &Answering,
+    rewards: &Rewards,
+    mut record: Option<&mut Record<'_>>,
+    printer: &Printer,
+) -> Result<Vec<Evaluation>> {
+    let Answering { model, engine } = answering;
+    let generator = Generator { policy: &model.policy, processor: &model.processor, engine, rewards };
+    let mut evaluations = Vec::new();
+    for target in &prepared.targets {
+        evaluations.push(evaluated(arguments, target, generator, record.as_deref_mut(), printer)?);
+        engine.take_notes().iter().chain(&rewards.take_notes()).for_each(|note| printer.say(note));
+    }
+    Ok(evaluations)
+}
+
+/// What was stopped from outside can be gone on with where there is a record.
+fn resumable(error: RunError, arguments: &EvalArguments) -> RunError {
+    match (error, &arguments.out) {
+        (RunError::Stopped(reason), Some(folder)) => RunError::Stopped(kept::go_on(folder, &reason)),
+        (error, _) => error,
+    }
+}
+
+impl Made {
+    /// What evaluations came to; they are kept in the folder, if there is one.
+    fn new(
+        arguments: &EvalArguments,
+        baseline: Option<&[Recorded]>,
+        evaluations: &[Evaluation],
+        folder: Option<Folder<'_>>,
+    ) -> Result<Self> {
+        let made: Vec<Recorded> =
+            evaluations.iter().map(|evaluation| Recorded::of(evaluation, &named(arguments))).collect();
+        let compared = baseline.map(|baseline| comparison::compare_all(baseline, &made, false)).transpose();
+        // What was evaluated is kept whatever it cannot be compared with.
+        let kept = compared.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
+        folder.map_or(Ok(()), |folder| folder.keep(evaluations, kept))?;
+        let samples = || evaluations.iter().flat_map(|evaluation| &evaluation.samples);
+        let sampled = samples().filter(|sample| sample["greedy"] == false).count();
+        let rows: Vec<EvalRow> = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
+        let failed: usize = rows.iter().filter(|row| row.task != ALL).map(|row| row.failed).sum();
+        let first = || samples().find_map(|sample| reason(&sample["score"]["parts"])).unwrap_or_default();
+        let failed = (failed > 0)
+            .then(|| format!("{failed} of {sampled} scores failed and are not counted; the first: {}", first()));
+        let heat_maps = evaluations.iter().flat_map(Evaluation::heat_maps).collect();
+        let compared = compared?.unwrap_or_default();
+        Ok(Self { rows, compared, failed, heat_maps, ..Self::default() })
+    }
+
+    /// What the evaluation of a folder has come to before.
+    fn again(arguments: &EvalArguments, prepared: &Prepared, folder: &Folder<'_>, printer: &Printer) -> Result<Self> {
+        let place = named(arguments);
+        printer.say(&format!("{place} is whole; its results follow"));
+        let (rows, heat_maps) = (folder.rows(), folder.heat_maps());
+        let compared = match &prepared.baseline {
+            Some(baseline) => comparison::compare_all(baseline, &comparison::open(Path::new(&place))?, false)?,
+            None => Vec::new(),
+        };
+        Ok(Self { rows, compared, heat_maps, ..Self::default() })
+    }
 }
 
 /// Seconds of all, of waiting for answers and for rewards, and the share of the rest, which is said too.
@@ -251,15 +360,20 @@ fn evaluated(
     arguments: &EvalArguments,
     target: &Target,
     generator: Generator<'_>,
+    mut record: Option<&mut Record<'_>>,
     printer: &Printer,
 ) -> Result<Evaluation> {
     let rewards = generator.rewards;
     let rubrics = target.rubrics.iter().map(|name| rewards.rubric(name)).collect::<Result<Vec<_>>>()?;
     let set = EvalSet { datasets: &target.datasets, rubrics: &rubrics, unaveraged: &target.unaveraged };
     let queries: u64 = target.datasets.iter().filter_map(Dataset::len).sum();
-    printer.begin("evaluation", queries * (target.sampling.samples as u64 + 1), 0);
+    let known = record.as_mut().map_or(0, |record| {
+        record.enter(&target.set);
+        record.answers()
+    });
+    printer.begin("evaluation", queries * (target.sampling.samples as u64 + 1), known as u64);
     let after = arguments.endpoint.as_ref().unwrap_or(&arguments.model);
-    let mut evaluation = evaluate(generator, &set, target.sampling, after, &mut |ended| {
+    let mut evaluation = evaluate(generator, &set, target.sampling, after, record, &mut |ended| {
         printer.done(ended as u64, "rollouts");
     })?;
     rewards.ensure_running()?;
@@ -274,28 +388,18 @@ fn evaluated(
     Ok(evaluation)
 }
 
-fn print(
-    arguments: &EvalArguments,
-    evaluations: &[Evaluation],
-    compared: &[Comparison],
-    mut facts: serde_json::Value,
-    printer: &Printer,
-) -> Result<()> {
-    let rows: Vec<EvalRow> = evaluations.iter().flat_map(|evaluation| evaluation.rows.clone()).collect();
-    let failed: usize = rows.iter().filter(|row| row.task != ALL).map(|row| row.failed).sum();
-    if failed > 0 {
-        let samples = || evaluations.iter().flat_map(|evaluation| &evaluation.samples);
-        let sampled = samples().filter(|sample| sample["greedy"] == false).count();
-        let reason = samples().find_map(|sample| reason(&sample["score"]["parts"])).unwrap_or_default();
-        printer.say(&format!("{failed} of {sampled} scores failed and are not counted; the first: {reason}"));
-    }
+fn print(arguments: &EvalArguments, made: &Made, mut facts: serde_json::Value, printer: &Printer) -> Result<()> {
+    made.failed.iter().for_each(|failed| printer.say(failed));
     if arguments.json {
-        facts["evals"] = serde_json::json!(rows);
-        facts["comparisons"] = serde_json::json!(compared);
+        facts["evals"] = serde_json::json!(made.rows);
+        facts["comparisons"] = serde_json::json!(made.compared);
+        if !made.heat_maps.is_empty() {
+            facts["heat_maps"] = serde_json::json!(made.heat_maps);
+        }
         return print_json(&facts, true);
     }
-    print_text(&format!("{}{}", table(&rows), detectable(&rows)))?;
-    if compared.is_empty() { Ok(()) } else { print_text(&format!("\n{}", compare::text(compared))) }
+    print_text(&format!("{}{}", table(&made.rows), detectable(&made.rows)))?;
+    if made.compared.is_empty() { Ok(()) } else { print_text(&format!("\n{}", compare::text(&made.compared))) }
 }
 
 /// Why a part of a score failed.

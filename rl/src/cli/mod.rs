@@ -87,6 +87,10 @@ enum Command {
     /// --temperature 0.7 --out now --baseline before
     ///
     /// sapo eval --model ./Qwen3-VL-2B-Instruct --endpoint http://127.0.0.1:8000 --data test.parquet --out served
+    ///
+    /// An evaluation with --out that was stopped (exit code 3) or killed goes on with the same command and --resume:
+    ///
+    /// sapo eval --model ./Qwen3-VL-2B-Instruct --endpoint http://127.0.0.1:8000 --data test.parquet --out served --resume
     Eval(eval::EvalArguments),
     /// Compares two evaluations of the same queries: differences paired by query with 95 % intervals, per task and in all.
     ///

@@ -1,16 +1,30 @@
-//! A sample as `samples.jsonl` keeps it: each line tells by itself what was asked, what is right, and what was said.
+//! An answer with its score: as `samples.jsonl` keeps it, where each line tells by itself what was asked, what is right and what
+//! was said, and as the ledger and the record of an evaluation under way keep it.
 
 use std::collections::BTreeMap;
 
 use sapo_datasets::{Dataset, Picture};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::encode::rendered;
+use crate::ledger::LedgerEntry;
 use crate::metrics::sha256;
 use crate::sample::{Generator, ScoredGroup, ScoredRollout};
 
 /// Digits of a hash that names a template.
 const NAME: usize = 12;
+
+/// An answer with its score.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// Its line of `samples.jsonl`.
+    pub(super) line: Value,
+    /// Whether there is reasoning before the answer.
+    pub(super) with_working: bool,
+    /// What the ledger keeps of it.
+    pub(super) entry: LedgerEntry,
+}
 
 /// What the lines of a source have in common: the templates that prompts were made with, by hash.
 pub(super) struct Lines {
@@ -38,10 +52,15 @@ impl Lines {
         Self { question: dataset.prompt_template().map(name), chat, token_limit }
     }
 
-    /// The lines of a group's samples.
-    pub(super) fn of_group(&self, generator: &Generator<'_>, group: &ScoredGroup, greedy: bool) -> Vec<Value> {
+    /// The answers of a group.
+    pub(super) fn answers(&self, generator: &Generator<'_>, group: &ScoredGroup, greedy: bool) -> Vec<Answer> {
         let prompt = rendered(generator.processor, &group.prompt.input);
-        group.rollouts.iter().map(|rollout| self.line(group, rollout, greedy, &prompt)).collect()
+        let answer = |rollout: &ScoredRollout| Answer {
+            line: self.line(group, rollout, greedy, &prompt),
+            with_working: rollout.reasoned(),
+            entry: LedgerEntry::of(&group.prompt.query, rollout, greedy),
+        };
+        group.rollouts.iter().map(answer).collect()
     }
 
     fn line(&self, group: &ScoredGroup, rollout: &ScoredRollout, greedy: bool, prompt: &str) -> Value {

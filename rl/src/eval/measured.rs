@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::sample::ScoredRollout;
+use sapo_rewards::Score;
 
 /// What the parts of a score measured beside their values.
-pub(super) fn measured(rollout: &ScoredRollout) -> Vec<(String, f64)> {
-    let parts = rollout.score.parts.iter();
+pub(super) fn measured(score: &Score) -> Vec<(String, f64)> {
+    let parts = score.parts.iter();
     let named = parts.flat_map(|part| part.score.metrics.iter().map(move |(name, value)| (part, name, value)));
     named.map(|(part, name, value)| (format!("{}/{name}", part.name), *value)).collect()
 }

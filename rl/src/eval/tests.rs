@@ -1,9 +1,13 @@
 //! Laws of the rows: `all` is the mean of what counts, denominators add up, nothing is gained over itself.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use sapo_datasets::{Split, Task, synthetic};
 
+use super::asking::refuse_unclear;
 use super::*;
+use crate::data::Prompt;
 
 const TASKS: [(Task, bool); 3] = [(Task::Logic, true), (Task::Arith, true), (Task::Provoke, false)];
 /// Verdicts of the samples of each query, then of its greedy answer.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::answers::{Answers, add, of_tasks, outcomes, passed};
+use super::heat_map;
 use super::model::{Stage, TaskRow};
 use super::read::RunFiles;
 use super::saved::SavedConfig;
@@ -63,6 +64,10 @@ fn evaluation(files: &mut RunFiles, config: &SavedConfig, folder: &str) -> Optio
         max_new_tokens: results["max_new_tokens"].as_u64().map(|tokens| tokens as usize),
         unaveraged: unaveraged.into_iter().filter(|name| rows.iter().any(|row| row.task == *name)).collect(),
         rows: Vec::new(),
+        heat_maps: heat_map::read(&results).unwrap_or_else(|error| {
+            files.missing.push(format!("{folder}/results.json: a heat map cannot be read: {error}."));
+            Vec::new()
+        }),
     };
     rows.iter_mut().for_each(|row| complete(row, &stage, &answers));
     stage.rows = rows;

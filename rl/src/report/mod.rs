@@ -8,6 +8,7 @@ mod compare;
 mod curation;
 mod curves;
 mod evaluations;
+mod heat_map;
 pub mod model;
 mod page;
 pub mod pooled;

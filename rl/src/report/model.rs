@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::against::Against;
 use super::audited::AuditSection;
 use super::pooled::Seeds;
+use crate::eval::heat_map::HeatMap;
 use crate::eval::nan_of_null;
 use crate::score::judge::JudgeRecord;
 
@@ -152,6 +153,9 @@ pub struct Stage {
     pub unaveraged: Vec<String>,
     /// One row per task; `all` first.
     pub rows: Vec<TaskRow>,
+    /// The heat map of each task whose queries say a length and a depth.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heat_maps: Vec<HeatMap>,
 }
 
 /// One task of an evaluation.

@@ -10,7 +10,7 @@ use super::model::{EvalSet, GainRow, Report, Stage, TaskRow, Tone};
 use super::sections::in_words;
 use super::verdict::tone_of;
 use super::words::stage_title;
-use super::{ReportError, audit, svg};
+use super::{ReportError, audit, heat_map, svg};
 use crate::browse::{CHOOSER, SCRIPT as CARDS_SCRIPT, STYLE as CARDS};
 use crate::pairs::phase_and_step;
 
@@ -87,6 +87,7 @@ fn set(set: &EvalSet) -> Value {
         stages => Value::from(Serde(&set.stages)),
         panels => panels,
         table => Value::from(Serde(table(&set.stages, &tasks))),
+        heat_maps => heat_map::figures(&set.stages).into_iter().map(safe).collect::<Vec<Value>>(),
         pairs => gain_pairs(set, &tasks),
         conduct => Value::from(Serde(&set.conduct)),
         samples => Value::from(Serde(&set.samples)),

@@ -218,7 +218,7 @@ impl Run<'_> {
         let set = EvalSet { datasets: &datasets, rubrics: &rubrics, unaveraged: &eval.unaveraged };
         let progress = self.progress;
         let told = &mut |ended: usize| progress.done(ended as u64, "rollouts");
-        let mut evaluation = evaluate(self.generator(), &set, sampling, after, told)?;
+        let mut evaluation = evaluate(self.generator(), &set, sampling, after, None, told)?;
         self.rewards.ensure_running()?;
         evaluation.belong_to(name);
         let folder = self.recorder.evaluation(self.state.step, &mut evaluation, started.elapsed().as_secs_f64())?;

@@ -14,8 +14,8 @@ use crate::error::{Result, RunError};
 use crate::progress::Progress;
 use crate::summary::Summary;
 
-/// The file that whoever trains a run holds locked.
-const LOCK: &str = "lock";
+/// The file that whoever writes into a run's or an evaluation's folder holds locked.
+pub(crate) const LOCK: &str = "lock";
 /// Differences that a message names at most.
 const TOLD: usize = 5;
 
@@ -163,7 +163,7 @@ pub(crate) fn place(path: &Path) -> Result<(PathBuf, Option<u64>)> {
     }
 }
 
-/// Locks a run's folder as long as the file is open; the system unlocks it when the process ends, however it does. `None`
+/// Locks a run's or an evaluation's folder as long as the file is open; the system unlocks it when the process ends, however it does. `None`
 /// where there are no locks.
 pub(crate) fn locked(path: &Path) -> Result<Option<File>> {
     let place = path.join(LOCK);
@@ -175,7 +175,7 @@ pub(crate) fn locked(path: &Path) -> Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(RunError::User(format!(
-            "{} is being trained by another process; wait for its end, or stop it",
+            "{} is in use by another process, which writes into it; wait for its end, or stop it",
             path.display()
         ))),
         Err(TryLockError::Error(_)) => Ok(None),

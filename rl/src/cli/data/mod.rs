@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod make;
+mod needle;
 mod show;
 mod tokenizer;
 
@@ -28,6 +29,21 @@ pub(crate) enum DataCommand {
     /// sapo data make maze --out mazes.parquet --difficulty hard
     #[command(after_help = list_of_tasks())]
     Make(make::MakeArguments),
+    /// Writes rows that hide a needle in a haystack: a sentence in a text, a picture among pictures, a frame of a video.
+    ///
+    /// Each length and depth has rows of its own, and each row says its length and depth in its columns, so that `sapo eval` on
+    /// them gives a heat map beside the usual row, in results.json and in `sapo report`. docs/evaluation.md tells what is counted.
+    ///
+    /// Examples:
+    ///
+    /// sapo data needle --kind text --lengths 512,2048,8192 --model ./Qwen3-VL-2B-Instruct --out needle.parquet
+    ///
+    /// sapo data needle --kind text --haystack novel.txt --per-cell 20 --out needle.parquet
+    ///
+    /// sapo data needle --kind pictures --lengths 4,16,64 --depths 0,50,100 --out pictures.parquet
+    ///
+    /// sapo data needle --kind video --lengths 8,32 --out clips/video.jsonl
+    Needle(needle::NeedleArguments),
     /// Prints queries: id, question, ground truth, response if there is one, and the sizes of their pictures.
     ///
     /// Examples:
@@ -72,6 +88,7 @@ pub(crate) enum DataCommand {
 pub(crate) fn run(command: DataCommand) -> Result<bool> {
     match command {
         DataCommand::Make(arguments) => make::run(&arguments)?,
+        DataCommand::Needle(arguments) => needle::run(&arguments)?,
         DataCommand::Show(arguments) => show::run(&arguments)?,
         DataCommand::Check(arguments) => return check::run(&arguments),
         DataCommand::Convert(arguments) => return convert::run(&arguments),

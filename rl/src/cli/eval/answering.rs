@@ -4,9 +4,8 @@ use sapo_policies::Model;
 use sapo_policies::weights::Loading;
 use sapo_rollouts::{EngineConfig, EngineKind, LocalEngine, RemoteEngine, answering_model};
 
-use super::EvalArguments;
 use super::target::{DECODE_ROWS, SEED, Target};
-use crate::config::Config;
+use super::{EvalArguments, Prepared};
 use crate::device;
 use crate::engine::RunEngine;
 use crate::error::{Result, RunError};
@@ -74,11 +73,11 @@ impl Answering {
     /// When there is no such model or device, or a server's address cannot be used.
     pub(super) fn open(
         arguments: &EvalArguments,
-        config: Option<&Config>,
-        endpoint: Option<EngineConfig>,
+        prepared: &Prepared,
         seed: u64,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let (config, endpoint) = (prepared.config.as_ref(), prepared.endpoint.clone());
         let configured = config.map(|config| &*config.run.device);
         let device = device::open(arguments.device.as_deref().or(configured).unwrap_or("cpu"))?;
         let mut model = match &endpoint {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::config::BestBy;
 use crate::error::{Result, RunError};
-use crate::eval::{ALL, Evaluation};
+use crate::eval::{ALL, EvalRow};
 use crate::figures::percent;
 
 /// A number and its floor.
@@ -37,22 +37,21 @@ impl FromStr for Floor {
 }
 
 impl Floor {
-    /// What to say of each evaluation that is below it.
+    /// What to say of each set that is below it.
     ///
     /// # Errors
-    /// When no evaluation has such a number.
-    pub(super) fn missed_by(&self, evaluations: &[Evaluation]) -> Result<Vec<String>> {
-        let sets = evaluations.iter().filter(|one| self.set.as_ref().is_none_or(|set| *set == one.set));
+    /// When no row has such a number.
+    pub(super) fn missed_by(&self, rows: &[EvalRow]) -> Result<Vec<String>> {
+        let of_set = |row: &&EvalRow| self.set.as_ref().is_none_or(|set| *set == row.set) && row.task == self.task;
         let mut found = 0;
         let mut missed = Vec::new();
-        for evaluation in sets {
-            let row = evaluation.rows.iter().find(|row| row.task == self.task);
-            let Some(value) = row.and_then(|row| row.statistic(&self.statistic)) else { continue };
+        for row in rows.iter().filter(of_set) {
+            let Some(value) = row.statistic(&self.statistic) else { continue };
             found += 1;
             if value < self.share {
                 missed.push(format!(
                     "{}/{}/{} is {}, below {}",
-                    evaluation.set,
+                    row.set,
                     self.task,
                     self.statistic,
                     percent(value),
@@ -61,14 +60,13 @@ impl Floor {
             }
         }
         if found == 0 {
-            let rows =
-                evaluations.iter().flat_map(|one| one.rows.iter().map(move |row| format!("{}/{}", one.set, row.task)));
+            let known = rows.iter().map(|row| format!("{}/{}", row.set, row.task));
             return Err(RunError::User(format!(
                 "--fail-under {}/{}/{}: there is no such number; the rows are {} (pass_at_16 needs 16 samples)",
                 self.set.as_deref().unwrap_or("each"),
                 self.task,
                 self.statistic,
-                rows.collect::<Vec<_>>().join(", ")
+                known.collect::<Vec<_>>().join(", ")
             )));
         }
         Ok(missed)
@@ -94,7 +92,7 @@ mod tests {
     fn what_is_below_is_told_and_what_is_not_there_refused() {
         let passes = |all: bool| vec![(vec![Some(true), Some(all)], Some(all)); 4];
         let evaluation = crate::eval::tests::evaluation(&[passes(true), passes(false)], 2);
-        let missed = |text: &str| text.parse::<Floor>().unwrap().missed_by(std::slice::from_ref(&evaluation));
+        let missed = |text: &str| text.parse::<Floor>().unwrap().missed_by(&evaluation.rows);
         assert_eq!(missed("pass_at_1=0.75").unwrap(), Vec::<String>::new());
         assert_eq!(missed("pass_at_1=0.76").unwrap().len(), 1);
         assert!(missed("pass_at_16=0.1").is_err());

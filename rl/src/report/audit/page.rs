@@ -64,7 +64,7 @@ fn curves(section: &AuditSection) -> Vec<Curve> {
         label: label.to_owned(),
         style,
         points: section.steps.iter().filter_map(|step| Some((step.step, of(step)?))).collect(),
-        smooth: Vec::new(),
+        ..Series::default()
     };
     let curve = |title: &str, note: &str, series: Vec<Series>| Curve {
         title: title.to_owned(),
