@@ -238,6 +238,24 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
     heat_map(&dir.path().join("whole"), &whole);
 }
 
+/// Videos are not sent to servers: where nothing can be asked, that is told, and no empty row.
+#[test]
+fn an_evaluation_that_nothing_was_answered_in_says_why() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (reader, data) = (Reader::start(), dir.path().join("clips.jsonl").display().to_string());
+    let make =
+        ["data", "needle", "--kind", "video", "--lengths", "4", "--depths", "0", "--per-cell", "2", "--out", &data];
+    assert!(sapo(&make.map(str::to_owned)).output().expect("it starts").status.success());
+    let given = ["--endpoint", &reader.url, "--data", &data, "--samples", "1"];
+    let said = errors_of(&evaluation(&given, &dir.path().join("out"), &[]), 2);
+    assert!(said.contains("no row can be used") && said.contains("only pictures are sent to servers"), "{said}");
+    // A model of this machine is asked them, and has a map of its own.
+    let here = evaluation(&["--data", &data, "--samples", "1", "--max-new-tokens", "4"], &dir.path().join("here"), &[]);
+    let made = summary(&sapo(&here).output().expect("it starts"));
+    let cells = &made["heat_maps"][0]["cells"];
+    assert_eq!((&cells[0]["n"], &made["heat_maps"][0]["unit"]), (&json!(2), &json!("frames")));
+}
+
 /// The reader finds what lies at the beginning, by every other seed, and nothing at the end; no sample is counted twice.
 fn heat_map(folder: &Path, printed: &Value) {
     let results: Value =
