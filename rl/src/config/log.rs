@@ -14,6 +14,7 @@ pub struct LogConfig {
     /// `rollouts/`, for `sapo view` and `sapo report` to colour tokens by. About six bytes a token; 0 keeps none. Which
     /// rollouts these are follows from their seeds, and no number of the run depends on it.
     #[serde(skip_serializing_if = "is_whole")]
+    #[schemars(extend("default" = 1.0))]
     pub gate_share: f64,
     /// An MLflow tracking server; nobody without it.
     #[serde(skip_serializing_if = "Option::is_none")]
