@@ -181,6 +181,7 @@ impl Folder<'_> {
         if !compared.is_empty() {
             dir.write_json("comparison.json", &json!({"v": 1, "comparisons": compared}))?;
         }
+        dir.sync()?;
         self.record.finish()
     }
 }
