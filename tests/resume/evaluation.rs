@@ -132,6 +132,13 @@ fn evaluation(given: &[&str], out: &Path, more: &[&str]) -> Vec<String> {
     all.into_iter().map(str::to_owned).collect()
 }
 
+/// What the command tells at its end, times aside.
+fn told(arguments: &[String]) -> Value {
+    let mut told = summary(&sapo(arguments).output().expect("it starts"));
+    without_times(&mut told);
+    told
+}
+
 fn start(arguments: &[String]) -> Child {
     sapo(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
 }
@@ -178,7 +185,7 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
     let given = ["--endpoint", &reader.url, "--data", &data, "--samples", "2", "--max-new-tokens", "9"];
     let of = |name: &str, more: &[&str]| evaluation(&given, &dir.path().join(name), more);
     reader.gives(usize::MAX);
-    let whole = summary(&sapo(&of("whole", &[])).output().expect("it starts"));
+    let whole = told(&of("whole", &[]));
     assert_eq!(reader.answered(), 12 * 3, "two samples and a greedy answer for each of 12 rows");
 
     // Killed as soon as something is on record, while the server holds a request.
@@ -218,13 +225,13 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
     let said = String::from_utf8_lossy(&stopped.stderr);
     assert_eq!(stopped.status.code(), Some(3), "{said}");
     assert!(said.contains("go on with the same command and --resume"), "{said}");
-    let told: Value = serde_json::from_slice(&stopped.stdout).expect("one JSON object");
-    assert_eq!((&told["error"]["kind"], &told["error"]["exit_code"]), (&json!("stopped"), &json!(3)));
+    let error: Value = serde_json::from_slice(&stopped.stdout).expect("one JSON object");
+    assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&json!("stopped"), &json!(3)));
     assert!(record(&cut).starts_with(&kept) && record(&cut).lines().count() > known);
 
     reader.gives(usize::MAX);
     let before = reader.answered();
-    let end = summary(&sapo(&of("cut", &["--resume"])).output().expect("it starts"));
+    let end = told(&of("cut", &["--resume"]));
     assert_eq!(end, whole);
     assert!(reader.answered() - before < 12 * 3, "what was answered is not asked again");
     assert_eq!(files(&cut), files(&dir.path().join("whole")));
@@ -233,7 +240,9 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
     let asked = reader.answered();
     let again = sapo(&of("cut", &["--resume", "--fail-under", "pass_at_1=0.9"])).output().expect("it starts");
     assert_eq!(again.status.code(), Some(1), "{}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!(serde_json::from_slice::<Value>(&again.stdout).expect("JSON"), whole);
+    let mut again: Value = serde_json::from_slice(&again.stdout).expect("JSON");
+    without_times(&mut again);
+    assert_eq!(again, whole);
     assert_eq!(reader.answered(), asked);
     heat_map(&dir.path().join("whole"), &whole);
 }
@@ -251,7 +260,7 @@ fn an_evaluation_that_nothing_was_answered_in_says_why() {
     assert!(said.contains("no row can be used") && said.contains("only pictures are sent to servers"), "{said}");
     // A model of this machine is asked them, and has a map of its own.
     let here = evaluation(&["--data", &data, "--samples", "1", "--max-new-tokens", "4"], &dir.path().join("here"), &[]);
-    let made = summary(&sapo(&here).output().expect("it starts"));
+    let made = told(&here);
     let cells = &made["heat_maps"][0]["cells"];
     assert_eq!((&cells[0]["n"], &made["heat_maps"][0]["unit"]), (&json!(2), &json!("frames")));
 }
@@ -297,7 +306,7 @@ fn an_evaluation_of_a_model_that_is_killed_ends_as_the_undisturbed_one() {
         "eval.second={ data = [\"arith\"], queries_per_source = 10, samples = 3, max_new_tokens = 20, rubric = \"heldout\" }",
     ];
     let of = |name: &str, more: &[&str]| evaluation(&[], &dir.path().join(name), &[more, &sets].concat());
-    let whole = summary(&sapo(&of("whole", &[])).output().expect("it starts"));
+    let whole = told(&of("whole", &[]));
     let cut = dir.path().join("cut");
     for more in [&[][..], &["--resume"]] {
         let before = record(&cut).len();
@@ -309,7 +318,7 @@ fn an_evaluation_of_a_model_that_is_killed_ends_as_the_undisturbed_one() {
     }
     let said = errors_of(&of("cut", &["--resume", "--dtype", "bf16"]), 2);
     assert!(said.contains("model.weights_sha256") || said.contains("model.dtype"), "{said}");
-    let end = summary(&sapo(&of("cut", &["--resume"])).output().expect("it starts"));
+    let end = told(&of("cut", &["--resume"]));
     assert_eq!(end, whole);
     let (resumed, undisturbed) = (files(&cut), files(&dir.path().join("whole")));
     assert!(undisturbed.contains_key(Path::new("second/samples.jsonl")), "{:?}", undisturbed.keys());
@@ -322,6 +331,6 @@ fn an_evaluation_of_a_model_that_is_killed_ends_as_the_undisturbed_one() {
     assert!(said.contains("holds no evaluation.json"), "{said}");
     std::fs::remove_file(other.join("thesis.txt")).expect("removed");
     // An empty folder, as a kill may leave it, is begun in.
-    let end = summary(&sapo(&of("other", &["--resume"])).output().expect("it starts"));
+    let end = told(&of("other", &["--resume"]));
     assert_eq!(end, whole);
 }
