@@ -1,6 +1,6 @@
 //! Runs that differ in their seed alone, pooled: the mean of each number, the least and the most, and of how many runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::against::differences;
@@ -32,10 +32,10 @@ pub(super) fn pool(report: &mut Report, others: &[Report], runs: Vec<String>) {
     let sets: Vec<&[EvalSet]> =
         std::iter::once(&report.sets).chain(others.iter().map(|other| &other.sets)).map(Vec::as_slice).collect();
     let seeds = Seeds { runs, rates: rows(&sets, &rates), gains: rows(&sets, &gains) };
-    report
-        .verdict
-        .sentences
-        .extend(seeds.gains.iter().filter(|row| row.task == "all").map(|row| sentence(row, sets.len())));
+    // Of each set the pair that the run is about.
+    let mut said = BTreeSet::new();
+    let main = seeds.gains.iter().filter(|row| row.task == "all" && said.insert(&row.set));
+    report.verdict.sentences.extend(main.map(|row| sentence(row, sets.len())));
     let curves: Vec<&[Curve]> = others.iter().map(|other| other.curves.as_slice()).collect();
     report.curves.iter_mut().for_each(|curve| pool_curve(curve, &curves));
     report.seeds = Some(seeds);

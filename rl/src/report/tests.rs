@@ -97,7 +97,7 @@ fn the_page_needs_no_network_and_no_model_can_write_markup() {
     assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("url(//"));
     assert!(!page.contains("<img src=x"), "a text became markup");
     assert!(page.contains("&lt;img src=x"));
-    assert_eq!(page.matches("</script>").count(), 2);
+    assert_eq!(page.matches("</script>").count(), 3);
 }
 
 #[test]
