@@ -54,8 +54,12 @@ fn path(folder: &TempDir, name: &str) -> String {
 }
 
 /// An evaluation of the preset that is over in a moment.
+/// What an evaluation says, but for how long it took.
 fn evaluated(more: &[&str]) -> Value {
-    object(&[&quick(), more, &["--json"]].concat())
+    let mut said = object(&[&quick(), more, &["--json"]].concat());
+    let secs = said.as_object_mut().and_then(|said| said.remove("secs")).expect("how long it took");
+    assert!(secs["all"].as_f64() >= secs["answers"].as_f64(), "{secs}");
+    said
 }
 
 fn quick() -> [&'static str; 7] {
