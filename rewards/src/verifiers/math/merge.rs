@@ -38,6 +38,10 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
     match &input[at].token {
         Token::Word(text) => rewrite_word(input, at, text, out),
         Token::Symbol('.') => (None, 1),
+        // Which product of vectors it is, and of which first, is not known here: it is equal to what is written alike.
+        Token::Symbol('*') if is_vector(input, at + 1) && in_term(out).any(is_vector_sign) => {
+            (Some(Token::Command("product of vectors".to_owned())), 1)
+        }
         Token::Symbol('\u{b0}') => match word(input, at + 1).as_deref() {
             Some("c" | "celsius") => (Some(Token::Word("degC".to_owned())), 2),
             Some("f" | "fahrenheit") => (Some(Token::Word("degF".to_owned())), 2),
@@ -54,6 +58,20 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
         },
         token => (Some(token.clone()), 1),
     }
+}
+
+fn is_vector_sign(token: &Token) -> bool {
+    matches!(token, Token::Command(name) if matches!(name.as_str(), "accent vec" | "accent hat"))
+}
+
+fn is_vector(input: &[Lexeme], at: usize) -> bool {
+    input.get(at).is_some_and(|next| is_vector_sign(&next.token))
+}
+
+/// The last tokens that were read, back to a sum's or a relation's sign.
+fn in_term(out: &[Lexeme]) -> impl Iterator<Item = &Token> {
+    let tokens = out.iter().rev().map(|lexeme| &lexeme.token);
+    tokens.take_while(|token| !matches!(token, Token::Symbol('+' | '-' | ',' | ';') | Token::Relation(_)))
 }
 
 fn is_ten_power(input: &[Lexeme], at: usize) -> bool {
