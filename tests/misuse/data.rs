@@ -133,7 +133,7 @@ fn needles_that_cannot_be_hidden_are_refused_by_their_option() {
     needle("text", &["--haystack", &path("nowhere.txt")], &["nowhere.txt"]);
     std::fs::write(folder.path().join("empty.txt"), "\n\n").expect("a file");
     needle("text", &["--haystack", &path("empty.txt")], &["empty.txt", "no word"]);
-    std::fs::write(folder.path().join("latin.txt"), b"caf\xe9").expect("a file");
+    std::fs::write(folder.path().join("latin.txt"), b"\xe9t\xe9").expect("a file");
     needle("text", &["--haystack", &path("latin.txt")], &["latin.txt", "UTF-8"]);
     refused(&["data", "needle", "--kind", "text", "--out", &path("n.txt")], 2, &["n.txt", ".parquet or .jsonl"]);
 }
