@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::algorithm::{Algorithm, Sequence};
 use crate::batch::{TrainedGroup, TrainedSequence};
-use crate::sample::ScoredGroup;
+use crate::sample::{ScoredGroup, is_drawn as drawn};
 
 /// Its name in a line of `rollouts/`: one number for each sampled token, or a single one that is that of all of them.
 pub const KEY: &str = "gates";
@@ -66,11 +66,6 @@ pub fn of_line(line: &Value, tokens: usize) -> Option<Vec<f64>> {
         }
         one => one.as_f64().map(|gate| vec![gate; tokens]),
     }
-}
-
-/// Whether a rollout of this seed is one of the share; seeds are digests, so that any of their bits are even.
-fn drawn(seed: u64, share: f64) -> bool {
-    ((seed >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 
 fn rounded(gate: f64) -> f64 {

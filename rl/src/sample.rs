@@ -99,6 +99,12 @@ pub struct SeedScope<'a> {
     pub samples: usize,
 }
 
+/// Whether a seed, whose bits are all even since it is a digest, falls into a share of all.
+pub fn is_drawn(seed: u64, share: f64) -> bool {
+    // As many bits as a double holds exactly: the chance is the share, and 1 is always.
+    ((seed >> 11) as f64) < share * (1_u64 << 53) as f64
+}
+
 /// What samples and scores.
 #[derive(Clone, Copy)]
 pub struct Generator<'a> {

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::ledger::LedgerEntry;
 use crate::metrics::Metrics;
 use crate::run_dir::read_lines;
-use crate::sample::{ScoredGroup, ScoredRollout, SeedScope};
+use crate::sample::{ScoredGroup, ScoredRollout, SeedScope, is_drawn};
 use crate::score::{Pending, ReadyRubric, Rewards};
 
 /// The audit of a phase.
@@ -139,12 +139,6 @@ fn of_rollout(scored: &ScoredRollout, second: Option<Scored>) -> AuditLine {
         audit,
         ..AuditLine::default()
     }
-}
-
-/// Whether a number that is drawn evenly from all of its kind falls into a share of them.
-fn is_drawn(number: u64, share: f64) -> bool {
-    // As many bits as a double holds exactly: the chance is the share, and 1 is always.
-    ((number >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
