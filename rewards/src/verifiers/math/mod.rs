@@ -33,6 +33,7 @@ mod opaque;
 mod operand;
 mod ordered;
 mod parser;
+mod percent;
 mod prose;
 mod quantity;
 mod real;
@@ -47,6 +48,7 @@ mod trace;
 mod units;
 mod value;
 mod verdict;
+mod wording;
 mod words;
 mod worked;
 
@@ -365,6 +367,7 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
         let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
         texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
         let found = match (&a, &b) {
+            (Ok(a), Ok(b)) if session.leaves_out_percent(a, b) || session.is_rounded_gold(a, b) => Verdict::Equal,
             (Ok(a), Ok(b)) => session.equal(a, b),
             (Err(reason), _) => {
                 doubt = Some(format!("the gold answer cannot be read, {reason}"));
@@ -382,7 +385,7 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
         }
     }
     let prose = texts && gold.is_prose() && reading.is_prose();
-    if prose && words::normal_text(&gold.text) == words::normal_text(&reading.text) {
+    if prose && wording::are_one_text(&gold.text, &reading.text) {
         return (Verdict::Equal, None);
     }
     match session.templates(&gold.text, &reading.text) {

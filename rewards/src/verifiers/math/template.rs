@@ -91,7 +91,17 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
             pieces.push(Piece::Run(std::mem::take(run)));
         }
     };
+    // What a word in front of a bracket is said of ends with it: `Var(X)+Y` is not `Var(X+Y)`.
+    let (mut depth, mut applied) = (0_usize, false);
     for lexeme in lexemes {
+        match &lexeme.token {
+            Token::Symbol('(') => {
+                applied |= depth == 0 && run.is_empty() && matches!(pieces.last(), Some(Piece::Word(_)));
+                depth += 1;
+            }
+            Token::Symbol(')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
         match &lexeme.token {
             Token::Word(word) => {
                 end(&mut run, &mut pieces);
@@ -102,6 +112,10 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
             }
             Token::Symbol('.') => {}
             _ => run.push(lexeme.clone()),
+        }
+        if applied && depth == 0 {
+            end(&mut run, &mut pieces);
+            applied = false;
         }
     }
     end(&mut run, &mut pieces);

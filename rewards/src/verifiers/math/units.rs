@@ -94,6 +94,8 @@ fn canonical(word: &str) -> String {
         "L" | "l" => "l",
         "mL" | "ml" => "ml",
         "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Hz" | "Pa" => word,
+        // Mega and not milli.
+        "MW" | "MA" | "MV" | "MJ" | "MN" | "MPa" | "MHz" => word,
         "M" => "mol/l",
         "Omega" => "ohm",
         _ => "",

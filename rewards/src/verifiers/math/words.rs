@@ -397,7 +397,7 @@ fn synonym(text: &str) -> String {
 }
 
 /// Text without the LaTeX commands that only style it.
-fn strip_markup(text: &str) -> String {
+pub(super) fn strip_markup(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::new();
     let mut at = 0;
@@ -438,6 +438,11 @@ pub(super) fn is_text_font(name: &str) -> bool {
             | "mathrm"
             | "emph"
     )
+}
+
+/// Whether a command sets what follows in bold, as vectors are.
+pub(super) fn is_bold(name: &str) -> bool {
+    matches!(name, "mathbf" | "boldsymbol" | "bm" | "bold" | "pmb")
 }
 
 /// Whether a command only styles what follows it.
