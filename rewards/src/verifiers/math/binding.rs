@@ -12,7 +12,9 @@ impl Parser<'_> {
     pub(super) fn applies(&self, name: &str) -> bool {
         let Some(inner) = self.bracket_ahead() else { return false };
         let base = name.trim_end_matches('\'').split(['_', '^']).next().unwrap_or_default();
-        let known = name.contains('^') || base.len() < name.len() && name.ends_with('\'') || matches!(base, "f" | "g" | "F" | "G" | "P");
+        let known = name.contains('^')
+            || base.len() < name.len() && name.ends_with('\'')
+            || matches!(base, "f" | "g" | "F" | "G" | "P");
         let token = |at: usize| inner.get(at).map(|lexeme| &lexeme.token);
         let lone = match inner.len() {
             1 => matches!(token(0), Some(Token::Number(..) | Token::Letter(_) | Token::Constant(_))),

@@ -211,7 +211,7 @@ impl Session {
         verdict
     }
 
-    fn in_order(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+    pub(super) fn in_order(&mut self, a: &[Value], b: &[Value]) -> Verdict {
         if a.len() != b.len() {
             return Verdict::Different;
         }

@@ -54,7 +54,10 @@ impl Session {
         if joint.is_either() != other.is_either() {
             return if nested { Verdict::Unknown } else { Verdict::Different };
         }
-        match self.several(&own, &others) {
+        // The same sign stands between vectors and forms, whose order counts.
+        let ordered = *joint == Joint::Conjunction && !own.iter().all(is_proposition);
+        let verdict = if ordered { self.in_order(&own, &others) } else { self.several(&own, &others) };
+        match verdict {
             Verdict::Equal => Verdict::Equal,
             _ => Verdict::Unknown,
         }
@@ -153,6 +156,15 @@ fn flat_parts(joint: Joint, parts: &[Value]) -> Vec<Value> {
     flat.collect()
 }
 
+/// Whether a part of a formula is a statement, or a letter that usually stands for one.
+fn is_proposition(value: &Value) -> bool {
+    match value {
+        Value::Scalar(Expr::Variable(name)) => name.len() == 1 && "pqrstPQRSTABCDEF".contains(name.as_str()),
+        Value::Scalar(inner) => matches!(inner, Expr::Apply(..)),
+        _ => true,
+    }
+}
+
 /// Whether a value is no number, point or set of them: then a connective before it is one of logic.
 fn is_open(value: &Value) -> bool {
     match value {
@@ -170,7 +182,11 @@ fn are_statements(values: &[Value]) -> bool {
         Value::Relation(terms, _) => terms.iter().flat_map(Expr::variables).collect::<BTreeSet<_>>(),
         _ => BTreeSet::new(),
     });
-    values.iter().any(is_statement) || said_of.collect::<BTreeSet<_>>().len() > 1
+    let counted = |value: &Value| if let Value::Quantity(_, unit) = value { Some(unit.clone()) } else { None };
+    let units: Vec<_> = values.iter().filter_map(counted).collect();
+    units.windows(2).any(|pair| pair[0] != pair[1])
+        || values.iter().any(is_statement)
+        || said_of.collect::<BTreeSet<_>>().len() > 1
 }
 
 fn is_statement(value: &Value) -> bool {

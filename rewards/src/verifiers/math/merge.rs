@@ -86,6 +86,7 @@ fn product_sign(input: &[Lexeme], at: usize, out: &[Lexeme]) -> Token {
 /// An arrow, a hat or bold print.
 fn is_vector(lexeme: &Lexeme) -> bool {
     lexeme.style == Style::Bold
+        || matches!(&lexeme.token, Token::Letter(name) if name == "nabla")
         || matches!(&lexeme.token, Token::Command(name) if matches!(name.as_str(), "accent vec" | "accent hat"))
 }
 
@@ -113,8 +114,7 @@ fn is_composed(input: &[Lexeme], at: usize) -> bool {
 
 /// The last tokens that were read, back to a sum's or a relation's sign.
 fn in_term(out: &[Lexeme]) -> impl Iterator<Item = &Lexeme> {
-    let ends =
-        |lexeme: &Lexeme| matches!(lexeme.token, Token::Symbol('+' | '-' | ',' | ';') | Token::Relation(_));
+    let ends = |lexeme: &Lexeme| matches!(lexeme.token, Token::Symbol('+' | '-' | ',' | ';') | Token::Relation(_));
     out.iter().rev().take_while(move |lexeme| !ends(lexeme))
 }
 

@@ -76,7 +76,9 @@ pub(super) fn with_argument_of(own: &[Expr], others: &[Expr]) -> Option<Vec<Expr
         return None;
     };
     let taken = others.iter().any(|term| renamed_in(term, letter, "@") != *term);
-    (name == other && letter != renamed && !taken && others.len() > 1)
+    // `f(q) = 1` may be said of one q.
+    let used = others[1..].iter().any(|term| renamed_in(term, renamed, "@") != *term);
+    (name == other && letter != renamed && !taken && used)
         .then(|| others.iter().map(|term| renamed_in(term, renamed, letter)).collect())
 }
 

@@ -56,14 +56,21 @@ pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
                 factors.iter().filter(|factor| !factor.inverse).map(|factor| base_of(&factor.expr)).collect();
             // Nobody writes a number beside its inverse.
             let conjugated = factors.iter().any(|factor| match &factor.expr {
-                Expr::Power(base, exponent) => is_minus_one(exponent) && factors.iter().any(|other| other.expr == **base),
+                Expr::Power(base, exponent) => {
+                    is_minus_one(exponent) && factors.iter().any(|other| other.expr == **base)
+                }
                 _ => false,
             });
             let count = |named: &dyn Fn(&Expr) -> bool| letters.iter().filter(|letter| named(letter)).count();
             conjugated
+                || factors.iter().any(|factor| matches!(&factor.expr, Expr::Variable(name) if name == "nabla"))
                 || factors.iter().any(|factor| is_transposed(&factor.expr)) && count(&is_letter) > 1
                 || factors.iter().any(|factor| is_inverted(&factor.expr)) && count(&is_capital) > 1
         }
+        Expr::Sum(items) => items
+            .iter()
+            .enumerate()
+            .any(|(at, item)| items[..at].iter().any(|before| are_turned(before, item) || are_turned(item, before))),
         Expr::Power(base, exponent) => match &**base {
             Expr::Product(factors) => {
                 let letters = |named: fn(&Expr) -> bool| factors.iter().filter(|one| named(&one.expr)).count() > 1;
@@ -73,6 +80,14 @@ pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
         },
         _ => false,
     })
+}
+
+/// `AB` and `-BA`: numbers would not be written so.
+fn are_turned(product: &Expr, negative: &Expr) -> bool {
+    let Expr::Negative(other) = negative else { return false };
+    let letters =
+        |expr: &Expr| matches!(expr, Expr::Product(factors) if factors.iter().all(|one| is_letter(&one.expr)));
+    letters(product) && letters(other) && *product != **other && is_reordered(product, other)
 }
 
 fn base_of(expr: &Expr) -> &Expr {

@@ -1,6 +1,7 @@
 //! Prose with mathematics in it: equal when the words are the same and what stands between them has the same value.
 
 use super::{
+    gathered::is_judgement,
     lexer,
     merge::merge,
     parser,
@@ -33,7 +34,10 @@ impl Session {
         }
         // Parts that each have words of their own may stand in another order.
         let (a, b) = (parts(&a), parts(&b));
-        if a.len() < 2 || a.len() != b.len() || !a.iter().chain(&b).all(|part| has_words(part)) {
+        let judged =
+            |part: &Vec<Lexeme>| matches!(&part[..], [Lexeme { token: Token::Word(word), .. }] if is_judgement(word));
+        if a.len() < 2 || a.len() != b.len() || a.iter().all(judged) || !a.iter().chain(&b).all(|part| has_words(part))
+        {
             return Some(whole);
         }
         Some(self.paired(&a, &b, &mut |session, a, b| session.same_pieces(&pieces(a), &pieces(b))))
@@ -44,8 +48,11 @@ impl Session {
             return Verdict::Unknown;
         }
         let mut all = Verdict::Equal;
-        for (a, b) in a.iter().zip(b) {
-            all = all.and(match (a, b) {
+        for (at, (own, other)) in a.iter().zip(b).enumerate() {
+            // Of all that letters name, a ray alone has a first one.
+            let ray = at.checked_sub(1).is_some_and(|before| matches!(&a[before], Piece::Word(word) if word == "ray"));
+            all = all.and(match (own, other) {
+                (Piece::Run(a), Piece::Run(b)) if ray && !are_alike(a, b) => Verdict::Unknown,
                 (Piece::Word(a), Piece::Word(b)) if a == b => Verdict::Equal,
                 (Piece::Run(a), Piece::Run(b)) => self.same_runs(a, b),
                 // Other words may say the same thing.
@@ -56,7 +63,7 @@ impl Session {
     }
 
     fn same_runs(&mut self, a: &[Lexeme], b: &[Lexeme]) -> Verdict {
-        if a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token)) {
+        if are_alike(a, b) {
             return Verdict::Equal;
         }
         // "3 by 4" beside a word is a size and no product: the order of its sides counts.
@@ -74,6 +81,10 @@ impl Session {
             _ => Verdict::Unknown,
         }
     }
+}
+
+fn are_alike(a: &[Lexeme], b: &[Lexeme]) -> bool {
+    a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token))
 }
 
 /// Words and what stands between them, without articles and full stops.
@@ -131,6 +142,9 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
 
 /// A word in one spelling.
 fn plain_word(word: &str) -> String {
+    if units::is_cased(word) {
+        return word.to_owned();
+    }
     match word.to_lowercase().as_str() {
         "approx" | "about" => "approximately".to_owned(),
         "min" => "minimum".to_owned(),

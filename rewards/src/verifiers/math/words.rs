@@ -157,7 +157,7 @@ const SHORT: &[&str] = &[
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
     "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "row", "cow", "hen", "pig", "toy",
-    "kid", "may", "answer", "neither", "pct", "exist",
+    "kid", "may", "ray", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
