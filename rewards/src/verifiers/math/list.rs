@@ -122,31 +122,6 @@ impl Session {
     }
 }
 
-/// Items by what joins them: where some are joined by "and" and others by "or", the former are taken together first.
-pub(super) fn grouped(items: Vec<Expr>, joints: &[Joint]) -> (Vec<Expr>, Joint) {
-    let Some(either) = joints.iter().copied().find(|joint| joint.is_either()) else {
-        let joint = joints.iter().copied().max_by_key(|joint| *joint as u8).unwrap_or(Joint::Comma);
-        return (items, joint);
-    };
-    let both = |joint: &Joint| matches!(joint, Joint::And | Joint::Conjunction);
-    if !joints.iter().any(both) {
-        return (items, either);
-    }
-    let mut groups: Vec<(Vec<Expr>, Joint)> = Vec::new();
-    for (at, item) in items.into_iter().enumerate() {
-        let joint = at.checked_sub(1).and_then(|before| joints.get(before)).copied();
-        match (joint, groups.last_mut()) {
-            (Some(joint), Some((group, own))) if !joint.is_either() => {
-                group.push(item);
-                *own = if *own as u8 > joint as u8 { *own } else { joint };
-            }
-            _ => groups.push((vec![item], Joint::Comma)),
-        }
-    }
-    let grouped = groups.into_iter().map(|(group, joint)| single_or(group, |group| Expr::List(group, joint)));
-    (grouped.collect(), either)
-}
-
 /// The parts of a formula, those of the same connective below it among them.
 fn flat_parts(joint: Joint, parts: &[Value]) -> Vec<Value> {
     let flat = parts.iter().flat_map(|part| match part {

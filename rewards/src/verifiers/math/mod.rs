@@ -21,6 +21,7 @@ mod fonts;
 mod gathered;
 mod hanzi;
 mod inequality;
+mod joints;
 mod label;
 mod lexer;
 mod list;

@@ -2,8 +2,8 @@
 
 use super::{
     expression::{Constant, Expr, Factor, Function, Joint, Relation},
+    joints::grouped,
     label,
-    list::grouped,
     token::{Lexeme, Token},
     units::{self, Unit},
     words,
