@@ -8,7 +8,15 @@ impl Session {
     /// Whether a bare number says the percentage that is asked for. Not so up to 1, which is a share by itself, and not the
     /// other way round: a gold answer without the sign is no percentage.
     pub(super) fn leaves_out_percent(&mut self, gold: &Value, answer: &Value) -> bool {
-        let (Value::Scalar(Expr::Percent(share)), Value::Scalar(bare)) = (gold, answer) else { return false };
+        let (Value::Scalar(gold), Value::Scalar(bare)) = (gold, answer) else { return false };
+        let share = match gold {
+            Expr::Percent(share) => (**share).clone(),
+            Expr::Negative(inner) => match &**inner {
+                Expr::Percent(share) => Expr::Negative(share.clone()),
+                _ => return false,
+            },
+            _ => return false,
+        };
         let size = match bare {
             Expr::Number(value) => value.clone(),
             Expr::Negative(inner) => match &**inner {
@@ -17,6 +25,6 @@ impl Session {
             },
             _ => return false,
         };
-        size > RBig::ONE && self.scalars(share, bare) == Verdict::Equal
+        size > RBig::ONE && self.scalars(&share, bare) == Verdict::Equal
     }
 }
