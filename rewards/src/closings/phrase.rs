@@ -1,5 +1,7 @@
 //! Phrases of the table of closings as patterns.
 
+use std::ops::Range;
+
 use regex::{Regex, RegexBuilder};
 
 /// Spacing and emphasis between two words.
@@ -10,36 +12,88 @@ const FEW_WORDS: &str = r"[^.:=\n]{1,40}?";
 const MOST_BYTES: usize = 32 << 20;
 
 /// Many phrases as one pattern; no phrase matches nothing.
+///
+/// Where a word ends that is written in letters beyond ASCII is costly to find out: such phrases are looked for by
+/// themselves, and only where their letters are.
 #[derive(Clone, Debug)]
-pub(super) struct Words(Option<Regex>);
+pub(super) struct Words {
+    plain: Option<Regex>,
+    /// Phrases of words beyond ASCII, and the same wherever they stand.
+    bounded: Option<(Regex, Regex)>,
+}
 
 impl Words {
     /// # Errors
     /// When the phrases make no pattern.
     pub(super) fn new(sources: &[String], before: &str, behind: &str) -> Result<Self, String> {
-        if sources.is_empty() {
-            return Ok(Self(None));
-        }
-        let source = format!("(?i){before}(?:{}){behind}", sources.join("|"));
-        let pattern = RegexBuilder::new(&source).size_limit(MOST_BYTES).dfa_size_limit(MOST_BYTES).build();
-        pattern.map(|pattern| Self(Some(pattern))).map_err(|error| format!("the phrases make no pattern: {error}"))
+        let compiled = |sources: &[&str]| {
+            let source = format!("(?i){before}(?:{}){behind}", sources.join("|"));
+            let pattern = RegexBuilder::new(&source).size_limit(MOST_BYTES).dfa_size_limit(MOST_BYTES).build();
+            pattern.map_err(|error| format!("the phrases make no pattern: {error}"))
+        };
+        let is_bounded = |source: &&str| {
+            let rest = source.replace(&format!("(?-u:{STARTS})"), "").replace(&format!("(?-u:{ENDS})"), "");
+            rest.contains(STARTS) || rest.contains(ENDS)
+        };
+        let (bounded, plain): (Vec<&str>, Vec<&str>) = sources.iter().map(String::as_str).partition(is_bounded);
+        let loose: Vec<String> = bounded.iter().map(|source| source.replace(STARTS, "").replace(ENDS, "")).collect();
+        let loose: Vec<&str> = loose.iter().map(String::as_str).collect();
+        Ok(Self {
+            plain: if plain.is_empty() { None } else { Some(compiled(&plain)?) },
+            bounded: if bounded.is_empty() { None } else { Some((compiled(&bounded)?, compiled(&loose)?)) },
+        })
     }
 
     /// Every place of a phrase in a text, from its start on.
-    pub(super) fn all<'a>(&'a self, text: &'a str) -> impl Iterator<Item = std::ops::Range<usize>> + 'a {
-        self.0.iter().flat_map(move |pattern| pattern.find_iter(text)).map(|found| found.range())
+    pub(super) fn all<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+        let (mut plain, mut bounded) = (self.plain_from(text, 0), self.bounded_from(text, 0));
+        std::iter::from_fn(move || {
+            let next = first_of(plain.clone(), bounded.clone())?;
+            // A pattern is asked again only where what it found has been passed.
+            let from = next.end.max(next.start + 1);
+            let passed = |found: &Option<Range<usize>>| found.as_ref().is_some_and(|found| found.start < from);
+            if passed(&plain) {
+                plain = self.plain_from(text, next.end);
+            }
+            if passed(&bounded) {
+                bounded = self.bounded_from(text, next.end);
+            }
+            Some(next)
+        })
     }
 
     /// The first place of a phrase.
-    pub(super) fn first(&self, text: &str) -> Option<std::ops::Range<usize>> {
-        self.0.as_ref()?.find(text).map(|found| found.range())
+    pub(super) fn first(&self, text: &str) -> Option<Range<usize>> {
+        first_of(self.plain_from(text, 0), self.bounded_from(text, 0))
     }
 
     /// Whether any phrase is in a text.
     pub(super) fn any(&self, text: &str) -> bool {
-        self.0.as_ref().is_some_and(|pattern| pattern.is_match(text))
+        self.plain.as_ref().is_some_and(|pattern| pattern.is_match(text)) || self.bounded_from(text, 0).is_some()
+    }
+
+    fn plain_from(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        self.plain.as_ref()?.find_at(text, from).map(|found| found.range())
+    }
+
+    fn bounded_from(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        let (pattern, loose) = self.bounded.as_ref()?;
+        let from = loose.find_at(text, from)?.start();
+        pattern.find_at(text, from).map(|found| found.range())
     }
 }
+
+/// The one that begins first, the longer of two that begin together.
+fn first_of(a: Option<Range<usize>>, b: Option<Range<usize>>) -> Option<Range<usize>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if (b.start, a.end) < (a.start, b.end) { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Where a word of letters beyond ASCII begins and ends.
+const STARTS: &str = r"\b{start-half}";
+const ENDS: &str = r"\b{end-half}";
 
 /// Whether words of a letter's script are written without spaces, or with particles grown together with them.
 fn is_unspaced(letter: char) -> bool {
@@ -52,7 +106,7 @@ fn start_of(phrase: &str) -> &'static str {
         Some(letter) if letter.is_ascii_alphanumeric() => r"(?-u:\b{start-half})",
         // Arabic joins its conjunctions to the word.
         Some('\u{600}'..='\u{6ff}') | None => "",
-        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => r"\b{start-half}",
+        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => STARTS,
         Some(_) => "",
     }
 }
@@ -61,7 +115,7 @@ fn start_of(phrase: &str) -> &'static str {
 fn end_of(phrase: &str) -> &'static str {
     match phrase.chars().rev().find(|letter| !"()|".contains(*letter)) {
         Some(letter) if letter.is_ascii_alphanumeric() => r"(?-u:\b{end-half})",
-        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => r"\b{end-half}",
+        Some(letter) if letter.is_alphanumeric() && !is_unspaced(letter) => ENDS,
         _ => "",
     }
 }

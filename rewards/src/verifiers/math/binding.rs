@@ -11,8 +11,10 @@ impl Parser<'_> {
     /// that nobody would multiply by.
     pub(super) fn applies(&self, name: &str) -> bool {
         let Some(inner) = self.bracket_ahead() else { return false };
-        let base = name.trim_end_matches('\'').split('_').next().unwrap_or_default();
-        let known = base.len() < name.len() && name.ends_with('\'') || matches!(base, "f" | "g" | "F" | "G" | "P");
+        let base = name.trim_end_matches('\'').split(['_', '^']).next().unwrap_or_default();
+        let known = name.contains('^')
+            || base.len() < name.len() && name.ends_with('\'')
+            || matches!(base, "f" | "g" | "F" | "G" | "P");
         let token = |at: usize| inner.get(at).map(|lexeme| &lexeme.token);
         let lone = match inner.len() {
             1 => matches!(token(0), Some(Token::Number(..) | Token::Letter(_) | Token::Constant(_))),
@@ -24,7 +26,7 @@ impl Parser<'_> {
     }
 
     /// The tokens between the round bracket at this place and its partner.
-    fn bracket_ahead(&self) -> Option<&[super::token::Lexeme]> {
+    pub(super) fn bracket_ahead(&self) -> Option<&[super::token::Lexeme]> {
         if !self.is_symbol('(') {
             return None;
         }

@@ -57,7 +57,7 @@ impl Parser<'_> {
         let outside = (self.bars, self.in_set, self.angle);
         (self.bars, self.in_set, self.angle) = (0, false, false);
         let start = self.at;
-        let (items, _) = self.list()?;
+        let (items, joint) = self.list()?;
         let mut depth = 0i32;
         let mut separators = Vec::new();
         for lexeme in &self.lexemes[start..self.at] {
@@ -69,7 +69,31 @@ impl Parser<'_> {
             }
         }
         (self.bars, self.in_set, self.angle) = outside;
+        // "(p or q)" is one part and no pair.
+        if joint != Joint::Comma && items.len() > 1 && separators.is_empty() {
+            return Ok((vec![Expr::List(items, joint)], separators));
+        }
         Ok((items, separators))
+    }
+
+    /// Whether an arrow stands outside brackets from a place on.
+    pub(super) fn has_arrow(&self, start: usize) -> bool {
+        let mut depth = 0_i32;
+        self.lexemes[start..self.at].iter().any(|lexeme| {
+            match lexeme.token {
+                Token::Symbol('(' | '[' | '{') => depth += 1,
+                Token::Symbol(')' | ']' | '}') => depth -= 1,
+                _ => {}
+            }
+            depth == 0 && matches!(lexeme.token, Token::Relation(Relation::Other("to" | "implies" | "iff")))
+        })
+    }
+
+    /// Whether a group of a number stands right behind another: `{5}{6}` is no product.
+    pub(super) fn between_numbers(&self) -> bool {
+        let number = |at: Option<usize>| matches!(at.and_then(|at| self.token(at)), Some(Token::Number(..)));
+        let behind = self.at.checked_sub(1).and_then(|at| self.token(at)) == Some(&Token::Symbol('}'));
+        behind && number(self.at.checked_sub(2)) && number(Some(self.at + 1))
     }
 
     /// A TeX group, or a set in plain braces.
@@ -103,7 +127,7 @@ impl Parser<'_> {
         }
         let outside = (self.bars, self.in_set, self.angle);
         (self.bars, self.in_set, self.angle) = (0, true, false);
-        let (items, _) = self.list()?;
+        let (items, joint) = self.list()?;
         let condition = if self.is_symbol('|') || self.is_symbol(':') {
             self.at += 1;
             self.in_set = false;
@@ -117,6 +141,9 @@ impl Parser<'_> {
         }
         self.at += 1;
         match (condition, items.as_slice()) {
+            (None, _) if matches!(joint, Joint::Conjunction | Joint::Disjunction) => {
+                Ok(Expr::Set(vec![Expr::List(items, joint)]))
+            }
             (None, _) => Ok(Expr::Set(items)),
             (Some((conditions, joint)), [head])
                 if is_real_variable(head) && conditions.iter().all(|one| is_bound(one, &head.variables())) =>
@@ -124,7 +151,7 @@ impl Parser<'_> {
                 let joint = if joint == Joint::Comma { Joint::And } else { joint };
                 Ok(single_or(conditions, |conditions| Expr::List(conditions, joint)))
             }
-            (Some((conditions, Joint::Comma | Joint::And)), [head]) => {
+            (Some((conditions, Joint::Comma | Joint::And | Joint::Conjunction)), [head]) => {
                 Ok(Expr::Builder(std::iter::once(head.clone()).chain(conditions).collect()))
             }
             _ => Err("a set is given by a rule that cannot be read"),

@@ -13,6 +13,9 @@ use super::{
     verdict::Verdict,
 };
 
+/// A decimal of so many digits is one that was rounded.
+const LONG_DIGITS: usize = 12;
+
 impl Session {
     /// The value that a chain of equations states: its last exact side when the first is a label or all are numbers.
     /// Nothing is ignored: the sides between must be equal, and approximations right to their last digit.
@@ -60,6 +63,19 @@ impl Session {
                 && matches!(self.order(&value, &high), Some(Ordering::Less | Ordering::Equal))
         };
         within(end(-half.clone()), end(half)) || within(end(RBig::ZERO), end(RBig::ONE))
+    }
+
+    /// Whether a gold answer is a long decimal, as machines write what they round, and the answer the number itself.
+    pub(super) fn is_rounded_gold(&mut self, gold: &Value, answer: &Value) -> bool {
+        let (Value::Scalar(decimal), Value::Scalar(exact)) = (gold, answer) else { return false };
+        let Some(number) = plain_number(decimal) else { return false };
+        let digits = (number.clone() * ten(30)).to_string().trim_end_matches('0').len();
+        let fine = !(number * ten(LONG_DIGITS as u32 / 2)).denominator().is_one();
+        (LONG_DIGITS..=30).contains(&digits)
+            && fine
+            && exact.is_closed()
+            && plain_number(exact).is_none()
+            && self.rounded(exact, decimal)
     }
 
     /// `f(x) = ... = last` without the steps between, when they agree.

@@ -3,6 +3,8 @@
 use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
     label::label_of,
+    opaque::with_argument_of,
+    ordered::is_row_of_capitals,
     scalar::Session,
     units::Unit,
     value::{Value, choose_signs, signs},
@@ -16,6 +18,9 @@ impl Session {
     /// Whether two typed values are one answer.
     pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
+            (Value::Scalar(a), Value::Scalar(b)) if a != b && is_row_of_capitals(a) && is_row_of_capitals(b) => {
+                Verdict::Unknown
+            }
             (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
             (Value::Quantity(a, unit), Value::Quantity(b, other)) => {
                 if unit == other {
@@ -51,6 +56,7 @@ impl Session {
             (Value::Labelled(..) | Value::Assignment(_), _) | (_, Value::Labelled(..) | Value::Assignment(_)) => {
                 self.named(a, b)
             }
+            (Value::Joined(..), _) | (_, Value::Joined(..)) => self.formulas(a, b),
             (Value::Tuple(..) | Value::Region(..), _) | (_, Value::Tuple(..) | Value::Region(..)) => self.placed(a, b),
             _ => self.unlike(a, b),
         }
@@ -205,7 +211,7 @@ impl Session {
         verdict
     }
 
-    fn in_order(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+    pub(super) fn in_order(&mut self, a: &[Value], b: &[Value]) -> Verdict {
         if a.len() != b.len() {
             return Verdict::Different;
         }
@@ -309,6 +315,7 @@ impl Session {
         }
         let (a, x) = self.stated(a, x);
         let (b, y) = self.stated(b, y);
+        let b = with_argument_of(&a, &b).unwrap_or(b);
         let ([left, right], [relation], [other_left, other_right], [other]) = (&a[..], &x[..], &b[..], &y[..]) else {
             return self.chains(&a, &x, &b, &y);
         };

@@ -148,6 +148,17 @@ pub(super) enum Joint {
     Comma,
     And,
     Or,
+    /// The sign of logic.
+    Conjunction,
+    /// The sign of logic.
+    Disjunction,
+}
+
+impl Joint {
+    /// Whether one of the items is enough.
+    pub(super) fn is_either(self) -> bool {
+        matches!(self, Self::Or | Self::Disjunction)
+    }
 }
 
 /// A set that has a name.

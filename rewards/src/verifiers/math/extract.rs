@@ -192,6 +192,13 @@ pub(super) fn boxed(text: &str) -> Option<Option<String>> {
         None => return Some(None),
     };
     let mut end = boxes.len();
+    // The last box may only say how large the one before is.
+    if let [.., exact, last] = boxes.as_slice()
+        && is_size(last)
+        && !is_size(exact)
+    {
+        end -= 1;
+    }
     while end > 0 {
         let mut start = end - 1;
         while start > 0 && BETWEEN.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
@@ -205,14 +212,13 @@ pub(super) fn boxed(text: &str) -> Option<Option<String>> {
     None
 }
 
+/// Whether a box only says how large something is.
+fn is_size(one: &Boxed) -> bool {
+    one.content.trim_start().starts_with("\\approx")
+}
+
 /// The contents of boxes that are given together, with their names where each has one.
 fn together(text: &str, boxes: &[Boxed]) -> String {
-    // The second box may only say how large the first one is.
-    if let [first, last] = boxes
-        && last.content.trim_start().starts_with("\\approx")
-    {
-        return first.content.clone();
-    }
     let names: Vec<Option<String>> =
         boxes.iter().map(|one| Some(NAME.captures(&text[..one.start])?[1].to_owned())).collect();
     let named = boxes.len() > 1 && names.iter().all(Option::is_some);
@@ -241,9 +247,13 @@ fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
         if rest[open..].starts_with('{') {
             let chars: Vec<char> = rest[open..].chars().collect();
             let Some(close) = matching_brace(&chars, 0) else { return Some(None) };
-            let content: String = chars[1..close].iter().collect();
+            let mut content: String = chars[1..close].iter().collect();
             let end = at + name + open + content.len() + 2;
             from = end;
+            // `\boxed{5}{6}`: a box has one group, and what this one says cannot be told.
+            if chars.get(close + 1) == Some(&'{') {
+                "?".clone_into(&mut content);
+            }
             found.push(Boxed { start: at, end, content });
         } else {
             let content: String =

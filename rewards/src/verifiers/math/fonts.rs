@@ -1,19 +1,31 @@
 //! Fonts: what stands in `\text{...}` and behind `\mathcal`.
 
-use super::{lexer::Lexer, names, token::Token, units, words::is_short_word};
+use super::{
+    lexer::Lexer,
+    names,
+    token::{Style, Token},
+    units,
+    words::is_short_word,
+};
 
 /// How deep `\text{...}` may nest.
 const TEXT_DEPTH: usize = 12;
 
 impl Lexer {
     /// A single letter in braces behind a style is that letter: `\mathcal{O}(n)`.
-    pub(super) fn styled(&mut self) {
+    pub(super) fn styled(&mut self, bold: bool) {
         self.skip_spaces();
-        if let (Some('{'), Some(letter), Some('}')) = (self.source.peek(0), self.source.peek(1), self.source.peek(2))
-            && letter.is_alphabetic()
-        {
+        let (letter, used) = match (self.source.peek(0), self.source.peek(1), self.source.peek(2)) {
+            (Some('{'), Some(letter), Some('}')) => (letter, 3),
+            (Some(letter), ..) if bold => (letter, 1),
+            _ => return,
+        };
+        if letter.is_alphabetic() {
             self.push(names::letter(letter));
-            self.source.at += 3;
+            self.source.at += used;
+            if bold {
+                self.mark(Style::Bold);
+            }
         }
     }
 

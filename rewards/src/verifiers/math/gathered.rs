@@ -8,6 +8,10 @@ const MAX_PARTS: usize = 64;
 impl Session {
     /// Whether the parts of two lists can be paired.
     pub(super) fn several(&mut self, a: &[Value], b: &[Value]) -> Verdict {
+        // What is true and what false is told in the order of the questions.
+        if a.iter().chain(b).all(judges) && a != b {
+            return Verdict::Different;
+        }
         self.paired(a, b, &mut |session, a, b| session.equal(a, b))
     }
 
@@ -120,6 +124,19 @@ impl Session {
             // Two rules may give one set in different words.
             _ => Verdict::Unknown,
         }
+    }
+}
+
+/// Whether a word says of something what it is, and no name of it.
+pub(super) fn is_judgement(word: &str) -> bool {
+    matches!(word.to_lowercase().as_str(), "true" | "false" | "yes" | "no" | "odd" | "even" | "t" | "f")
+}
+
+fn judges(value: &Value) -> bool {
+    match value {
+        Value::Text(word) => is_judgement(word),
+        Value::Scalar(Expr::Variable(name)) => matches!(name.as_str(), "T" | "F"),
+        _ => false,
     }
 }
 

@@ -161,6 +161,10 @@ pub(super) fn labelled(label: &[String], introduced: bool, value: Expr) -> Expr 
     {
         return value;
     }
+    // Of all that letters name, a ray alone has a first one.
+    if name == "ray" {
+        return Expr::Labelled(format!("{name} {value:?}"), false, Box::new(value));
+    }
     let loose = introduced || words.iter().all(|word| PLAIN_LABELS.contains(&word.as_str()));
     Expr::Labelled(name, loose, Box::new(value))
 }

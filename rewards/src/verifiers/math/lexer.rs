@@ -10,7 +10,7 @@ use super::{
     expression::{Constant, Function, Relation},
     names, numerals,
     source::Source,
-    token::{Lexeme, Token},
+    token::{Lexeme, Style, Token},
     words::{self, is_short_word},
 };
 
@@ -120,7 +120,14 @@ impl Lexer {
             _ => self.arguments = self.arguments.saturating_sub(1),
         }
         let spaced = std::mem::take(&mut self.spaced);
-        self.out.push(Lexeme { token, spaced, text: self.text });
+        self.out.push(Lexeme { token, spaced, text: self.text, style: Style::Plain });
+    }
+
+    /// Says how the last token was written.
+    pub(super) fn mark(&mut self, style: Style) {
+        if let Some(last) = self.out.last_mut() {
+            last.style = style;
+        }
     }
 
     fn letters(&mut self) {
@@ -164,7 +171,20 @@ impl Lexer {
         self.run_of_letters(&run);
     }
 
+    /// "or" grown together with the letter of the next equation, `x=1orx=2`; gives that letter.
+    fn joined_to_next<'r>(&self, run: &'r str) -> Option<(&'static str, &'r str)> {
+        let (joint, letter) = ["or", "and"].into_iter().find_map(|joint| Some((joint, run.strip_prefix(joint)?)))?;
+        let value = matches!(self.last(), Some(Token::Number(..) | Token::Symbol(')' | '}'))) && !self.spaced;
+        let named = self.source.peek(0).is_some_and(|c| matches!(c, '=' | '(' | '_' | '<' | '>'));
+        (letter.len() == 1 && value && named && !self.text).then_some((joint, letter))
+    }
+
     fn run_of_letters(&mut self, run: &str) {
+        if let Some((joint, letter)) = self.joined_to_next(run) {
+            self.push(Token::Word(joint.to_owned()));
+            letter.chars().for_each(|c| self.push(names::letter(c)));
+            return;
+        }
         let after_number =
             matches!(self.last(), Some(Token::Number(..) | Token::Constant(Constant::Pi) | Token::Symbol(')' | '}')));
         let called = self.source.chars[self.source.at..].iter().find(|c| **c != ' ') == Some(&'(');
@@ -410,8 +430,8 @@ impl Lexer {
                 self.spaced = true;
                 self.separate();
             }
-            _ if words::is_style(name) => self.styled(),
-            "mathcal" | "mathscr" | "mathfrak" => self.styled(),
+            _ if words::is_style(name) => self.styled(words::is_bold(name)),
+            "mathcal" | "mathscr" | "mathfrak" => self.styled(false),
             _ => self.mathematical(name)?,
         }
         Ok(())
@@ -457,7 +477,12 @@ impl Lexer {
         }
         match names::command(name) {
             Some(Token::Symbol(' ')) => self.spaced = true,
-            Some(token) => self.push(token),
+            Some(token) => {
+                self.push(token);
+                if name == "times" {
+                    self.mark(Style::Cross);
+                }
+            }
             None => return Err("a command is not known"),
         }
         Ok(())

@@ -4,7 +4,7 @@ use dashu::rational::RBig;
 
 use super::{
     expression::{Clock, Constant, Relation},
-    token::{Lexeme, Token},
+    token::{Lexeme, Style, Token},
     words,
 };
 
@@ -14,8 +14,16 @@ pub(super) fn merge(input: Vec<Lexeme>) -> Vec<Lexeme> {
     let mut at = 0;
     while at < input.len() {
         let (token, used) = rewrite(&input, at, &mut out);
+        // Bold letters side by side are matrices or vectors.
+        if input[at].style == Style::Bold && out.last().is_some_and(|last| last.style == Style::Bold) {
+            out.push(Lexeme {
+                token: Token::Command("product of matrices".to_owned()),
+                style: Style::Plain,
+                ..input[at].clone()
+            });
+        }
         if let Some(token) = token {
-            out.push(Lexeme { token, spaced: input[at].spaced, text: input[at].text });
+            out.push(Lexeme { token, ..input[at].clone() });
         }
         at += used.max(1);
     }
@@ -38,10 +46,9 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
     match &input[at].token {
         Token::Word(text) => rewrite_word(input, at, text, out),
         Token::Symbol('.') => (None, 1),
-        // Which product of vectors it is, and of which first, is not known here: it is equal to what is written alike.
-        Token::Symbol('*') if is_vector(input, at + 1) && in_term(out).any(is_vector_sign) => {
-            (Some(Token::Command("product of vectors".to_owned())), 1)
-        }
+        Token::Symbol('*') => (Some(product_sign(input, at, out)), 1),
+        // `f \circ g` is no degree: it is equal to what is written alike.
+        Token::Symbol('\u{b0}') if is_composed(input, at) => (Some(Token::Command("composed".to_owned())), 1),
         Token::Symbol('\u{b0}') => match word(input, at + 1).as_deref() {
             Some("c" | "celsius") => (Some(Token::Word("degC".to_owned())), 2),
             Some("f" | "fahrenheit") => (Some(Token::Word("degF".to_owned())), 2),
@@ -60,18 +67,55 @@ fn rewrite(input: &[Lexeme], at: usize, out: &mut [Lexeme]) -> (Option<Token>, u
     }
 }
 
-fn is_vector_sign(token: &Token) -> bool {
-    matches!(token, Token::Command(name) if matches!(name.as_str(), "accent vec" | "accent hat"))
+/// A product's sign. Between vectors the order counts, and which product it is: such a sign stands for itself, and is equal
+/// to what is written alike. The dot of two vectors alone is a product like others.
+fn product_sign(input: &[Lexeme], at: usize, out: &[Lexeme]) -> Token {
+    let cross = input[at].style == Style::Cross;
+    let vectors = input.iter().filter(|lexeme| is_vector(lexeme)).count();
+    let follows = input[at + 1..].iter().find(|lexeme| lexeme.token != Token::Symbol('('));
+    let operator = matches!(out.last().map(|last| &last.token), Some(Token::Letter(name)) if name == "nabla");
+    let between = operator || follows.is_some_and(is_vector) && in_term(out).any(is_vector);
+    match (between, cross) {
+        (true, true) => Token::Command("cross product".to_owned()),
+        (true, false) if vectors > 2 || operator => Token::Command("dot product".to_owned()),
+        _ if cross && is_product_of_sets(input) => Token::Command("product of sets".to_owned()),
+        _ => Token::Symbol('*'),
+    }
 }
 
-fn is_vector(input: &[Lexeme], at: usize) -> bool {
-    input.get(at).is_some_and(|next| is_vector_sign(&next.token))
+/// An arrow, a hat or bold print.
+fn is_vector(lexeme: &Lexeme) -> bool {
+    lexeme.style == Style::Bold
+        || matches!(&lexeme.token, Token::Letter(name) if name == "nabla")
+        || matches!(&lexeme.token, Token::Command(name) if matches!(name.as_str(), "accent vec" | "accent hat"))
+}
+
+/// Nothing but capital letters and crosses between them, which may be sets: `A \times B` is not `B \times A`.
+fn is_product_of_sets(input: &[Lexeme]) -> bool {
+    input.iter().all(|lexeme| match &lexeme.token {
+        Token::Letter(name) => name.starts_with(char::is_uppercase),
+        Token::Symbol('*') => lexeme.style == Style::Cross,
+        Token::Symbol('(' | ')') => true,
+        _ => false,
+    })
+}
+
+/// Whether a ring stands between the names of two functions.
+fn is_composed(input: &[Lexeme], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| input.get(before)).map(|lexeme| &lexeme.token);
+    let after = input.get(at + 1).map(|lexeme| &lexeme.token);
+    matches!(before, Some(Token::Letter(_) | Token::Function(_)))
+        && match after {
+            Some(Token::Letter(name)) => !matches!(name.as_str(), "C" | "F") || input.len() == 3,
+            Some(Token::Function(_) | Token::Symbol('(')) => true,
+            _ => false,
+        }
 }
 
 /// The last tokens that were read, back to a sum's or a relation's sign.
-fn in_term(out: &[Lexeme]) -> impl Iterator<Item = &Token> {
-    let tokens = out.iter().rev().map(|lexeme| &lexeme.token);
-    tokens.take_while(|token| !matches!(token, Token::Symbol('+' | '-' | ',' | ';') | Token::Relation(_)))
+fn in_term(out: &[Lexeme]) -> impl Iterator<Item = &Lexeme> {
+    let ends = |lexeme: &Lexeme| matches!(lexeme.token, Token::Symbol('+' | '-' | ',' | ';') | Token::Relation(_));
+    out.iter().rev().take_while(move |lexeme| !ends(lexeme))
 }
 
 fn is_ten_power(input: &[Lexeme], at: usize) -> bool {

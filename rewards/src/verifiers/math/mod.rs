@@ -21,6 +21,7 @@ mod fonts;
 mod gathered;
 mod hanzi;
 mod inequality;
+mod joints;
 mod label;
 mod lexer;
 mod list;
@@ -33,6 +34,7 @@ mod opaque;
 mod operand;
 mod ordered;
 mod parser;
+mod percent;
 mod prose;
 mod quantity;
 mod real;
@@ -47,6 +49,7 @@ mod trace;
 mod units;
 mod value;
 mod verdict;
+mod wording;
 mod words;
 mod worked;
 
@@ -83,7 +86,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/4";
+    const VERSION: &'static str = "math/5";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
@@ -365,6 +368,7 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
         let (a, b) = (gold.value(letter_units, &mut session), reading.value(letter_units, &mut session));
         texts |= [&a, &b].into_iter().any(|side| matches!(side, Err(_) | Ok(Value::Text(_))));
         let found = match (&a, &b) {
+            (Ok(a), Ok(b)) if session.leaves_out_percent(a, b) || session.is_rounded_gold(a, b) => Verdict::Equal,
             (Ok(a), Ok(b)) => session.equal(a, b),
             (Err(reason), _) => {
                 doubt = Some(format!("the gold answer cannot be read, {reason}"));
@@ -382,7 +386,7 @@ fn compare_values(gold: &Reading, reading: &Reading) -> (Verdict, Option<String>
         }
     }
     let prose = texts && gold.is_prose() && reading.is_prose();
-    if prose && words::normal_text(&gold.text) == words::normal_text(&reading.text) {
+    if prose && wording::are_one_text(&gold.text, &reading.text) {
         return (Verdict::Equal, None);
     }
     match session.templates(&gold.text, &reading.text) {

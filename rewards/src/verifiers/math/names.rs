@@ -145,8 +145,8 @@ fn operation(name: &str) -> Option<Token> {
         "bmod" | "mod" => Token::Command("mod".to_owned()),
         "cdot" | "times" | "ast" | "bullet" | "cdotp" => Token::Symbol('*'),
         "div" | "slash" => Token::Symbol('/'),
-        "land" | "wedge" => Token::Word("and".to_owned()),
-        "lor" | "vee" => Token::Word("or".to_owned()),
+        "land" | "wedge" => Token::Command("land".to_owned()),
+        "lor" | "vee" => Token::Command("lor".to_owned()),
         _ => return None,
     })
 }

@@ -67,6 +67,21 @@ pub(super) fn renamed_in(expr: &Expr, from: &str, to: &str) -> Expr {
     }
 }
 
+/// The equation of a function, `f(y) = y + 1`, with the letter that another equation of it has for its argument.
+pub(super) fn with_argument_of(own: &[Expr], others: &[Expr]) -> Option<Vec<Expr>> {
+    let (Some(Expr::Apply(name, of)), Some(Expr::Apply(other, of_other))) = (own.first(), others.first()) else {
+        return None;
+    };
+    let ([Expr::Variable(letter)], [Expr::Variable(renamed)]) = (of.as_slice(), of_other.as_slice()) else {
+        return None;
+    };
+    let taken = others.iter().any(|term| renamed_in(term, letter, "@") != *term);
+    // `f(q) = 1` may be said of one q.
+    let used = others[1..].iter().any(|term| renamed_in(term, renamed, "@") != *term);
+    (name == other && letter != renamed && !taken && used)
+        .then(|| others.iter().map(|term| renamed_in(term, renamed, letter)).collect())
+}
+
 fn renamed_index(index: &str, from: &str, to: &str) -> String {
     let mut out = String::new();
     let mut letters = index.chars().peekable();

@@ -150,6 +150,10 @@ impl Parser<'_> {
             self.at += 1;
             name.push('\'');
         }
+        if let Some((raised, used)) = self.raised_function(&name) {
+            self.at += used;
+            name = raised;
+        }
         if self.applies(&name) {
             self.at += 1;
             let (items, _) = self.enclosed()?;
@@ -157,6 +161,23 @@ impl Parser<'_> {
             return Ok(Expr::Apply(name, items));
         }
         Ok(Expr::Variable(name))
+    }
+
+    /// A function with an exponent before its argument, `f^{-1}(0)` and `f^{(3)}(0)`: no power of a letter times a number.
+    fn raised_function(&self, name: &str) -> Option<(String, usize)> {
+        if !matches!(name, "f" | "g" | "h" | "F" | "G" | "y" | "u") || !self.is_symbol('^') {
+            return None;
+        }
+        let used = match (self.token(self.at + 1)?, self.token(self.at + 2)?) {
+            (Token::Symbol('{'), _) => {
+                let inside = self.lexemes[self.at + 2..].iter();
+                3 + inside.take_while(|lexeme| lexeme.token != Token::Symbol('}')).count()
+            }
+            _ => 2,
+        };
+        let index: Vec<String> =
+            self.lexemes[self.at + 1..self.at + used].iter().filter_map(|lexeme| plain(&lexeme.token)).collect();
+        (self.token(self.at + used) == Some(&Token::Symbol('('))).then(|| (format!("{name}^{}", index.join("")), used))
     }
 
     fn count(&mut self, function: Function, letter: &str) -> Parsed<Option<Expr>> {
@@ -256,7 +277,7 @@ impl Parser<'_> {
             }
         }
         let mut arguments = match self.peek() {
-            Some(Token::Symbol('(' | '{')) => match self.argument()? {
+            Some(Token::Symbol('(' | '{') | Token::SetOpen) => match self.argument()? {
                 Expr::Group(Bracket::Round, items, Bracket::Round) | Expr::Set(items) => items,
                 only => vec![only],
             },

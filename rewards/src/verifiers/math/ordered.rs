@@ -1,4 +1,4 @@
-//! Expressions that differ only in the order of their terms and factors.
+//! The order of terms and factors: expressions that differ in nothing else, and products in which it counts.
 
 use super::expression::{Bracket, Constant, Expr, Function};
 
@@ -40,4 +40,83 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
         }
         other => other,
     })
+}
+
+/// Whether an answer is three or more capital letters and nothing else: names of places in order, as `BCA`.
+pub(super) fn is_row_of_capitals(expr: &Expr) -> bool {
+    matches!(expr, Expr::Product(factors)
+        if factors.len() > 2 && factors.iter().all(|factor| !factor.inverse && is_capital(&factor.expr)))
+}
+
+/// Whether letters are multiplied as matrices are: beside an inverse or a transpose of one, or under one exponent of them.
+pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
+    expr.any(&|node| match node {
+        Expr::Product(factors) => {
+            let letters: Vec<&Expr> =
+                factors.iter().filter(|factor| !factor.inverse).map(|factor| base_of(&factor.expr)).collect();
+            // Nobody writes a number beside its inverse.
+            let conjugated = factors.iter().any(|factor| match &factor.expr {
+                Expr::Power(base, exponent) => {
+                    is_minus_one(exponent) && factors.iter().any(|other| other.expr == **base)
+                }
+                _ => false,
+            });
+            let count = |named: &dyn Fn(&Expr) -> bool| letters.iter().filter(|letter| named(letter)).count();
+            conjugated
+                || factors.iter().any(|factor| matches!(&factor.expr, Expr::Variable(name) if name == "nabla"))
+                || factors.iter().any(|factor| is_transposed(&factor.expr)) && count(&is_letter) > 1
+                || factors.iter().any(|factor| is_inverted(&factor.expr)) && count(&is_capital) > 1
+        }
+        Expr::Sum(items) => items
+            .iter()
+            .enumerate()
+            .any(|(at, item)| items[..at].iter().any(|before| are_turned(before, item) || are_turned(item, before))),
+        Expr::Power(base, exponent) => match &**base {
+            Expr::Product(factors) => {
+                let letters = |named: fn(&Expr) -> bool| factors.iter().filter(|one| named(&one.expr)).count() > 1;
+                is_minus_one(exponent) && letters(is_capital) || is_transpose(exponent) && letters(is_letter)
+            }
+            _ => false,
+        },
+        _ => false,
+    })
+}
+
+/// `AB` and `-BA`: numbers would not be written so.
+fn are_turned(product: &Expr, negative: &Expr) -> bool {
+    let Expr::Negative(other) = negative else { return false };
+    let letters =
+        |expr: &Expr| matches!(expr, Expr::Product(factors) if factors.iter().all(|one| is_letter(&one.expr)));
+    letters(product) && letters(other) && *product != **other && is_reordered(product, other)
+}
+
+fn base_of(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Power(base, _) => base,
+        other => other,
+    }
+}
+
+fn is_letter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(_))
+}
+
+fn is_capital(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(name) if name.starts_with(char::is_uppercase))
+}
+
+fn is_minus_one(exponent: &Expr) -> bool {
+    *exponent == Expr::Negative(Box::new(Expr::integer(1)))
+}
+
+fn is_transpose(exponent: &Expr) -> bool {
+    matches!(exponent, Expr::Variable(name) if name == "T")
+}
+
+fn is_transposed(expr: &Expr) -> bool {
+    matches!(expr, Expr::Power(base, exponent) if is_transpose(exponent) && is_letter(base))
+}
+
+fn is_inverted(expr: &Expr) -> bool {
+    matches!(expr, Expr::Power(base, exponent) if is_minus_one(exponent) && is_capital(base))
 }

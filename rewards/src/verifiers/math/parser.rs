@@ -2,6 +2,7 @@
 
 use super::{
     expression::{Constant, Expr, Factor, Function, Joint, Relation},
+    joints::grouped,
     label,
     token::{Lexeme, Token},
     units::{self, Unit},
@@ -146,7 +147,7 @@ impl Parser<'_> {
 
     /// Items with what joins them, up to a token that is no separator.
     pub(super) fn list(&mut self) -> Parsed<(Vec<Expr>, Joint)> {
-        let mut joint = Joint::Comma;
+        let (mut joints, mut arrows) = (Vec::new(), false);
         let mut items = Vec::new();
         loop {
             if matches!(self.word(self.at).as_deref(), Some("either" | "both"))
@@ -154,7 +155,9 @@ impl Parser<'_> {
             {
                 self.at += 1;
             }
+            let start = self.at;
             items.push(self.relation()?);
+            arrows |= self.has_arrow(start);
             let Some(mut found) = self.separator() else { break };
             // "2, and 3": nothing may be missing between two commas.
             if found == Joint::Comma
@@ -163,11 +166,12 @@ impl Parser<'_> {
             {
                 found = word;
             }
-            if found != Joint::Comma {
-                joint = if found == Joint::Or || joint == Joint::Or { Joint::Or } else { Joint::And };
-            }
+            joints.push(found);
         }
-        Ok((items, joint))
+        if arrows && joints.iter().any(|joint| matches!(joint, Joint::Conjunction | Joint::Disjunction)) {
+            return Err("a connective and an arrow stand side by side without brackets");
+        }
+        Ok(grouped(items, &joints))
     }
 
     fn separator(&mut self) -> Option<Joint> {
@@ -176,6 +180,8 @@ impl Parser<'_> {
             Token::Row if !self.in_rows => Joint::Comma,
             Token::Word(word) if word.eq_ignore_ascii_case("and") => Joint::And,
             Token::Word(word) if word.eq_ignore_ascii_case("or") => Joint::Or,
+            Token::Command(name) if name == "land" => Joint::Conjunction,
+            Token::Command(name) if name == "lor" => Joint::Disjunction,
             _ => return None,
         };
         self.at += 1;
@@ -271,7 +277,13 @@ impl Parser<'_> {
         if introduced {
             return Ok(label::labelled(&label, true, self.operand()?));
         }
+        // `Var(X) + Y` is not `Var(X + Y)`.
+        let applied = self.is_symbol('(') && !self.is_spaced(self.at);
+        let end = self.bracket_ahead().map(|inner| self.at + inner.len() + 2).filter(|_| applied);
         let expr = self.expression(0)?;
+        if end.is_some_and(|end| end != self.at) {
+            return Err("a word stands before a bracket and more");
+        }
         match label.as_slice() {
             [only] if units::is_currency(only) => Ok(Expr::Quantity(Box::new(expr), Unit::one(only))),
             _ => Ok(label::labelled(&label, false, self.with_unit(expr)?)),
@@ -349,13 +361,16 @@ impl Parser<'_> {
     /// Whether the token here can be a factor without a multiplication sign before it.
     pub(super) fn starts_factor(&self) -> bool {
         let after_number = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Number(..)));
+        let after_letter = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Letter(_)));
         // `2^6 3^5`: a number apart from the exponent before it is the next factor.
         let raised = self.at > 1 && self.token(self.at - 2) == Some(&Token::Symbol('^')) && self.is_spaced(self.at);
         match self.peek() {
-            Some(Token::Number(..)) => !after_number || raised,
+            // "2 h 30 min" is no product.
+            Some(Token::Number(..)) => (!after_number || raised) && !(after_letter && self.is_spaced(self.at)),
             Some(Token::Letter(letter)) => !self.reads_as_unit(letter) && !self.at_differential(),
             Some(Token::Constant(_) | Token::Function(_) | Token::Begin(_)) => true,
-            Some(Token::Symbol('(' | '{')) => true,
+            Some(Token::Symbol('(')) => true,
+            Some(Token::Symbol('{')) => !self.between_numbers(),
             Some(Token::Symbol('|')) => self.bars == 0 && !self.in_set,
             Some(Token::Command(_)) if self.unit_quotient().is_some() => false,
             Some(Token::Command(name)) => {

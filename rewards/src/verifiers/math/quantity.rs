@@ -70,6 +70,7 @@ impl Parser<'_> {
             None | Some(Token::Symbol(',' | ';' | ')' | ']' | '}' | '&' | '|') | Token::SetClose | Token::Row) => true,
             Some(Token::End(_) | Token::Relation(_)) => true,
             Some(Token::Word(word)) => matches!(word.to_lowercase().as_str(), "and" | "or"),
+            Some(Token::Command(name)) => matches!(name.as_str(), "land" | "lor"),
             _ => false,
         }
     }

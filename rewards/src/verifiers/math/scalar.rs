@@ -12,7 +12,7 @@ use super::{
     evaluate::{Evaluator, Point},
     expression::{Constant, Expr, Function},
     number::{Fuel, Number},
-    ordered::is_reordered,
+    ordered::{is_reordered, multiplies_matrices},
     real::{Failure, Reals},
     residue::{PRIMES, Residues},
     verdict::Verdict,
@@ -64,8 +64,14 @@ impl Session {
         if a == b {
             return Verdict::Equal;
         }
+        // The order of a product of matrices counts, and what it comes to is not worked out.
+        if multiplies_matrices(a) || multiplies_matrices(b) {
+            return Verdict::Unknown;
+        }
         match self.by_value(a, b) {
             Verdict::Unknown if is_reordered(a, b) => Verdict::Equal,
+            // Only real points were tried.
+            Verdict::Equal if complex_part(a) != complex_part(b) => Verdict::Unknown,
             verdict => verdict,
         }
     }
@@ -294,7 +300,7 @@ impl Session {
     /// Whether `f` is a constant multiple of `g`, that is whether `f = 0` and `g = 0` are one equation; with
     /// `positive`, whether the constant is positive as well.
     pub(super) fn proportional(&mut self, f: &Expr, g: &Expr, positive: bool) -> Verdict {
-        if !f.is_scalar() || !g.is_scalar() {
+        if !f.is_scalar() || !g.is_scalar() || multiplies_matrices(f) || multiplies_matrices(g) {
             return Verdict::Unknown;
         }
         let Some((f, g)) = self.without_atoms(f, g) else { return Verdict::Unknown };
@@ -405,6 +411,17 @@ fn alternates(expr: &Expr) -> bool {
         }
     }
     expr.any(&|node| matches!(node, Expr::Power(base, exponent) if is_negative(base) && base.is_closed() && !exponent.is_closed()))
+}
+
+/// Whether a part of a number is taken that complex ones alone have, or the size of one that is named as they are.
+fn complex_part(expr: &Expr) -> bool {
+    expr.any(&|node| match node {
+        Expr::Call(Function::RealPart | Function::ImaginaryPart | Function::Conjugate, _) => !node.is_closed(),
+        Expr::Call(Function::Abs, items) => {
+            items.iter().any(|item| matches!(item, Expr::Variable(name) if matches!(name.as_str(), "z" | "w")))
+        }
+        _ => false,
+    })
 }
 
 fn has_abs(expr: &Expr) -> bool {

@@ -1,6 +1,7 @@
 //! Prose with mathematics in it: equal when the words are the same and what stands between them has the same value.
 
 use super::{
+    gathered::is_judgement,
     lexer,
     merge::merge,
     parser,
@@ -33,7 +34,10 @@ impl Session {
         }
         // Parts that each have words of their own may stand in another order.
         let (a, b) = (parts(&a), parts(&b));
-        if a.len() < 2 || a.len() != b.len() || !a.iter().chain(&b).all(|part| has_words(part)) {
+        let judged =
+            |part: &Vec<Lexeme>| matches!(&part[..], [Lexeme { token: Token::Word(word), .. }] if is_judgement(word));
+        if a.len() < 2 || a.len() != b.len() || a.iter().all(judged) || !a.iter().chain(&b).all(|part| has_words(part))
+        {
             return Some(whole);
         }
         Some(self.paired(&a, &b, &mut |session, a, b| session.same_pieces(&pieces(a), &pieces(b))))
@@ -44,8 +48,11 @@ impl Session {
             return Verdict::Unknown;
         }
         let mut all = Verdict::Equal;
-        for (a, b) in a.iter().zip(b) {
-            all = all.and(match (a, b) {
+        for (at, (own, other)) in a.iter().zip(b).enumerate() {
+            // Of all that letters name, a ray alone has a first one.
+            let ray = at.checked_sub(1).is_some_and(|before| matches!(&a[before], Piece::Word(word) if word == "ray"));
+            all = all.and(match (own, other) {
+                (Piece::Run(a), Piece::Run(b)) if ray && !are_alike(a, b) => Verdict::Unknown,
                 (Piece::Word(a), Piece::Word(b)) if a == b => Verdict::Equal,
                 (Piece::Run(a), Piece::Run(b)) => self.same_runs(a, b),
                 // Other words may say the same thing.
@@ -56,7 +63,7 @@ impl Session {
     }
 
     fn same_runs(&mut self, a: &[Lexeme], b: &[Lexeme]) -> Verdict {
-        if a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token)) {
+        if are_alike(a, b) {
             return Verdict::Equal;
         }
         // "3 by 4" beside a word is a size and no product: the order of its sides counts.
@@ -76,6 +83,10 @@ impl Session {
     }
 }
 
+fn are_alike(a: &[Lexeme], b: &[Lexeme]) -> bool {
+    a.iter().map(|lexeme| &lexeme.token).eq(b.iter().map(|lexeme| &lexeme.token))
+}
+
 /// Words and what stands between them, without articles and full stops.
 fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
     let mut pieces = Vec::new();
@@ -91,7 +102,17 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
             pieces.push(Piece::Run(std::mem::take(run)));
         }
     };
+    // What a word in front of a bracket is said of ends with it: `Var(X)+Y` is not `Var(X+Y)`.
+    let (mut depth, mut applied) = (0_usize, false);
     for lexeme in lexemes {
+        match &lexeme.token {
+            Token::Symbol('(') => {
+                applied |= depth == 0 && run.is_empty() && matches!(pieces.last(), Some(Piece::Word(_)));
+                depth += 1;
+            }
+            Token::Symbol(')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
         match &lexeme.token {
             Token::Word(word) => {
                 end(&mut run, &mut pieces);
@@ -102,6 +123,10 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
             }
             Token::Symbol('.') => {}
             _ => run.push(lexeme.clone()),
+        }
+        if applied && depth == 0 {
+            end(&mut run, &mut pieces);
+            applied = false;
         }
     }
     end(&mut run, &mut pieces);
@@ -117,6 +142,9 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
 
 /// A word in one spelling.
 fn plain_word(word: &str) -> String {
+    if units::is_cased(word) {
+        return word.to_owned();
+    }
     match word.to_lowercase().as_str() {
         "approx" | "about" => "approximately".to_owned(),
         "min" => "minimum".to_owned(),

@@ -38,4 +38,16 @@ pub(super) struct Lexeme {
     pub(super) spaced: bool,
     /// Whether it stood inside `\text{...}` or the like.
     pub(super) text: bool,
+    pub(super) style: Style,
+}
+
+/// How a token was written, where that may change what it means beside others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Style {
+    #[default]
+    Plain,
+    /// A bold letter, as vectors are written.
+    Bold,
+    /// A product sign that is a cross, and no dot.
+    Cross,
 }

@@ -89,11 +89,17 @@ pub(super) fn is_single_letter(letter: &str) -> bool {
     matches!(letter, "m" | "s" | "g" | "h" | "L" | "l" | "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Omega")
 }
 
+/// Whether capitals tell a unit from another one: mega from milli, bits from bytes.
+pub(super) fn is_cased(word: &str) -> bool {
+    matches!(word, "MW" | "MA" | "MV" | "MJ" | "MN" | "MPa" | "MHz" | "Kb" | "kb" | "Mb" | "Gb" | "Tb")
+}
+
 fn canonical(word: &str) -> String {
     let exact = match word {
         "L" | "l" => "l",
         "mL" | "ml" => "ml",
         "N" | "J" | "W" | "V" | "A" | "K" | "F" | "C" | "T" | "Hz" | "Pa" => word,
+        _ if is_cased(word) => word,
         "M" => "mol/l",
         "Omega" => "ohm",
         _ => "",

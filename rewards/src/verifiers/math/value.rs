@@ -24,6 +24,8 @@ pub(super) enum Value {
     Set(Vec<Self>),
     /// Several answers, both signs of a root: without order, but each counts.
     Several(Vec<Self>),
+    /// Statements joined by a connective: of a conjunction all hold, else one of them.
+    Joined(Joint, Vec<Self>),
     /// Part of the real line, with the variable it bounds where one was named.
     Region(Region, Option<String>),
     Relation(Vec<Expr>, Vec<Relation>),

@@ -157,7 +157,7 @@ const SHORT: &[&str] = &[
     "wed", "thu", "fri", "sat", "sun", "may", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "than", "from", "rs", "we", "so", "has", "was", "its", "an", "box", "car", "pen", "bus", "tie", "win",
     "off", "on", "up", "out", "cup", "jar", "bag", "egg", "hat", "pie", "key", "row", "cow", "hen", "pig", "toy",
-    "kid", "may", "answer", "neither", "pct", "exist",
+    "kid", "may", "ray", "answer", "neither", "pct", "exist",
 ];
 
 /// Whether a run of two or three letters is a word of running text.
@@ -397,7 +397,7 @@ fn synonym(text: &str) -> String {
 }
 
 /// Text without the LaTeX commands that only style it.
-fn strip_markup(text: &str) -> String {
+pub(super) fn strip_markup(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::new();
     let mut at = 0;
@@ -438,6 +438,11 @@ pub(super) fn is_text_font(name: &str) -> bool {
             | "mathrm"
             | "emph"
     )
+}
+
+/// Whether a command sets what follows in bold, as vectors are.
+pub(super) fn is_bold(name: &str) -> bool {
+    matches!(name, "mathbf" | "boldsymbol" | "bm" | "bold" | "pmb")
 }
 
 /// Whether a command only styles what follows it.

@@ -56,7 +56,7 @@ const SHORT_BYTES: usize = 150;
 /// line, or its last closing statement.
 pub(super) fn answer(gold: &str, closings: &Closings) -> Option<String> {
     if gold.contains("\\boxed") || gold.contains("\\fbox") {
-        return extract::boxed(gold).flatten();
+        return extract::boxed(gold).flatten().or_else(|| cut_box(gold));
     }
     if let Some(found) = LAST_LINE.captures(gold) {
         return Some(found[1].to_owned());
@@ -68,6 +68,13 @@ pub(super) fn answer(gold: &str, closings: &Closings) -> Option<String> {
         return marked.into_iter().next().filter(|answer| answer.trim() != gold.trim());
     }
     prose::conclusion(gold, closings).filter(|_| gold.len() > SHORT_BYTES)
+}
+
+/// What the only box of a gold text holds when nothing closes it.
+fn cut_box(gold: &str) -> Option<String> {
+    let (_, inside) = gold.split_once("\\boxed{")?;
+    let balanced = inside.matches('{').count() == inside.matches('}').count();
+    (balanced && !inside.contains("boxed") && !inside.trim().is_empty()).then(|| inside.trim().to_owned())
 }
 
 /// An answer with the phrases that stand for sets written as sets.
