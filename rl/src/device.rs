@@ -12,6 +12,10 @@ use crate::error::{Result, RunError};
 pub fn open(name: &str) -> Result<Device> {
     let refused = |reason| RunError::User(format!("device: {reason}"));
     names::check(name).map_err(refused)?;
+    #[cfg(feature = "gpu")]
+    if names::parse(name) != Some(names::Kind::Cpu) {
+        crate::kernels::kept::keep(name);
+    }
     Ok(match names::parse(name) {
         #[cfg(feature = "cuda")]
         Some(names::Kind::Cuda(index)) => {

@@ -28,6 +28,7 @@ pub mod gates;
 pub mod guards;
 mod head;
 pub mod importance;
+pub mod kernels;
 pub mod kl;
 pub mod ledger;
 pub mod loader;

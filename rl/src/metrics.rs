@@ -139,6 +139,10 @@ pub mod names {
     pub const ROLLOUT_SPEED: &str = "perf/rollout_tokens_per_sec";
     /// Trained answer tokens a second of updating.
     pub const TRAIN_SPEED: &str = "perf/train_tokens_per_sec";
+    /// Kernels that were compiled since the step before, on a GPU.
+    pub const KERNELS: &str = "perf/kernels_compiled";
+    /// Seconds that compiling them took, and reading those that were kept.
+    pub const KERNEL_SECS: &str = "time/kernel_secs";
     /// What the names of held-out results begin with; `/<set>` follows, for the rows of single tasks `/<task>`, and then
     /// `/pass@1` with the ends of its interval as `/pass@1/low` and `/pass@1/high`, `/greedy`, `/cut` and `/tokens`. Their
     /// lines have no `phase`, but `evaluation` (the set) and `after`.

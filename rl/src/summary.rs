@@ -8,6 +8,7 @@ use crate::audit::AuditFacts;
 use crate::config::EvalConfig;
 use crate::curation::{Decision, Tally};
 use crate::eval::{EvalRow, Evaluation, Gain};
+use crate::kernels::Spent;
 use crate::pairs::pairs;
 use crate::score::judge::JudgeRecord;
 
@@ -45,6 +46,9 @@ pub struct RunEnd {
     /// What was planned for it, in bytes; absent where nothing was planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_bytes: Option<u64>,
+    /// What its last process spent on kernels; absent on a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Spent>,
     /// SHA-256 over the final weights.
     pub weights_sha256: String,
     /// SHA-256 over the metrics, less what depends on the clock.

@@ -23,7 +23,7 @@ use self::kept::{Folder, Place};
 use self::target::{SamplingPreset, Target};
 use super::compare;
 use super::config::compose_rewards;
-use super::printer::{Printer, detectable, print_json, print_text, table};
+use super::printer::{Printer, add_kernels, detectable, print_json, print_text, table};
 use super::weights::Dtype;
 use crate::comparison::{self, Comparison, Recorded};
 use crate::config::Config;
@@ -396,6 +396,7 @@ fn print(arguments: &EvalArguments, made: &Made, mut facts: serde_json::Value, p
         if !made.heat_maps.is_empty() {
             facts["heat_maps"] = serde_json::json!(made.heat_maps);
         }
+        add_kernels(&mut facts);
         return print_json(&facts, true);
     }
     print_text(&format!("{}{}", table(&made.rows), detectable(&made.rows)))?;

@@ -11,7 +11,7 @@ use sapo_policies::adapt::adapter_folder;
 use serde_json::{Value, json};
 
 use super::named;
-use super::printer::{print_json, print_text};
+use super::printer::{Printer, print_json, print_text};
 
 /// Presets with random weights have no adapters, so nothing depends on it.
 const SEED: u64 = 0;
@@ -31,6 +31,10 @@ pub(crate) struct MergeArguments {
     /// The number format of the weights: f32 or bf16.
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = format)]
     pub(crate) format: WeightFormat,
+    /// Where the maps are multiplied: `cpu`, `cuda:0` in a build with the feature `cuda`, or `wgpu:0` in one with `wgpu`
+    /// (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
     /// Prints one JSON object on stdout, and nothing else there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -50,7 +54,8 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<()> {
     let folder = adapter_folder(&named).ok_or_else(|| {
         RunError::User(format!("{} holds no adapter_config.json, so it is not an adapter", arguments.adapter.display()))
     })?;
-    let device = device::open("cpu")?;
+    let printer = Printer::new();
+    let device = device::open(&arguments.device)?;
     let mut model = match &arguments.model {
         Some(name) => {
             let mut model = Model::open(&named::model(name)?, SEED, &device)?;
@@ -62,6 +67,7 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<()> {
     let maps = model.policy.adapter_parameters().len() / 2;
     model.policy.absorb_adapter();
     model.save(out, arguments.format)?;
+    printer.finish();
     if arguments.json {
         let parameters = model.policy.parameter_count();
         return print_json(&json!({"out": out, "maps": maps, "parameters": parameters}), true);

@@ -41,12 +41,20 @@ impl Pace {
         (since > 0).then(|| now.saturating_sub(self.began).mul_f64(left / since as f64))
     }
 
+    /// Whether a line is due; it is told then.
+    pub(crate) fn is_due(&mut self, now: Duration) -> bool {
+        let due = now.saturating_sub(self.told) >= EVERY;
+        if due {
+            self.told = now;
+        }
+        due
+    }
+
     /// The line that is due, if one is.
     pub(crate) fn line(&mut self, now: Duration, note: &str) -> Option<String> {
-        if now.saturating_sub(self.told) < EVERY {
+        if !self.is_due(now) {
             return None;
         }
-        self.told = now;
         let left = self.left(now, self.done).map_or(String::new(), |left| format!(", about {} left", clock(left)));
         let note = if note.is_empty() { String::new() } else { format!(", {note}") };
         Some(format!("{}: {}/{}{note}{left}", self.name, self.done, self.units))

@@ -13,7 +13,7 @@ use sapo_policies::{Config, Policy};
 use serde_json::json;
 
 use super::named;
-use super::printer::{print_json, print_text};
+use super::printer::{Printer, add_kernels, print_json, print_text};
 
 /// Which checkpoint, and what to compare it with.
 #[derive(Args)]
@@ -42,8 +42,10 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
         return Err(RunError::User(format!("{place} holds no golden case, that is no NAME.safetensors or NAME.json")));
     }
     let model = checkpoint_folder(&named::model(&arguments.model.display().to_string())?)?;
+    let printer = Printer::new();
     let mut all = Vec::new();
     let mut add = |parity: Parity| {
+        printer.finish();
         let shown = if arguments.json { Ok(()) } else { print_text(&lines(&parity)) };
         all.push(parity);
         shown
@@ -77,7 +79,9 @@ pub(crate) fn run(arguments: &ParityArguments) -> Result<bool> {
     if arguments.json {
         let worst =
             worst.map(|(case, one)| json!({"case": case, "tensor": one.tensor, "abs": one.abs, "rel": one.rel}));
-        print_json(&json!({"cases": all.len(), "tensors": tensors, "out": out, "worst": worst}), true)?;
+        let mut object = json!({"cases": all.len(), "tensors": tensors, "out": out, "worst": worst});
+        add_kernels(&mut object);
+        print_json(&object, true)?;
     } else if let Some((case, one)) = worst {
         print_text(&format!(
             "{} cases, {tensors} tensors, {out} out of tolerance; the worst: {case} {}, {:.2} of its tolerance\n",

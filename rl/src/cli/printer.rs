@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::error::{Result, RunError};
 use crate::eval::{EvalRow, Gain};
+use crate::kernels::{self, Spent};
 use crate::progress::Progress;
 use crate::report::figures::{interval, percent, points};
 use crate::report::words::stage_title;
@@ -20,32 +21,85 @@ use super::pace::{Pace, clock};
 pub(crate) struct Printer {
     terminal: bool,
     started: Instant,
-    talk: Mutex<Talk>,
+    talk: Arc<Mutex<Talk>>,
 }
 
 /// What is being told.
+#[derive(Default)]
 struct Talk {
     bar: Option<ProgressBar>,
     note: String,
     pace: Pace,
+    /// What stands in the bar's place while kernels are compiled before there is one.
+    kernels: Option<ProgressBar>,
 }
+
+/// How often kernels are looked for.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Printer {
     /// A printer that draws bars when stderr is a terminal.
     pub(crate) fn new() -> Self {
-        let talk = Talk { bar: None, note: String::new(), pace: Pace::default() };
-        Self { terminal: std::io::stderr().is_terminal(), started: Instant::now(), talk: Mutex::new(talk) }
+        let printer = Self { terminal: std::io::stderr().is_terminal(), started: Instant::now(), talk: Arc::default() };
+        if cfg!(feature = "gpu") {
+            let (talk, terminal) = (Arc::downgrade(&printer.talk), printer.terminal);
+            std::thread::spawn(move || tell_of_kernels(&talk, terminal));
+        }
+        printer
     }
 
     /// Takes the last bar away.
     pub(crate) fn finish(&self) {
-        if let Some(bar) = self.talk().bar.take() {
-            bar.finish_and_clear();
-        }
+        let mut talk = self.talk();
+        let bars = [talk.bar.take(), talk.kernels.take()];
+        bars.into_iter().flatten().for_each(|bar| bar.finish_and_clear());
     }
 
     fn talk(&self) -> MutexGuard<'_, Talk> {
         self.talk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells of kernels while they are being compiled, as long as somebody talks.
+fn tell_of_kernels(talk: &Weak<Mutex<Talk>>, terminal: bool) {
+    let mut known = kernels::spent().unwrap_or_default();
+    let mut pace = Pace::default();
+    let began = Instant::now();
+    loop {
+        std::thread::sleep(LOOK);
+        let Some(talk) = talk.upgrade() else { return };
+        let now = kernels::spent().unwrap_or_default();
+        let grew = now.compiled > known.compiled;
+        known = now;
+        if terminal {
+            talk.lock().unwrap_or_else(PoisonError::into_inner).show_kernels(grew.then_some(now));
+        } else if grew && pace.is_due(began.elapsed()) {
+            tell(&counted(now));
+        }
+    }
+}
+
+/// What is told of kernels.
+fn counted(spent: Spent) -> String {
+    let kept = if spent.loaded > 0 { format!(", {} were kept", spent.loaded) } else { String::new() };
+    format!("compiling kernels: {} in {:.0} s{kept}", spent.compiled, spent.secs)
+}
+
+impl Talk {
+    /// Shows that kernels are being compiled, or that they no longer are.
+    fn show_kernels(&mut self, spent: Option<Spent>) {
+        match (&self.bar, spent) {
+            (Some(bar), Some(spent)) => bar.set_message(format!("{}  {}", plain(&self.note), counted(spent))),
+            (Some(bar), None) if bar.message().contains("compiling kernels") => {
+                bar.set_message(plain(&self.note).into_owned());
+            }
+            (None, Some(spent)) => {
+                let bar = self.kernels.get_or_insert_with(ProgressBar::new_spinner);
+                bar.set_message(counted(spent));
+                bar.tick();
+            }
+            (_, None) => self.kernels.take().iter().for_each(ProgressBar::finish_and_clear),
+        }
     }
 }
 
@@ -163,6 +217,13 @@ pub(crate) fn print_json(value: &impl serde::Serialize, on_one_line: bool) -> Re
     PRINTED.store(true, Ordering::Relaxed);
     let text = if on_one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
     print(&format!("{}\n", plain_json(&text.map_err(|error| RunError::Internal(error.to_string()))?)))
+}
+
+/// Adds to an object what was spent on kernels, where the work was a GPU's.
+pub(crate) fn add_kernels(object: &mut serde_json::Value) {
+    if let Some(spent) = kernels::spent() {
+        object["kernels"] = serde_json::json!(spent);
+    }
 }
 
 /// Prints a text for people on stdout, [`plain`].

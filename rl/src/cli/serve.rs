@@ -11,7 +11,7 @@ use sapo_rollouts::LocalEngine;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::printer::print_json;
+use super::printer::{Printer, print_json};
 use super::signals::on_signals;
 use super::weights::Dtype;
 
@@ -88,6 +88,8 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         local_images: arguments.allow_local_images,
         read_timeout_secs: arguments.read_timeout,
     };
+    // Tells of kernels that are compiled for the first requests.
+    let printer = Printer::new();
     let device = device::open(&arguments.device)?;
     let (stop, stops) = mpsc::unbounded_channel();
     stop_on_signals(stop.clone())?;
@@ -99,6 +101,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
         notes.iter().for_each(|note| eprintln!("{note}"));
         printed = say(listening);
     })?;
+    printer.finish();
     printed
 }
 

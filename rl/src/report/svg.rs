@@ -114,7 +114,7 @@ fn step_axis(curve: &Curve, x: &Scale, first: f64, last: f64) -> String {
         }
     }
     let (ticks, _, _) = linear_ticks(first, last);
-    for tick in ticks.iter().filter(|tick| (first..=last).contains(tick) && tick.fract() == 0.0) {
+    for tick in ticks.iter().filter(|tick| (first..=last).contains(*tick) && tick.fract() == 0.0) {
         svg.push_str(&text(x.at(*tick), HEIGHT - BOTTOM + 15.0, "middle", &number(*tick)));
     }
     svg

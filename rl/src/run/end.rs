@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::audit;
 use crate::error::{Result, RunError};
+use crate::kernels;
 use crate::metrics::metrics_sha256;
 use crate::summary::{JudgeFacts, RunEnd, Summary};
 
@@ -84,6 +85,7 @@ impl Run<'_> {
             wall_secs: self.wall_secs(),
             peak_rss_bytes: self.peak_rss_bytes(),
             planned_bytes: self.planned_bytes(),
+            kernels: kernels::spent(),
             weights_sha256: self.model.policy.weights_sha256(),
             metrics_sha256: metrics_sha256(self.recorder.lines()),
         };

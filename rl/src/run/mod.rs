@@ -39,8 +39,7 @@ use crate::error::{Result, RunError};
 use crate::eval::{EvalSet, evaluate};
 use crate::figures::{interval, percent};
 use crate::guards::Guards;
-use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, names};
 use crate::model_setup;
 use crate::optimizer::AdamW;
 use crate::parts::Part;
@@ -48,6 +47,7 @@ use crate::progress::Progress;
 use crate::sample::Generator;
 use crate::score::judge::Counts;
 use crate::score::{Rewards, judge};
+use crate::{kernels, memory};
 
 pub use self::open::{Opened, Start};
 
@@ -78,6 +78,8 @@ pub struct Run<'a> {
     started: Instant,
     wall_secs_before: f64,
     saved_at: u64,
+    /// What had been spent on kernels at the step before.
+    kernels: kernels::Spent,
     /// What the judges had done when their records were last brought up to date.
     judged: Counts,
     /// Held as long as the run goes on: nobody else writes into its folder.
@@ -161,7 +163,13 @@ impl Run<'_> {
     /// # Errors
     /// When the step cannot be recorded.
     pub fn record(&mut self, phase: &str, metrics: &Metrics, started: Instant, note: &str) -> Result<()> {
-        let metrics = self.collective.reduce(metrics.clone());
+        let mut metrics = metrics.clone();
+        if let Some(spent) = kernels::spent() {
+            let new = spent.since(std::mem::replace(&mut self.kernels, spent));
+            metrics.sum(names::KERNELS, new.compiled as f64);
+            metrics.sum(names::KERNEL_SECS, new.secs);
+        }
+        let metrics = self.collective.reduce(metrics);
         self.recorder.step(self.state.step, phase, &metrics, started.elapsed().as_secs_f64())?;
         for alert in self.guards.step(self.state.step, phase, &metrics.values()) {
             if alert.is_first {

@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
             started: Instant::now(),
             wall_secs_before: 0.0,
             saved_at: 0,
+            kernels: Default::default(),
             judged: Default::default(),
             _lock: lock,
         };

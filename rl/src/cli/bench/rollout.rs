@@ -9,7 +9,7 @@ use sapo_policies::{Model, PolicyInput, to_vec};
 use sapo_rollouts::{Event, Load, LocalEngine, Request, Sampling, seed_of};
 use serde_json::{Value, json};
 
-use super::super::printer::{print_json, print_text};
+use super::super::printer::{Printer, add_kernels, print_json, print_text};
 use super::super::weights::Dtype;
 use crate::error::{Result, RunError};
 use crate::sample::local_engine;
@@ -78,6 +78,7 @@ struct Machine {
 
 /// Runs the command.
 pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
+    let printer = Printer::new();
     let device = device::open(&arguments.device)?;
     let model = Model::open_as(&arguments.model, 1, Loading::kept_in(arguments.dtype.format()), &device)?;
     let requests = requests(arguments, &model);
@@ -89,7 +90,9 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
     let mut firsts: Vec<f64> = all.iter().map(|took| took.prefill_secs).collect();
     firsts.sort_by(f64::total_cmp);
     let took = Took { prefill_secs: firsts[firsts.len() / 2], ..all[all.len() / 2].clone() };
-    let told = told(arguments, &model, &took, rows, &Machine::measured(&device));
+    let mut told = told(arguments, &model, &took, rows, &Machine::measured(&device));
+    add_kernels(&mut told);
+    printer.finish();
     if arguments.json {
         return print_json(&told, true);
     }

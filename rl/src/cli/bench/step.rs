@@ -8,7 +8,7 @@ use sapo_policies::{Model, PolicyInput, Slopes};
 use sapo_rollouts::{LocalEngine, Request, Rollout, Sampling, sample_all, seed_of};
 use serde_json::json;
 
-use super::super::printer::{print_json, print_text};
+use super::super::printer::{Printer, add_kernels, print_json, print_text};
 use super::super::weights::Dtype;
 use super::rollout::prompt;
 use crate::advantage::{AdvantageNorm, EPS, advantages};
@@ -73,6 +73,7 @@ struct Trainer<'a> {
 
 /// Runs the command.
 pub(super) fn run(arguments: &StepArguments) -> Result<()> {
+    let printer = Printer::new();
     let device = device::open(&arguments.device)?;
     let mut model = Model::open_as(&arguments.model, 1, Loading::kept_in(arguments.dtype.format()), &device)?;
     model.policy.widen_trained();
@@ -90,17 +91,17 @@ pub(super) fn run(arguments: &StepArguments) -> Result<()> {
     let secs = started.elapsed().as_secs_f64() / steps;
     let rollouts = arguments.prompts * arguments.group;
     let (rollout_secs, update_secs) = (trainer.rollout_secs / steps, trainer.update_secs / steps);
+    printer.finish();
     if arguments.json {
-        return print_json(
-            &json!({
-                "model": arguments.model, "secs_per_step": secs, "steps": arguments.steps, "rollouts": rollouts,
-                "tokens": rollouts * arguments.new_tokens, "updates": arguments.updates,
-                "prompts": arguments.prompts, "group": arguments.group, "prompt_tokens": arguments.prompt_tokens,
-                "new_tokens": arguments.new_tokens, "rollout_secs": rollout_secs, "update_secs": update_secs,
-                "peak_rss_bytes": crate::memory::peak_rss_bytes(std::process::id()),
-            }),
-            true,
-        );
+        let mut object = json!({
+            "model": arguments.model, "secs_per_step": secs, "steps": arguments.steps, "rollouts": rollouts,
+            "tokens": rollouts * arguments.new_tokens, "updates": arguments.updates,
+            "prompts": arguments.prompts, "group": arguments.group, "prompt_tokens": arguments.prompt_tokens,
+            "new_tokens": arguments.new_tokens, "rollout_secs": rollout_secs, "update_secs": update_secs,
+            "peak_rss_bytes": crate::memory::peak_rss_bytes(std::process::id()),
+        });
+        add_kernels(&mut object);
+        return print_json(&object, true);
     }
     print_text(&format!(
         "{secs:.3} s a step: {rollout_secs:.3} s to sample {rollouts} rollouts of {} tokens, {update_secs:.3} s for {} \

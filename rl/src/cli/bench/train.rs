@@ -7,7 +7,7 @@ use sapo_policies::weights::Loading;
 use sapo_policies::{Completion, Model, PolicyInput};
 use serde_json::json;
 
-use super::super::printer::{Printer, print_json, print_text};
+use super::super::printer::{Printer, add_kernels, print_json, print_text};
 use super::rollout::prompt;
 use super::watched;
 use crate::collective::Alone;
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &TrainArguments) -> Result<()> {
     let tokens = u64::from(arguments.sequences) * u64::from(arguments.tokens);
     let secs = median(|took| took.step);
     if arguments.json {
-        let object = json!({
+        let mut object = json!({
             "model": arguments.model, "parameters": parameters, "sequences": arguments.sequences,
             "tokens_per_sequence": arguments.tokens, "repeat": arguments.repeat, "recompute": arguments.recompute,
             "secs_step": secs, "secs_forward": median(|took| took.forward),
@@ -101,6 +101,7 @@ pub(super) fn run(arguments: &TrainArguments) -> Result<()> {
             "activation_bytes": first.activation_bytes, "tokens": tokens, "loss": first.loss,
             "vectors": sapo_policies::vector_units(), "threads": std::thread::available_parallelism().map_or(1, usize::from),
         });
+        add_kernels(&mut object);
         return print_json(&object, true);
     }
     print_text(&format!(

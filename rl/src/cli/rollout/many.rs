@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Ended, RolloutArguments};
 use crate::cli::address;
 use crate::cli::interrupt::interruptible;
-use crate::cli::printer::{Printer, print_json, print_text};
+use crate::cli::printer::{Printer, add_kernels, print_json, print_text};
 use crate::error::{Result, RunError};
 use crate::rollout_file::record::{Settings, digest};
 use crate::rollout_file::{Answered, Answering};
@@ -89,6 +89,7 @@ impl Queries {
                 object.extend(counts);
                 object.insert("tokens_per_sec".to_owned(), json!(a_second));
             }
+            add_kernels(&mut object);
             return print_json(&object, true);
         }
         let before =

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::RolloutArguments;
 use crate::answer_text::AnswerText;
-use crate::cli::printer::{print_json, print_text};
+use crate::cli::printer::{add_kernels, print_json, print_text};
 use crate::error::{Result, RunError};
 
 /// What is asked.
@@ -50,9 +50,10 @@ impl Question {
         if arguments.json {
             let sample = |rollout: &Rollout| sample_json(rollout, model, &stops, &tops);
             let samples: Vec<Value> = rollouts.iter().map(sample).collect();
-            let object = json!({
+            let mut object = json!({
                 "model": arguments.model, "prompt_tokens": prompt_tokens, "samples": samples, "secs": secs,
             });
+            add_kernels(&mut object);
             return print_json(&object, true);
         }
         if !streams {
