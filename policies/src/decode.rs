@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::attention::Projected;
+use crate::bucket::{repeated, room_for};
 use crate::cache::{Cache, Context, FedRows, Shard};
 use crate::error::{PolicyError, Result};
 use crate::input::{ImageSpan, PictureInput, PolicyInput, positions};
@@ -106,7 +107,9 @@ impl Policy {
             }
         }
         let (text, device) = (&self.config.text, self.device());
-        let visual = self.shown(fed, ids.len());
+        let room = room_for(ids.len(), device);
+        let (ids, at) = (repeated(&ids, room), repeated(&at, room));
+        let visual = self.shown(fed, room);
         let rope = RopeTable::text(&at, text.head_dim, text.rope_theta, text.mrope_section, device);
         let mut through = |index: usize, layer: &TextLayer, x_td: Tensor<2>| {
             layer.forward(x_td, &rope, text, &mut |x: Projected| shard.attend(index, x, &rows))
@@ -120,9 +123,12 @@ impl Policy {
         let last = if wanted.len() == hidden.dims()[0] {
             hidden
         } else {
+            let wanted = repeated(&wanted, room_for(wanted.len(), device));
             hidden.select(0, indices(wanted.into_iter(), device))
         };
-        Some(Logits { numbers, values: to_vec(self.logits(last)) })
+        let mut values = to_vec(self.logits(last));
+        values.truncate(numbers.len() * text.vocab_size);
+        Some(Logits { numbers, values })
     }
 
     /// The picture features of all tokens that are fed, and the rows where they belong.

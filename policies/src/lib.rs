@@ -6,6 +6,7 @@
 
 pub mod adapt;
 pub mod attention;
+mod bucket;
 pub mod build;
 pub mod cache;
 pub mod config;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::attention::{Heads, Layout, Projected};
+use crate::bucket::{first_rows, repeated, room_for};
 use crate::config::Config;
 use crate::input::Batch;
 use crate::lora::Adapter;
@@ -150,10 +151,13 @@ impl Policy {
 
     /// Hidden rows `[t, d]` of a batch, before the head.
     pub fn forward(&self, batch: &Batch<'_>, trace: &mut Trace) -> Tensor<2> {
-        let visual = self.visual(batch, trace);
+        let rows = room_for(batch.rows(), &self.device);
+        let visual = self.visual(batch, rows, trace);
         let text = &self.config.text;
-        let rope = RopeTable::text(&batch.positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
-        let layout = Arc::new(Layout::new(batch, Heads::of(text), &self.device));
+        let positions = repeated(&batch.positions, rows);
+        let rope = RopeTable::text(&positions, text.head_dim, text.rope_theta, text.mrope_section, &self.device);
+        let layout = Arc::new(Layout::new(batch, rows, Heads::of(text), &self.device));
+        trace.limit(batch.rows());
         let mut through = |index: usize, layer: &TextLayer, x_td: Tensor<2>| {
             let Some(tape) = self.tape.as_ref().filter(|_| index + 1 < self.text.layers.len()) else {
                 return layer.forward(x_td, &rope, text, &mut |x: Projected| layout.attend(x));
@@ -163,11 +167,11 @@ impl Policy {
                 layer.forward(x_td, &rope, &text, &mut |x: Projected| layout.attend(x))
             })
         };
-        let ids = indices(batch.ids.iter().map(|id| i64::from(*id)), &self.device);
-        self.text.forward(ids, visual.as_ref(), &mut through, trace)
+        let ids = indices(repeated(&batch.ids, rows).into_iter().map(i64::from), &self.device);
+        first_rows(self.text.forward(ids, visual.as_ref(), &mut through, trace), batch.rows())
     }
 
-    fn visual(&self, batch: &Batch<'_>, trace: &mut Trace) -> Option<Visual> {
+    fn visual(&self, batch: &Batch<'_>, rows: usize, trace: &mut Trace) -> Option<Visual> {
         if batch.pictures.is_empty() {
             return None;
         }
@@ -179,11 +183,11 @@ impl Policy {
             self.vision.forward(&batch.pictures, &self.device, self.tape.as_ref(), trace)
         };
         // Placeholders have embeddings of their own, which picture features replace and are not added to.
-        let mut keep = vec![1.0_f32; batch.rows()];
+        let mut keep = vec![1.0_f32; rows];
         for row in &batch.visual_rows {
             keep[*row as usize] = 0.0;
         }
-        let keep_t1 = Tensor::from_data(TensorData::new(keep, [batch.rows(), 1]), &self.device);
+        let keep_t1 = Tensor::from_data(TensorData::new(keep, [rows, 1]), &self.device);
         Some(Visual { features, rows_n: indices(batch.visual_rows.iter().copied(), &self.device), keep_t1 })
     }
 }

@@ -9,38 +9,44 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation
 
 use super::FedRows;
 use crate::attention::{BLOCK, Heads, Projected, Sequence};
+use crate::bucket::{Rounding, first_rows, rounding, with_zeros};
 use crate::tensor::indices;
 
 /// Blocks that there is room for from the start.
 const FIRST_ROOM: usize = 64;
 
-/// One row for each token that there is room for. Room grows as blocks are used: a device would otherwise give away all
+/// One row for each token that there is room for, behind a block that is nobody's. Room grows as blocks are used: a device would otherwise give away all
 /// that the cache may have, and limits how large one tensor is.
 #[derive(Debug)]
 pub(super) struct Padded {
     heads: Heads,
-    /// Keys and values `[room * 16, m*k]` of every layer.
+    /// Keys and values `[(1 + room) * 16, m*k]` of every layer.
     layers: Vec<[Tensor<2>; 2]>,
     /// Blocks that there is room for now.
     room: usize,
     /// Blocks that there may be room for.
     most: usize,
+    /// The sizes that it computes at.
+    rounding: Rounding,
     device: Device,
 }
 
 /// What all layers of a step share: where its rows are written, and what they look at.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// Where keys and values of rows go, `[t]`.
+    /// Where keys and values of rows go, `[t]`; those of rows that the device adds, to nobody's block.
     slots: Tensor<1, Int>,
     parts: Vec<Part>,
 }
 
-/// Sequences with equally many rows, which follow each other.
+/// Sequences with equally many rows, which follow each other, with what the device adds to them.
 #[derive(Debug)]
 struct Part {
+    /// Its rows among all.
     rows: Range<usize>,
+    /// Sequences and rows of each, as they are computed: one or the other is more than there is.
     sequences: usize,
+    rows_each: usize,
     /// Where the tokens lie that they see, `[s*n]`.
     slots: Tensor<1, Int>,
     /// 0 where a row may look, minus infinity elsewhere: `[s*m, r*a, n]`.
@@ -50,14 +56,14 @@ struct Part {
 impl Padded {
     pub(super) fn new(heads: Heads, layers: usize, blocks: usize, device: &Device) -> Self {
         let room = blocks.min(FIRST_ROOM);
-        let zeros = || Tensor::zeros([room * BLOCK, heads.kv * heads.dim], device);
+        let zeros = || Tensor::zeros([(1 + room) * BLOCK, heads.kv * heads.dim], device);
         let layers = (0..layers).map(|_| [zeros(), zeros()]).collect();
-        Self { heads, layers, room, most: blocks, device: device.clone() }
+        Self { heads, layers, room, most: blocks, rounding: rounding(device), device: device.clone() }
     }
 
     pub(super) fn copy(&mut self, from: u32, to: u32) {
         self.make_room(to);
-        let (from, to) = (from as usize * BLOCK, to as usize * BLOCK);
+        let [from, to] = [from, to].map(|block| (1 + block as usize) * BLOCK);
         let width = self.heads.kv * self.heads.dim;
         for numbers in self.layers.iter_mut().flatten() {
             let block = numbers.clone().narrow(0, from, BLOCK).mul_scalar(1.0);
@@ -85,17 +91,23 @@ impl Padded {
         if let Some(block) = rows.places.iter().map(|place| place.block).max() {
             self.make_room(block);
         }
-        let seen = rows.padded.get_or_init(|| Seen::new(self.heads, rows, &self.device));
+        let computed = x.q.dims()[0];
+        let seen = rows.padded.get_or_init(|| Seen::new(self, rows, computed));
         for (numbers, new) in self.layers[layer].iter_mut().zip([x.k, x.v]) {
             let slots = seen.slots.clone();
             numbers.inplace(|all| all.select_assign(0, slots, new, IndexingUpdateOp::Assign));
         }
+        if let [part] = seen.parts.as_slice()
+            && part.sequences * part.rows_each == computed
+        {
+            return self.attend_padded(layer, x.q, part);
+        }
         let part = |part: &Part| {
-            let q = x.q.clone().narrow(0, part.rows.start, part.rows.len());
-            self.attend_padded(layer, q, part)
+            let own = x.q.clone().narrow(0, part.rows.start, part.rows.len());
+            let padded = with_zeros(own, part.sequences * part.rows_each);
+            first_rows(self.attend_padded(layer, padded, part), part.rows.len())
         };
-        let mut parts: Vec<Tensor<2>> = seen.parts.iter().map(part).collect();
-        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) }
+        with_zeros(Tensor::cat(seen.parts.iter().map(part).collect(), 0), computed)
     }
 
     /// Contexts of sequences with equally many rows.
@@ -107,16 +119,22 @@ impl Padded {
     }
 }
 
+/// The row of a token of a block.
+fn slot(block: u32, token: usize) -> i64 {
+    (1 + i64::from(block)) * BLOCK as i64 + token as i64
+}
+
 impl Seen {
-    fn new(heads: Heads, rows: &FedRows, device: &Device) -> Self {
-        let slots = rows.places.iter().map(|place| i64::from(place.block) * BLOCK as i64 + i64::from(place.slot));
-        let slots = indices(slots, device);
+    /// Of rows to which the device adds others, so that there are `computed`.
+    fn new(of: &Padded, rows: &FedRows, computed: usize) -> Self {
+        let slots = rows.places.iter().map(|place| slot(place.block, place.slot as usize));
+        let slots = indices(slots.chain(std::iter::repeat(0)).take(computed), &of.device);
         // Sequences of one row each are decoded together; longer ones are prompts, read one by one.
         let (mut parts, mut at) = (Vec::new(), 0);
         while at < rows.sequences.len() {
             let single = |sequence: &&Sequence| sequence.rows.len() == 1;
             let count = rows.sequences[at..].iter().take_while(single).count().max(1);
-            parts.push(Part::new(heads, &rows.sequences[at..at + count], device));
+            parts.push(Part::new(of, &rows.sequences[at..at + count]));
             at += count;
         }
         Self { slots, parts }
@@ -124,28 +142,30 @@ impl Seen {
 }
 
 impl Part {
-    fn new(heads: Heads, sequences: &[Sequence], device: &Device) -> Self {
-        let (s, a) = (sequences.len(), sequences[0].rows.len());
-        let longest = sequences.iter().map(|sequence| sequence.before + a).max().unwrap_or(a);
-        // Whole blocks: kernels are made for shapes, and lengths differ from step to step.
-        let n = longest.next_multiple_of(BLOCK);
-        let mut slots = Vec::with_capacity(s * n);
-        let mut mask = Vec::with_capacity(s * a * n);
-        for Sequence { before, blocks, .. } in sequences {
-            let slot = |token: usize| match blocks.get(token / BLOCK).filter(|_| token < before + a) {
-                Some(block) => i64::from(*block) * BLOCK as i64 + (token % BLOCK) as i64,
-                None => i64::from(blocks[0]) * BLOCK as i64,
-            };
-            slots.extend((0..n).map(slot));
-            for row in 0..a {
-                mask.extend((0..n).map(|token| if token <= before + row { 0.0 } else { f32::NEG_INFINITY }));
+    fn new(of: &Padded, own: &[Sequence]) -> Self {
+        let (heads, device, round) = (of.heads, &of.device, of.rounding);
+        let rows = own[0].rows.start..own[own.len() - 1].rows.end;
+        let each = own[0].rows.len();
+        let (s, a) = (round(own.len()), if own.len() > 1 { 1 } else { round(each) });
+        let longest = own.iter().map(|sequence| sequence.before + each).max().unwrap_or(each);
+        let n = round(longest.next_multiple_of(BLOCK));
+        let mut slots = vec![0; s * n];
+        // What is added looks at the first token of nobody's block.
+        let mut mask = vec![f32::NEG_INFINITY; s * a * n];
+        mask.iter_mut().step_by(n).for_each(|first| *first = 0.0);
+        for (number, Sequence { before, blocks, .. }) in own.iter().enumerate() {
+            for token in 0..before + each {
+                slots[number * n + token] = slot(blocks[token / BLOCK], token % BLOCK);
+            }
+            for row in 0..each {
+                let start = (number * a + row) * n;
+                mask[start..=start + before + row].fill(0.0);
             }
         }
         let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [s, 1, a, n]), device);
         // Each head of a sequence sees the same.
         let mask = mask.expand([s, heads.kv * heads.per_kv, a, n]).reshape([s * heads.kv, heads.per_kv * a, n]);
-        let rows = sequences[0].rows.start..sequences[s - 1].rows.end;
-        Self { rows, sequences: s, slots: indices(slots.into_iter(), device), mask }
+        Self { rows, sequences: s, rows_each: a, slots: indices(slots.into_iter(), device), mask }
     }
 }
 
@@ -154,6 +174,7 @@ mod tests {
     use super::super::Context;
     use super::super::store::Store;
     use super::*;
+    use crate::bucket::bucket;
     use crate::tensor::to_vec;
 
     const HEADS: Heads = Heads { kv: 2, per_kv: 2, dim: 8 };
@@ -169,8 +190,9 @@ mod tests {
         let device = Device::flex();
         let mut padded = Padded::new(HEADS, 1, 16, &device);
         // As if there were room for three blocks: the first prompt stands in block 3, the copy in 7.
-        padded.layers = vec![[Tensor::zeros([3 * BLOCK, 16], &device), Tensor::zeros([3 * BLOCK, 16], &device)]];
+        padded.layers = vec![[Tensor::zeros([4 * BLOCK, 16], &device), Tensor::zeros([4 * BLOCK, 16], &device)]];
         padded.room = 3;
+        padded.rounding = bucket;
         let mut stores = [Store::new(HEADS, 1, 16, &device), Store::Padded(padded)];
         let context = |blocks: &[u32], tokens: usize| Context { shard: 0, blocks: blocks.to_vec(), tokens };
         let steps = [
@@ -187,6 +209,8 @@ mod tests {
                     store.copy(HEADS, *from, *to);
                 }
                 let step = 0.1 + number as f32;
+                // A device adds rows.
+                let count = if matches!(store, Store::Padded(_)) { bucket(count) } else { count };
                 let x = Projected {
                     q: rows(count, 32, step),
                     k: rows(count, 16, step + 0.3),

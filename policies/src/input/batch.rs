@@ -50,20 +50,8 @@ pub struct Batch<'a> {
     pub prefix_rows: usize,
     /// Tokens of each prompt.
     pub prefix_lens: Vec<usize>,
-    /// Padded prompt length, at least 1.
-    pub prefix_width: usize,
     /// Rows of the completions of each prompt.
     pub completion_lens: Vec<Vec<usize>>,
-    /// Completions of each prompt, padded; 0 when there are only prompts.
-    pub completions: usize,
-    /// Padded completion length.
-    pub completion_width: usize,
-    /// The row in each padded prompt slot, `[b * p]`; padding points at row 0.
-    pub prefix_slots: Vec<i64>,
-    /// The row in each padded completion slot, `[b * g * a]`; padding points at row 0.
-    pub completion_slots: Vec<i64>,
-    /// For each row its slot in the prompt slots followed by the completion slots.
-    pub row_slots: Vec<i64>,
     /// The sampled tokens, in row order: what a loss is taken over.
     pub targets: Vec<u32>,
     /// Where each target comes from.
@@ -91,7 +79,7 @@ impl<'a> Batch<'a> {
             pictures.extend(placed(&prompt.pictures, &prompt.spans, batch.ids.len(), usize::MAX));
             batch.push_prompt(prompt, prompt.ids.len(), &positions(prompt, merge));
         }
-        batch.place_prompts();
+        batch.prefix_rows = batch.ids.len();
         batch.place_pictures(pictures, merge);
         batch
     }
@@ -117,19 +105,13 @@ impl<'a> Batch<'a> {
             batch.push_prompt(prompt, length - 1, &at);
             nexts.push(at.next);
         }
-        batch.place_prompts();
-        let all = || groups.iter().flat_map(|group| group.completions);
+        batch.prefix_rows = batch.ids.len();
         batch.completion_lens =
             groups.iter().map(|group| group.completions.iter().map(|completion| completion.rows()).collect()).collect();
-        batch.completions = groups.iter().map(|group| group.completions.len()).max().unwrap_or(0);
-        batch.completion_width = all().map(|completion| completion.rows()).max().unwrap_or(0);
         for (index, (group, next)) in groups.iter().zip(nexts).enumerate() {
             for (at, completion) in group.completions.iter().enumerate() {
                 pictures.extend(batch.push_completion((index, at), group, completion, next, merge)?);
             }
-            // Attention runs over a rectangle: a prompt with fewer completions than others has empty ones.
-            let missing = batch.completions - group.completions.len();
-            batch.completion_slots.extend(std::iter::repeat_n(0, missing * batch.completion_width));
         }
         // Frames of equal size are attended to in one product, so they stand together.
         pictures.sort_by_key(|placed| placed.picture.grid[1..].iter().product::<usize>());
@@ -143,13 +125,7 @@ impl<'a> Batch<'a> {
             positions: Vec::new(),
             prefix_rows: 0,
             prefix_lens: Vec::new(),
-            prefix_width: 1,
             completion_lens: Vec::new(),
-            completions: 0,
-            completion_width: 0,
-            prefix_slots: Vec::new(),
-            completion_slots: Vec::new(),
-            row_slots: Vec::new(),
             targets: Vec::new(),
             origins: Vec::new(),
             target_rows: Vec::new(),
@@ -162,19 +138,6 @@ impl<'a> Batch<'a> {
         self.ids.extend_from_slice(&prompt.ids[..length]);
         self.positions.extend_from_slice(&at.tokens[..length]);
         self.prefix_lens.push(length);
-    }
-
-    fn place_prompts(&mut self) {
-        self.prefix_rows = self.ids.len();
-        self.prefix_width = self.prefix_lens.iter().copied().max().unwrap_or(0).max(1);
-        let mut row = 0;
-        for (prompt, length) in self.prefix_lens.iter().enumerate() {
-            let rows = row as i64..(row + length) as i64;
-            self.prefix_slots.extend(rows.chain(std::iter::repeat(0)).take(self.prefix_width));
-            let first = (prompt * self.prefix_width) as i64;
-            self.row_slots.extend(first..first + *length as i64);
-            row += length;
-        }
     }
 
     /// Appends the rows of one completion and gives the pictures that stand in them.
@@ -203,10 +166,6 @@ impl<'a> Batch<'a> {
             self.origins.push(Origin { group, completion: index, token });
             self.target_rows.push((start + token) as i64);
         }
-        let all = start as i64..(start + rows) as i64;
-        self.completion_slots.extend(all.chain(std::iter::repeat(0)).take(self.completion_width));
-        let first = self.prefix_slots.len() + (group * self.completions + index) * self.completion_width;
-        self.row_slots.extend(first as i64..(first + rows) as i64);
         // Row 0 is the prompt's last token, so token j is fed in row j + 1.
         Ok(placed(completion.pictures(), completion.spans(), start + 1, fed))
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Back, Head, chunks, finite, plain};
+use super::{Back, Head, chunks, finite, plain, some_rows};
 use crate::policy::{ParamGradients, Policy};
 use crate::tensor::to_vec;
 
@@ -81,14 +81,16 @@ impl Policy {
         let (own_md, other_md) = (plain(hidden_md.clone()), plain(teacher.hidden_md.clone()));
         let (mut distances, mut back) = (Vec::with_capacity(rows), Back::default());
         for range in chunks(rows) {
-            let some = |all: &Tensor<2>| all.clone().narrow(0, range.start, range.len());
-            let student_mw = student.log_softmax(&student.logits(some(&own_md)));
-            let teacher_mw = taught.log_softmax(&taught.logits(some(&other_md)));
+            let (own, other) = (some_rows(&own_md, &range), some_rows(&other_md, &range));
+            let student_mw = student.log_softmax(&student.logits(own.clone()));
+            let teacher_mw = taught.log_softmax(&taught.logits(other));
             let (distances_m1, slopes_mw) = divergence.of(student_mw, teacher_mw);
-            distances.extend(to_vec(distances_m1));
-            let factors = TensorData::new(weights[range.clone()].to_vec(), [range.len(), 1]);
+            distances.extend(to_vec(distances_m1).into_iter().take(range.len()));
+            let weights = weights[range.clone()].iter().copied().chain(std::iter::repeat(0.0));
+            let computed = own.dims()[0];
+            let factors = TensorData::new(weights.take(computed).collect::<Vec<f32>>(), [computed, 1]);
             let factors_m1 = Tensor::<2>::from_data(factors, &own_md.device()).div_scalar(temperature);
-            back.add(&student.weight, slopes_mw * factors_m1, some(&own_md));
+            back.add(&student.weight, slopes_mw * factors_m1, own, range.len());
         }
         (distances, back.through(self, hidden_md, None))
     }

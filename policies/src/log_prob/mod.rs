@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 pub use self::divergence::{Divergence, Teacher};
 pub use self::row::{LogSoftmax, pick};
+use crate::bucket::{first_rows, room_for, with_zeros};
 use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
 use crate::tensor::{is_cpu, to_vec};
@@ -50,10 +51,8 @@ impl Policy {
     /// Log-probs of `targets` given by hidden rows `[m, d]`, for a reader: nothing can be differentiated afterwards.
     pub fn token_log_probs(&self, hidden_md: Tensor<2>, targets: &[u32], temperature: f64) -> Vec<f32> {
         let head = Head::of(self, temperature);
-        let chunk = |rows: Range<usize>| {
-            let some_md = plain(hidden_md.clone()).narrow(0, rows.start, rows.len());
-            head.rows(&head.logits(some_md), &targets[rows]).0
-        };
+        let plain_md = plain(hidden_md);
+        let chunk = |rows: Range<usize>| head.rows(&head.logits(some_rows(&plain_md, &rows)), &targets[rows]).0;
         chunks(targets.len()).flat_map(chunk).collect()
     }
 
@@ -113,7 +112,7 @@ impl Head {
         banned(self.weight.linear(hidden_md), self.ban_1w.clone())
     }
 
-    /// Log-probs of targets by the logits of their rows, and the entropies of those.
+    /// Log-probs of targets by the logits of their rows, and the entropies of those. Rows without a target are left out.
     fn rows(&self, logits_mw: &Tensor<2>, targets: &[u32]) -> (Vec<f32>, Vec<f32>) {
         let (rows, width) = (targets.len(), logits_mw.dims()[1]);
         if is_cpu(&logits_mw.device()) {
@@ -125,9 +124,14 @@ impl Head {
             return logits.par_chunks(width).zip(targets).map(of_row).unzip();
         }
         let all_mw = self.log_softmax(logits_mw);
-        let targets_m1 = column(targets, &logits_mw.device());
-        let log_probs = to_vec(all_mw.clone().gather(1, targets_m1).reshape([rows]));
-        (log_probs, to_vec(entropies(all_mw).reshape([rows])))
+        let computed = logits_mw.dims()[0];
+        let targets_m1 = column(targets, computed, &logits_mw.device());
+        let numbers = |values_m1: Tensor<2>| {
+            let mut numbers = to_vec(values_m1.reshape([computed]));
+            numbers.truncate(rows);
+            numbers
+        };
+        (numbers(all_mw.clone().gather(1, targets_m1)), numbers(entropies(all_mw)))
     }
 
     /// The derivative by logits `[m, w]` of a loss whose derivatives by every log-prob, and by every entropy or by none,
@@ -149,13 +153,15 @@ impl Head {
             return Tensor::from_data(TensorData::new(slopes, [rows, width]), &device);
         }
         let per_row = |factors: &[f32]| {
-            let factors = TensorData::new(factors.to_vec(), [rows, 1]);
+            // What a row without a target is given is no part of the loss.
+            let factors = factors.iter().copied().chain(std::iter::repeat(0.0)).take(rows).collect::<Vec<f32>>();
+            let factors = TensorData::new(factors, [rows, 1]);
             Tensor::<2>::from_data(factors, &device).div_scalar(self.temperature)
         };
         let factors_m1 = per_row(by.log_probs);
         let all_mw = self.log_softmax(&logits_mw);
         let shares_mw = all_mw.clone().exp() * factors_m1.clone().neg();
-        let slopes_mw = shares_mw.scatter(1, column(targets, &device), factors_m1, IndexingUpdateOp::Add);
+        let slopes_mw = shares_mw.scatter(1, column(targets, rows, &device), factors_m1, IndexingUpdateOp::Add);
         if by.entropies.is_empty() {
             return slopes_mw;
         }
@@ -207,10 +213,16 @@ impl From<Vec<f32>> for Slopes {
     }
 }
 
-fn column(ids: &[u32], device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-    let rows = ids.len();
+/// Ids one below the other, so many rows with zeros behind them.
+fn column(ids: &[u32], rows: usize, device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).chain(std::iter::repeat(0)).take(rows).collect();
     Tensor::from_data(TensorData::new(ids, [rows, 1]), device)
+}
+
+/// Some rows of a matrix, with zeros behind them where a device computes more.
+fn some_rows(all_md: &Tensor<2>, rows: &Range<usize>) -> Tensor<2> {
+    let room = room_for(rows.len(), &all_md.device());
+    with_zeros(all_md.clone().narrow(0, rows.start, rows.len()), room)
 }
 
 fn banned(logits_mw: Tensor<2>, ban_1w: Option<Tensor<2>>) -> Tensor<2> {
@@ -265,13 +277,13 @@ impl ScoredRows<'_> {
         for rows in chunks(self.targets.len()) {
             let logits_mw = kept.next().unwrap_or_else(|| self.logits(&rows));
             let slopes_mw = self.head.slopes(logits_mw, &self.targets[rows.clone()], &by.of(&rows));
-            back.add(&self.head.weight, slopes_mw, self.plain_md.clone().narrow(0, rows.start, rows.len()));
+            back.add(&self.head.weight, slopes_mw, some_rows(&self.plain_md, &rows), rows.len());
         }
         back.through(self.policy, self.hidden_md, beside)
     }
 
     fn logits(&self, rows: &Range<usize>) -> Tensor<2> {
-        self.head.logits(self.plain_md.clone().narrow(0, rows.start, rows.len()))
+        self.head.logits(some_rows(&self.plain_md, rows))
     }
 }
 
@@ -283,9 +295,9 @@ struct Back {
 }
 
 impl Back {
-    /// Takes a chunk's derivative by its logits down to its hidden rows.
-    fn add(&mut self, head: &Param, slopes_mw: Tensor<2>, hidden_md: Tensor<2>) {
-        self.hidden_gradients.push(head.transposed_linear(slopes_mw.clone()));
+    /// Takes a chunk's derivative by its logits down to its hidden rows, the first `rows` of which are the chunk's.
+    fn add(&mut self, head: &Param, slopes_mw: Tensor<2>, hidden_md: Tensor<2>, rows: usize) {
+        self.hidden_gradients.push(first_rows(head.transposed_linear(slopes_mw.clone()), rows));
         if head.requires_grad {
             self.head_gradient = sum(self.head_gradient.take(), Some(slopes_mw.transpose().matmul(hidden_md)));
         }

@@ -2,9 +2,10 @@
 //!
 //! Shape suffixes: `p` patches, `v` tower width, `s` segments (frames), `f` patches of a frame, `k` head width.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::patches::FrameRun;
+use crate::bucket::{padded, room_for, with_zeros};
 use crate::nn::{LayerNorm, Linear, RopeTable, parameters};
 use crate::tensor::softmax;
 
@@ -44,15 +45,25 @@ impl VisionBlock {
         let q = q.mul_scalar((k as f64).powf(-0.5));
         let mut outputs = Vec::with_capacity(runs.len());
         for run in runs {
-            let (s, f) = (run.frames, run.patches_per_frame);
+            let (s, own) = (run.frames, run.patches_per_frame);
+            let f = room_for(own, &q.device());
             let split = |x: &Tensor<3>| {
-                let x = x.clone().narrow(0, run.start, s * f).reshape([s, f, heads, k]);
-                x.permute([0, 2, 1, 3]).reshape([s * heads, f, k])
+                let x = x.clone().narrow(0, run.start, s * own).reshape([s, own, heads, k]);
+                padded(x, 1, f).permute([0, 2, 1, 3]).reshape([s * heads, f, k])
             };
-            let weights = softmax(split(&q).matmul(split(&key).swap_dims(1, 2)));
-            let context = weights.matmul(split(&value)).reshape([s, heads, f, k]);
-            outputs.push(context.permute([0, 2, 1, 3]).reshape([s * f, width]));
+            let scores = split(&q).matmul(split(&key).swap_dims(1, 2));
+            let weights = softmax(if f == own { scores } else { scores + only(own, f, &q.device()) });
+            let context = weights.matmul(split(&value)).reshape([s, heads, f, k]).permute([0, 2, 1, 3]);
+            let context = if f == own { context } else { context.narrow(1, 0, own) };
+            outputs.push(context.reshape([s * own, width]));
         }
-        if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 0) }
+        let all = if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(outputs, 0) };
+        with_zeros(all, patches)
     }
+}
+
+/// What is added to the scores of `[.., f]` patches, of which the first `own` are a frame's: the others are not looked at.
+fn only(own: usize, f: usize, device: &Device) -> Tensor<3> {
+    let values: Vec<f32> = (0..f).map(|patch| if patch < own { 0.0 } else { f32::NEG_INFINITY }).collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, f]), device)
 }

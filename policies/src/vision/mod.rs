@@ -11,6 +11,7 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 pub use self::block::VisionBlock;
 pub use self::merger::Merger;
 use self::patches::{FrameRun, block_coordinates, frame_runs, table_neighbours};
+use crate::bucket::{first_rows, repeated, room_for};
 use crate::config::VisionConfig;
 use crate::input::PictureInput;
 use crate::nn::{Linear, Param, RopeTable, parameters};
@@ -90,14 +91,19 @@ impl VisionTower {
     ) -> VisionFeatures {
         let coordinates: Vec<Vec<[usize; 2]>> =
             pictures.iter().map(|picture| block_coordinates(picture.grid, self.config.spatial_merge_size)).collect();
-        let mut x_pv = self.patch_embed.forward(self.pixels(pictures, device));
-        x_pv = x_pv + self.interpolated_positions(pictures, &coordinates, device);
+        let own: usize = pictures.iter().map(|picture| picture.patches()).sum();
+        let area = self.config.merge_area();
+        let patches = room_for(own, device).next_multiple_of(area);
+        let mut x_pv = self.patch_embed.forward(self.pixels(pictures, patches, device));
+        x_pv = x_pv + self.interpolated_positions(pictures, &coordinates, patches, device);
+        let all = repeated(&coordinates.concat(), patches);
         let around = Around {
-            rope: RopeTable::vision(&coordinates.concat(), self.config.hidden_size / self.config.heads, device),
+            rope: RopeTable::vision(&all, self.config.hidden_size / self.config.heads, device),
             runs: frame_runs(pictures),
             heads: self.config.heads,
-            area: self.config.merge_area(),
+            area,
         };
+        trace.limit(own);
         let mut deepstack_nd = Vec::with_capacity(self.deepstack.len());
         for at in 0..=self.blocks.len() {
             let stage = self.stage(at);
@@ -114,14 +120,15 @@ impl VisionTower {
                     tape.run(&stage, x_pv, first, move |stage: &Stage, x_pv| stage.forward(x_pv, &around))
                 }
             };
-            if let Some(feature_nd) = passed.beside {
+            if let Some(feature_nd) = passed.beside.map(|feature_nd| first_rows(feature_nd, own / area)) {
                 trace.keep(|| format!("deepstack_0_{}", deepstack_nd.len()), &feature_nd);
                 deepstack_nd.push(feature_nd);
             }
             x_pv = passed.rows_td;
         }
-        trace.keep(|| "vision_merged_0".to_owned(), &x_pv);
-        VisionFeatures { merged_nd: x_pv, deepstack_nd }
+        let merged_nd = first_rows(x_pv, own / area);
+        trace.keep(|| "vision_merged_0".to_owned(), &merged_nd);
+        VisionFeatures { merged_nd, deepstack_nd }
     }
 
     /// What the outputs of the first `at` blocks go through next. All that reads them is in one stage.
@@ -132,12 +139,13 @@ impl VisionTower {
         Stage { tap: tap.map(|tap| self.deepstack[tap].clone()), block, merger }
     }
 
-    fn pixels(&self, pictures: &[&PictureInput], device: &Device) -> Tensor<2> {
-        let patches: usize = pictures.iter().map(|picture| picture.patches()).sum();
+    /// The patches of the pictures, and behind them black ones, so many in all.
+    fn pixels(&self, pictures: &[&PictureInput], patches: usize, device: &Device) -> Tensor<2> {
         let mut pixels = Vec::with_capacity(patches * self.config.patch_inputs());
         for picture in pictures {
             pixels.extend_from_slice(&picture.pixels);
         }
+        pixels.resize(patches * self.config.patch_inputs(), 0.0);
         Tensor::from_data(TensorData::new(pixels, [patches, self.config.patch_inputs()]), device)
     }
 
@@ -145,6 +153,7 @@ impl VisionTower {
         &self,
         pictures: &[&PictureInput],
         coordinates: &[Vec<[usize; 2]>],
+        patches: usize,
         device: &Device,
     ) -> Tensor<2> {
         let side = self.config.table_side();
@@ -153,12 +162,13 @@ impl VisionTower {
             .zip(coordinates)
             .flat_map(|(picture, cells)| cells.iter().map(|cell| table_neighbours(*cell, picture.grid, side)))
             .collect();
-        let rows = neighbours.len();
+        let neighbours = repeated(&neighbours, patches);
         let table = &self.position_table.value;
         let corner = |index: usize| {
             let ids = indices(neighbours.iter().map(|four| four[index].0), device);
             let weights: Vec<f32> = neighbours.iter().map(|four| four[index].1).collect();
-            to_f32(table.clone().select(0, ids)) * Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), device)
+            to_f32(table.clone().select(0, ids))
+                * Tensor::<2>::from_data(TensorData::new(weights, [patches, 1]), device)
         };
         corner(0) + corner(1) + corner(2) + corner(3)
     }

@@ -1,0 +1,84 @@
+//! Sizes at which a GPU computes: few of them, since each may need kernels of its own, which take longer to compile than to run.
+//!
+//! What is added is thrown away: rows repeat others, and what is looked at is masked.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::tensor::is_cpu;
+
+/// What makes of so many rows, tokens or patches the size that they are computed at.
+pub(crate) type Rounding = fn(usize) -> usize;
+
+/// That of a device: sizes stay as they are on a CPU, and are rounded up elsewhere.
+pub(crate) fn rounding(device: &Device) -> Rounding {
+    if is_cpu(device) { |size| size } else { bucket }
+}
+
+/// The size that so many rows, tokens or patches are computed at on a device.
+pub(crate) fn room_for(size: usize, device: &Device) -> usize {
+    rounding(device)(size)
+}
+
+/// Rounded up to a power of two up to 32, then to one of eight steps between two powers of two: at most an eighth more.
+pub(crate) fn bucket(size: usize) -> usize {
+    let above = size.next_power_of_two();
+    if size == 0 {
+        0
+    } else if above <= 32 {
+        above
+    } else {
+        size.next_multiple_of((above / 16).max(16))
+    }
+}
+
+/// Values for so many rows: those that are there, over and over again. Copies keep experts as evenly at work as they are.
+pub(crate) fn repeated<T: Clone>(values: &[T], rows: usize) -> Vec<T> {
+    values.iter().cycle().take(rows).cloned().collect()
+}
+
+/// The first rows of a tensor.
+pub(crate) fn first_rows<const D: usize>(tensor: Tensor<D>, rows: usize) -> Tensor<D> {
+    if tensor.dims()[0] == rows { tensor } else { tensor.narrow(0, 0, rows) }
+}
+
+/// A tensor with zeros behind its rows, so many rows in all.
+pub(crate) fn with_zeros<const D: usize>(tensor: Tensor<D>, rows: usize) -> Tensor<D> {
+    padded(tensor, 0, rows)
+}
+
+/// A tensor with zeros behind what it has along an axis, so much in all.
+pub(crate) fn padded<const D: usize>(tensor: Tensor<D>, axis: usize, size: usize) -> Tensor<D> {
+    let mut more = tensor.dims();
+    if more[axis] == size {
+        return tensor;
+    }
+    more[axis] = size - more[axis];
+    let zeros = Tensor::zeros(more, &tensor.device());
+    Tensor::cat(vec![tensor, zeros], axis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_few_and_little_larger() {
+        let sizes: Vec<usize> = (1..=4096).map(bucket).collect();
+        for (size, bucket) in (1..).zip(&sizes) {
+            assert!(
+                *bucket >= size && *bucket <= (size + size / 8).max(2 * size.min(16)).max(size + 15),
+                "{size} {bucket}"
+            );
+        }
+        let mut few = sizes;
+        few.dedup();
+        assert!(few.is_sorted() && few.len() < 64, "{few:?}");
+        assert_eq!([1, 3, 17, 33, 130, 1030].map(bucket), [1, 4, 32, 48, 144, 1152]);
+    }
+
+    #[test]
+    fn a_cpu_computes_as_many_as_there_are() {
+        assert_eq!(room_for(33, &Device::flex()), 33);
+        assert_eq!(repeated(&[1, 2, 3], 5), [1, 2, 3, 1, 2]);
+    }
+}
