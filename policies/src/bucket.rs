@@ -19,15 +19,15 @@ pub(crate) fn room_for(size: usize, device: &Device) -> usize {
     rounding(device)(size)
 }
 
-/// Rounded up to a power of two up to 32, then to one of eight steps between two powers of two: at most an eighth more.
+/// Rounded up to 4 or a power of two up to 32, then to one of eight steps between two powers of two: at most an eighth more.
+/// All are multiples of 4, the numbers that a GPU reads at once.
 pub(crate) fn bucket(size: usize) -> usize {
     let above = size.next_power_of_two();
-    if size == 0 {
-        0
-    } else if above <= 32 {
-        above
-    } else {
-        size.next_multiple_of((above / 16).max(16))
+    match size {
+        0 => 0,
+        1..=4 => 4,
+        5..=32 => above,
+        _ => size.next_multiple_of((above / 16).max(16)),
     }
 }
 
@@ -65,15 +65,13 @@ mod tests {
     fn sizes_are_few_and_little_larger() {
         let sizes: Vec<usize> = (1..=4096).map(bucket).collect();
         for (size, bucket) in (1..).zip(&sizes) {
-            assert!(
-                *bucket >= size && *bucket <= (size + size / 8).max(2 * size.min(16)).max(size + 15),
-                "{size} {bucket}"
-            );
+            let most = if size > 128 { size + size / 8 } else { 2 * size.max(2) };
+            assert!((size..=most).contains(bucket) && bucket.is_multiple_of(4), "{size} {bucket}");
         }
         let mut few = sizes;
         few.dedup();
         assert!(few.is_sorted() && few.len() < 64, "{few:?}");
-        assert_eq!([1, 3, 17, 33, 130, 1030].map(bucket), [1, 4, 32, 48, 144, 1152]);
+        assert_eq!([0, 1, 3, 17, 33, 130, 1030].map(bucket), [0, 4, 4, 32, 48, 144, 1152]);
     }
 
     #[test]
