@@ -19,8 +19,8 @@ pub(crate) fn room_for(size: usize, device: &Device) -> usize {
     rounding(device)(size)
 }
 
-/// Rounded up to 4 or a power of two up to 32, then to one of eight steps between two powers of two: at most an eighth more.
-/// All are multiples of 4, the numbers that a GPU reads at once.
+/// Rounded up to 4 or a power of two up to 32, to a multiple of 16 up to 256, and then to one of eight steps between two powers of
+/// two: above 128 at most an eighth more. All are multiples of 4, the numbers that a GPU reads at once.
 pub(crate) fn bucket(size: usize) -> usize {
     let above = size.next_power_of_two();
     match size {

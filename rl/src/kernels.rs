@@ -1,4 +1,4 @@
-//! Kernels of a GPU: what was compiled and what tuning chose is kept on disk between processes, and counted.
+//! Kernels of a GPU: those that were compiled are kept on disk between processes, and counted.
 
 use serde::{Deserialize, Serialize};
 

@@ -33,7 +33,17 @@ fn without_a_gpu_every_check_says_so() {
     let (output, lines) = run(&BINARY);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let named = |name: &str| lines.iter().find(|line| line["check"] == name).unwrap_or_else(|| panic!("no {name}"));
-    for name in ["machine", "greedy-cold", "greedy-warm", "parity-moe", "smoke", "smoke-warm", "flat", "2b", "bench-rollout-256"] {
+    for name in [
+        "machine",
+        "greedy-cold",
+        "greedy-warm",
+        "parity-moe",
+        "smoke",
+        "smoke-warm",
+        "flat",
+        "2b",
+        "bench-rollout-256",
+    ] {
         // What the kit asks of the binary is there, and with these options.
         assert_eq!(named(name)["known"], true, "{}", named(name));
     }
