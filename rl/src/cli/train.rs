@@ -89,6 +89,9 @@ fn show(summary: &Summary) {
     }
     let planned = end.planned_bytes.map_or(String::new(), |bytes| format!(", {} MiB planned", bytes >> 20));
     println!("run: {} ({:.0} s, {} MiB at most{planned})", end.run_dir, end.wall_secs, end.peak_rss_bytes >> 20);
+    if let Some(spent) = end.kernels {
+        println!("kernels: {} compiled, {} read from disk, in {:.1} s", spent.compiled, spent.loaded, spent.secs);
+    }
     println!("report: {}/report.html", end.run_dir);
 }
 
