@@ -15,8 +15,8 @@ use crate::tensor::indices;
 /// Blocks that there is room for from the start.
 const FIRST_ROOM: usize = 64;
 
-/// One row for each token that there is room for, behind a block that is nobody's. Room grows as blocks are used: a device would otherwise give away all
-/// that the cache may have, and limits how large one tensor is.
+/// One row for each token that there is room for, behind a block that is nobody's. Room grows as blocks are used: a device
+/// would otherwise give away all that the cache may have, and limits how large one tensor is.
 #[derive(Debug)]
 pub(super) struct Padded {
     heads: Heads,
