@@ -79,7 +79,7 @@ pub(crate) mod kept {
         duration: Duration,
     }
 
-    #[derive(Deserialize, PartialEq)]
+    #[derive(Deserialize)]
     enum Outcome {
         Compiled,
         Loaded,
@@ -119,7 +119,7 @@ pub(crate) mod kept {
     }
 
     /// What belongs together: a kind of device and its driver. The library itself tells builds and GPUs apart.
-    pub(super) fn named(device: &str, root: &Path) -> String {
+    fn named(device: &str, root: &Path) -> String {
         let kind = device.split(':').next().unwrap_or(device);
         let driver = std::fs::read(root.join("proc/driver/nvidia/version")).unwrap_or_default();
         format!("{kind}-{}", &sha256(&driver)[..8])
