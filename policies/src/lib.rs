@@ -3,6 +3,7 @@
 //! No dataset, no reward and no network lives here. Modules stand on each other in this order: [`error`], [`format`],
 //! [`part`], [`tensor`]; [`config`]; [`nn`], [`input`]; `tape`; [`attention`], [`vision`], [`text`]; [`policy`]; what reads,
 //! decodes, scores and adapts a policy; [`processor`], [`preset`] and [`golden`] on top.
+//! `gpu` has the kernels of a GPU, for operations of [`nn`] and [`text`].
 
 pub mod adapt;
 pub mod attention;
@@ -16,6 +17,8 @@ pub mod error;
 pub mod file;
 pub mod format;
 pub mod golden;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod hub;
 mod init;
 pub mod input;

@@ -25,7 +25,7 @@ pub(crate) fn to_f32<const D: usize>(value: Tensor<D>) -> Tensor<D> {
 }
 
 /// Whether a device is this machine's CPU, tracked or not.
-pub(crate) fn is_cpu(device: &Device) -> bool {
+pub fn is_cpu(device: &Device) -> bool {
     let plain = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     plain == Device::flex()
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use burn::tensor::Tensor;
+#[cfg(feature = "gpu")]
+use sapo_policies::tensor::is_cpu;
 use sapo_policies::to_vec;
 
 /// The first number of an update that was not finite.
@@ -70,13 +72,38 @@ impl Watch {
 /// The place of the first tensor that holds a number which is not finite; one read of the device for all of them.
 pub fn first_not_finite<'t>(tensors: impl Iterator<Item = &'t Tensor<2>>) -> Option<usize> {
     // A sum is not finite as soon as one of its terms is not.
-    let sums: Vec<Tensor<1>> = tensors.map(|tensor| tensor.clone().sum()).collect();
-    read_all(sums).iter().position(|sum| !sum.is_finite())
+    sums(tensors, Of::Numbers).iter().position(|sum| !sum.is_finite())
 }
 
-/// The values of one-element tensors, read together.
-pub fn read_all(values: Vec<Tensor<1>>) -> Vec<f32> {
-    if values.is_empty() { Vec::new() } else { to_vec(Tensor::cat(values, 0)) }
+/// What is summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Numbers.
+    Numbers,
+    /// Their squares.
+    Squares,
+}
+
+/// The sum of every tensor, read together.
+pub fn sums<'t>(tensors: impl Iterator<Item = &'t Tensor<2>>, of: Of) -> Vec<f32> {
+    let tensors: Vec<&Tensor<2>> = tensors.collect();
+    if tensors.is_empty() {
+        return Vec::new();
+    }
+    #[cfg(feature = "gpu")]
+    if !is_cpu(&tensors[0].device()) {
+        use crate::gpu::{SUMS, with_sums};
+        let mut all = Tensor::<1>::empty([tensors.len() * SUMS], &tensors[0].device());
+        for (place, tensor) in tensors.into_iter().enumerate() {
+            all = with_sums(all, tensor.clone(), place * SUMS, of == Of::Squares);
+        }
+        return to_vec(all).chunks(SUMS).map(|parts| parts.iter().sum()).collect();
+    }
+    let sum = |tensor: &&Tensor<2>| match of {
+        Of::Numbers => (*tensor).clone().sum(),
+        Of::Squares => (*tensor).clone().square().sum(),
+    };
+    to_vec(Tensor::cat(tensors.iter().map(sum).collect(), 0))
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub mod figures;
 pub mod finite;
 pub mod footprint;
 pub mod gates;
+#[cfg(feature = "gpu")]
+mod gpu;
 pub mod guards;
 mod head;
 pub mod importance;

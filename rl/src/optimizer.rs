@@ -1,9 +1,11 @@
 //! AdamW with f32 state, clipping by the global norm, and the learning-rate schedule.
 
-use crate::finite::{first_not_finite, read_all};
+use crate::finite::{Of, first_not_finite, sums};
 use crate::moment::{Moment, MomentFormat, Sign};
 use burn::tensor::Tensor;
 use sapo_policies::Part;
+#[cfg(feature = "gpu")]
+use sapo_policies::tensor::is_cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -177,22 +179,22 @@ impl AdamW {
         for (place, ((param, gradient), moments)) in params.iter_mut().zip(gradients).zip(&mut self.moments).enumerate()
         {
             let Some(gradient) = gradient else { continue };
-            let gradient = gradient.mul_scalar(scale);
             let before = moments.take();
             let steps = before.as_ref().map_or(0, |before| before.steps) + 1;
             let (first, second) = match before {
                 Some(before) => (before.first.on(&gradient.device()), before.second.on(&gradient.device())),
                 None => (Tensor::zeros_like(&gradient), Tensor::zeros_like(&gradient)),
             };
-            let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-            let unbias1 = 1.0 - beta1.powi(steps);
-            let unbias2 = (1.0 - beta2.powi(steps)).sqrt();
-            let denominator = second.clone().sqrt().div_scalar(unbias2).add_scalar(config.eps);
             let lr = lr * param.lr_scale;
-            let update = (first.clone() / denominator).mul_scalar(lr / unbias1);
-            let kept = 1.0 - lr * param.weight_decay;
-            param.value.inplace(|value| value.mul_scalar(kept) - update);
+            let rates = Rates {
+                scale,
+                betas: [beta1, beta2],
+                unbias2: (1.0 - beta2.powi(steps)).sqrt(),
+                eps: config.eps,
+                rate: lr / (1.0 - beta1.powi(steps)),
+                kept: 1.0 - lr * param.weight_decay,
+            };
+            let (first, second) = rates.update(gradient, param.value, [first, second]);
             let keep = |sign, value| Moment::keep(config.moments, sign, value, [place as u32, steps as u32]);
             let (first, second) = (keep(Sign::Either, first), keep(Sign::Never, second));
             *moments = Some(Moments { first, second, steps });
@@ -202,12 +204,57 @@ impl AdamW {
     }
 }
 
+/// The numbers of one update of a parameter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    /// Multiplies the gradient, which clips it.
+    pub(crate) scale: f64,
+    /// Decay rates of the two moments.
+    pub(crate) betas: [f64; 2],
+    /// Divides the root of the second moment.
+    pub(crate) unbias2: f64,
+    /// Added to it.
+    pub(crate) eps: f64,
+    /// Multiplies the first moment over that.
+    pub(crate) rate: f64,
+    /// What weight decay leaves of a parameter.
+    pub(crate) kept: f64,
+}
+
+impl Rates {
+    /// Changes a parameter, and gives its moments after the update.
+    fn update(
+        self,
+        gradient: Tensor<2>,
+        value: &mut Tensor<2>,
+        [first, second]: [Tensor<2>; 2],
+    ) -> (Tensor<2>, Tensor<2>) {
+        #[cfg(feature = "gpu")]
+        if !is_cpu(&gradient.device()) {
+            let mut moments = None;
+            value.inplace(|value| {
+                let [value, first, second] = crate::gpu::updated(gradient, [value, first, second], self);
+                moments = Some((first, second));
+                value
+            });
+            return moments.expect("`inplace` calls");
+        }
+        let [beta1, beta2] = self.betas;
+        let gradient = gradient.mul_scalar(self.scale);
+        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+        let denominator = second.clone().sqrt().div_scalar(self.unbias2).add_scalar(self.eps);
+        let update = (first.clone() / denominator).mul_scalar(self.rate);
+        value.inplace(|value| value.mul_scalar(self.kept) - update);
+        (first, second)
+    }
+}
+
 /// The norm of all gradients together; the place of the first whose squares have no finite sum.
 fn global_norm(gradients: &[Option<Tensor<2>>]) -> Result<f64, BadStep> {
     let there = gradients.iter().enumerate().filter_map(|(place, gradient)| Some((place, gradient.as_ref()?)));
-    let (places, sums): (Vec<usize>, Vec<Tensor<1>>) =
-        there.map(|(place, gradient)| (place, gradient.clone().square().sum())).unzip();
-    let squares = read_all(sums);
+    let (places, there): (Vec<usize>, Vec<&Tensor<2>>) = there.unzip();
+    let squares = sums(there.into_iter(), Of::Squares);
     if let Some(bad) = squares.iter().position(|sum| !sum.is_finite()) {
         return Err(BadStep::Gradient(places[bad]));
     }

@@ -15,4 +15,8 @@ pub(crate) use self::linear::{parameters, rounded_to};
 pub use self::norm::{LayerNorm, RmsNorm};
 pub use self::param::{Param, Parameters};
 pub(crate) use self::param::{fewest_rows, requires_grad};
+#[cfg(feature = "gpu")]
+pub(crate) use self::rms::{RootMeanSquare, RootMeanSquareBack};
 pub use self::rope::RopeTable;
+#[cfg(feature = "gpu")]
+pub(crate) use self::turn::{Turn, TurnBack};

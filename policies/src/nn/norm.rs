@@ -25,7 +25,7 @@ impl RmsNorm {
     }
 }
 
-/// Layer normalisation over the columns, with bias.
+/// Layer normalisation over the columns, with bias: the norm above of what is left without the mean.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     /// Weight `[1, d]`.
@@ -41,8 +41,6 @@ impl LayerNorm {
     /// `x_td` to `[t, d]`.
     pub fn forward(&self, x_td: Tensor<2>) -> Tensor<2> {
         let centred_td = x_td.clone() - x_td.mean_dim(1);
-        let variance_t1 = centred_td.clone().square().mean_dim(1);
-        let scale_t1 = (variance_t1 + Self::EPS).sqrt().recip();
-        centred_td * scale_t1 * self.weight.to_f32() + self.bias.to_f32()
+        rms_norm(centred_td, self.weight.to_f32(), Self::EPS) + self.bias.to_f32()
     }
 }

@@ -1,5 +1,4 @@
-//! `x * rsqrt(mean(x^2) + eps) * weight` over the columns, with its backward pass: on a CPU in one sweep over the rows,
-//! elsewhere of the library's operations.
+//! `x * rsqrt(mean(x^2) + eps) * weight` over the columns, with its backward pass; here on a CPU, in one sweep over the rows.
 //!
 //! With `s = rsqrt(mean(x^2) + eps)` and `g` the derivative by the result, that by `x` is
 //! `s (g w - x s^2 mean(g w x))`, and that by the weight the sum of `g x s` over the rows.
@@ -14,7 +13,7 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::tensor::{is_cpu, like, numbers};
+use crate::tensor::{like, numbers};
 use crate::vector::{LANES, Run, run_of, sum, vectorised};
 
 /// Numbers that one thread takes at a time, in whole rows. It sets the order in which a weight's derivative is summed.
@@ -22,20 +21,26 @@ const STRETCH: usize = 1 << 15;
 
 /// The norm of rows `x_td` with weights `weight_1d`.
 pub(super) fn rms_norm(x_td: Tensor<2>, weight_1d: Tensor<2>, eps: f64) -> Tensor<2> {
-    if !is_cpu(&x_td.device()) {
-        let mean_square_t1 = x_td.clone().square().mean_dim(1);
-        let scale_t1 = (mean_square_t1 + eps).sqrt().recip();
-        return x_td * scale_t1 * weight_1d;
-    }
     let (x, weight) = (x_td.into_dispatch(), weight_1d.into_dispatch());
     Tensor::from_dispatch(<Dispatch as RootMeanSquare>::rms_norm(x, weight, eps as f32))
 }
 
 /// The norm as an operation of the graph.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Cube: cfg(feature = "gpu"), Flex, Autodiff)]
 pub(crate) trait RootMeanSquare: Backend {
     /// Rows `[t, d]`, weights `[1, d]`.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
+}
+
+/// Its backward pass.
+pub(crate) trait RootMeanSquareBack: RootMeanSquare {
+    /// The derivatives by rows and weights, from that by the norms of the rows.
+    fn rms_norm_back(
+        slope: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f32,
+    ) -> [FloatTensor<Self>; 2];
 }
 
 impl RootMeanSquare for Flex {
@@ -102,21 +107,17 @@ fn back(x: &[f32], weights: &[f32], eps: f32, g: &mut [f32], by_weight: &mut [f3
     }
 }
 
-/// The backward pass.
-#[derive(Debug)]
-struct Normed;
-
-impl Backward<Flex, 2> for Normed {
-    type State = ([NodeId; 2], f32);
-
-    fn backward(self, ops: Ops<([NodeId; 2], f32), 2>, graph: &mut Graph, checkpointer: &mut Checkpointer) {
-        let (nodes, eps) = ops.state;
-        let derivative = graph.consume::<Flex>(&ops.node).to_contiguous();
-        let [x, weight] =
-            nodes.map(|node| checkpointer.retrieve_node_output::<FloatTensor<Flex>>(node).to_contiguous());
+impl RootMeanSquareBack for Flex {
+    fn rms_norm_back(
+        slope: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f32,
+    ) -> [FloatTensor<Self>; 2] {
+        let [slope, x, weight] = [slope, x, weight].map(|tensor| tensor.to_contiguous());
         let (rows, weights) = (numbers(&x), numbers(&weight));
         let width = weights.len().max(1);
-        let mut by_rows = numbers(&derivative).to_vec();
+        let mut by_rows = numbers(&slope).to_vec();
         let stretch = stretch(width);
         let parts = by_rows.par_chunks_mut(stretch).zip(rows.par_chunks(stretch)).map(|(g, rows)| {
             let mut by_weight = vec![0.0_f32; width];
@@ -134,19 +135,33 @@ impl Backward<Flex, 2> for Normed {
         for part in parts.collect::<Vec<Vec<f32>>>() {
             by_weight.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
-        let [of_x, of_weight] = ops.parents;
-        if let Some(node) = of_x {
-            graph.register::<Flex>(node.id, like(by_rows, &x));
-        }
-        if let Some(node) = of_weight {
-            graph.register::<Flex>(node.id, like(by_weight, &weight));
+        [like(by_rows, &x), like(by_weight, &weight)]
+    }
+}
+
+/// The norm as a node of the graph.
+#[derive(Debug)]
+struct Normed;
+
+impl<B: RootMeanSquareBack> Backward<B, 2> for Normed {
+    type State = ([NodeId; 2], f32);
+
+    fn backward(self, ops: Ops<([NodeId; 2], f32), 2>, graph: &mut Graph, checkpointer: &mut Checkpointer) {
+        let (nodes, eps) = ops.state;
+        let slope = graph.consume::<B>(&ops.node);
+        let [x, weight] = nodes.map(|node| checkpointer.retrieve_node_output::<FloatTensor<B>>(node));
+        let slopes = B::rms_norm_back(slope, x, weight, eps);
+        for (parent, slope) in ops.parents.into_iter().zip(slopes) {
+            if let Some(node) = parent {
+                graph.register::<B>(node.id, slope);
+            }
         }
     }
 }
 
-impl<C: CheckpointStrategy> RootMeanSquare for Autodiff<Flex, C> {
+impl<B: RootMeanSquareBack, C: CheckpointStrategy> RootMeanSquare for Autodiff<B, C> {
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
-        let y = || Flex::rms_norm(x.primitive().clone(), weight.primitive().clone(), eps);
+        let y = || B::rms_norm(x.primitive().clone(), weight.primitive().clone(), eps);
         match Normed.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {
                 let nodes = [&x, &weight].map(|tensor| prepared.checkpoint(tensor));

@@ -1,5 +1,4 @@
-//! Rotate-half of heads by tables of cosines and sines, with its backward pass: on a CPU in one sweep, elsewhere of the library's
-//! operations.
+//! Rotate-half of heads by tables of cosines and sines, with its backward pass; here on a CPU, in one sweep.
 //!
 //! Column i of the first half becomes `x_i cos_i - x_j sin_i`, its partner j of the second `x_j cos_j + x_i sin_j`.
 
@@ -13,7 +12,7 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::tensor::{is_cpu, like, numbers};
+use crate::tensor::{like, numbers};
 use crate::vector::vectorised;
 
 /// Numbers that one thread takes at a time, in whole tokens.
@@ -21,22 +20,21 @@ const STRETCH: usize = 1 << 15;
 
 /// `x_thd` turned by `cos_t1d` and `sin_t1d`.
 pub(super) fn turn(x_thd: Tensor<3>, cos_t1d: Tensor<3>, sin_t1d: Tensor<3>) -> Tensor<3> {
-    if !is_cpu(&x_thd.device()) {
-        let half = x_thd.dims()[2] / 2;
-        let first = x_thd.clone().narrow(2, 0, half);
-        let second = x_thd.clone().narrow(2, half, half);
-        let turned_thd = Tensor::cat(vec![second.neg(), first], 2);
-        return x_thd * cos_t1d + turned_thd * sin_t1d;
-    }
     let [x, cos, sin] = [x_thd, cos_t1d, sin_t1d].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Turn>::turn(x, cos, sin))
 }
 
 /// The turn as an operation of the graph; tables have no gradient.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Cube: cfg(feature = "gpu"), Flex, Autodiff)]
 pub(crate) trait Turn: Backend {
     /// Heads `[t, h, d]`, tables `[t, 1, d]`.
     fn turn(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Its backward pass.
+pub(crate) trait TurnBack: Turn {
+    /// The derivative by heads, from that by the turned heads; tables of cosines and sines.
+    fn turn_back(slope: FloatTensor<Self>, tables: [FloatTensor<Self>; 2]) -> FloatTensor<Self>;
 }
 
 impl Turn for Flex {
@@ -90,27 +88,33 @@ fn head<const BACK: bool>(x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32]) 
     }
 }
 
-/// The backward pass.
+impl TurnBack for Flex {
+    fn turn_back(slope: FloatTensor<Self>, tables: [FloatTensor<Self>; 2]) -> FloatTensor<Self> {
+        let (slope, [cos, sin]) = (slope.to_contiguous(), tables.map(|table| table.to_contiguous()));
+        like(swept::<true>(&slope, &cos, &sin), &slope)
+    }
+}
+
+/// The turn as a node of the graph.
 #[derive(Debug)]
 struct Turned;
 
-impl Backward<Flex, 1> for Turned {
-    type State = [FloatTensor<Flex>; 2];
+impl<B: TurnBack> Backward<B, 1> for Turned {
+    type State = [FloatTensor<B>; 2];
 
-    fn backward(self, ops: Ops<[FloatTensor<Flex>; 2], 1>, graph: &mut Graph, _: &mut Checkpointer) {
-        let derivative = graph.consume::<Flex>(&ops.node).to_contiguous();
-        let [cos, sin] = ops.state;
+    fn backward(self, ops: Ops<[FloatTensor<B>; 2], 1>, graph: &mut Graph, _: &mut Checkpointer) {
+        let slope = graph.consume::<B>(&ops.node);
         let [of_x] = ops.parents;
         if let Some(node) = of_x {
-            graph.register::<Flex>(node.id, like(swept::<true>(&derivative, &cos, &sin), &derivative));
+            graph.register::<B>(node.id, B::turn_back(slope, ops.state));
         }
     }
 }
 
-impl<C: CheckpointStrategy> Turn for Autodiff<Flex, C> {
+impl<B: TurnBack, C: CheckpointStrategy> Turn for Autodiff<B, C> {
     fn turn(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        let tables = [cos, sin].map(|table| table.primitive().clone().to_contiguous());
-        let y = || Flex::turn(x.primitive().clone(), tables[0].clone(), tables[1].clone());
+        let tables = [cos, sin].map(|table| table.primitive().clone());
+        let y = || B::turn(x.primitive().clone(), tables[0].clone(), tables[1].clone());
         match Turned.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let y = y();

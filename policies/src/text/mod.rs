@@ -10,6 +10,8 @@ use burn::tensor::{Int, Tensor};
 
 pub use self::layer::{DenseMlp, FeedForward, TextLayer};
 pub use self::moe::{SparseMlp, balance_loss};
+#[cfg(feature = "gpu")]
+pub(crate) use self::swiglu::{Swiglu, SwigluBack};
 use crate::config::TextConfig;
 use crate::nn::{Param, RmsNorm, parameters};
 use crate::tape::Passed;

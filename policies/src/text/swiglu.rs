@@ -1,4 +1,4 @@
-//! `silu(gate) * up`, with its backward pass: on a CPU in one sweep over both, elsewhere of the library's operations.
+//! `silu(gate) * up`, with its backward pass; here on a CPU, in one sweep over both.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -7,10 +7,10 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::tensor::{is_cpu, like, numbers};
+use crate::tensor::{like, numbers};
 use crate::vector::{LANES, Run, exp, put, run_of, vectorised};
 
 /// Numbers that one thread takes at a time.
@@ -18,17 +18,24 @@ const STRETCH: usize = 1 << 15;
 
 /// `silu(gate_ti) * up_ti`.
 pub(super) fn swiglu(gate_ti: Tensor<2>, up_ti: Tensor<2>) -> Tensor<2> {
-    if !is_cpu(&gate_ti.device()) {
-        return activation::silu(gate_ti) * up_ti;
-    }
     Tensor::from_dispatch(<Dispatch as Swiglu>::swiglu(gate_ti.into_dispatch(), up_ti.into_dispatch()))
 }
 
 /// The gate as an operation of the graph.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Cube: cfg(feature = "gpu"), Flex, Autodiff)]
 pub(crate) trait Swiglu: Backend {
     /// `silu(gate) * up`.
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Its backward pass.
+pub(crate) trait SwigluBack: Swiglu {
+    /// The derivatives by gate and up, from that by the result.
+    fn swiglu_back(
+        slope: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2];
 }
 
 impl Swiglu for Flex {
@@ -57,22 +64,18 @@ impl Swiglu for Flex {
     }
 }
 
-/// The backward pass.
-#[derive(Debug)]
-struct Gated;
-
-impl Backward<Flex, 2> for Gated {
-    type State = [NodeId; 2];
-
-    fn backward(self, ops: Ops<[NodeId; 2], 2>, graph: &mut Graph, checkpointer: &mut Checkpointer) {
-        let derivative = graph.consume::<Flex>(&ops.node).to_contiguous();
-        let [gate, up] =
-            ops.state.map(|node| checkpointer.retrieve_node_output::<FloatTensor<Flex>>(node).to_contiguous());
+impl SwigluBack for Flex {
+    fn swiglu_back(
+        slope: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        let [slope, gate, up] = [slope, gate, up].map(|tensor| tensor.to_contiguous());
         let mut slopes = [vec![0.0_f32; numbers(&gate).len()], vec![0.0_f32; numbers(&gate).len()]];
         let [of_gate, of_up] = &mut slopes;
         let inputs = numbers(&gate).par_chunks(STRETCH).zip(numbers(&up).par_chunks(STRETCH));
         let outputs = of_gate.par_chunks_mut(STRETCH).zip(of_up.par_chunks_mut(STRETCH));
-        outputs.zip(inputs).zip(numbers(&derivative).par_chunks(STRETCH)).for_each(
+        outputs.zip(inputs).zip(numbers(&slope).par_chunks(STRETCH)).for_each(
             |(((of_gate, of_up), (gates, ups)), slopes)| {
                 vectorised(
                     #[inline(always)]
@@ -93,17 +96,31 @@ impl Backward<Flex, 2> for Gated {
                 );
             },
         );
-        for (parent, slopes) in ops.parents.iter().zip(slopes) {
+        slopes.map(|slopes| like(slopes, &gate))
+    }
+}
+
+/// The gate as a node of the graph.
+#[derive(Debug)]
+struct Gated;
+
+impl<B: SwigluBack> Backward<B, 2> for Gated {
+    type State = [NodeId; 2];
+
+    fn backward(self, ops: Ops<[NodeId; 2], 2>, graph: &mut Graph, checkpointer: &mut Checkpointer) {
+        let slope = graph.consume::<B>(&ops.node);
+        let [gate, up] = ops.state.map(|node| checkpointer.retrieve_node_output::<FloatTensor<B>>(node));
+        for (parent, slope) in ops.parents.into_iter().zip(B::swiglu_back(slope, gate, up)) {
             if let Some(node) = parent {
-                graph.register::<Flex>(node.id, like(slopes, &gate));
+                graph.register::<B>(node.id, slope);
             }
         }
     }
 }
 
-impl<C: CheckpointStrategy> Swiglu for Autodiff<Flex, C> {
+impl<B: SwigluBack, C: CheckpointStrategy> Swiglu for Autodiff<B, C> {
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let y = || Flex::swiglu(gate.primitive().clone(), up.primitive().clone());
+        let y = || B::swiglu(gate.primitive().clone(), up.primitive().clone());
         match Gated.prepare::<C>([gate.node(), up.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {
                 let nodes = [&gate, &up].map(|tensor| prepared.checkpoint(tensor));
@@ -133,7 +150,7 @@ fn sigmoid(x: &Run) -> Run {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{Device, TensorData, activation};
 
     use super::*;
     use crate::tensor::to_vec;
