@@ -22,13 +22,7 @@ fn forward(gate: &Tensor<f32>, up: &Tensor<f32>, y: &mut Tensor<f32>) {
 }
 
 #[cube(launch)]
-fn back(
-    slope: &Tensor<f32>,
-    gate: &Tensor<f32>,
-    up: &Tensor<f32>,
-    by_gate: &mut Tensor<f32>,
-    by_up: &mut Tensor<f32>,
-) {
+fn back(slope: &Tensor<f32>, gate: &Tensor<f32>, up: &Tensor<f32>, by_gate: &mut Tensor<f32>, by_up: &mut Tensor<f32>) {
     if ABSOLUTE_POS < slope.len() {
         let gate = gate[ABSOLUTE_POS];
         let slope = slope[ABSOLUTE_POS] * sigmoid(gate);
@@ -49,11 +43,7 @@ impl Swiglu for CubeBackend {
 }
 
 impl SwigluBack for CubeBackend {
-    fn swiglu_back(
-        slope: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        up: FloatTensor<Self>,
-    ) -> [FloatTensor<Self>; 2] {
+    fn swiglu_back(slope: FloatTensor<Self>, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> [FloatTensor<Self>; 2] {
         let [slope, gate, up] = in_one_piece([slope, gate, up]);
         let slopes = [empty_like(&gate), empty_like(&gate)];
         let (blocks, block) = blocks_for(&gate);

@@ -30,8 +30,7 @@ fn turned(x: &Tensor<f32>, cos: &Tensor<f32>, sin: &Tensor<f32>, y: &mut Tensor<
         if first == (back == 0u32) {
             of_partner = -of_partner;
         }
-        y[ABSOLUTE_POS] =
-            x[ABSOLUTE_POS] * cos[table + column] + x[ABSOLUTE_POS - column + partner] * of_partner;
+        y[ABSOLUTE_POS] = x[ABSOLUTE_POS] * cos[table + column] + x[ABSOLUTE_POS - column + partner] * of_partner;
     }
 }
 

@@ -12,15 +12,21 @@ mod row;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+#[cfg(feature = "gpu")]
+use burn::tensor::{Device, Int};
+use burn::tensor::{Tensor, TensorData, activation};
 use rayon::prelude::*;
 
 pub use self::divergence::{Divergence, Teacher};
 pub use self::row::{LogSoftmax, pick};
 use crate::bucket::{first_rows, room_for, with_zeros};
+#[cfg(feature = "gpu")]
+use crate::gpu::log_prob as gpu;
 use crate::nn::Param;
 use crate::policy::{ParamGradients, Policy};
-use crate::tensor::{is_cpu, to_vec};
+use crate::tensor::to_vec;
+#[cfg(feature = "gpu")]
+use crate::tensor::{indices, is_cpu};
 
 /// Rows whose logits exist at the same time.
 const CHUNK_ROWS: usize = 2048;
@@ -114,59 +120,48 @@ impl Head {
 
     /// Log-probs of targets by the logits of their rows, and the entropies of those. Rows without a target are left out.
     fn rows(&self, logits_mw: &Tensor<2>, targets: &[u32]) -> (Vec<f32>, Vec<f32>) {
-        let (rows, width) = (targets.len(), logits_mw.dims()[1]);
-        if is_cpu(&logits_mw.device()) {
-            let logits = to_vec(logits_mw.clone());
-            let of_row = |(logits, target): (&[f32], &u32)| {
-                let row = LogSoftmax::of(logits, self.temperature);
-                (row.log_prob(logits[*target as usize]), row.entropy())
-            };
-            return logits.par_chunks(width).zip(targets).map(of_row).unzip();
+        let [computed, width] = logits_mw.dims();
+        debug_assert!(computed >= targets.len(), "a row for each target");
+        #[cfg(feature = "gpu")]
+        if !is_cpu(&logits_mw.device()) {
+            let targets_m = padded_ids(targets, computed, &logits_mw.device());
+            let found = to_vec(gpu::of_rows(logits_mw.clone(), targets_m, (1.0 / self.temperature) as f32));
+            return found.chunks_exact(2).take(targets.len()).map(|row| (row[0], row[1])).unzip();
         }
-        let all_mw = self.log_softmax(logits_mw);
-        let computed = logits_mw.dims()[0];
-        let targets_m1 = column(targets, computed, &logits_mw.device());
-        let numbers = |values_m1: Tensor<2>| {
-            let mut numbers = to_vec(values_m1.reshape([computed]));
-            numbers.truncate(rows);
-            numbers
+        let logits = to_vec(logits_mw.clone());
+        let of_row = |(logits, target): (&[f32], &u32)| {
+            let row = LogSoftmax::of(logits, self.temperature);
+            (row.log_prob(logits[*target as usize]), row.entropy())
         };
-        (numbers(all_mw.clone().gather(1, targets_m1)), numbers(entropies(all_mw)))
+        logits.par_chunks(width).zip(targets).map(of_row).unzip()
     }
 
     /// The derivative by logits `[m, w]` of a loss whose derivatives by every log-prob, and by every entropy or by none,
     /// are given.
     fn slopes(&self, logits_mw: Tensor<2>, targets: &[u32], by: &Slopes<&[f32]>) -> Tensor<2> {
         let ([rows, width], device) = (logits_mw.dims(), logits_mw.device());
-        if is_cpu(&device) {
-            let logits = to_vec(logits_mw);
-            let mut slopes = vec![0.0_f32; logits.len()];
-            slopes.par_chunks_mut(width).zip(logits.par_chunks(width)).enumerate().for_each(
-                |(at, (slopes, logits))| {
-                    let row = LogSoftmax::of(logits, self.temperature);
-                    row.slopes(logits, targets[at] as usize, by.log_probs[at], slopes);
-                    if let Some(factor) = by.entropies.get(at) {
-                        row.add_entropy_slopes(logits, *factor, slopes);
-                    }
-                },
-            );
-            return Tensor::from_data(TensorData::new(slopes, [rows, width]), &device);
-        }
-        let per_row = |factors: &[f32]| {
+        #[cfg(feature = "gpu")]
+        if !is_cpu(&device) {
             // What a row without a target is given is no part of the loss.
-            let factors = factors.iter().copied().chain(std::iter::repeat(0.0)).take(rows).collect::<Vec<f32>>();
-            let factors = TensorData::new(factors, [rows, 1]);
-            Tensor::<2>::from_data(factors, &device).div_scalar(self.temperature)
-        };
-        let factors_m1 = per_row(by.log_probs);
-        let all_mw = self.log_softmax(&logits_mw);
-        let shares_mw = all_mw.clone().exp() * factors_m1.clone().neg();
-        let slopes_mw = shares_mw.scatter(1, column(targets, rows, &device), factors_m1, IndexingUpdateOp::Add);
-        if by.entropies.is_empty() {
-            return slopes_mw;
+            let mut factors = vec![0.0_f32; 2 * rows];
+            for (at, log_prob) in by.log_probs.iter().enumerate() {
+                factors[2 * at] = *log_prob;
+                factors[2 * at + 1] = by.entropies.get(at).copied().unwrap_or_default();
+            }
+            let factors_m2 = Tensor::from_data(TensorData::new(factors, [rows, 2]), &device);
+            let targets_m = padded_ids(targets, rows, &device);
+            return gpu::by_logits(logits_mw, targets_m, factors_m2, (1.0 / self.temperature) as f32);
         }
-        let above_mw = finite(all_mw.clone()) + entropies(all_mw.clone());
-        slopes_mw - all_mw.exp() * above_mw * per_row(by.entropies)
+        let logits = to_vec(logits_mw);
+        let mut slopes = vec![0.0_f32; logits.len()];
+        slopes.par_chunks_mut(width).zip(logits.par_chunks(width)).enumerate().for_each(|(at, (slopes, logits))| {
+            let row = LogSoftmax::of(logits, self.temperature);
+            row.slopes(logits, targets[at] as usize, by.log_probs[at], slopes);
+            if let Some(factor) = by.entropies.get(at) {
+                row.add_entropy_slopes(logits, *factor, slopes);
+            }
+        });
+        Tensor::from_data(TensorData::new(slopes, [rows, width]), &device)
     }
 
     fn log_softmax(&self, logits_mw: &Tensor<2>) -> Tensor<2> {
@@ -177,11 +172,6 @@ impl Head {
         // Dividing by 1 would change nothing but cost a copy of the largest tensor there is.
         if self.temperature == 1.0 { logits_mw.clone() } else { logits_mw.clone().div_scalar(self.temperature) }
     }
-}
-
-/// Entropies `[m, 1]` of log-probs `[m, w]`.
-fn entropies(log_probs_mw: Tensor<2>) -> Tensor<2> {
-    (log_probs_mw.clone().exp() * finite(log_probs_mw)).sum_dim(1).neg()
 }
 
 /// Log-probs of banned tokens as numbers whose products with a probability of 0 are 0.
@@ -213,10 +203,10 @@ impl From<Vec<f32>> for Slopes {
     }
 }
 
-/// Ids one below the other, so many rows with zeros behind them.
-fn column(ids: &[u32], rows: usize, device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).chain(std::iter::repeat(0)).take(rows).collect();
-    Tensor::from_data(TensorData::new(ids, [rows, 1]), device)
+/// Ids of so many rows, with zeros behind those that are given.
+#[cfg(feature = "gpu")]
+fn padded_ids(ids: &[u32], rows: usize, device: &Device) -> Tensor<1, Int> {
+    indices(ids.iter().map(|id| i64::from(*id)).chain(std::iter::repeat(0)).take(rows), device)
 }
 
 /// Some rows of a matrix, with zeros behind them where a device computes more.

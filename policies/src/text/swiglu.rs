@@ -31,11 +31,7 @@ pub(crate) trait Swiglu: Backend {
 /// Its backward pass.
 pub(crate) trait SwigluBack: Swiglu {
     /// The derivatives by gate and up, from that by the result.
-    fn swiglu_back(
-        slope: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        up: FloatTensor<Self>,
-    ) -> [FloatTensor<Self>; 2];
+    fn swiglu_back(slope: FloatTensor<Self>, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> [FloatTensor<Self>; 2];
 }
 
 impl Swiglu for Flex {
@@ -65,11 +61,7 @@ impl Swiglu for Flex {
 }
 
 impl SwigluBack for Flex {
-    fn swiglu_back(
-        slope: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        up: FloatTensor<Self>,
-    ) -> [FloatTensor<Self>; 2] {
+    fn swiglu_back(slope: FloatTensor<Self>, gate: FloatTensor<Self>, up: FloatTensor<Self>) -> [FloatTensor<Self>; 2] {
         let [slope, gate, up] = [slope, gate, up].map(|tensor| tensor.to_contiguous());
         let mut slopes = [vec![0.0_f32; numbers(&gate).len()], vec![0.0_f32; numbers(&gate).len()]];
         let [of_gate, of_up] = &mut slopes;
