@@ -331,6 +331,8 @@ fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 mod tests {
     use std::path::Path;
 
+    use burn::tensor::Device;
+
     use super::*;
 
     /// Log-probs and gradients of three chunks, of which so many logits may be kept.

@@ -12,9 +12,20 @@ use super::{
 const TEXT_DEPTH: usize = 12;
 
 impl Lexer {
-    /// A single letter in braces behind a style is that letter: `\mathcal{O}(n)`.
+    /// A single letter in braces behind a style is that letter: `\mathcal{O}(n)`. Two or three bold capitals are matrices.
     pub(super) fn styled(&mut self, bold: bool) {
         self.skip_spaces();
+        let capitals = (1..5).map_while(|at| self.source.peek(at).filter(char::is_ascii_uppercase));
+        let capitals: Vec<char> = capitals.collect();
+        let opens = self.source.peek(0) == Some('{') && self.source.peek(capitals.len() + 1) == Some('}');
+        if bold && opens && matches!(capitals.len(), 2 | 3) {
+            for capital in &capitals {
+                self.push(names::letter(*capital));
+                self.mark(Style::Bold);
+            }
+            self.source.at += capitals.len() + 2;
+            return;
+        }
         let (letter, used) = match (self.source.peek(0), self.source.peek(1), self.source.peek(2)) {
             (Some('{'), Some(letter), Some('}')) => (letter, 3),
             (Some(letter), ..) if bold => (letter, 1),
