@@ -8,7 +8,7 @@ use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
 use sapo_policies::gpu::{blocks_for, in_one_piece, owned};
 
 use self::kernel::{StepLaunch, adamw, add_up};
-use crate::optimizer::Rates;
+use crate::rates::Rates;
 
 /// Sums of a tensor, each by one block, and the threads of a block.
 pub(crate) const SUMS: usize = 32;

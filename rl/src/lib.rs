@@ -51,6 +51,7 @@ pub mod phase;
 pub mod plan;
 pub mod progress;
 pub mod prometheus;
+mod rates;
 pub mod records;
 pub mod reference;
 pub mod replay;

@@ -2,6 +2,7 @@
 
 use crate::finite::{Of, first_not_finite, sums};
 use crate::moment::{Moment, MomentFormat, Sign};
+use crate::rates::Rates;
 use burn::tensor::Tensor;
 use sapo_policies::Part;
 #[cfg(feature = "gpu")]
@@ -194,7 +195,7 @@ impl AdamW {
                 rate: lr / (1.0 - beta1.powi(steps)),
                 kept: 1.0 - lr * param.weight_decay,
             };
-            let (first, second) = rates.update(gradient, param.value, [first, second]);
+            let (first, second) = update(rates, gradient, param.value, [first, second]);
             let keep = |sign, value| Moment::keep(config.moments, sign, value, [place as u32, steps as u32]);
             let (first, second) = (keep(Sign::Either, first), keep(Sign::Never, second));
             *moments = Some(Moments { first, second, steps });
@@ -204,50 +205,32 @@ impl AdamW {
     }
 }
 
-/// The numbers of one update of a parameter.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rates {
-    /// Multiplies the gradient, which clips it.
-    pub(crate) scale: f64,
-    /// Decay rates of the two moments.
-    pub(crate) betas: [f64; 2],
-    /// Divides the root of the second moment.
-    pub(crate) unbias2: f64,
-    /// Added to it.
-    pub(crate) eps: f64,
-    /// Multiplies the first moment over that.
-    pub(crate) rate: f64,
-    /// What weight decay leaves of a parameter.
-    pub(crate) kept: f64,
-}
-
-impl Rates {
-    /// Changes a parameter, and gives its moments after the update.
-    fn update(
-        self,
-        gradient: Tensor<2>,
-        value: &mut Tensor<2>,
-        [first, second]: [Tensor<2>; 2],
-    ) -> (Tensor<2>, Tensor<2>) {
-        #[cfg(feature = "gpu")]
-        if !is_cpu(&gradient.device()) {
-            let mut moments = None;
-            value.inplace(|value| {
-                let [value, first, second] = crate::gpu::updated(gradient, [value, first, second], self);
-                moments = Some((first, second));
-                value
-            });
-            return moments.expect("`inplace` calls");
-        }
-        let [beta1, beta2] = self.betas;
-        let gradient = gradient.mul_scalar(self.scale);
-        let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-        let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let denominator = second.clone().sqrt().div_scalar(self.unbias2).add_scalar(self.eps);
-        let update = (first.clone() / denominator).mul_scalar(self.rate);
-        value.inplace(|value| value.mul_scalar(self.kept) - update);
-        (first, second)
+/// Changes a parameter, and gives its moments after the update.
+/// Changes a parameter, and gives its moments after the update.
+fn update(
+    rates: Rates,
+    gradient: Tensor<2>,
+    value: &mut Tensor<2>,
+    [first, second]: [Tensor<2>; 2],
+) -> (Tensor<2>, Tensor<2>) {
+    #[cfg(feature = "gpu")]
+    if !is_cpu(&gradient.device()) {
+        let mut moments = None;
+        value.inplace(|value| {
+            let [value, first, second] = crate::gpu::updated(gradient, [value, first, second], rates);
+            moments = Some((first, second));
+            value
+        });
+        return moments.expect("`inplace` calls");
     }
+    let [beta1, beta2] = rates.betas;
+    let gradient = gradient.mul_scalar(rates.scale);
+    let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+    let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+    let denominator = second.clone().sqrt().div_scalar(rates.unbias2).add_scalar(rates.eps);
+    let update = (first.clone() / denominator).mul_scalar(rates.rate);
+    value.inplace(|value| value.mul_scalar(rates.kept) - update);
+    (first, second)
 }
 
 /// The norm of all gradients together; the place of the first whose squares have no finite sum.
