@@ -9,16 +9,18 @@
 //! tokens, `t` rows, `q` query heads, `m` key-value heads, `r` query heads per key-value head, `k` head width.
 
 mod arrangement;
-mod dense;
 mod heads;
 mod kernel;
 mod layout;
 mod op;
 mod panels;
+#[cfg(feature = "gpu")]
+mod tiles;
 
-pub use self::dense::{attend_completions, attend_self, causal_mask, completion_mask};
 pub use self::heads::Heads;
 pub(crate) use self::heads::Projected;
 pub(crate) use self::kernel::{forward, pieces};
 pub(crate) use self::layout::Layout;
 pub(crate) use self::panels::{BLOCK, Panels, Place, Sequence};
+#[cfg(feature = "gpu")]
+pub(crate) use self::tiles::{KEY_FIELDS, KEYS, ROW_FIELDS, Tiles};

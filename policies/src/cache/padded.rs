@@ -8,9 +8,13 @@ use std::ops::Range;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::FedRows;
+#[cfg(feature = "gpu")]
+use crate::attention::Tiles;
 use crate::attention::{BLOCK, Heads, Projected, Sequence};
 use crate::bucket::{Rounding, first_rows, rounding, with_zeros};
 use crate::tensor::indices;
+#[cfg(feature = "gpu")]
+use crate::tensor::is_cpu;
 
 /// Blocks that there is room for from the start.
 const FIRST_ROOM: usize = 64;
@@ -39,11 +43,27 @@ pub(super) struct Seen {
     parts: Vec<Part>,
 }
 
-/// Sequences with equally many rows, which follow each other, with what the device adds to them.
+/// Sequences with equally many rows, which follow each other.
 #[derive(Debug)]
 struct Part {
     /// Its rows among all.
     rows: Range<usize>,
+    looks: Looks,
+}
+
+/// How they look at what was written before.
+#[derive(Debug)]
+enum Looks {
+    /// By padded products.
+    Masked(Masked),
+    /// A prompt on a GPU: by lists.
+    #[cfg(feature = "gpu")]
+    Listed(Tiles),
+}
+
+/// Sequences with what the device adds to them.
+#[derive(Debug)]
+struct Masked {
     /// Sequences and rows of each, as they are computed: one or the other is more than there is.
     sequences: usize,
     rows_each: usize,
@@ -97,21 +117,30 @@ impl Padded {
             let slots = seen.slots.clone();
             numbers.inplace(|all| all.select_assign(0, slots, new, IndexingUpdateOp::Assign));
         }
-        if let [part] = seen.parts.as_slice()
-            && part.sequences * part.rows_each == computed
+        if let [Part { looks: Looks::Masked(masked), .. }] = seen.parts.as_slice()
+            && masked.sequences * masked.rows_each == computed
         {
-            return self.attend_padded(layer, x.q, part);
+            return self.attend_padded(layer, x.q, masked);
         }
         let part = |part: &Part| {
             let own = x.q.clone().narrow(0, part.rows.start, part.rows.len());
-            let padded = with_zeros(own, part.sequences * part.rows_each);
-            first_rows(self.attend_padded(layer, padded, part), part.rows.len())
+            match &part.looks {
+                Looks::Masked(masked) => {
+                    let padded = with_zeros(own, masked.sequences * masked.rows_each);
+                    first_rows(self.attend_padded(layer, padded, masked), part.rows.len())
+                }
+                #[cfg(feature = "gpu")]
+                Looks::Listed(tiles) => {
+                    let [k, v] = self.layers[layer].clone();
+                    tiles.attend(Projected { q: own, k, v })
+                }
+            }
         };
         with_zeros(Tensor::cat(seen.parts.iter().map(part).collect(), 0), computed)
     }
 
     /// Contexts of sequences with equally many rows.
-    fn attend_padded(&self, layer: usize, q: Tensor<2>, part: &Part) -> Tensor<2> {
+    fn attend_padded(&self, layer: usize, q: Tensor<2>, part: &Masked) -> Tensor<2> {
         let (heads, s) = (self.heads, part.sequences);
         let [k, v] = self.layers[layer].clone().map(|all| heads.split_keys(all.select(0, part.slots.clone()), s, 1));
         let scores = heads.split_queries(q, s, 1).matmul(k.swap_dims(1, 2)) + part.mask.clone();
@@ -143,8 +172,23 @@ impl Seen {
 
 impl Part {
     fn new(of: &Padded, own: &[Sequence]) -> Self {
-        let (heads, device, round) = (of.heads, &of.device, of.rounding);
         let rows = own[0].rows.start..own[own.len() - 1].rows.end;
+        #[cfg(feature = "gpu")]
+        if let [Sequence { before, blocks, .. }] = own
+            && rows.len() > 1
+            && !is_cpu(&of.device)
+        {
+            let keys = (0..before + rows.len()).map(|token| slot(blocks[token / BLOCK], token % BLOCK));
+            let looks = Looks::Listed(Tiles::of_sequence(rows.len(), *before, keys, of.heads, &of.device));
+            return Self { rows, looks };
+        }
+        Self { rows, looks: Looks::Masked(Masked::new(of, own)) }
+    }
+}
+
+impl Masked {
+    fn new(of: &Padded, own: &[Sequence]) -> Self {
+        let (heads, device, round) = (of.heads, &of.device, of.rounding);
         let each = own[0].rows.len();
         let (s, a) = (round(own.len()), if own.len() > 1 { 1 } else { round(each) });
         let longest = own.iter().map(|sequence| sequence.before + each).max().unwrap_or(each);
@@ -165,7 +209,7 @@ impl Part {
         let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [s, 1, a, n]), device);
         // Each head of a sequence sees the same.
         let mask = mask.expand([s, heads.kv * heads.per_kv, a, n]).reshape([s * heads.kv, heads.per_kv * a, n]);
-        Self { rows, sequences: s, rows_each: a, slots: indices(slots.into_iter(), device), mask }
+        Self { sequences: s, rows_each: a, slots: indices(slots.into_iter(), device), mask }
     }
 }
 

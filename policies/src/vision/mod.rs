@@ -11,11 +11,15 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 pub use self::block::VisionBlock;
 pub use self::merger::Merger;
 use self::patches::{FrameRun, block_coordinates, frame_runs, table_neighbours};
+#[cfg(feature = "gpu")]
+use crate::attention::{Heads, Tiles};
 use crate::bucket::{first_rows, repeated, room_for};
 use crate::config::VisionConfig;
 use crate::input::PictureInput;
 use crate::nn::{Linear, Param, RopeTable, parameters};
 use crate::tape::{First, Passed, Tape};
+#[cfg(feature = "gpu")]
+use crate::tensor::is_cpu;
 use crate::tensor::{indices, to_f32};
 use crate::trace::Trace;
 
@@ -62,13 +66,16 @@ struct Around {
     runs: Vec<FrameRun>,
     heads: usize,
     area: usize,
+    /// On a GPU.
+    #[cfg(feature = "gpu")]
+    tiles: Option<Tiles>,
 }
 
 impl Stage {
     fn forward(&self, x_pv: Tensor<2>, around: &Around) -> Passed {
         let beside = self.tap.as_ref().map(|tap| tap.forward(x_pv.clone(), around.area));
         let x_pv = match &self.block {
-            Some(block) => block.forward(x_pv, &around.rope, &around.runs, around.heads),
+            Some(block) => block.forward(x_pv, around),
             None => x_pv,
         };
         let rows_td = match &self.merger {
@@ -97,10 +104,17 @@ impl VisionTower {
         let mut x_pv = self.patch_embed.forward(self.pixels(pictures, patches, device));
         x_pv = x_pv + self.interpolated_positions(pictures, &coordinates, patches, device);
         let all = repeated(&coordinates.concat(), patches);
+        let (heads, dim) = (self.config.heads, self.config.hidden_size / self.config.heads);
+        let runs = frame_runs(pictures);
         let around = Around {
-            rope: RopeTable::vision(&all, self.config.hidden_size / self.config.heads, device),
-            runs: frame_runs(pictures),
-            heads: self.config.heads,
+            rope: RopeTable::vision(&all, dim, device),
+            #[cfg(feature = "gpu")]
+            tiles: (!is_cpu(device)).then(|| {
+                let frames = runs.iter().flat_map(|run| std::iter::repeat_n(run.patches_per_frame, run.frames));
+                Tiles::of_frames(frames, patches, Heads { kv: heads, per_kv: 1, dim }, device)
+            }),
+            runs,
+            heads,
             area,
         };
         trace.limit(own);
