@@ -3,7 +3,7 @@
 //! No dataset, no reward and no network lives here. Modules stand on each other in this order: [`error`], [`format`],
 //! [`part`], [`tensor`]; [`config`]; [`nn`], [`input`]; `tape`; [`attention`], [`vision`], [`text`]; [`policy`]; what reads,
 //! decodes, scores and adapts a policy; [`processor`], [`preset`] and [`golden`] on top.
-//! `gpu` has the kernels of a GPU, for operations of [`nn`] and [`text`].
+//! `gpu` has the kernels of a GPU, for operations of [`nn`] and log-probs.
 
 pub mod adapt;
 pub mod attention;

@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::arrangement::Arrangement;
 use super::heads::{Heads, Projected};
-use super::op::Seen;
 #[cfg(feature = "gpu")]
-use super::tiles::Tiles;
+use super::lists::Tiles;
+use super::op::Seen;
 use crate::input::Batch;
 #[cfg(feature = "gpu")]
 use crate::tensor::is_cpu;

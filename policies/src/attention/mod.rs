@@ -12,15 +12,15 @@ mod arrangement;
 mod heads;
 mod kernel;
 mod layout;
+#[cfg(feature = "gpu")]
+mod lists;
 mod op;
 mod panels;
-#[cfg(feature = "gpu")]
-mod tiles;
 
 pub use self::heads::Heads;
 pub(crate) use self::heads::Projected;
 pub(crate) use self::kernel::{forward, pieces};
 pub(crate) use self::layout::Layout;
-pub(crate) use self::panels::{BLOCK, Panels, Place, Sequence};
 #[cfg(feature = "gpu")]
-pub(crate) use self::tiles::{KEY_FIELDS, KEYS, ROW_FIELDS, Tiles};
+pub(crate) use self::lists::Tiles;
+pub(crate) use self::panels::{BLOCK, Panels, Place, Sequence};

@@ -1,7 +1,6 @@
 //! What a GPU does in one kernel where the library has one for each operation, shape and vector width: few kernels to compile,
 //! and few to launch.
 
-pub(crate) mod attention;
 pub(crate) mod log_prob;
 mod rms;
 mod swiglu;
@@ -28,12 +27,12 @@ pub fn owned(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// A tensor of any numbers beside another.
-fn empty(shape: Shape, beside: &CubeTensor) -> CubeTensor {
+pub(crate) fn empty(shape: Shape, beside: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(beside.client.clone(), beside.device.clone(), shape, beside.dtype)
 }
 
 /// A tensor of any numbers in the shape of another.
-fn empty_like(tensor: &CubeTensor) -> CubeTensor {
+pub(crate) fn empty_like(tensor: &CubeTensor) -> CubeTensor {
     empty(tensor.meta.shape().clone(), tensor)
 }
 

@@ -6,7 +6,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::{blocks_for, empty_like, in_one_piece};
-use crate::text::{Swiglu, SwigluBack};
+use crate::nn::{Swiglu, SwigluBack};
 
 #[cube]
 fn sigmoid(x: f32) -> f32 {

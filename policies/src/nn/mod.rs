@@ -6,6 +6,7 @@ mod param;
 mod product;
 mod rms;
 mod rope;
+mod swiglu;
 mod tall;
 mod turn;
 mod wide;
@@ -18,5 +19,8 @@ pub(crate) use self::param::{fewest_rows, requires_grad};
 #[cfg(feature = "gpu")]
 pub(crate) use self::rms::{RootMeanSquare, RootMeanSquareBack};
 pub use self::rope::RopeTable;
+pub(crate) use self::swiglu::swiglu;
+#[cfg(feature = "gpu")]
+pub(crate) use self::swiglu::{Swiglu, SwigluBack};
 #[cfg(feature = "gpu")]
 pub(crate) use self::turn::{Turn, TurnBack};

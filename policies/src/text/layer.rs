@@ -5,10 +5,9 @@
 use burn::tensor::Tensor;
 
 use super::moe::SparseMlp;
-use super::swiglu::swiglu;
 use crate::attention::Projected;
 use crate::config::TextConfig;
-use crate::nn::{Linear, LinearMaps, Param, Parameters, RmsNorm, RopeTable, parameters};
+use crate::nn::{Linear, LinearMaps, Param, Parameters, RmsNorm, RopeTable, parameters, swiglu};
 use crate::tape::Passed;
 
 /// One decoder layer.

@@ -4,14 +4,11 @@
 
 mod layer;
 mod moe;
-mod swiglu;
 
 use burn::tensor::{Int, Tensor};
 
 pub use self::layer::{DenseMlp, FeedForward, TextLayer};
 pub use self::moe::{SparseMlp, balance_loss};
-#[cfg(feature = "gpu")]
-pub(crate) use self::swiglu::{Swiglu, SwigluBack};
 use crate::config::TextConfig;
 use crate::nn::{Param, RmsNorm, parameters};
 use crate::tape::Passed;

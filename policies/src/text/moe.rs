@@ -8,9 +8,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::swiglu::swiglu;
 use crate::config::{ExpertLayout, MoeConfig};
-use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to};
+use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to, swiglu};
 use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
 
 /// The feed-forward part of a sparse layer.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::heads::{Heads, Projected};
-use crate::gpu::attention::{How, Tables, attend};
+use super::super::heads::{Heads, Projected};
+use super::{How, Tables, attend};
 use crate::input::Batch;
 use crate::tensor::indices;
 
@@ -18,12 +18,12 @@ const VECTORS: usize = 8;
 
 /// Numbers that say of a tile of rows: the first row, how many there are, where their list begins, and at how much of it the
 /// first looks.
-pub(crate) const ROW_FIELDS: usize = 4;
+pub(super) const ROW_FIELDS: usize = 4;
 /// Numbers that say of a tile of keys: the first, how many there are, and the rows from and to which its own sequence, and then
 /// its completions, look at them.
-pub(crate) const KEY_FIELDS: usize = 6;
+pub(super) const KEY_FIELDS: usize = 6;
 /// Keys of a tile.
-pub(crate) const KEYS: usize = 8;
+pub(super) const KEYS: usize = 8;
 
 /// How rows look at keys.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use crate::vector::{LANES, Run, exp, put, run_of, vectorised};
 const STRETCH: usize = 1 << 15;
 
 /// `silu(gate_ti) * up_ti`.
-pub(super) fn swiglu(gate_ti: Tensor<2>, up_ti: Tensor<2>) -> Tensor<2> {
+pub(crate) fn swiglu(gate_ti: Tensor<2>, up_ti: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as Swiglu>::swiglu(gate_ti.into_dispatch(), up_ti.into_dispatch()))
 }
 
