@@ -1,6 +1,6 @@
 //! Evaluations that are stopped, killed and resumed: results and samples are those of the one that nobody disturbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{errors_of, lines, sapo, signal, summary, without_times};
 
-/// A server of chat completions that reads needles in the first half of a text alone, and answers no more than it may.
+/// A server of chat completions that reads needles in the first half of a text alone, and answers about no more texts than it
+/// may. About those it answers whatever is asked, so that some rows are whole, in whichever order requests come.
 struct Reader {
     url: String,
     state: Arc<(Mutex<Left>, Condvar)>,
@@ -19,12 +20,20 @@ struct Reader {
 
 #[derive(Default)]
 struct Left {
-    answers: usize,
+    /// Texts about which it may answer, and those about which it did.
+    texts: usize,
+    begun: BTreeSet<String>,
     answered: usize,
     /// Requests that wait for an answer.
     held: usize,
     /// How often it was told what it may give: who waited then has been killed since.
     told: usize,
+}
+
+impl Left {
+    fn lets(&mut self, text: &str) -> bool {
+        self.begun.contains(text) || self.begun.len() < self.texts && self.begun.insert(text.to_owned())
+    }
 }
 
 impl Reader {
@@ -42,18 +51,19 @@ impl Reader {
         Self { url, state }
     }
 
-    /// From now on it gives so many answers, and none to those that wait.
-    fn gives(&self, answers: usize) {
+    /// From now on it answers about so many texts, and nothing to those that wait.
+    fn gives(&self, texts: usize) {
         let mut left = self.state.0.lock().expect("no panic");
-        (left.answers, left.held, left.told) = (answers, 0, left.told + 1);
+        (left.texts, left.held, left.told) = (texts, 0, left.told + 1);
+        left.begun.clear();
         drop(left);
         self.state.1.notify_all();
     }
 
-    /// Waits until it has given all that it may, and holds the next request.
+    /// Waits until it has begun with all texts that it may, and holds a request about another.
     fn until_it_holds(&self) {
         let left = self.state.0.lock().expect("no panic");
-        drop(self.state.1.wait_while(left, |left| left.answers > 0 || left.held == 0).expect("no panic"));
+        drop(self.state.1.wait_while(left, |left| left.begun.len() < left.texts || left.held == 0).expect("no panic"));
     }
 
     fn answered(&self) -> usize {
@@ -83,13 +93,13 @@ fn answer(mut stream: &TcpStream, state: &(Mutex<Left>, Condvar)) {
             if request["max_tokens"].as_u64().is_some_and(|tokens| tokens > 1) {
                 let mut left = state.0.lock().expect("no panic");
                 left.held += 1;
-                let told = left.told;
+                let (told, text) = (left.told, request["messages"].to_string());
                 state.1.notify_all();
-                left = state.1.wait_while(left, |left| left.answers == 0 && left.told == told).expect("no panic");
+                left = state.1.wait_while(left, |left| left.told == told && !left.lets(&text)).expect("no panic");
                 if left.told != told {
                     return;
                 }
-                (left.answers, left.answered, left.held) = (left.answers - 1, left.answered + 1, left.held - 1);
+                (left.answered, left.held) = (left.answered + 1, left.held - 1);
                 state.1.notify_all();
             }
             let text = format!("</think>{}", said(&request));
@@ -190,7 +200,7 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
 
     // Killed as soon as something is on record, while the server holds a request.
     let cut = dir.path().join("cut");
-    reader.gives(20);
+    reader.gives(6);
     let mut child = start(&of("cut", &[]));
     reader.until_it_holds();
     until_recorded(&mut child, &cut, 0);
@@ -215,7 +225,7 @@ fn an_evaluation_of_an_endpoint_that_is_killed_and_stopped_ends_as_the_undisturb
     }
 
     // Stopped in the middle of what is left: it says how to go on.
-    reader.gives(4);
+    reader.gives(2);
     let mut resumed =
         sapo(&of("cut", &["--resume"])).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     reader.until_it_holds();
