@@ -1,4 +1,4 @@
-//! Keys and values in tensors, and attention to them by padded products: for devices without a kernel of ours.
+//! Keys and values in tensors, for GPUs, and attention to them: decoding by padded products, prompts by lists of keys.
 //!
 //! Shape suffixes: `s` sequences, `a` rows of each, `n` tokens that they see, `m` key-value heads, `r` query heads of
 //! each, `k` head width, `t` rows.
