@@ -43,18 +43,13 @@ pub(crate) fn first_rows<const D: usize>(tensor: Tensor<D>, rows: usize) -> Tens
 
 /// A tensor with zeros behind its rows, so many rows in all.
 pub(crate) fn with_zeros<const D: usize>(tensor: Tensor<D>, rows: usize) -> Tensor<D> {
-    padded(tensor, 0, rows)
-}
-
-/// A tensor with zeros behind what it has along an axis, so much in all.
-pub(crate) fn padded<const D: usize>(tensor: Tensor<D>, axis: usize, size: usize) -> Tensor<D> {
     let mut more = tensor.dims();
-    if more[axis] == size {
+    if more[0] == rows {
         return tensor;
     }
-    more[axis] = size - more[axis];
+    more[0] = rows - more[0];
     let zeros = Tensor::zeros(more, &tensor.device());
-    Tensor::cat(vec![tensor, zeros], axis)
+    Tensor::cat(vec![tensor, zeros], 0)
 }
 
 #[cfg(test)]
