@@ -45,6 +45,7 @@ pub(crate) mod kept {
     use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
     use burn::cubecl::records::{Record, RecordEffect, Records, SessionId, write};
     use cubecl_environment::persistence::Database;
+    use cubecl_environment::stream::StreamPolicy;
     use serde::{Deserialize, Serialize};
 
     use super::Spent;
@@ -90,12 +91,14 @@ pub(crate) mod kept {
         const KIND: &'static str = "compilation";
     }
 
-    /// Before a device is opened for the first time: kernels are kept, and this process's are counted. What a `cubecl.toml`
-    /// says, or the library's environment variables, stays as it is.
+    /// Before a device is opened for the first time: kernels are kept, this process's are counted, and all threads hand their
+    /// work to one stream. What else a `cubecl.toml` says, or the library's environment variables, stays as it is.
     pub(crate) fn keep(device: &str) {
         BOOK.get_or_init(|| {
             let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
             config.compilation.cache = true;
+            // A stream for each thread lets one thread read what another has yet to write into the same tensor.
+            config.streaming.policy = StreamPolicy::Single;
             config.environment.records.keep_sessions.get_or_insert(SESSIONS);
             let EnvironmentConfig { name, path, .. } = &mut config.environment;
             if let (CacheConfig::Target, Some(folder)) = (&path, folder()) {
