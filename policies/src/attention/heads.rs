@@ -34,25 +34,4 @@ impl Heads {
     pub fn scale(&self) -> f32 {
         (self.dim as f32).sqrt().recip()
     }
-
-    /// Queries `[b*g*a, q*k]` to `[b*m*g, r*a, k]`, scaled.
-    pub fn split_queries(&self, x: Tensor<2>, b: usize, g: usize) -> Tensor<3> {
-        let a = x.dims()[0] / (b * g);
-        let x = x.mul_scalar(self.scale()).reshape([b, g, a, self.kv, self.per_kv, self.dim]);
-        x.permute([0, 3, 1, 4, 2, 5]).reshape([b * self.kv * g, self.per_kv * a, self.dim])
-    }
-
-    /// Keys or values `[b*g*a, m*k]` to `[b*m*g, a, k]`.
-    pub fn split_keys(&self, x: Tensor<2>, b: usize, g: usize) -> Tensor<3> {
-        let a = x.dims()[0] / (b * g);
-        let x = x.reshape([b, g, a, self.kv, self.dim]);
-        x.permute([0, 3, 1, 2, 4]).reshape([b * self.kv * g, a, self.dim])
-    }
-
-    /// Contexts `[b*m*g, r*a, k]` back to `[b*g*a, q*k]`.
-    pub fn join(&self, x: Tensor<3>, b: usize, g: usize) -> Tensor<2> {
-        let a = x.dims()[1] / self.per_kv;
-        let x = x.reshape([b, self.kv, g, self.per_kv, a, self.dim]);
-        x.permute([0, 2, 4, 1, 3, 5]).reshape([b * g * a, self.kv * self.per_kv * self.dim])
-    }
 }

@@ -7,9 +7,11 @@
 //! without waiting for each other. The bound on blocks is one for all.
 
 mod blocks;
-mod padded;
+#[cfg(feature = "gpu")]
+mod listed;
 mod store;
 
+#[cfg(feature = "gpu")]
 use std::cell::OnceCell;
 
 use burn::tensor::Tensor;
@@ -168,12 +170,14 @@ impl Shard {
 #[derive(Debug)]
 pub(crate) struct FedRows {
     /// Whole sequences, in the order of their rows.
+    #[cfg(feature = "gpu")]
     pub(crate) sequences: Vec<Sequence>,
     /// The same, cut for threads.
     pub(crate) pieces: Vec<Sequence>,
     pub(crate) places: Vec<Place>,
-    /// What padded products need of them, made by the first layer.
-    padded: OnceCell<padded::Seen>,
+    /// What a GPU needs of them, made by the first layer.
+    #[cfg(feature = "gpu")]
+    seen: OnceCell<listed::Seen>,
 }
 
 impl FedRows {
@@ -190,6 +194,13 @@ impl FedRows {
             rows += count;
         }
         let pieces = crate::attention::pieces(&sequences);
-        Self { sequences, pieces, places, padded: OnceCell::new() }
+        Self {
+            #[cfg(feature = "gpu")]
+            sequences,
+            pieces,
+            places,
+            #[cfg(feature = "gpu")]
+            seen: OnceCell::new(),
+        }
     }
 }

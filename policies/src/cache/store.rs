@@ -3,9 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::FedRows;
-use super::padded::Padded;
+#[cfg(feature = "gpu")]
+use super::listed::Listed;
 use crate::attention::{Heads, Panels, Projected, forward};
-use crate::tensor::{is_cpu, to_vec};
+#[cfg(feature = "gpu")]
+use crate::tensor::is_cpu;
+use crate::tensor::to_vec;
 
 /// Keys and values of all layers.
 #[derive(Debug)]
@@ -13,17 +16,19 @@ pub(super) enum Store {
     /// On a CPU: those of every layer, and how many blocks there may be. Room grows as blocks are used: an allocator may
     /// otherwise take, or clear, all that the cache may have.
     Panels(Vec<Panels>, usize),
-    /// On any device.
-    Padded(Padded),
+    /// On a GPU.
+    #[cfg(feature = "gpu")]
+    Listed(Listed),
 }
 
 impl Store {
+    #[cfg_attr(not(feature = "gpu"), expect(unused_variables, reason = "a CPU makes room when blocks are used"))]
     pub(super) fn new(heads: Heads, layers: usize, blocks: usize, device: &Device) -> Self {
-        if is_cpu(device) {
-            Self::Panels(vec![Panels::default(); layers], blocks)
-        } else {
-            Self::Padded(Padded::new(heads, layers, blocks, device))
+        #[cfg(feature = "gpu")]
+        if !is_cpu(device) {
+            return Self::Listed(Listed::new(heads, layers, blocks, device));
         }
+        Self::Panels(vec![Panels::default(); layers], blocks)
     }
 
     pub(super) fn copy(&mut self, heads: Heads, from: u32, to: u32) {
@@ -34,7 +39,8 @@ impl Store {
                     panels.copy(heads, from, to);
                 }
             }
-            Self::Padded(padded) => padded.copy(from, to),
+            #[cfg(feature = "gpu")]
+            Self::Listed(listed) => listed.copy(from, to),
         }
     }
 
@@ -49,7 +55,8 @@ impl Store {
                 let contexts = forward(heads, &layers[layer], &rows.pieces, &to_vec(x.q));
                 Tensor::from_data(TensorData::new(contexts, shape), &device)
             }
-            Self::Padded(padded) => padded.attend(layer, x, rows),
+            #[cfg(feature = "gpu")]
+            Self::Listed(listed) => listed.attend(layer, x, rows),
         }
     }
 }

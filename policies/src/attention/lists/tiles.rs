@@ -9,6 +9,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::super::heads::{Heads, Projected};
+use super::super::panels::Sequence;
 use super::{How, Tables, attend};
 use crate::input::Batch;
 use crate::tensor::indices;
@@ -85,17 +86,25 @@ impl Tiles {
         making.finish(next..computed, device)
     }
 
-    /// Of rows that follow each other in one sequence, with keys in other places; nothing goes back.
-    pub(crate) fn of_sequence(
-        rows: usize,
-        before: usize,
-        keys: impl Iterator<Item = i64>,
+    /// Of sequences whose rows follow each other, with keys in the places that `key` tells of a sequence's blocks and the number
+    /// of a token; so many rows are computed, and nothing goes back.
+    pub(crate) fn of_sequences(
+        sequences: &[Sequence],
+        computed: usize,
+        key: impl Fn(&[u32], usize) -> i64,
         heads: Heads,
         device: &Device,
     ) -> Self {
         let mut making = Making::new(heads, true);
-        making.looking(0..rows, before, keys);
-        making.finish(rows..rows, device)
+        if sequences.iter().all(|sequence| sequence.rows.len() == 1) {
+            // Neighbouring rows have no key in common.
+            making.how.rows_per_tile = 1;
+        }
+        for Sequence { rows, before, blocks } in sequences {
+            making.looking(rows.clone(), *before, (0..before + rows.len()).map(|token| key(blocks, token)));
+        }
+        let next = sequences.last().map_or(0, |last| last.rows.end);
+        making.finish(next..computed, device)
     }
 
     /// Contexts `[t, q*k]` of all rows.
