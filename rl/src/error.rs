@@ -40,6 +40,12 @@ pub enum RunError {
     /// A run that was stopped by something outside of it: it goes on from its last checkpoint.
     #[error("{0}")]
     Stopped(String),
+    /// A device that could not compute, as when its memory is full. A run goes on from its last checkpoint.
+    #[error(
+        "the device failed: {0}. If its memory is full, let it do less at a time: `run.token_budget`, \
+         `run.decode_rows`, `run.cache_mib`, `--cache-mib`; `sapo plan` tells what a run needs, and `sapo train --resume` goes on with one"
+    )]
+    Device(String),
     /// A number that had to be finite was not: what a run has learned is of no use from there on.
     #[error("{0}")]
     NotFinite(String),

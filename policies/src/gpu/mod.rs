@@ -1,6 +1,7 @@
 //! What a GPU does in one kernel where the library has one for each operation, shape and vector width: few kernels to compile,
 //! and few to launch.
 
+pub(crate) mod experts;
 pub(crate) mod log_prob;
 mod rms;
 mod swiglu;

@@ -166,7 +166,8 @@ impl RootMeanSquareBack for CubeBackend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         eps: f32,
-    ) -> [FloatTensor<Self>; 2] {
+        trains: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
         let [slope, x, weight] = in_one_piece([slope, x, weight]);
         let rows = x.meta.shape()[0];
         let (by_x, scales) = (empty_like(&x), empty(Shape::new([rows]), &x));
@@ -182,6 +183,9 @@ impl RootMeanSquareBack for CubeBackend {
             argument(&scales),
             eps,
         );
+        if !trains {
+            return (by_x, None);
+        }
         let (width, count) = (weight.meta.num_elements(), rows.div_ceil(ADDED).clamp(1, PARTS));
         let parts = empty(Shape::new([count, width]), &x);
         let blocks = CubeCount::Static(width.div_ceil(LANES) as u32, count as u32, 1);
@@ -197,7 +201,7 @@ impl RootMeanSquareBack for CubeBackend {
         let by_weight = empty_like(&weight);
         let (blocks, block) = blocks_for(&by_weight);
         whole::launch(&x.client, blocks, block, argument(&parts), argument(&by_weight));
-        [by_x, by_weight]
+        (by_x, Some(by_weight))
     }
 }
 

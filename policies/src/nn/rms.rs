@@ -34,13 +34,14 @@ pub(crate) trait RootMeanSquare: Backend {
 
 /// Its backward pass.
 pub(crate) trait RootMeanSquareBack: RootMeanSquare {
-    /// The derivatives by rows and weights, from that by the norms of the rows.
+    /// The derivatives by rows and, if they train, by weights, from that by the norms of the rows.
     fn rms_norm_back(
         slope: FloatTensor<Self>,
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         eps: f32,
-    ) -> [FloatTensor<Self>; 2];
+        trains: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
 }
 
 impl RootMeanSquare for Flex {
@@ -113,7 +114,8 @@ impl RootMeanSquareBack for Flex {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         eps: f32,
-    ) -> [FloatTensor<Self>; 2] {
+        trains: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
         let [slope, x, weight] = [slope, x, weight].map(|tensor| tensor.to_contiguous());
         let (rows, weights) = (numbers(&x), numbers(&weight));
         let width = weights.len().max(1);
@@ -135,7 +137,7 @@ impl RootMeanSquareBack for Flex {
         for part in parts.collect::<Vec<Vec<f32>>>() {
             by_weight.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
-        [like(by_rows, &x), like(by_weight, &weight)]
+        (like(by_rows, &x), trains.then(|| like(by_weight, &weight)))
     }
 }
 
@@ -150,9 +152,10 @@ impl<B: RootMeanSquareBack> Backward<B, 2> for Normed {
         let (nodes, eps) = ops.state;
         let slope = graph.consume::<B>(&ops.node);
         let [x, weight] = nodes.map(|node| checkpointer.retrieve_node_output::<FloatTensor<B>>(node));
-        let slopes = B::rms_norm_back(slope, x, weight, eps);
-        for (parent, slope) in ops.parents.into_iter().zip(slopes) {
-            if let Some(node) = parent {
+        let [of_x, of_weight] = ops.parents;
+        let (by_x, by_weight) = B::rms_norm_back(slope, x, weight, eps, of_weight.is_some());
+        for (parent, slope) in [(of_x, Some(by_x)), (of_weight, by_weight)] {
+            if let (Some(node), Some(slope)) = (parent, slope) {
                 graph.register::<B>(node.id, slope);
             }
         }

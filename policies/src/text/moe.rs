@@ -1,16 +1,27 @@
 //! Mixture of experts: a router that picks a few experts for every row, and experts, which compute their rows only.
 //!
 //! Rows are gathered expert by expert into a padded block, so that all experts at work run in one batched product, and
-//! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone.
+//! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone. Few rows
+//! on a GPU, as when decoding, each read the weights of their own experts instead.
 //!
 //! Shape suffixes: `t` rows, `d` width, `e` experts, `c` experts at work (at least one row each), `m` rows of the
 //! fullest of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
 
+#[cfg(feature = "gpu")]
+use burn::tensor::DType;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::{ExpertLayout, MoeConfig};
+#[cfg(feature = "gpu")]
+use crate::format::WeightFormat;
+#[cfg(feature = "gpu")]
+use crate::gpu::experts::{most_probable, through};
 use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to, swiglu};
 use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
+
+/// Rows of a GPU that are few: with more, reading the weights of an expert once for all its rows is worth waiting for the host.
+#[cfg(feature = "gpu")]
+const FEW: usize = 64;
 
 /// The feed-forward part of a sparse layer.
 #[derive(Clone, Debug)]
@@ -35,6 +46,10 @@ impl SparseMlp {
             return (x_td, probs_te);
         }
         let k = self.config.top_k;
+        #[cfg(feature = "gpu")]
+        if self.has_few(rows, &x_td) {
+            return (self.few(x_td, probs_te.clone()), probs_te);
+        }
         // Which experts a row takes is decided on the host, and has no gradient: that goes through the weights alone.
         let choices = top_k(&to_vec(probs_te.clone()), self.config.experts, k);
         let device = x_td.device();
@@ -69,6 +84,36 @@ impl SparseMlp {
         let y_tkd: Tensor<3> =
             y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);
         ((y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width]), probs_te)
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl SparseMlp {
+    /// Whether rows had better read the weights of their own experts than wait for the host to sort them by experts.
+    fn has_few(&self, rows: usize, x_td: &Tensor<2>) -> bool {
+        let is_rounded = |param: &Param| param.matmul == WeightFormat::Bf16 && param.value.dtype() == DType::F32;
+        let device = x_td.device();
+        rows <= FEW
+            && !is_cpu(&device)
+            && !device.is_autodiff()
+            && !is_rounded(&self.gate_up)
+            && !is_rounded(&self.down)
+    }
+
+    /// What few rows of a GPU become.
+    fn few(&self, x_td: Tensor<2>, probs_te: Tensor<2>) -> Tensor<2> {
+        let ([rows, width], k, inner) = (x_td.dims(), self.config.top_k, self.config.intermediate_size);
+        let choices_tk = most_probable(probs_te.clone(), k);
+        let weights_tk = probs_te.gather(1, choices_tk.clone());
+        let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
+        let experts = |x: Tensor<2>, param: &Param, outputs: usize| {
+            let in_out = self.config.layout == ExpertLayout::InOut;
+            through(rounded_to(param.matmul, x), param.value.clone(), choices_tk.clone(), outputs, in_out)
+        };
+        let both_no = experts(x_td, &self.gate_up, 2 * inner);
+        let half = |start: usize| both_no.clone().narrow(1, start, inner);
+        let y_tkd: Tensor<3> = experts(swiglu(half(0), half(inner)), &self.down, width).reshape([rows, k, width]);
+        (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])
     }
 }
 

@@ -1,15 +1,17 @@
 //! A command that fails: in words on stderr, and where JSON was asked for as one object on stdout as well.
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use sapo_policies::tensor::DeviceFailed;
 use serde_json::json;
 
 use super::printer::{has_printed_json, plain, print_json};
 use crate::config::schema::places_of;
-use crate::error::RunError;
+use crate::error::{Result, RunError};
 
 /// Commands that take settings as `key=value`.
 const WITH_SETTINGS: [&str; 4] = ["train", "curate", "plan", "config"];
@@ -32,10 +34,18 @@ pub(crate) fn keep_quiet_of_caught_panics() {
     }));
 }
 
+/// Does some work, which a device that gives no numbers ends as an error.
+pub(crate) fn unless_the_device_fails<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match panic.downcast::<DeviceFailed>() {
+        Ok(failed) => Err(RunError::Device(failed.0)),
+        Err(other) => resume_unwind(other),
+    })
+}
+
 /// Tells of an error and gives the exit code: 3 where a run can be gone on with, else 2.
 pub(crate) fn failed(error: &RunError) -> ExitCode {
     let code = match error {
-        RunError::Internal(_) | RunError::Stopped(_) => 3,
+        RunError::Internal(_) | RunError::Stopped(_) | RunError::Device(_) => 3,
         _ => 2,
     };
     eprintln!("error: {}", plain(&error.to_string()));
@@ -76,6 +86,7 @@ fn kind_of(error: &RunError) -> &'static str {
         RunError::Report(_) => "report",
         RunError::Io { .. } => "file",
         RunError::Stopped(_) => "stopped",
+        RunError::Device(_) => "device",
         RunError::NotFinite(_) => "not_finite",
         RunError::User(_) => "usage",
         RunError::Internal(_) => "internal",
@@ -112,6 +123,16 @@ mod tests {
     fn hinted(arguments: &[&str]) -> Option<String> {
         let error = Arguments::try_parse_from([&["sapo"], arguments].concat()).err().expect("refused");
         hint(&error, arguments.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn a_device_that_fails_is_an_error_and_any_other_fault_stays_one() {
+        let full = || std::panic::resume_unwind(Box::new(DeviceFailed("no memory".to_owned())));
+        let error = unless_the_device_fails(|| -> Result<()> { full() }).expect_err("it failed");
+        assert!(error.to_string().contains("no memory") && error.to_string().contains("--resume"), "{error}");
+        let other = || unless_the_device_fails(|| -> Result<()> { resume_unwind(Box::new("else")) });
+        assert!(catch_unwind(AssertUnwindSafe(other)).is_err());
+        assert!(unless_the_device_fails(|| Ok(())).is_ok());
     }
 
     #[test]

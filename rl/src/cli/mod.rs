@@ -218,7 +218,8 @@ pub fn main(kinds: Kinds) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return failed::misused(error),
     };
-    let done = custom::install(kinds).map_err(RunError::from).and_then(|()| run(arguments.command));
+    let done = custom::install(kinds).map_err(RunError::from);
+    let done = done.and_then(|()| failed::unless_the_device_fails(|| run(arguments.command)));
     done.unwrap_or_else(|error| failed::failed(&error))
 }
 

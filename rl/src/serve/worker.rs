@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use sapo_policies::Model;
+use sapo_policies::tensor::DeviceFailed;
 use sapo_rollouts::{Draw, Event, LocalEngine, Request, Rollout, Session};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -84,7 +85,10 @@ impl Worker<'_> {
             let reason = match worked {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
-                Err(_) => "the model failed".to_owned(),
+                Err(panic) => match panic.downcast::<DeviceFailed>() {
+                    Ok(failed) => format!("the device failed: {}", failed.0),
+                    Err(_) => "the model failed".to_owned(),
+                },
             };
             for one in std::mem::take(&mut live).into_values() {
                 one.tell(Told::Failed(reason.clone()));
