@@ -42,10 +42,13 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
     })
 }
 
-/// Whether an answer is three or more capital letters and nothing else: names of places in order, as `BCA`.
-pub(super) fn is_row_of_capitals(expr: &Expr) -> bool {
-    matches!(expr, Expr::Product(factors)
-        if factors.len() > 2 && factors.iter().all(|factor| !factor.inverse && is_capital(&factor.expr)))
+/// Whether an answer is two letters or more whose order may count: capital letters, which name places, outcomes, matrices or
+/// Roman numerals (`BCA`, `HT`, `AB`, `IX`), or a relation between two small ones, `xRy`.
+pub(super) fn is_row_of_names(expr: &Expr) -> bool {
+    let Expr::Product(factors) = expr else { return false };
+    let letters = factors.iter().all(|factor| !factor.inverse && is_letter(&factor.expr));
+    let capitals: Vec<bool> = factors.iter().map(|factor| is_capital(&factor.expr)).collect();
+    letters && (capitals.iter().all(|capital| *capital) || capitals == [false, true, false])
 }
 
 /// Whether letters are multiplied as matrices are: beside an inverse or a transpose of one, or under one exponent of them.
@@ -64,6 +67,10 @@ pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
             let count = |named: &dyn Fn(&Expr) -> bool| letters.iter().filter(|letter| named(letter)).count();
             conjugated
                 || factors.iter().any(|factor| matches!(&factor.expr, Expr::Variable(name) if name == "nabla"))
+                || factors.windows(2).any(|pair| {
+                    let pair = [&pair[0].expr, &pair[1].expr];
+                    pair.iter().any(|one| is_vector(one)) && pair.iter().any(|one| is_capital(one))
+                })
                 || factors.iter().any(|factor| is_transposed(&factor.expr)) && count(&is_letter) > 1
                 || factors.iter().any(|factor| is_inverted(&factor.expr)) && count(&is_capital) > 1
         }
@@ -103,6 +110,12 @@ fn is_letter(expr: &Expr) -> bool {
 
 fn is_capital(expr: &Expr) -> bool {
     matches!(expr, Expr::Variable(name) if name.starts_with(char::is_uppercase))
+}
+
+/// A small letter under an arrow.
+fn is_vector(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(name)
+        if name.strip_prefix("accent vec ").is_some_and(|letter| letter.starts_with(char::is_lowercase)))
 }
 
 fn is_minus_one(exponent: &Expr) -> bool {

@@ -80,7 +80,10 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
 static TURNED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
-        r"logarithm|factorial)(?:\s+of)?[\s*$]*$"
+        r"logarithm|factorial|opposite|reciprocal|inverse|negation|complement|multiples?|divisors?|modulo|mod|moins|menos|meno|",
+        r"\u{43c}\u{438}\u{43d}\u{443}\u{441}|(?:divisible|bounded)\s+by|(?:coprime|prime|congruent)\s+to|(?:ends?|starts?|begins?)\s+(?:in|with)|",
+        r"(?:far|off)\s+from|undefined\s+at|up\s+to)(?:\s+of)?[\s*$]*$|",
+        r"[\u{8d1f}\u{8ca0}][\s*$]*$|\u{30de}\u{30a4}\u{30ca}\u{30b9}[\s*$]*$|\u{b9c8}\u{c774}\u{b108}\u{c2a4}[\s*$]*$"
     ))
 });
 static UNIT: LazyLock<Regex> =
@@ -216,7 +219,10 @@ fn conclusion_in<'s>(sentence: &'s str, closings: &Closings) -> Option<&'s str> 
 
 /// The only number of a clause; what stands left of an equals sign led to it.
 fn number_in(clause: &str) -> Option<String> {
-    let said = clause.rsplit('=').next().unwrap_or(clause);
+    let (left, said) = clause.rsplit_once('=').unwrap_or(("", clause));
+    if left.ends_with(['<', '>', '!']) {
+        return None;
+    }
     if said.contains(MATHEMATICAL) && !said.contains("\\$") && !said.contains("\\%") {
         return None;
     }

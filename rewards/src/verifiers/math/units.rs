@@ -91,7 +91,7 @@ pub(super) fn is_single_letter(letter: &str) -> bool {
 
 /// Whether capitals tell a unit from another one: mega from milli, bits from bytes.
 pub(super) fn is_cased(word: &str) -> bool {
-    matches!(word, "MW" | "MA" | "MV" | "MJ" | "MN" | "MPa" | "MHz" | "Kb" | "kb" | "Mb" | "Gb" | "Tb")
+    matches!(word, "Mg" | "MW" | "MA" | "MV" | "MJ" | "MN" | "MPa" | "MHz" | "Kb" | "kb" | "Mb" | "Gb" | "Tb")
 }
 
 fn canonical(word: &str) -> String {
