@@ -11,6 +11,9 @@ use super::{
 /// What the name of a derivative begins with, as of a function that is applied to what is derived.
 const NAME: &str = "derivative";
 
+/// What a differential or a difference begins with.
+const SIGNS: [&str; 4] = ["d", "partial", "Delta", "delta"];
+
 /// Whether an applied function is a derivative.
 pub(super) fn is_derivative(name: &str) -> bool {
     name.starts_with(NAME)
@@ -33,7 +36,7 @@ impl Parser<'_> {
     /// `dy/dx` on one line, where the `d` before it has been read.
     pub(super) fn derivative_on_a_line(&mut self, sign: &str) -> Parsed<Option<Expr>> {
         let is_sign = |token: Option<&Token>| matches!(token, Some(Token::Letter(own)) if own == sign);
-        if !matches!(sign, "d" | "partial") {
+        if !SIGNS.contains(&sign) {
             return Ok(None);
         }
         // `d^2y/dx^2`: the slash stands behind the exponent and the letter.
@@ -82,7 +85,7 @@ fn derivative(above: &Expr, below: &Expr) -> Option<(String, Option<Expr>)> {
         by.push((own == sign).then_some((letter, times))?);
     }
     let total = by.iter().fold(RBig::ZERO, |total, (_, times)| total + times);
-    if !matches!(sign, "d" | "partial") || total != order {
+    if !SIGNS.contains(&sign) || total != order {
         return None;
     }
     by.sort();

@@ -46,7 +46,9 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
 /// Roman numerals (`BCA`, `HT`, `AB`, `IX`), or a relation between two small ones, `xRy`.
 pub(super) fn is_row_of_names(expr: &Expr) -> bool {
     let Expr::Product(factors) = expr else { return false };
-    let letters = factors.iter().all(|factor| !factor.inverse && is_letter(&factor.expr));
+    // `T/F/T` is no quotient.
+    let listed = factors.len() > 2 && factors[1..].iter().all(|factor| factor.inverse);
+    let letters = factors.iter().all(|factor| is_letter(&factor.expr) && (listed || !factor.inverse));
     let capitals: Vec<bool> = factors.iter().map(|factor| is_capital(&factor.expr)).collect();
     letters && (capitals.iter().all(|capital| *capital) || capitals == [false, true, false])
 }

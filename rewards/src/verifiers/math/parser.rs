@@ -373,7 +373,7 @@ impl Parser<'_> {
             // "(a) 5 (b) 7" is none, and no "17 % 5".
             Some(Token::Number(..)) => {
                 let behind = self.follows_percent() || doubtful::ends_label(&self.lexemes[..self.at]);
-                (!after_number || raised) && !(after_letter && self.is_spaced(self.at)) && !behind
+                (!after_number || raised) && !after_letter && !behind
             }
             Some(Token::Letter(letter)) => {
                 !self.reads_as_unit(letter) && !self.at_differential() && !self.follows_percent()
