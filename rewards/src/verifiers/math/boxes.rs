@@ -20,21 +20,21 @@ static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
 /// What takes a box back behind it.
 static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i)^[\s$*)\]},.]*(?:\\[)\]]\s*)?(?:(?:is|was)\s+(?:clearly\s+|obviously\s+)?(?:wrong|incorrect|false|invalid|not\s+(?:right|correct|the\s+answer))\b",
-        r"|but\s+the\s+(?:(?:correct|right|actual|true|final)\s+)?answer\s+is\b)"
+        r"(?i)^[\s$*)\]},.]*(?:\\[)\]]\s*)?(?:(?:is|was)\s+(?:clearly\s+|obviously\s+)?(?:the\s+)?(?:wrong|incorrect|false|invalid|not\s+(?:right|correct|the\s+answer))\b",
+        r"|but\s+the\s+(?:(?:correct|right|actual|true|final)\s+)?answer\s+is\b|(?:oops|correction|sorry|scratch\s+that|no,)\b)|^[\s$*)]*\?"
     ))
 });
 /// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?:[-+/0-9]|\\(?:cdot|times|div)\s*|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|[\^_]\s*\{?\s*)$"
+        r"(?:[-/0-9]|\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$"
     ))
 });
 /// The same behind it.
 static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"^(?:\^(?:[^{\\\x{b0}]|\{[^\\]|\{?\\[^cd])|_|!\s*(?:\$|\\[)\]])|\s*(?:\+|\\cdot\b|\\times\b)\s*[0-9A-Za-z\\(]",
-        r"|\s*[-/]\s*[0-9]|[0-9]|[xyznkiC](?:[^A-Za-z]|$)|\s*\\(?:pi|sqrt|[dt]?frac)\b)"
+        r"^(?:\^(?:[^{\\\x{b0}]|\{[^\\]|\{?\\[^cd])|_[0-9{]|!\s*(?:\$|\\[)\]])|[ \t]*(?:\+|\\cdot\b|\\times\b|\\pm\b)\s*[0-9A-Za-z\\(]",
+        r"|[ \t]*[-/][ \t]*[0-9]|[0-9]|[xyznkiC](?:[^A-Za-z]|$)|[ \t]*\\(?:pi|sqrt|[dt]?frac)\b)"
     ))
 });
 

@@ -82,7 +82,7 @@ static DENIES: LazyLock<Regex> =
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:actually|sorry|hmm+|edit|correction|hold\s+on)\b|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
     )
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));

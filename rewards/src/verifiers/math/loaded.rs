@@ -162,8 +162,30 @@ const LOADED: &[&str] = &[
 /// Whether a word may not be skipped beside a number.
 pub(super) fn is_loaded(word: &str) -> bool {
     /// Chinese ones, which are looked for inside words, since words are not set apart.
-    const PARTS: [&str; 16] = [
-        "不", "非", "没", "或", "约", "未", "除了", "错", "大于", "小于", "超过", "至少", "至多", "左右", "之间",
+    const PARTS: [&str; 24] = [
+        "的倍",
+        "的平方",
+        "的立方",
+        "的一半",
+        "の倍",
+        "の平方",
+        "の半分",
+        "의 ",
+        "不",
+        "非",
+        "没",
+        "或",
+        "约",
+        "未",
+        "除了",
+        "错",
+        "大于",
+        "小于",
+        "超过",
+        "至少",
+        "至多",
+        "左右",
+        "之间",
         "以上",
     ];
     LOADED.contains(&word.to_lowercase().as_str())
