@@ -250,7 +250,14 @@ fn clean(statement: &str) -> Option<String> {
         text = &text[..end];
     }
     text = &text[..clause_end(text)];
-    let text = ASIDE.replace_all(text, "");
+    let text = ASIDE.replace_all(text, |aside: &regex::Captures<'_>| {
+        let words = aside[0].split(|letter: char| !letter.is_alphabetic());
+        if words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
+            aside[0].to_owned()
+        } else {
+            String::new()
+        }
+    });
     let text = text.trim().trim_matches('*').trim_end_matches(['.', ',', ';']).trim();
     nonempty(text)
 }
