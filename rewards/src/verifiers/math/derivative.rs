@@ -30,7 +30,8 @@ impl Parser<'_> {
             None if self.starts_factor() => self.expression(31)?,
             None => return Err("a derivative of nothing"),
         };
-        Ok(Expr::Apply(name, vec![derived]))
+        let place = self.bracket_ahead().is_some_and(|inner| inner.len() == 1);
+        if place { Err("a derivative is taken at a place") } else { Ok(Expr::Apply(name, vec![derived])) }
     }
 
     /// `dy/dx` on one line, where the `d` before it has been read.
@@ -41,7 +42,8 @@ impl Parser<'_> {
         }
         // `d^2y/dx^2`: the slash stands behind the exponent and the letter.
         let slash = (self.at..self.at + 4).find(|at| self.token(*at) == Some(&Token::Symbol('/')));
-        let Some(slash) = slash.filter(|at| is_sign(self.token(at + 1)) && !self.is_spaced(at + 2)) else {
+        let Some(slash) = slash.filter(|at| is_sign(self.token(at + 1)) && (sign != "d" || !self.is_spaced(at + 2)))
+        else {
             return Ok(None);
         };
         let (start, state) = (self.at, self.depth);

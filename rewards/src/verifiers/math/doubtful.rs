@@ -31,8 +31,11 @@ fn is_bracketed(expr: &Expr) -> bool {
     }
 }
 
-/// Whether brackets number the parts of an answer, `(a) x (b) y`, or hold what was chosen and no factors: `(1)(3)`.
+/// Whether numbers stand in a row that is no sum, brackets number the parts of an answer, `(a) x (b) y`, or hold what was chosen and no factors: `(1)(3)`.
 pub(super) fn is_numbered(lexemes: &[Lexeme]) -> bool {
+    if is_row_of_numbers(lexemes) {
+        return true;
+    }
     let label = |at: usize| bracketed(lexemes.get(at..at + 3).unwrap_or_default());
     let groups = (0..lexemes.len()).step_by(3).all(|at| matches!(label(at), Some(Token::Number(_, true))));
     let next = match label(0) {
@@ -47,6 +50,22 @@ pub(super) fn is_numbered(lexemes: &[Lexeme]) -> bool {
         _ => false,
     };
     lexemes.len() > 3 && groups || (3..lexemes.len()).any(|at| label(at) == Some(&next) && !operated(at))
+}
+
+/// Whether an answer is whole numbers joined by hyphens, or by two slashes: a range, a score, a date, `5-10`, `1/2/2020`.
+fn is_row_of_numbers(lexemes: &[Lexeme]) -> bool {
+    let joined = |sign: char, least: usize| {
+        lexemes.len() >= least
+            && lexemes.len() % 2 == 1
+            && lexemes.iter().enumerate().all(|(at, lexeme)| {
+                let fits = match &lexeme.token {
+                    Token::Number(_, whole) => at % 2 == 0 && *whole,
+                    token => at % 2 == 1 && *token == Token::Symbol(sign),
+                };
+                fits && (at == 0 || !lexeme.spaced)
+            })
+    };
+    joined('-', 3) || joined('/', 5)
 }
 
 /// Whether tokens end with a number or a letter alone in brackets, which a number behind it is no factor of: "(a) 5".

@@ -1,6 +1,6 @@
 //! The order of terms and factors: expressions that differ in nothing else, and products in which it counts.
 
-use super::expression::{Bracket, Constant, Expr, Function};
+use super::expression::{Bracket, Constant, Expr, Factor, Function};
 
 /// Larger expressions are not put in order, in parts.
 const MOST_PARTS: usize = 256;
@@ -69,6 +69,7 @@ pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
             let count = |named: &dyn Fn(&Expr) -> bool| letters.iter().filter(|letter| named(letter)).count();
             conjugated
                 || factors.iter().any(|factor| matches!(&factor.expr, Expr::Variable(name) if name == "nabla"))
+                || multiplies_operators(factors)
                 || factors.windows(2).any(|pair| {
                     let pair = [&pair[0].expr, &pair[1].expr];
                     pair.iter().any(|one| is_vector(one)) && pair.iter().any(|one| is_capital(one))
@@ -112,6 +113,17 @@ fn is_letter(expr: &Expr) -> bool {
 
 fn is_capital(expr: &Expr) -> bool {
     matches!(expr, Expr::Variable(name) if name.starts_with(char::is_uppercase))
+}
+
+/// Whether letters under hats stand side by side, or a capital under one beside another letter: operators.
+fn multiplies_operators(factors: &[Factor]) -> bool {
+    let hats = factors.iter().filter_map(|factor| match &factor.expr {
+        Expr::Variable(name) => name.strip_prefix("accent hat "),
+        _ => None,
+    });
+    let hats: Vec<&str> = hats.collect();
+    let letters = factors.iter().filter(|factor| is_letter(&factor.expr)).count();
+    hats.len() > 1 || letters > 1 && hats.iter().any(|hat| hat.starts_with(char::is_uppercase))
 }
 
 /// A small letter under an arrow.

@@ -365,7 +365,10 @@ impl Parser<'_> {
     /// Whether the token here can be a factor without a multiplication sign before it.
     pub(super) fn starts_factor(&self) -> bool {
         let after_number = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Number(..)));
-        let after_letter = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Letter(_)));
+        let after_letter = matches!(
+            self.at.checked_sub(1).and_then(|at| self.token(at)),
+            Some(Token::Letter(_) | Token::Constant(Constant::E | Constant::I))
+        );
         // `2^6 3^5`: a number apart from the exponent before it is the next factor.
         let raised = self.at > 1 && self.token(self.at - 2) == Some(&Token::Symbol('^')) && self.is_spaced(self.at);
         match self.peek() {

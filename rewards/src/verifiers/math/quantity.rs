@@ -132,7 +132,13 @@ impl Parser<'_> {
                     }
                     self.at += 1;
                 }
-                Some(Token::Letter(letter)) if self.reads_as_unit(&letter) => {
+                Some(Token::Letter(letter))
+                    if self.reads_as_unit(&letter)
+                        || !unit.is_empty()
+                            && self.letter_units
+                            && self.is_spaced(self.at)
+                            && units::is_single_letter(&letter) =>
+                {
                     self.at += 1;
                     let exponent = self.unit_exponent()?.unwrap_or(1);
                     unit.multiply(&letter, exponent * sign);
