@@ -26,9 +26,9 @@ static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?:[-/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$"
-    ))
+    pattern(
+        r"(?:[-/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
+    )
 });
 /// The same behind it.
 static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
