@@ -18,7 +18,7 @@ static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
 /// What may stand between two answers that are given together.
 pub(super) static BETWEEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i)^(?:[\s,;.$&*~()\[\]{}]|\\[,;!() \[\]]|\\(?:q?quad|text)|\b(?:and|or)\b|\bfor\s+part\s+\(?\w+\)?",
+        r"(?i)^(?:[\s,;.$&*~()\[\]{}]|[-+=#_]{3,}|\\\\|\\$|\\[,;!() \[\]]|\\(?:q?quad|text)|\b(?:and|or)\b|\bfor\s+part\s+\(?\w+\)?",
         r"|\b[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*\$?$)*$"
     ))
 });

@@ -2,9 +2,10 @@
 
 use super::{
     expression::{Bracket, Clock, Expr, Function, Relation},
+    gathered::definitions,
     label::label_of,
     opaque::with_argument_of,
-    ordered::is_row_of_capitals,
+    ordered::is_row_of_names,
     scalar::Session,
     units::Unit,
     value::{Value, choose_signs, signs},
@@ -18,7 +19,7 @@ impl Session {
     /// Whether two typed values are one answer.
     pub(super) fn equal(&mut self, a: &Value, b: &Value) -> Verdict {
         match (a, b) {
-            (Value::Scalar(a), Value::Scalar(b)) if a != b && is_row_of_capitals(a) && is_row_of_capitals(b) => {
+            (Value::Scalar(a), Value::Scalar(b)) if a != b && is_row_of_names(a) && is_row_of_names(b) => {
                 Verdict::Unknown
             }
             (Value::Scalar(a), Value::Scalar(b)) => self.scalars(a, b),
@@ -117,6 +118,17 @@ impl Session {
                 let fits = |x: Bracket, y: Bracket| x == y || loose(x) || loose(y);
                 if fits(*open, *opening) && fits(*close, *closing) { self.in_order(a, b) } else { Verdict::Different }
             }
+            // The brackets of a point may have been left out.
+            (Value::Tuple(Bracket::Round, a, Bracket::Round), Value::Several(b))
+            | (Value::Several(b), Value::Tuple(Bracket::Round, a, Bracket::Round))
+                if a.len() > 1 =>
+            {
+                if self.in_order(a, b) == Verdict::Equal {
+                    Verdict::Unknown
+                } else {
+                    Verdict::Different
+                }
+            }
             (Value::Region(a, name), Value::Region(b, other)) => {
                 if let (Some(name), Some(other)) = (name, other)
                     && name != other
@@ -165,6 +177,10 @@ impl Session {
                     Verdict::Equal => Verdict::Unknown,
                     verdict => verdict,
                 }
+            }
+            // `{x}` may be what is left of x beside its whole part.
+            (Value::Set(items), Value::Scalar(_)) | (Value::Scalar(_), Value::Set(items)) if matches!(items.as_slice(), [Value::Scalar(only)] if !only.is_closed()) => {
+                Verdict::Unknown
             }
             (Value::Set(items) | Value::Several(items), other) | (other, Value::Set(items) | Value::Several(items))
                 if !items.is_empty() =>
@@ -225,6 +241,8 @@ impl Session {
         if a.len() * b.len() > MAX_PAIRS {
             return Verdict::Unknown;
         }
+        let defined = definitions(a).zip(definitions(b));
+        let (a, b) = defined.as_ref().map_or((a, b), |(a, b)| (a, b));
         let all = self.contained(a, b);
         if all == Verdict::Different { all } else { all.and(self.contained(b, a)) }
     }

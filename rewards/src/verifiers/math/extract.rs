@@ -8,10 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clause::{BETWEEN, clause_end, pattern},
-    prose,
-    source::matching_brace,
-    words,
+    boxes::{boxed, next_box},
+    clause::{clause_end, pattern},
+    loaded, prose,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
@@ -64,11 +63,6 @@ static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)^[\s$*]*(?:(?:certainly|definitely|clearly|obviously|of course)\s+)?(?:not\b|\\neq?\b|\u{4e0d}\u{662f}|never\b)",
     )
 });
-static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)(?:\bnot(?:\s+equal\s+to)?|n't|\brather\s+than|\binstead\s+of|\u{4e0d}\u{662f}|\\neq?|\bnever)[\s$:*\\(\[]*$",
-    )
-});
 static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)(?:\bbut(?:\s+rather)?(?:\s+(?:it\s+is|is))?\b|\bit\s+is\b|\bit's\b|\brather\b|\binstead\b|\u{800c}\u{662f})[\s,:]*",
@@ -88,7 +82,7 @@ static DENIES: LazyLock<Regex> =
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:actually|sorry|hmm+|edit|correction|hold\s+on)\b|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
     )
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
@@ -100,9 +94,6 @@ static SURELY: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a-z]+\s"));
-/// The name of a value right before its box.
-static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
-static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
 
 /// The readings of the final answer of a reply, the likeliest first: all of one place, so that no two answers are tried.
 /// Nothing at all where the thinking is not closed, where answers are given by the dozen, or where it says nothing.
@@ -176,101 +167,6 @@ fn last_tag(text: &str) -> Option<&str> {
         Some(&text[start + open.len()..end])
     };
     inside("<answer>", "</answer>").or_else(|| inside("<|begin_of_box|>", "<|end_of_box|>"))
-}
-
-/// A box: where it starts and ends, and its content.
-struct Boxed {
-    start: usize,
-    end: usize,
-    content: String,
-}
-
-/// The last box that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
-pub(super) fn boxed(text: &str) -> Option<Option<String>> {
-    let boxes = match boxes(text)? {
-        Some(boxes) => boxes,
-        None => return Some(None),
-    };
-    let mut end = boxes.len();
-    // The last box may only say how large the one before is.
-    if let [.., exact, last] = boxes.as_slice()
-        && is_size(last)
-        && !is_size(exact)
-    {
-        end -= 1;
-    }
-    while end > 0 {
-        let mut start = end - 1;
-        while start > 0 && BETWEEN.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
-            start -= 1;
-        }
-        if !NEGATION_BEFORE.is_match(&text[..boxes[start].start]) {
-            return Some(Some(together(text, &boxes[start..end])));
-        }
-        end = start;
-    }
-    None
-}
-
-/// Whether a box only says how large something is.
-fn is_size(one: &Boxed) -> bool {
-    one.content.trim_start().starts_with("\\approx")
-}
-
-/// The contents of boxes that are given together, with their names where each has one.
-fn together(text: &str, boxes: &[Boxed]) -> String {
-    let names: Vec<Option<String>> =
-        boxes.iter().map(|one| Some(NAME.captures(&text[..one.start])?[1].to_owned())).collect();
-    let named = boxes.len() > 1 && names.iter().all(Option::is_some);
-    let contents: Vec<String> = boxes
-        .iter()
-        .zip(names)
-        .map(|(one, name)| match name.filter(|_| named) {
-            Some(name) => format!("{name} = {}", one.content),
-            None => one.content.clone(),
-        })
-        .collect();
-    let percent = boxes.last().is_some_and(|last| PERCENT_AFTER.is_match(&text[last.end..]));
-    let percent = percent && !contents[0].contains('%');
-    if percent && boxes.len() == 1 { format!("{}\\%", contents[0]) } else { contents.join(", ") }
-}
-
-/// All boxes in order, nothing when there is none, `Some(None)` when the last is cut off.
-fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    while let Some(at) = next_box(text, from) {
-        let after = &text[at..];
-        let name = if after.starts_with("\\boxed") { 6 } else { 5 };
-        let rest = &after[name..];
-        let open = rest.len() - rest.trim_start_matches(' ').len();
-        if rest[open..].starts_with('{') {
-            let chars: Vec<char> = rest[open..].chars().collect();
-            let Some(close) = matching_brace(&chars, 0) else { return Some(None) };
-            let mut content: String = chars[1..close].iter().collect();
-            let end = at + name + open + content.len() + 2;
-            from = end;
-            // `\boxed{5}{6}`: a box has one group, and what this one says cannot be told.
-            if chars.get(close + 1) == Some(&'{') {
-                "?".clone_into(&mut content);
-            }
-            found.push(Boxed { start: at, end, content });
-        } else {
-            let content: String =
-                rest[open..].chars().take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-')).collect();
-            let end = at + name + open + content.len();
-            from = end;
-            if !content.is_empty() {
-                found.push(Boxed { start: at, end, content });
-            }
-        }
-    }
-    (!found.is_empty()).then_some(Some(found))
-}
-
-fn next_box(text: &str, from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    [rest.find("\\boxed"), rest.find("\\fbox")].into_iter().flatten().min().map(|at| from + at)
 }
 
 /// The answer that a reply marks in running text: `####`, "the answer is ...", and the same in other languages. Nothing
@@ -354,7 +250,14 @@ fn clean(statement: &str) -> Option<String> {
         text = &text[..end];
     }
     text = &text[..clause_end(text)];
-    let text = ASIDE.replace_all(text, "");
+    let text = ASIDE.replace_all(text, |aside: &regex::Captures<'_>| {
+        let words = aside[0].split(|letter: char| !letter.is_alphabetic());
+        if words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
+            aside[0].to_owned()
+        } else {
+            String::new()
+        }
+    });
     let text = text.trim().trim_matches('*').trim_end_matches(['.', ',', ';']).trim();
     nonempty(text)
 }
@@ -407,7 +310,7 @@ fn unmarked(text: &str, closings: &Closings) -> Vec<String> {
         let is_loaded = |word: &str| loaded.contains(&word.to_lowercase().as_str());
         if !before.split_whitespace().any(is_loaded) {
             let said = clean(&line[states.end()..]);
-            found.extend(said.filter(|rest| !rest.split_whitespace().any(words::is_loaded)));
+            found.extend(said.filter(|rest| !rest.split_whitespace().any(loaded::is_loaded)));
         }
     }
     // An answer in words is the sentence itself.

@@ -1,6 +1,13 @@
 //! Answers of several parts: lists, named values, cases of a function, sets by a rule.
 
-use super::{expression::Expr, opaque::renamed_in, scalar::Session, value::Value, verdict::Verdict};
+use super::{
+    derivative::is_derivative,
+    expression::{Expr, Relation},
+    opaque::renamed_in,
+    scalar::Session,
+    value::Value,
+    verdict::Verdict,
+};
 
 /// More parts than this are not matched.
 const MAX_PARTS: usize = 64;
@@ -153,12 +160,28 @@ fn are_roots(named: &[(String, Value)]) -> bool {
     })
 }
 
+/// Several functions, each defined by an equation of it at a letter, with one letter for all: `f(x) = x, f(x) = 0`.
+pub(super) fn definitions(parts: &[Value]) -> Option<Vec<Value>> {
+    const ARGUMENTS: &str = "xyztsunmk";
+    let renamed = |part: &Value| {
+        let Value::Relation(terms, relations) = part else { return None };
+        let [Expr::Apply(name, of), _] = terms.as_slice() else { return None };
+        let [Expr::Variable(letter)] = of.as_slice() else { return None };
+        let known = letter.len() == 1 && ARGUMENTS.contains(letter.as_str()) && !is_derivative(name);
+        (known && relations[..] == [Relation::Equal]).then(|| {
+            let terms = terms.iter().map(|term| renamed_in(term, letter, "@")).collect();
+            Value::Relation(terms, relations.clone())
+        })
+    };
+    if parts.len() > 1 { parts.iter().map(renamed).collect() } else { None }
+}
+
 /// `{x | x = 3k, ...}` as `{3k | ...}`.
 fn solved_rule(parts: &[Expr]) -> Vec<Expr> {
     if let [Expr::Variable(name), rest @ ..] = parts
         && let Some(at) = rest.iter().position(|part| {
             matches!(part, Expr::Relation(terms, relations)
-            if relations[..] == [super::expression::Relation::Equal] && terms[0] == Expr::Variable(name.clone()))
+            if relations[..] == [Relation::Equal] && terms[0] == Expr::Variable(name.clone()))
         })
         && let Expr::Relation(terms, _) = &rest[at]
     {

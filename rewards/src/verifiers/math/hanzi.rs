@@ -1,4 +1,4 @@
-//! Fractions and percentages in Chinese words: `七分之二` is 2/7, `百分之二十五` is 25%.
+//! Fractions, percentages and minus signs in Chinese words: `七分之二` is 2/7, `百分之二十五` is 25%, `负5` is -5.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -11,8 +11,18 @@ static FRACTION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!("({NUMERAL})\u{5206}\u{4e4b}(\\d+(?:\\.\\d+)?|\u{221a}\\d+|{NUMERAL})"))
 });
 
-/// A text with its fractions in words written in signs.
-pub(super) fn fractions(text: &str) -> Cow<'_, str> {
+static MINUS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|[^\p{L}\d])[\u{8d1f}\u{8ca0}]\s*([\d\\\u{221a}])"));
+
+/// A text with its fractions and minus signs in words written in signs.
+pub(super) fn written(text: &str) -> Cow<'_, str> {
+    let fractions = fractions(text);
+    if !MINUS.is_match(&fractions) {
+        return fractions;
+    }
+    Cow::Owned(MINUS.replace_all(&fractions, "$1-$2").into_owned())
+}
+
+fn fractions(text: &str) -> Cow<'_, str> {
     if !text.contains("\u{5206}\u{4e4b}") {
         return Cow::Borrowed(text);
     }
@@ -56,5 +66,7 @@ mod tests {
         assert_eq!(fractions("二十四分之十一"), "\\frac{11}{24}");
         assert_eq!(fractions("2分之√2"), "\\frac{√2}{2}");
         assert_eq!(fractions("12"), "12");
+        assert_eq!(written("负5"), "-5");
+        assert_eq!(written("正负5"), "正负5");
     }
 }

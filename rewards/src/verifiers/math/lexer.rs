@@ -353,6 +353,9 @@ impl Lexer {
     fn command(&mut self) -> Result<(), &'static str> {
         self.source.at += 1;
         let Some(first) = self.source.peek(0) else { return Ok(()) };
+        if first.is_numeric() {
+            return Err("a backslash stands before a number");
+        }
         if !first.is_ascii_alphabetic() {
             self.source.at += 1;
             self.escaped(first);

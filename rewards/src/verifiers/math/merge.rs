@@ -14,8 +14,13 @@ pub(super) fn merge(input: Vec<Lexeme>) -> Vec<Lexeme> {
     let mut at = 0;
     while at < input.len() {
         let (token, used) = rewrite(&input, at, &mut out);
-        // Bold letters side by side are matrices or vectors.
-        if input[at].style == Style::Bold && out.last().is_some_and(|last| last.style == Style::Bold) {
+        // Bold letters side by side are matrices or vectors, as a capital beside a bold small letter is.
+        if out.last().is_some_and(|last| {
+            let (own, before) = (input[at].style == Style::Bold, last.style == Style::Bold);
+            own && before
+                || own && is_letter(&input[at], false) && is_letter(last, true)
+                || before && is_letter(last, false) && is_letter(&input[at], true)
+        }) {
             out.push(Lexeme {
                 token: Token::Command("product of matrices".to_owned()),
                 style: Style::Plain,
@@ -81,6 +86,12 @@ fn product_sign(input: &[Lexeme], at: usize, out: &[Lexeme]) -> Token {
         _ if cross && is_product_of_sets(input) => Token::Command("product of sets".to_owned()),
         _ => Token::Symbol('*'),
     }
+}
+
+/// A capital or a small letter.
+fn is_letter(lexeme: &Lexeme, capital: bool) -> bool {
+    matches!(&lexeme.token, Token::Letter(name)
+        if name.chars().count() == 1 && name.chars().all(|letter| letter.is_uppercase() == capital))
 }
 
 /// An arrow, a hat or bold print.

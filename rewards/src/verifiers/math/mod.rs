@@ -7,6 +7,7 @@
 //! that no clock measures.
 
 mod binding;
+mod boxes;
 mod brackets;
 mod chain;
 mod choice;
@@ -14,6 +15,8 @@ mod clause;
 mod compare;
 mod complex;
 mod dates;
+mod derivative;
+mod doubtful;
 mod evaluate;
 mod expression;
 mod extract;
@@ -25,6 +28,7 @@ mod joints;
 mod label;
 mod lexer;
 mod list;
+mod loaded;
 mod matrix;
 mod merge;
 mod names;
@@ -86,7 +90,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/6";
+    const VERSION: &'static str = "math/7";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
@@ -255,6 +259,9 @@ impl Reading {
         let lexemes = self.lexemes.as_ref().map_err(|reason| *reason)?;
         if lexemes.is_empty() {
             return Err("there is nothing in it");
+        }
+        if doubtful::is_numbered(lexemes) {
+            return Err("its parts are numbered");
         }
         let expr = parser::parse(lexemes, letter_units)?;
         session.settle(&expr)

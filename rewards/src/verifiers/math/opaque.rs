@@ -1,6 +1,6 @@
 //! Functions without a meaning of their own, and sums with a bound variable: each stands for itself in a comparison.
 
-use super::{expression::Expr, scalar::Session, verdict::Verdict};
+use super::{derivative::is_derivative, expression::Expr, scalar::Session, verdict::Verdict};
 
 /// More different functions and sums than this in one comparison are not told apart.
 const MAX_ATOMS: usize = 32;
@@ -78,7 +78,7 @@ pub(super) fn with_argument_of(own: &[Expr], others: &[Expr]) -> Option<Vec<Expr
     let taken = others.iter().any(|term| renamed_in(term, letter, "@") != *term);
     // `f(q) = 1` may be said of one q.
     let used = others[1..].iter().any(|term| renamed_in(term, renamed, "@") != *term);
-    (name == other && letter != renamed && !taken && used)
+    (name == other && !is_derivative(name) && letter != renamed && !taken && used)
         .then(|| others.iter().map(|term| renamed_in(term, renamed, letter)).collect())
 }
 

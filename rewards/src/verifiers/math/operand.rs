@@ -137,6 +137,9 @@ impl Parser<'_> {
         {
             return Ok(call);
         }
+        if let Some(derivative) = self.derivative_on_a_line(&letter)? {
+            return Ok(derivative);
+        }
         let mut name = letter;
         if self.is_symbol('_') {
             self.at += 1;
@@ -150,7 +153,7 @@ impl Parser<'_> {
             self.at += 1;
             name.push('\'');
         }
-        if let Some((raised, used)) = self.raised_function(&name) {
+        if let Some((raised, used)) = self.raised_function(&name).or_else(|| self.raised_index(&name)) {
             self.at += used;
             name = raised;
         }
@@ -178,6 +181,22 @@ impl Parser<'_> {
         let index: Vec<String> =
             self.lexemes[self.at + 1..self.at + used].iter().filter_map(|lexeme| plain(&lexeme.token)).collect();
         (self.token(self.at + used) == Some(&Token::Symbol('('))).then(|| (format!("{name}^{}", index.join("")), used))
+    }
+
+    /// A whole number or a letter in brackets as an exponent, `x^{(2)}`: an index or a derivative, and no power.
+    fn raised_index(&self, name: &str) -> Option<(String, usize)> {
+        let tokens: Vec<&Token> = self.lexemes.get(self.at..self.at + 6)?.iter().map(|lexeme| &lexeme.token).collect();
+        match tokens.as_slice() {
+            [
+                Token::Symbol('^'),
+                Token::Symbol('{'),
+                Token::Symbol('(' | '['),
+                index @ (Token::Number(_, true) | Token::Letter(_)),
+                Token::Symbol(')' | ']'),
+                Token::Symbol('}'),
+            ] => Some((format!("{name}^({})", plain(index)?), 6)),
+            _ => None,
+        }
     }
 
     fn count(&mut self, function: Function, letter: &str) -> Parsed<Option<Expr>> {
@@ -328,7 +347,7 @@ impl Parser<'_> {
             "frac" => {
                 let above = self.argument()?;
                 let below = self.argument()?;
-                Ok(Expr::Quotient(Box::new(above), Box::new(below)))
+                self.quotient(above, below)
             }
             "binom" => {
                 let above = self.argument()?;

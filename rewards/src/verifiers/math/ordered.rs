@@ -1,6 +1,6 @@
 //! The order of terms and factors: expressions that differ in nothing else, and products in which it counts.
 
-use super::expression::{Bracket, Constant, Expr, Function};
+use super::expression::{Bracket, Constant, Expr, Factor, Function};
 
 /// Larger expressions are not put in order, in parts.
 const MOST_PARTS: usize = 256;
@@ -42,10 +42,15 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
     })
 }
 
-/// Whether an answer is three or more capital letters and nothing else: names of places in order, as `BCA`.
-pub(super) fn is_row_of_capitals(expr: &Expr) -> bool {
-    matches!(expr, Expr::Product(factors)
-        if factors.len() > 2 && factors.iter().all(|factor| !factor.inverse && is_capital(&factor.expr)))
+/// Whether an answer is two letters or more whose order may count: capital letters, which name places, outcomes, matrices or
+/// Roman numerals (`BCA`, `HT`, `AB`, `IX`), or a relation between two small ones, `xRy`.
+pub(super) fn is_row_of_names(expr: &Expr) -> bool {
+    let Expr::Product(factors) = expr else { return false };
+    // `T/F/T` is no quotient.
+    let listed = factors.len() > 2 && factors[1..].iter().all(|factor| factor.inverse);
+    let letters = factors.iter().all(|factor| is_letter(&factor.expr) && (listed || !factor.inverse));
+    let capitals: Vec<bool> = factors.iter().map(|factor| is_capital(&factor.expr)).collect();
+    letters && (capitals.iter().all(|capital| *capital) || capitals == [false, true, false])
 }
 
 /// Whether letters are multiplied as matrices are: beside an inverse or a transpose of one, or under one exponent of them.
@@ -64,6 +69,11 @@ pub(super) fn multiplies_matrices(expr: &Expr) -> bool {
             let count = |named: &dyn Fn(&Expr) -> bool| letters.iter().filter(|letter| named(letter)).count();
             conjugated
                 || factors.iter().any(|factor| matches!(&factor.expr, Expr::Variable(name) if name == "nabla"))
+                || multiplies_operators(factors)
+                || factors.windows(2).any(|pair| {
+                    let pair = [&pair[0].expr, &pair[1].expr];
+                    pair.iter().any(|one| is_vector(one)) && pair.iter().any(|one| is_capital(one))
+                })
                 || factors.iter().any(|factor| is_transposed(&factor.expr)) && count(&is_letter) > 1
                 || factors.iter().any(|factor| is_inverted(&factor.expr)) && count(&is_capital) > 1
         }
@@ -103,6 +113,23 @@ fn is_letter(expr: &Expr) -> bool {
 
 fn is_capital(expr: &Expr) -> bool {
     matches!(expr, Expr::Variable(name) if name.starts_with(char::is_uppercase))
+}
+
+/// Whether letters under hats stand side by side, or a capital under one beside another letter: operators.
+fn multiplies_operators(factors: &[Factor]) -> bool {
+    let hats = factors.iter().filter_map(|factor| match &factor.expr {
+        Expr::Variable(name) => name.strip_prefix("accent hat "),
+        _ => None,
+    });
+    let hats: Vec<&str> = hats.collect();
+    let letters = factors.iter().filter(|factor| is_letter(&factor.expr)).count();
+    hats.len() > 1 || letters > 1 && hats.iter().any(|hat| hat.starts_with(char::is_uppercase))
+}
+
+/// A small letter under an arrow.
+fn is_vector(expr: &Expr) -> bool {
+    matches!(expr, Expr::Variable(name)
+        if name.strip_prefix("accent vec ").is_some_and(|letter| letter.starts_with(char::is_lowercase)))
 }
 
 fn is_minus_one(exponent: &Expr) -> bool {

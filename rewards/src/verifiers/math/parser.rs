@@ -1,12 +1,12 @@
 //! Tokens to a tree: lists, relations, operands with units, and a Pratt parser for expressions.
 
 use super::{
+    doubtful,
     expression::{Constant, Expr, Factor, Function, Joint, Relation},
     joints::grouped,
-    label,
+    label, loaded,
     token::{Lexeme, Token},
     units::{self, Unit},
-    words,
 };
 
 /// How deep brackets, exponents and arguments may nest.
@@ -125,6 +125,10 @@ impl Parser<'_> {
         self.peek() == Some(&Token::Symbol(symbol))
     }
 
+    fn follows_percent(&self) -> bool {
+        self.at.checked_sub(1).and_then(|at| self.token(at)) == Some(&Token::Symbol('%'))
+    }
+
     pub(super) fn is_command(&self, name: &str) -> bool {
         matches!(self.peek(), Some(Token::Command(own)) if own == name)
     }
@@ -205,7 +209,7 @@ impl Parser<'_> {
             terms.push(self.operand()?);
             // "12 is not the answer", "12 is wrong".
             if let Some(Expr::Text(text)) = terms.last()
-                && text.split_whitespace().any(words::is_loaded)
+                && text.split_whitespace().any(loaded::is_loaded)
             {
                 return Err("words change the meaning of a number");
             }
@@ -265,7 +269,7 @@ impl Parser<'_> {
         if self.ends_operand() && !matches!(self.peek(), Some(Token::Relation(Relation::Equal))) {
             return Ok(Expr::Text(label.join(" ")));
         }
-        if label.iter().any(|word| words::is_loaded(word)) {
+        if label.iter().any(|word| loaded::is_loaded(word)) {
             self.at = start;
             return Err("words change the meaning of a number");
         }
@@ -361,13 +365,22 @@ impl Parser<'_> {
     /// Whether the token here can be a factor without a multiplication sign before it.
     pub(super) fn starts_factor(&self) -> bool {
         let after_number = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Number(..)));
-        let after_letter = self.at > 0 && matches!(self.token(self.at - 1), Some(Token::Letter(_)));
+        let after_letter = matches!(
+            self.at.checked_sub(1).and_then(|at| self.token(at)),
+            Some(Token::Letter(_) | Token::Constant(Constant::E | Constant::I))
+        );
         // `2^6 3^5`: a number apart from the exponent before it is the next factor.
         let raised = self.at > 1 && self.token(self.at - 2) == Some(&Token::Symbol('^')) && self.is_spaced(self.at);
         match self.peek() {
             // "2 h 30 min" is no product.
-            Some(Token::Number(..)) => (!after_number || raised) && !(after_letter && self.is_spaced(self.at)),
-            Some(Token::Letter(letter)) => !self.reads_as_unit(letter) && !self.at_differential(),
+            // "(a) 5 (b) 7" is none, and no "17 % 5".
+            Some(Token::Number(..)) => {
+                let behind = self.follows_percent() || doubtful::ends_label(&self.lexemes[..self.at]);
+                (!after_number || raised) && !after_letter && !behind
+            }
+            Some(Token::Letter(letter)) => {
+                !self.reads_as_unit(letter) && !self.at_differential() && !self.follows_percent()
+            }
             Some(Token::Constant(_) | Token::Function(_) | Token::Begin(_)) => true,
             Some(Token::Symbol('(')) => true,
             Some(Token::Symbol('{')) => !self.between_numbers(),

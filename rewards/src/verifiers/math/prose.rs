@@ -80,8 +80,20 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
 static TURNED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
-        r"logarithm|factorial)(?:\s+of)?[\s*$]*$"
+        r"logarithm|factorial|opposite|reciprocal|inverse|negation|complement|multiples?|divisors?|modulo|mod|moins|menos|meno|",
+        r"\u{43c}\u{438}\u{43d}\u{443}\u{441}|(?:divisible|bounded)\s+by|(?:coprime|prime|congruent)\s+to|(?:ends?|starts?|begins?)\s+(?:in|with)|",
+        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page)(?:\s+of)?[\s*$]*$|",
+        r"(?:moiti\u{e9}|carr\u{e9}|racine|mitad|cuadrado|ra\u{ed}z|m\u{fa}ltiplo|h\u{e4}lfte|quadrat|wurzel|vielfaches|metade|quadrado|",
+        r"\u{43f}\u{43e}\u{43b}\u{43e}\u{432}\u{438}\u{43d}\u{430}|\u{43a}\u{432}\u{430}\u{434}\u{440}\u{430}\u{442})\s+(?:(?:de|du|del|do|da|von|aus|\u{43e}\u{442})\s+)?[\s*$]*$|",
+        r"(?:\u{6839}\u{53f7}|\u{6839}\u{865f}|\u{7b2c})[\s*$]*$|",
+        r"[\u{8d1f}\u{8ca0}][\s*$]*$|\u{30de}\u{30a4}\u{30ca}\u{30b9}[\s*$]*$|\u{b9c8}\u{c774}\u{b108}\u{c2a4}[\s*$]*$"
     ))
+});
+/// What makes another number of one in Chinese, Japanese and Korean: 7\u{4e07} is seventy thousand, 7\u{7684}... something of 7.
+static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^[\s$]*[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{6210}\u{6298}\u{7684}\u{306e}\u{c758}\u{b9cc}\u{c5b5}]",
+    )
 });
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
@@ -216,7 +228,10 @@ fn conclusion_in<'s>(sentence: &'s str, closings: &Closings) -> Option<&'s str> 
 
 /// The only number of a clause; what stands left of an equals sign led to it.
 fn number_in(clause: &str) -> Option<String> {
-    let said = clause.rsplit('=').next().unwrap_or(clause);
+    let (left, said) = clause.rsplit_once('=').unwrap_or(("", clause));
+    if left.ends_with(['<', '>', '!']) {
+        return None;
+    }
     if said.contains(MATHEMATICAL) && !said.contains("\\$") && !said.contains("\\%") {
         return None;
     }
@@ -235,7 +250,9 @@ fn number_in(clause: &str) -> Option<String> {
         || TURNED.is_match(before)
         || is_scaled(after)
         || open.ends_with(['\u{2248}', '~', '<', '>', '\u{2264}', '\u{2265}', '\u{b1}', '\u{2260}'])
-        || after.starts_with(['-', '\'', '^', '~', '\u{2013}'])
+        || before.ends_with(['\u{2013}', '\u{221a}', '\u{221b}'])
+        || after.starts_with(['-', '\'', '^', '~', '\u{2013}', '\u{3c0}', '\u{b2}', '\u{b3}', '\u{2074}'])
+        || CHANGED.is_match(after)
         || after.trim_start().starts_with(['+', '*', '\u{d7}', '\u{f7}', '\u{b1}'])
         || has_variables(before)
         || has_variables(after)

@@ -2,10 +2,10 @@
 
 use super::{
     expression::{Expr, Joint},
+    loaded,
     parser::{Parsed, Parser},
     token::Token,
     units::{self, Unit},
-    words,
 };
 
 impl Parser<'_> {
@@ -94,6 +94,10 @@ impl Parser<'_> {
             }
             let next = self.expression(30)?;
             let next = self.with_unit(next)?;
+            // "1 in 5" is no length.
+            if !matches!(next, Expr::Quantity(..) | Expr::List(..)) {
+                return Err("a number without a unit follows one with a unit");
+            }
             return Ok(Expr::List(vec![Expr::Quantity(Box::new(expr), unit), next], Joint::And));
         }
         if unit.is_empty() { Ok(expr) } else { Ok(Expr::Quantity(Box::new(expr), unit)) }
@@ -115,7 +119,7 @@ impl Parser<'_> {
                         "square" | "sq" => power = 2,
                         "cubic" | "cu" => power = 3,
                         "squared" | "cubed" => return Err("an exponent in words has no unit"),
-                        _ if words::is_loaded(&lower) && !matches!(lower.as_str(), "in" | "any") => {
+                        _ if loaded::is_loaded(&lower) && !matches!(lower.as_str(), "in" | "any") => {
                             return Err("words change the meaning of a number");
                         }
                         _ => {
@@ -128,7 +132,13 @@ impl Parser<'_> {
                     }
                     self.at += 1;
                 }
-                Some(Token::Letter(letter)) if self.reads_as_unit(&letter) => {
+                Some(Token::Letter(letter))
+                    if self.reads_as_unit(&letter)
+                        || !unit.is_empty()
+                            && self.letter_units
+                            && self.is_spaced(self.at)
+                            && units::is_single_letter(&letter) =>
+                {
                     self.at += 1;
                     let exponent = self.unit_exponent()?.unwrap_or(1);
                     unit.multiply(&letter, exponent * sign);

@@ -9,10 +9,11 @@ use dashu::{integer::IBig, rational::RBig};
 
 use super::{
     complex::Complex,
+    doubtful::is_doubtful,
     evaluate::{Evaluator, Point},
     expression::{Constant, Expr, Function},
     number::{Fuel, Number},
-    ordered::{is_reordered, multiplies_matrices},
+    ordered::is_reordered,
     real::{Failure, Reals},
     residue::{PRIMES, Residues},
     verdict::Verdict,
@@ -65,7 +66,7 @@ impl Session {
             return Verdict::Equal;
         }
         // The order of a product of matrices counts, and what it comes to is not worked out.
-        if multiplies_matrices(a) || multiplies_matrices(b) {
+        if is_doubtful(a) || is_doubtful(b) {
             return Verdict::Unknown;
         }
         match self.by_value(a, b) {
@@ -300,7 +301,7 @@ impl Session {
     /// Whether `f` is a constant multiple of `g`, that is whether `f = 0` and `g = 0` are one equation; with
     /// `positive`, whether the constant is positive as well.
     pub(super) fn proportional(&mut self, f: &Expr, g: &Expr, positive: bool) -> Verdict {
-        if !f.is_scalar() || !g.is_scalar() || multiplies_matrices(f) || multiplies_matrices(g) {
+        if !f.is_scalar() || !g.is_scalar() || is_doubtful(f) || is_doubtful(g) {
             return Verdict::Unknown;
         }
         let Some((f, g)) = self.without_atoms(f, g) else { return Verdict::Unknown };

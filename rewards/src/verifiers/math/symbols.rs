@@ -9,7 +9,7 @@ use super::hanzi;
 /// Rewrites every symbol the engine knows as ASCII LaTeX, digits of other scripts as ASCII digits, and drops
 /// invisible characters.
 pub(super) fn to_ascii(text: &str) -> String {
-    let text = &*hanzi::fractions(text);
+    let text = &*hanzi::written(text);
     let single = without_double_escapes(text).replace("{, }", "{,}").replace(" {,}", "{,}");
     let chars: Vec<char> = single.chars().collect();
     let mut out = String::with_capacity(text.len() + 16);

@@ -61,6 +61,7 @@ fn compound(name: &str) -> Option<&'static [(&'static str, i32)]> {
         "fps" => &[("ft", 1), ("s", -1)],
         "rpm" => &[("revolution", 1), ("min", -1)],
         "sqft" => &[("ft", 2)],
+        "Nm" => &[("N", 1), ("m", 1)],
         _ => return None,
     })
 }
@@ -76,7 +77,7 @@ const ABBREVIATIONS: &[&str] = &[
     "hrs", "min", "mins", "sec", "secs", "ms", "mph", "kph", "rpm", "Hz", "kHz", "MHz", "GHz", "kN", "kJ", "MJ", "kW",
     "MW", "kWh", "mol", "Pa", "kPa", "atm", "eV", "usd", "USD", "eur", "EUR", "gbp", "GBP", "yr", "yrs", "wk", "gal",
     "qt", "pt", "in", "deg", "rad", "sq", "cu", "kmh", "km/h", "fps", "mps", "MB", "GB", "KB", "kB", "TB", "dB", "ha",
-    "mA", "kV", "mV",
+    "mA", "kV", "mV", "mN",
 ];
 
 /// Whether a word is money, which may stand before its amount.
@@ -91,7 +92,25 @@ pub(super) fn is_single_letter(letter: &str) -> bool {
 
 /// Whether capitals tell a unit from another one: mega from milli, bits from bytes.
 pub(super) fn is_cased(word: &str) -> bool {
-    matches!(word, "MW" | "MA" | "MV" | "MJ" | "MN" | "MPa" | "MHz" | "Kb" | "kb" | "Mb" | "Gb" | "Tb")
+    matches!(
+        word,
+        "Mg" | "Mm"
+            | "Ms"
+            | "Nm"
+            | "mN"
+            | "MW"
+            | "MA"
+            | "MV"
+            | "MJ"
+            | "MN"
+            | "MPa"
+            | "MHz"
+            | "Kb"
+            | "kb"
+            | "Mb"
+            | "Gb"
+            | "Tb"
+    )
 }
 
 fn canonical(word: &str) -> String {

@@ -191,6 +191,13 @@ impl Session {
             return Ok(Value::Matrix(rows));
         }
         if let [only] = items {
+            if open != close {
+                return Err("a bracket is closed by another kind");
+            }
+            // `[n/2]` may be a whole part.
+            if square && only.is_scalar() && !matches!(only, Expr::Number(value) if value.is_int()) {
+                return Ok(Value::Scalar(Expr::Group(open, items.to_vec(), close)));
+            }
             return self.settle(only);
         }
         if items.iter().all(|item| assignment(item).is_some()) {

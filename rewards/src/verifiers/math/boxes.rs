@@ -1,0 +1,135 @@
+//! The boxes in a reply, and what they give together.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{
+    clause::{BETWEEN, pattern},
+    source::matching_brace,
+};
+
+/// The name of a value right before its box.
+static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
+static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
+static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(?:\bnot(?:\s+equal\s+to)?|n't|\brather\s+than|\binstead\s+of|\u{4e0d}\u{662f}|\\neq?|\bnever|\b(?:wrong|incorrect|false|mistaken)\s+(?:final\s+)?(?:answer|result|value)\s+(?:is|was|would\s+be))[\s$:*\\(\[]*$",
+    )
+});
+/// What takes a box back behind it.
+static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)^[\s$*)\]},.]*(?:\\[)\]]\s*)?(?:(?:is|was)\s+(?:clearly\s+|obviously\s+)?(?:the\s+)?(?:wrong|incorrect|false|invalid|not\s+(?:right|correct|the\s+answer))\b",
+        r"|but\s+the\s+(?:(?:correct|right|actual|true|final)\s+)?answer\s+is\b|(?:oops|correction|sorry|scratch\s+that|no,)\b)|^[\s$*)]*\?"
+    ))
+});
+/// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
+static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?:[-/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
+    )
+});
+/// The same behind it.
+static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"^(?:\^(?:[^{\\\x{b0}]|\{[^\\]|\{?\\[^cd])|_[0-9{]|!\s*(?:\$|\\[)\]])|[ \t]*(?:\+|\\cdot\b|\\times\b|\\pm\b)\s*[0-9A-Za-z\\(]",
+        r"|[ \t]*[-/][ \t]*[0-9]|[0-9]|[xyznkiC](?:[^A-Za-z]|$)|[ \t]*\\(?:pi|sqrt|[dt]?frac)\b)"
+    ))
+});
+
+/// A box: where it starts and ends, and its content.
+struct Boxed {
+    start: usize,
+    end: usize,
+    content: String,
+}
+
+/// The last box that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
+pub(super) fn boxed(text: &str) -> Option<Option<String>> {
+    let boxes = match boxes(text)? {
+        Some(boxes) => boxes,
+        None => return Some(None),
+    };
+    let mut end = boxes.len();
+    // The last box may only say how large the one before is.
+    if let [.., exact, last] = boxes.as_slice()
+        && is_size(last)
+        && !is_size(exact)
+    {
+        end -= 1;
+    }
+    while end > 0 {
+        let mut start = end - 1;
+        while start > 0 && BETWEEN.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
+            start -= 1;
+        }
+        let denied = NEGATION_BEFORE.is_match(&text[..boxes[start].start]);
+        if !denied && !DENIED_BEHIND.is_match(&text[boxes[end - 1].end..]) {
+            return Some(Some(together(text, &boxes[start..end])));
+        }
+        end = start;
+    }
+    None
+}
+
+/// Whether a box only says how large something is.
+fn is_size(one: &Boxed) -> bool {
+    one.content.trim_start().starts_with("\\approx")
+}
+
+/// The contents of boxes that are given together, with their names where each has one.
+fn together(text: &str, boxes: &[Boxed]) -> String {
+    let names: Vec<Option<String>> =
+        boxes.iter().map(|one| Some(NAME.captures(&text[..one.start])?[1].to_owned())).collect();
+    let named = boxes.len() > 1 && names.iter().all(Option::is_some);
+    let contents: Vec<String> = boxes
+        .iter()
+        .zip(names)
+        .map(|(one, name)| match name.filter(|_| named) {
+            Some(name) => format!("{name} = {}", one.content),
+            None => one.content.clone(),
+        })
+        .collect();
+    let percent = boxes.last().is_some_and(|last| PERCENT_AFTER.is_match(&text[last.end..]));
+    let percent = percent && !contents[0].contains('%');
+    if percent && boxes.len() == 1 { format!("{}\\%", contents[0]) } else { contents.join(", ") }
+}
+
+/// All boxes in order, nothing when there is none, `Some(None)` when the last is cut off.
+fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = next_box(text, from) {
+        let after = &text[at..];
+        let name = if after.starts_with("\\boxed") { 6 } else { 5 };
+        let rest = &after[name..];
+        let open = rest.len() - rest.trim_start_matches(' ').len();
+        if rest[open..].starts_with('{') {
+            let chars: Vec<char> = rest[open..].chars().collect();
+            let Some(close) = matching_brace(&chars, 0) else { return Some(None) };
+            let mut content: String = chars[1..close].iter().collect();
+            let end = at + name + open + content.len() + 2;
+            from = end;
+            // `\boxed{5}{6}`, `-\boxed{5}`: a box has one group and is no part of a formula; what this says cannot be told.
+            if chars.get(close + 1) == Some(&'{') || BEFORE.is_match(&text[..at]) || BEHIND.is_match(&text[end..]) {
+                "?".clone_into(&mut content);
+            }
+            found.push(Boxed { start: at, end, content });
+        } else {
+            let content: String =
+                rest[open..].chars().take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-')).collect();
+            let end = at + name + open + content.len();
+            from = end;
+            if !content.is_empty() {
+                found.push(Boxed { start: at, end, content });
+            }
+        }
+    }
+    (!found.is_empty()).then_some(Some(found))
+}
+
+pub(super) fn next_box(text: &str, from: usize) -> Option<usize> {
+    let rest = text.get(from..)?;
+    [rest.find("\\boxed"), rest.find("\\fbox")].into_iter().flatten().min().map(|at| from + at)
+}

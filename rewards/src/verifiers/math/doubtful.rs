@@ -1,0 +1,91 @@
+//! Notation that may mean something else than arithmetic: what holds it is only equal to what is written alike.
+
+use super::{
+    expression::{Bracket, Constant, Expr},
+    ordered::multiplies_matrices,
+    token::{Lexeme, Token},
+};
+
+/// Whether what an expression comes to cannot be told.
+pub(super) fn is_doubtful(expr: &Expr) -> bool {
+    multiplies_matrices(expr) || takes_whole_part(expr)
+}
+
+/// Whether square brackets may take a whole part: those around all of an expression, a term, or a letter.
+fn takes_whole_part(expr: &Expr) -> bool {
+    is_bracketed(expr)
+        || expr.any(&|node| match node {
+            Expr::Sum(items) => items.iter().any(is_bracketed),
+            Expr::Group(Bracket::Square, items, Bracket::Square) => matches!(items.as_slice(), [Expr::Variable(_)]),
+            _ => false,
+        })
+}
+
+fn is_bracketed(expr: &Expr) -> bool {
+    match expr {
+        Expr::Negative(inner) => is_bracketed(inner),
+        Expr::Group(Bracket::Square, items, Bracket::Square) => {
+            !matches!(items.as_slice(), [Expr::Number(value)] if value.is_int())
+        }
+        _ => false,
+    }
+}
+
+/// Whether numbers stand in a row that is no sum, brackets number the parts of an answer, `(a) x (b) y`, or hold what was chosen and no factors: `(1)(3)`.
+pub(super) fn is_numbered(lexemes: &[Lexeme]) -> bool {
+    if is_row_of_numbers(lexemes) {
+        return true;
+    }
+    let label = |at: usize| bracketed(lexemes.get(at..at + 3).unwrap_or_default());
+    let groups = (0..lexemes.len()).step_by(3).all(|at| matches!(label(at), Some(Token::Number(_, true))));
+    let next = match label(0) {
+        Some(Token::Number(number, true)) => Token::Number(number + dashu::rational::RBig::ONE, true),
+        Some(Token::Letter(letter)) if letter == "a" => Token::Letter("b".to_owned()),
+        Some(Token::Letter(letter)) if letter == "A" => Token::Letter("B".to_owned()),
+        _ => return false,
+    };
+    let operated = |at: usize| match &lexemes[at - 1].token {
+        Token::Symbol(symbol) => "+-*/^_:([{|".contains(*symbol),
+        Token::Relation(_) => true,
+        _ => false,
+    };
+    lexemes.len() > 3 && groups || (3..lexemes.len()).any(|at| label(at) == Some(&next) && !operated(at))
+}
+
+/// Whether an answer is whole numbers joined by hyphens, or by two slashes: a range, a score, a date, `5-10`, `1/2/2020`.
+fn is_row_of_numbers(lexemes: &[Lexeme]) -> bool {
+    let joined = |sign: char, least: usize| {
+        lexemes.len() >= least
+            && lexemes.len() % 2 == 1
+            && lexemes.iter().enumerate().all(|(at, lexeme)| {
+                let fits = match &lexeme.token {
+                    Token::Number(_, whole) => at % 2 == 0 && *whole,
+                    token => at % 2 == 1 && *token == Token::Symbol(sign),
+                };
+                fits && (at == 0 || !lexeme.spaced)
+            })
+    };
+    joined('-', 3) || joined('/', 5)
+}
+
+/// Whether tokens end with a number or a letter alone in brackets, which a number behind it is no factor of: "(a) 5".
+pub(super) fn ends_label(before: &[Lexeme]) -> bool {
+    let roman = |length: usize| {
+        let group = before.len().checked_sub(length).map_or(&[][..], |start| &before[start..]);
+        matches!(group, [open, inner @ .., close]
+            if open.token == Token::Symbol('(')
+                && close.token == Token::Symbol(')')
+                && inner.iter().all(|one| one.token == Token::Constant(Constant::I)))
+    };
+    before.len().checked_sub(3).is_some_and(|start| bracketed(&before[start..]).is_some()) || roman(4) || roman(5)
+}
+
+/// What stands alone in brackets.
+fn bracketed(group: &[Lexeme]) -> Option<&Token> {
+    match group {
+        [open, inner, close] if open.token == Token::Symbol('(') && close.token == Token::Symbol(')') => {
+            Some(&inner.token)
+        }
+        _ => None,
+    }
+}
