@@ -1,17 +1,22 @@
-//! The kernels of attention by lists. A tensor of this file is one of the device's, and `dim` the width of a head.
+//! The kernels of attention by lists. A tensor of this file is one of the device's, `dim` the width of a head, and `each` how many
+//! vectors, or keys, a thread works on: what it reads of the other side it multiplies with all of them.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::LANES;
-use super::tiles::{KEY_FIELDS, KEYS, ROW_FIELDS};
+use super::tiles::{KEY_FIELDS, ROW_FIELDS};
 
 /// Below every score.
 const LOWEST: f32 = -3.0e38;
+/// Numbers of a row that a block reads at a time, and what lies between two rows, so that neighbouring threads read from other
+/// banks.
+const PART: usize = LANES;
+const STRIDE: usize = PART + 1;
 
-/// What a line of threads works on: one query vector of a tile of rows.
+/// One query vector of a tile of rows.
 #[derive(CubeType)]
-struct Line {
+struct Vector {
     /// Whether there is such a row.
     there: bool,
     row: usize,
@@ -25,7 +30,14 @@ struct Line {
 }
 
 #[cube]
-fn line<I: Int>(q: &Tensor<f32>, k: &Tensor<f32>, rows: &Tensor<I>, causal: u32, #[comptime] dim: usize) -> Line {
+fn vector<I: Int>(
+    slot: usize,
+    q: &Tensor<f32>,
+    k: &Tensor<f32>,
+    rows: &Tensor<I>,
+    causal: u32,
+    #[comptime] dim: usize,
+) -> Vector {
     let kv = k.shape(1) / dim;
     let per_kv = q.shape(1) / k.shape(1);
     let tiles = rows.len() / ROW_FIELDS;
@@ -35,13 +47,12 @@ fn line<I: Int>(q: &Tensor<f32>, k: &Tensor<f32>, rows: &Tensor<I>, causal: u32,
     let count = usize::cast_from(rows[fields + 1]);
     let list = usize::cast_from(rows[fields + 2]);
     let seen = usize::cast_from(rows[fields + 3]);
-    let slot = UNIT_POS_Y as usize;
     let index = slot / per_kv;
     let own = usize::min(index, count - 1);
     let head = CUBE_POS % kv * per_kv + slot % per_kv;
     let row = first + own;
     let further = causal as usize;
-    Line {
+    Vector {
         there: tile < tiles && index < count,
         row,
         head,
@@ -52,29 +63,26 @@ fn line<I: Int>(q: &Tensor<f32>, k: &Tensor<f32>, rows: &Tensor<I>, causal: u32,
     }
 }
 
-/// Reads some listed keys of a head, a row of `dim + 1` numbers each, so that neighbouring threads read from other banks.
+/// Reads `width` numbers, from `start` on, of each of some listed rows.
 #[cube]
-fn read_keys<I: Int>(
-    k: &Tensor<f32>,
+fn read_part<I: Int>(
+    x: &Tensor<f32>,
     list: &Tensor<I>,
     from: usize,
     count: usize,
-    keys: &mut Shared<[f32]>,
-    #[comptime] dim: usize,
+    start: usize,
+    width: usize,
+    part: &mut Shared<[f32]>,
 ) {
-    let width = k.shape(1);
-    let start = CUBE_POS % (width / dim) * dim;
-    sync_cube();
     let mut at = UNIT_POS as usize;
-    while at < LANES * dim {
-        let key = at / dim;
-        let column = at % dim;
-        if key < count {
-            keys[key * (dim + 1) + column] = k[usize::cast_from(list[from + key]) * width + start + column];
+    while at < LANES * PART {
+        let row = at / PART;
+        let column = at % PART;
+        if row < count && column < width {
+            part[row * STRIDE + column] = x[usize::cast_from(list[from + row]) * x.shape(1) + start + column];
         }
         at += CUBE_DIM as usize;
     }
-    sync_cube();
 }
 
 #[cube(launch)]
@@ -90,89 +98,140 @@ pub(super) fn forward<I: Int>(
     causal: u32,
     #[comptime] dim: usize,
     #[comptime] lines: usize,
+    #[comptime] each: usize,
     #[define(I)] _ids: ElemType,
 ) {
     let columns = comptime!(dim.div_ceil(LANES));
-    let mut keys = Shared::<[f32]>::new_slice(comptime!(LANES * (dim + 1)));
-    let mut queries = Shared::<[f32]>::new_slice(comptime!(lines * dim));
-    let mut weights = Shared::<[f32]>::new_slice(comptime!(lines * LANES));
+    let slots = comptime!(lines * each);
+    let mut keys = Shared::<[f32]>::new_slice(LANES * STRIDE);
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(slots * dim));
+    let mut weights = Shared::<[f32]>::new_slice(comptime!(slots * LANES));
+    let mut largest = Shared::<[f32]>::new_slice(slots);
+    let mut kept = Shared::<[f32]>::new_slice(slots);
     let lane = UNIT_POS_X as usize;
-    let slot = UNIT_POS_Y as usize;
-    let of = line::<I>(q, k, rows, causal, dim);
+    let slot = UNIT_POS_Y as usize * each;
+    let of = vector::<I>(slot, q, k, rows, causal, dim);
     let width = k.shape(1);
     let start = CUBE_POS % (width / dim) * dim;
-    let mut at = lane;
-    while at < dim {
-        queries[slot * dim + at] = q[of.query + at] * scale;
-        at += LANES;
-    }
-    let mut sum = 0.0f32;
-    let mut largest = f32::new(LOWEST);
-    let mut context = Array::<f32>::new(columns);
+    let mut seen = Array::<usize>::new(each);
+    let mut score = Array::<f32>::new(each);
+    let mut context = Array::<f32>::new(comptime!(each * columns));
     #[unroll]
-    for column in 0..columns {
-        context[column] = 0.0f32;
-    }
-    let mut from = 0usize;
-    while from < of.most {
-        read_keys::<I>(k, list, of.list + from, of.most - from, &mut keys, dim);
-        let mut score = f32::new(LOWEST);
-        if from + lane < of.seen {
-            score = 0.0f32;
-            for at in 0..dim {
-                score += queries[slot * dim + at] * keys[lane * (dim + 1) + at];
-            }
+    for own in 0..each {
+        let of = vector::<I>(slot + own, q, k, rows, causal, dim);
+        seen[own] = of.seen;
+        let mut at = lane;
+        while at < dim {
+            queries[(slot + own) * dim + at] = q[of.query + at] * scale;
+            at += LANES;
         }
-        weights[slot * LANES + lane] = score;
-        sync_cube();
-        let mut now = f32::max(largest, weights[slot * LANES]);
-        for key in 1..LANES {
-            now = f32::max(now, weights[slot * LANES + key]);
-        }
-        let mut weight = 0.0f32;
-        if from + lane < of.seen {
-            weight = f32::exp(score - now);
-        }
-        let mut kept = 0.0f32;
-        if from > 0 {
-            kept = f32::exp(largest - now);
-        }
-        largest = now;
-        sync_cube();
-        weights[slot * LANES + lane] = weight;
-        sync_cube();
-        sum *= kept;
         #[unroll]
         for column in 0..columns {
-            context[column] = context[column] * kept;
+            context[own * columns + column] = 0.0f32;
         }
-        let mut key = 0usize;
-        while key < LANES && from + key < of.most {
-            let weight = weights[slot * LANES + key];
-            sum += weight;
+    }
+    // The first lanes of a line keep the largest score and the sum of a vector each.
+    let mut before = f32::new(LOWEST);
+    let mut sum = 0.0f32;
+    let mut from = 0usize;
+    while from < of.most {
+        let count = usize::min(of.most - from, LANES);
+        #[unroll]
+        for own in 0..each {
+            score[own] = 0.0f32;
+        }
+        let mut part = 0usize;
+        while part < dim {
+            let wide = usize::min(dim - part, PART);
+            sync_cube();
+            read_part::<I>(k, list, of.list + from, count, start + part, wide, &mut keys);
+            sync_cube();
+            for at in 0..wide {
+                let key = keys[lane * STRIDE + at];
+                #[unroll]
+                for own in 0..each {
+                    score[own] = score[own] + queries[(slot + own) * dim + part + at] * key;
+                }
+            }
+            part += PART;
+        }
+        #[unroll]
+        for own in 0..each {
+            if from + lane >= seen[own] {
+                score[own] = f32::new(LOWEST);
+            }
+            weights[(slot + own) * LANES + lane] = score[own];
+        }
+        sync_cube();
+        if lane < each {
+            let mut now = before;
+            for key in 0..LANES {
+                now = f32::max(now, weights[(slot + lane) * LANES + key]);
+            }
+            kept[slot + lane] = f32::exp(before - now);
+            largest[slot + lane] = now;
+            before = now;
+        }
+        sync_cube();
+        #[unroll]
+        for own in 0..each {
+            let mut weight = 0.0f32;
+            if from + lane < seen[own] {
+                weight = f32::exp(score[own] - largest[slot + own]);
+            }
+            weights[(slot + own) * LANES + lane] = weight;
+        }
+        sync_cube();
+        if lane < each {
+            sum *= kept[slot + lane];
+            for key in 0..LANES {
+                sum += weights[(slot + lane) * LANES + key];
+            }
+        }
+        #[unroll]
+        for own in 0..each {
+            #[unroll]
+            for column in 0..columns {
+                context[own * columns + column] = context[own * columns + column] * kept[slot + own];
+            }
+        }
+        for key in 0..count {
             let value = usize::cast_from(list[of.list + from + key]) * width + start;
             #[unroll]
             for column in 0..columns {
                 let place = lane + column * LANES;
                 if place < dim {
-                    context[column] = context[column] + weight * v[value + place];
+                    let number = v[value + place];
+                    #[unroll]
+                    for own in 0..each {
+                        context[own * columns + column] =
+                            context[own * columns + column] + weights[(slot + own) * LANES + key] * number;
+                    }
                 }
             }
-            key += 1;
         }
         from += LANES;
     }
-    if of.there {
-        #[unroll]
-        for column in 0..columns {
-            let place = lane + column * LANES;
-            if place < dim {
-                contexts[of.query + place] = context[column] / sum;
+    sync_cube();
+    if lane < each {
+        kept[slot + lane] = sum;
+    }
+    sync_cube();
+    #[unroll]
+    for own in 0..each {
+        let of = vector::<I>(slot + own, q, k, rows, causal, dim);
+        if of.there {
+            #[unroll]
+            for column in 0..columns {
+                let place = lane + column * LANES;
+                if place < dim {
+                    contexts[of.query + place] = context[own * columns + column] / kept[slot + own];
+                }
             }
-        }
-        if lane == 0 {
-            let place = of.row * sums.shape(1) + of.head;
-            sums[place] = largest + f32::ln(sum);
+            if lane == 0 {
+                let place = of.row * sums.shape(1) + of.head;
+                sums[place] = largest[slot + own] + f32::ln(kept[slot + own]);
+            }
         }
     }
 }
@@ -194,84 +253,127 @@ pub(super) fn by_rows<I: Int>(
     causal: u32,
     #[comptime] dim: usize,
     #[comptime] lines: usize,
+    #[comptime] each: usize,
     #[define(I)] _ids: ElemType,
 ) {
     let columns = comptime!(dim.div_ceil(LANES));
-    let mut keys = Shared::<[f32]>::new_slice(comptime!(LANES * (dim + 1)));
-    let mut queries = Shared::<[f32]>::new_slice(comptime!(lines * dim));
-    let mut slopes = Shared::<[f32]>::new_slice(comptime!(lines * dim));
-    let mut factors = Shared::<[f32]>::new_slice(comptime!(lines * LANES));
+    let slots = comptime!(lines * each);
+    let mut keys = Shared::<[f32]>::new_slice(LANES * STRIDE);
+    let mut values = Shared::<[f32]>::new_slice(LANES * STRIDE);
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(slots * dim));
+    let mut slopes = Shared::<[f32]>::new_slice(comptime!(slots * dim));
+    let mut factors = Shared::<[f32]>::new_slice(comptime!(slots * LANES));
     let lane = UNIT_POS_X as usize;
-    let slot = UNIT_POS_Y as usize;
-    let of = line::<I>(q, k, rows, causal, dim);
+    let slot = UNIT_POS_Y as usize * each;
+    let of = vector::<I>(slot, q, k, rows, causal, dim);
     let width = k.shape(1);
     let start = CUBE_POS % (width / dim) * dim;
-    let mut own = 0.0f32;
-    let mut at = lane;
-    while at < dim {
-        queries[slot * dim + at] = q[of.query + at] * scale;
-        slopes[slot * dim + at] = slope[of.query + at];
-        own += slope[of.query + at] * contexts[of.query + at];
-        at += LANES;
-    }
-    factors[slot * LANES + lane] = own;
-    sync_cube();
-    let mut whole = 0.0f32;
-    for key in 0..LANES {
-        whole += factors[slot * LANES + key];
-    }
-    let log_sum = sums[of.row * sums.shape(1) + of.head];
-    let mut total = Array::<f32>::new(columns);
+    let mut seen = Array::<usize>::new(each);
+    let mut log_sum = Array::<f32>::new(each);
+    let mut whole = Array::<f32>::new(each);
+    let mut score = Array::<f32>::new(each);
+    let mut by_weight = Array::<f32>::new(each);
+    let mut total = Array::<f32>::new(comptime!(each * columns));
     #[unroll]
-    for column in 0..columns {
-        total[column] = 0.0f32;
+    for own in 0..each {
+        let of = vector::<I>(slot + own, q, k, rows, causal, dim);
+        seen[own] = of.seen;
+        log_sum[own] = sums[of.row * sums.shape(1) + of.head];
+        let mut sum = 0.0f32;
+        let mut at = lane;
+        while at < dim {
+            queries[(slot + own) * dim + at] = q[of.query + at] * scale;
+            slopes[(slot + own) * dim + at] = slope[of.query + at];
+            sum += slope[of.query + at] * contexts[of.query + at];
+            at += LANES;
+        }
+        factors[(slot + own) * LANES + lane] = sum;
+        #[unroll]
+        for column in 0..columns {
+            total[own * columns + column] = 0.0f32;
+        }
+    }
+    sync_cube();
+    #[unroll]
+    for own in 0..each {
+        let mut sum = 0.0f32;
+        for key in 0..LANES {
+            sum += factors[(slot + own) * LANES + key];
+        }
+        whole[own] = sum;
     }
     let mut from = 0usize;
     while from < of.most {
-        read_keys::<I>(k, list, of.list + from, of.most - from, &mut keys, dim);
-        let mut factor = 0.0f32;
-        if from + lane < of.seen {
-            let value = usize::cast_from(list[of.list + from + lane]) * width + start;
-            let mut score = 0.0f32;
-            let mut by_weight = 0.0f32;
-            for at in 0..dim {
-                score += queries[slot * dim + at] * keys[lane * (dim + 1) + at];
-                by_weight += slopes[slot * dim + at] * v[value + at];
-            }
-            factor = f32::exp(score - log_sum) * (by_weight - whole);
+        let count = usize::min(of.most - from, LANES);
+        #[unroll]
+        for own in 0..each {
+            score[own] = 0.0f32;
+            by_weight[own] = 0.0f32;
         }
-        factors[slot * LANES + lane] = factor;
+        let mut part = 0usize;
+        while part < dim {
+            let wide = usize::min(dim - part, PART);
+            sync_cube();
+            read_part::<I>(k, list, of.list + from, count, start + part, wide, &mut keys);
+            read_part::<I>(v, list, of.list + from, count, start + part, wide, &mut values);
+            sync_cube();
+            for at in 0..wide {
+                let key = keys[lane * STRIDE + at];
+                let value = values[lane * STRIDE + at];
+                #[unroll]
+                for own in 0..each {
+                    score[own] = score[own] + queries[(slot + own) * dim + part + at] * key;
+                    by_weight[own] = by_weight[own] + slopes[(slot + own) * dim + part + at] * value;
+                }
+            }
+            part += PART;
+        }
+        #[unroll]
+        for own in 0..each {
+            let mut factor = 0.0f32;
+            if from + lane < seen[own] {
+                factor = f32::exp(score[own] - log_sum[own]) * (by_weight[own] - whole[own]);
+            }
+            factors[(slot + own) * LANES + lane] = factor;
+        }
         sync_cube();
-        let mut key = 0usize;
-        while key < LANES && from + key < of.most {
-            let factor = factors[slot * LANES + key];
+        for key in 0..count {
+            let row = usize::cast_from(list[of.list + from + key]) * width + start;
             #[unroll]
             for column in 0..columns {
                 let place = lane + column * LANES;
                 if place < dim {
-                    total[column] = total[column] + factor * keys[key * (dim + 1) + place];
+                    let number = k[row + place];
+                    #[unroll]
+                    for own in 0..each {
+                        total[own * columns + column] =
+                            total[own * columns + column] + factors[(slot + own) * LANES + key] * number;
+                    }
                 }
             }
-            key += 1;
         }
         from += LANES;
     }
-    if of.there {
-        #[unroll]
-        for column in 0..columns {
-            let place = lane + column * LANES;
-            if place < dim {
-                by_q[of.query + place] = total[column] * scale;
+    #[unroll]
+    for own in 0..each {
+        let of = vector::<I>(slot + own, q, k, rows, causal, dim);
+        if of.there {
+            #[unroll]
+            for column in 0..columns {
+                let place = lane + column * LANES;
+                if place < dim {
+                    by_q[of.query + place] = total[own * columns + column] * scale;
+                }
             }
-        }
-        if lane == 0 {
-            let place = of.row * along.shape(1) + of.head;
-            along[place] = whole;
+            if lane == 0 {
+                let place = of.row * along.shape(1) + of.head;
+                along[place] = whole[own];
+            }
         }
     }
 }
 
-/// The derivatives by keys and values: a line of threads has one key of a tile.
+/// The derivatives by keys and values, of some keys in each block.
 #[cube(launch)]
 pub(super) fn by_keys<I: Int>(
     slope: &Tensor<f32>,
@@ -286,16 +388,20 @@ pub(super) fn by_keys<I: Int>(
     scale: f32,
     causal: u32,
     #[comptime] dim: usize,
+    #[comptime] lines: usize,
+    #[comptime] each: usize,
     #[define(I)] _ids: ElemType,
 ) {
     let columns = comptime!(dim.div_ceil(LANES));
-    let mut queries = Shared::<[f32]>::new_slice(comptime!(LANES * (dim + 1)));
-    let mut keys = Shared::<[f32]>::new_slice(comptime!(KEYS * dim));
-    let mut values = Shared::<[f32]>::new_slice(comptime!(KEYS * dim));
-    let mut weights = Shared::<[f32]>::new_slice(comptime!(KEYS * LANES));
-    let mut factors = Shared::<[f32]>::new_slice(comptime!(KEYS * LANES));
+    let slots = comptime!(lines * each);
+    let mut queries = Shared::<[f32]>::new_slice(LANES * STRIDE);
+    let mut slopes = Shared::<[f32]>::new_slice(LANES * STRIDE);
+    let mut keys = Shared::<[f32]>::new_slice(comptime!(slots * dim));
+    let mut values = Shared::<[f32]>::new_slice(comptime!(slots * dim));
+    let mut weights = Shared::<[f32]>::new_slice(comptime!(slots * LANES));
+    let mut factors = Shared::<[f32]>::new_slice(comptime!(slots * LANES));
     let lane = UNIT_POS_X as usize;
-    let slot = UNIT_POS_Y as usize;
+    let slot = UNIT_POS_Y as usize * each;
     let kv = k.shape(1) / dim;
     let per_kv = q.shape(1) / k.shape(1);
     let count = tiles.len() / KEY_FIELDS;
@@ -304,20 +410,26 @@ pub(super) fn by_keys<I: Int>(
     let fields = usize::min(tile, count - 1) * KEY_FIELDS;
     let first = usize::cast_from(tiles[fields]);
     let in_tile = usize::cast_from(tiles[fields + 1]);
-    let key = first + usize::min(slot, in_tile - 1);
-    let own = key * k.shape(1) + head * dim;
-    let mut at = lane;
-    while at < dim {
-        keys[slot * dim + at] = k[own + at];
-        values[slot * dim + at] = v[own + at];
-        at += LANES;
-    }
-    let mut of_key = Array::<f32>::new(columns);
-    let mut of_value = Array::<f32>::new(columns);
+    let mut key = Array::<usize>::new(each);
+    let mut score = Array::<f32>::new(each);
+    let mut by_weight = Array::<f32>::new(each);
+    let mut of_key = Array::<f32>::new(comptime!(each * columns));
+    let mut of_value = Array::<f32>::new(comptime!(each * columns));
     #[unroll]
-    for column in 0..columns {
-        of_key[column] = 0.0f32;
-        of_value[column] = 0.0f32;
+    for own in 0..each {
+        key[own] = first + usize::min(slot + own, in_tile - 1);
+        let numbers = key[own] * k.shape(1) + head * dim;
+        let mut at = lane;
+        while at < dim {
+            keys[(slot + own) * dim + at] = k[numbers + at];
+            values[(slot + own) * dim + at] = v[numbers + at];
+            at += LANES;
+        }
+        #[unroll]
+        for column in 0..columns {
+            of_key[own * columns + column] = 0.0f32;
+            of_value[own * columns + column] = 0.0f32;
+        }
     }
     // First the rows of its own sequence, then those of the completions.
     #[unroll]
@@ -334,64 +446,87 @@ pub(super) fn by_keys<I: Int>(
         let vectors = (end - begin) * per_kv;
         let mut from = 0usize;
         while from < vectors {
-            sync_cube();
-            let mut at = UNIT_POS as usize;
-            while at < LANES * dim {
-                let vector = from + at / dim;
-                if vector < vectors {
-                    let place =
-                        (begin + vector / per_kv) * q.shape(1) + (head * per_kv + vector % per_kv) * dim + at % dim;
-                    queries[at / dim * (dim + 1) + at % dim] = q[place] * scale;
-                }
-                at += CUBE_DIM as usize;
+            let some = usize::min(vectors - from, LANES);
+            #[unroll]
+            for own in 0..each {
+                score[own] = 0.0f32;
+                by_weight[own] = 0.0f32;
             }
-            sync_cube();
+            let mut part = 0usize;
+            while part < dim {
+                let wide = usize::min(dim - part, PART);
+                sync_cube();
+                let mut at = UNIT_POS as usize;
+                while at < LANES * PART {
+                    let vector = from + at / PART;
+                    let column = at % PART;
+                    if vector < vectors && column < wide {
+                        let row = (begin + vector / per_kv) * q.shape(1);
+                        let place = row + (head * per_kv + vector % per_kv) * dim + part + column;
+                        queries[at / PART * STRIDE + column] = q[place] * scale;
+                        slopes[at / PART * STRIDE + column] = slope[place];
+                    }
+                    at += CUBE_DIM as usize;
+                }
+                sync_cube();
+                for at in 0..wide {
+                    let query = queries[lane * STRIDE + at];
+                    let slope = slopes[lane * STRIDE + at];
+                    #[unroll]
+                    for own in 0..each {
+                        score[own] = score[own] + query * keys[(slot + own) * dim + part + at];
+                        by_weight[own] = by_weight[own] + slope * values[(slot + own) * dim + part + at];
+                    }
+                }
+                part += PART;
+            }
             let vector = usize::min(from + lane, vectors - 1);
             let row = begin + vector / per_kv;
-            let query_head = head * per_kv + vector % per_kv;
-            let mut weight = 0.0f32;
-            let mut factor = 0.0f32;
-            if from + lane < vectors && (!after_key || row >= key) {
-                let query = row * q.shape(1) + query_head * dim;
-                let mut score = 0.0f32;
-                let mut by_weight = 0.0f32;
-                for at in 0..dim {
-                    score += queries[lane * (dim + 1) + at] * keys[slot * dim + at];
-                    by_weight += slope[query + at] * values[slot * dim + at];
+            let beside = row * sums.shape(1) + head * per_kv + vector % per_kv;
+            #[unroll]
+            for own in 0..each {
+                let mut weight = 0.0f32;
+                let mut factor = 0.0f32;
+                if from + lane < vectors && (!after_key || row >= key[own]) {
+                    weight = f32::exp(score[own] - sums[beside]);
+                    factor = weight * (by_weight[own] - along[beside]);
                 }
-                let beside = row * sums.shape(1) + query_head;
-                weight = f32::exp(score - sums[beside]);
-                factor = weight * (by_weight - along[beside]);
+                weights[(slot + own) * LANES + lane] = weight;
+                factors[(slot + own) * LANES + lane] = factor;
             }
-            weights[slot * LANES + lane] = weight;
-            factors[slot * LANES + lane] = factor;
             sync_cube();
-            let mut other = 0usize;
-            while other < LANES && from + other < vectors {
+            for other in 0..some {
                 let vector = from + other;
                 let query = (begin + vector / per_kv) * q.shape(1) + (head * per_kv + vector % per_kv) * dim;
-                let weight = weights[slot * LANES + other];
-                let factor = factors[slot * LANES + other];
                 #[unroll]
                 for column in 0..columns {
                     let place = lane + column * LANES;
                     if place < dim {
-                        of_value[column] = of_value[column] + weight * slope[query + place];
-                        of_key[column] = of_key[column] + factor * queries[other * (dim + 1) + place];
+                        let by_context = slope[query + place];
+                        let number = q[query + place] * scale;
+                        #[unroll]
+                        for own in 0..each {
+                            let at = comptime!(own * columns + column);
+                            of_value[at] = of_value[at] + weights[(slot + own) * LANES + other] * by_context;
+                            of_key[at] = of_key[at] + factors[(slot + own) * LANES + other] * number;
+                        }
                     }
                 }
-                other += 1;
             }
             from += LANES;
         }
     }
-    if tile < count && slot < in_tile {
-        #[unroll]
-        for column in 0..columns {
-            let place = lane + column * LANES;
-            if place < dim {
-                by_k[own + place] = of_key[column];
-                by_v[own + place] = of_value[column];
+    #[unroll]
+    for own in 0..each {
+        if tile < count && slot + own < in_tile {
+            let numbers = key[own] * k.shape(1) + head * dim;
+            #[unroll]
+            for column in 0..columns {
+                let place = lane + column * LANES;
+                if place < dim {
+                    by_k[numbers + place] = of_key[own * columns + column];
+                    by_v[numbers + place] = of_value[own * columns + column];
+                }
             }
         }
     }

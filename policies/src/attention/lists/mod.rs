@@ -30,8 +30,10 @@ pub(crate) use self::tiles::Tiles;
 use super::heads::{Heads, Projected};
 use crate::gpu::{empty, empty_like, in_one_piece};
 
-/// Keys, or query vectors, that a block reads at a time: a thread for each.
+/// Keys, or query vectors, that a block reads at a time: a thread of each line has one.
 const LANES: usize = 32;
+/// Query vectors, or keys, that a line of threads works on at most.
+const EACH: usize = 4;
 
 /// What attention needs to know beside the tables.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,8 @@ impl Device {
         let query_heads = how.heads.kv * how.heads.per_kv;
         let (contexts, sums) = (empty_like(&q), empty(Shape::new([q.meta.shape()[0], query_heads]), &q));
         let client = q.client.clone();
-        let (blocks, block) = self.blocks(&q, self.asked.counts[0], how.rows_per_tile * how.heads.per_kv);
+        let [lines, each] = lines_of(how.rows_per_tile * how.heads.per_kv);
+        let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);
         let [q, k, v, to, to_sums] = [&q, &k, &v, &contexts, &sums].map(|tensor| tensor.clone().into_tensor_arg());
         let [rows, list] = [&self.rows, &self.list].map(|table| table.clone().into_tensor_arg());
         forward::launch(
@@ -135,7 +138,8 @@ impl Device {
             how.heads.scale(),
             u32::from(how.causal),
             how.heads.dim,
-            how.rows_per_tile * how.heads.per_kv,
+            lines,
+            each,
             dtype_to_storage_type(self.rows.dtype),
         );
         (contexts, sums)
@@ -153,8 +157,8 @@ impl Device {
         let (how, ids) = (self.asked.how, dtype_to_storage_type(self.rows.dtype));
         let (by_q, by_k, by_v, along) = (empty_like(&q), empty_like(&k), empty_like(&v), empty_like(sums));
         let argument = |tensor: &FloatTensor<CubeBackend>| tensor.clone().into_tensor_arg();
-        let slots = how.rows_per_tile * how.heads.per_kv;
-        let (blocks, block) = self.blocks(&q, self.asked.counts[0], slots);
+        let [lines, each] = lines_of(how.rows_per_tile * how.heads.per_kv);
+        let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);
         by_rows::launch(
             &q.client,
             blocks,
@@ -172,10 +176,12 @@ impl Device {
             how.heads.scale(),
             u32::from(how.causal),
             how.heads.dim,
-            slots,
+            lines,
+            each,
             ids,
         );
-        let (blocks, block) = self.blocks(&q, self.asked.counts[1], KEYS);
+        let [lines, each] = lines_of(KEYS);
+        let (blocks, block) = self.blocks(&q, self.asked.counts[1], lines);
         by_keys::launch(
             &q.client,
             blocks,
@@ -192,6 +198,8 @@ impl Device {
             how.heads.scale(),
             u32::from(how.causal),
             how.heads.dim,
+            lines,
+            each,
             ids,
         );
         [by_q, by_k, by_v]
@@ -203,6 +211,12 @@ impl Device {
         let threads = tiles * self.asked.how.heads.kv * LANES * lines;
         (calculate_cube_count_elemwise(&x.client, threads, block), block)
     }
+}
+
+/// Lines of threads for so many vectors or keys, and how many of them each line works on.
+fn lines_of(slots: usize) -> [usize; 2] {
+    let each = (1..=EACH).rev().find(|each| slots.is_multiple_of(*each)).unwrap_or(1);
+    [slots / each, each]
 }
 
 /// Attention as a node of the graph.

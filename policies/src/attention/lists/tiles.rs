@@ -15,7 +15,7 @@ use crate::input::Batch;
 use crate::tensor::indices;
 
 /// Query vectors that are worked on together, unless a key-value head has more query heads.
-const VECTORS: usize = 8;
+const VECTORS: usize = 16;
 
 /// Numbers that say of a tile of rows: the first row, how many there are, where their list begins, and at how much of it the
 /// first looks.
@@ -24,7 +24,7 @@ pub(super) const ROW_FIELDS: usize = 4;
 /// its completions, look at them.
 pub(super) const KEY_FIELDS: usize = 6;
 /// Keys of a tile.
-pub(super) const KEYS: usize = 8;
+pub(super) const KEYS: usize = 16;
 
 /// How rows look at keys.
 #[derive(Clone, Debug)]
