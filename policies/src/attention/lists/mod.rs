@@ -6,8 +6,10 @@
 //!
 //! Shape suffixes as in the attention seam.
 
-mod kernel;
+mod backward;
+mod forward;
 mod tiles;
+mod vector;
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
 
-use self::kernel::{by_keys, by_rows, forward};
+use self::backward::{by_keys, by_rows};
 use self::tiles::KEYS;
 pub(crate) use self::tiles::Tiles;
 use super::heads::{Heads, Projected};
@@ -124,7 +126,7 @@ impl Device {
         let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);
         let [q, k, v, to, to_sums] = [&q, &k, &v, &contexts, &sums].map(|tensor| tensor.clone().into_tensor_arg());
         let [rows, list] = [&self.rows, &self.list].map(|table| table.clone().into_tensor_arg());
-        forward::launch(
+        forward::forward::launch(
             &client,
             blocks,
             block,
