@@ -206,7 +206,6 @@ impl AdamW {
 }
 
 /// Changes a parameter, and gives its moments after the update.
-/// Changes a parameter, and gives its moments after the update.
 fn update(
     rates: Rates,
     gradient: Tensor<2>,
