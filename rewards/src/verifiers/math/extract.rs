@@ -8,13 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    boxes::{boxed, next_box},
+    boxes::{next_box, stated},
     clause::{clause_end, pattern},
-    loaded, prose,
+    lead, loaded, prose,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
-use crate::sentence::last_sentence;
 
 /// Where a chat template ends a turn: what follows is not the reply.
 const ENDS: [&str; 12] = [
@@ -31,9 +30,6 @@ const ENDS: [&str; 12] = [
     "\nHuman:",
     "\nUser:",
 ];
-
-/// Longer leads to an announcement are cut, in bytes.
-const LONGEST_LEAD_BYTES: usize = 400;
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
@@ -71,18 +67,12 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
 /// The line that the Minerva prompt closes a reply with: it marks the answer as a box does, and may follow one.
 static MINERVA: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?s).*\bThe final answer is \$([^$\n]+)\$\. I hope it is correct\."));
-/// Where the clause begins that announces an answer.
-static LEAD: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)[:\u{ff1a}]|\b(?:so|hence|thus|therefore|then|and|but|because|since|means|meaning)\b")
-});
-static CALLED_WRONG: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\b(?:wrong|incorrect|false|worst|mistaken)\s+(?:final\s+)?$"));
 static DENIES: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:not|no|never|wrong|incorrect|false|or|but|and)\b|n't\b|[=+*/<>]"));
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:actually|sorry|hmm+|edit|correction|hold\s+on)\b|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))|\(\?\)|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
     )
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
@@ -141,7 +131,7 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
     {
         return vec![line[1].to_owned()];
     }
-    if let Some(boxed) = boxed(text) {
+    if let Some(boxed) = stated(text, closings) {
         return boxed.into_iter().collect();
     }
     if place == Place::Boxed {
@@ -185,7 +175,7 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
     }
     let closing = closings.all(text).pop();
     let last = closing.as_ref().map_or(start, |closing| closing.phrase.start.max(start));
-    if is_taken_back(&text[..last], closings) || own.is_some() && RETRACTS.is_match(&text[last..]) {
+    if lead::takes_back(&text[..last], closings) || own.is_some() && RETRACTS.is_match(&text[last..]) {
         return Some(Vec::new());
     }
     match (own, closing) {
@@ -226,13 +216,6 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     readings.extend(nonempty(said.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' '])));
     readings.extend(value);
     readings
-}
-
-/// Whether the words that lead up to an announcement deny it or make a guess of it: those behind the last "so" or "and".
-fn is_taken_back(before: &str, closings: &Closings) -> bool {
-    let sentence = &before[last_sentence(before, LONGEST_LEAD_BYTES)..];
-    let lead = LEAD.find_iter(sentence).last().map_or(sentence, |lead| &sentence[lead.end()..]);
-    !lead.trim().is_empty() && (closings.takes_back(lead) || closings.hedges(lead) || CALLED_WRONG.is_match(lead))
 }
 
 /// A statement without the sentence around it; nothing when it only says what the answer is not.
