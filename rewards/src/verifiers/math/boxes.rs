@@ -15,7 +15,8 @@ use crate::closings::Closings;
 
 /// The name of a value right before its box.
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
-static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
+static PERCENT_AFTER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^(?:\s|\\[,;: ])*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
 static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)(?:\bnot(?:\s+equal\s+to)?|n't|\brather\s+than|\binstead\s+of|\u{4e0d}\u{662f}|\\neq?|\bnever|\b(?:wrong|incorrect|false|mistaken)\s+(?:final\s+)?(?:answer|result|value)\s+(?:is|was|would\s+be))[\s$:*\\(\[]*$",
@@ -31,7 +32,7 @@ static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
 /// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?:[-/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
+        r"(?:[-\u{2212}/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
     )
 });
 /// The same behind it.
@@ -57,17 +58,19 @@ pub(super) fn boxed(text: &str) -> Option<Option<String>> {
     last(text).map(|found| found.map(|(content, _)| content))
 }
 
-/// The same, where what stands around a box may change what it says.
-pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<String>> {
+/// The same, where what stands around a box may change what it says, and where its place ends.
+pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, usize)>> {
     let said = |(content, range): (String, Range<usize>)| {
+        let end = range.end;
         let taken_back = lead::denies_box(&text[..range.start], &text[range.clone()], closings);
-        match surroundings::place(text, range, closings) {
+        let said = match surroundings::place(text, range, closings) {
             _ if taken_back => UNTOLD.to_owned(),
             Place::Alone => content,
             // A decimal is often rounded; "about 7" is no 7.
             Place::About if content.contains('.') => content,
             Place::About | Place::Part => UNTOLD.to_owned(),
-        }
+        };
+        (said, end)
     };
     last(text).map(|found| found.map(said))
 }

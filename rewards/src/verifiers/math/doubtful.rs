@@ -55,6 +55,7 @@ pub(super) fn is_numbered(lexemes: &[Lexeme]) -> bool {
 /// Whether an answer is whole numbers joined by hyphens, with or without a unit, or by two slashes, or three capital letters or
 /// more joined by hyphens: a range, a score, a date, a row of outcomes, `5-10 days`, `1/2/2020`, `W-L-W`.
 fn is_row_of_numbers(lexemes: &[Lexeme]) -> bool {
+    let lexemes: Vec<&Lexeme> = lexemes.iter().filter(|one| !matches!(one.token, Token::Currency(_))).collect();
     let row = |fits: &dyn Fn(&Token) -> bool, sign: char, least: usize, end: usize| {
         let row = &lexemes[..end];
         row.len() >= least
@@ -66,7 +67,7 @@ fn is_row_of_numbers(lexemes: &[Lexeme]) -> bool {
     };
     let whole = |token: &Token| matches!(token, Token::Number(_, true));
     let capital = |token: &Token| matches!(token, Token::Letter(name) if name.starts_with(char::is_uppercase));
-    let words = lexemes.iter().rev().take_while(|one| matches!(one.token, Token::Word(_))).count();
+    let words = lexemes.iter().rev().take_while(|one| matches!(one.token, Token::Word(_) | Token::Symbol('%'))).count();
     let all = lexemes.len();
     row(&whole, '-', 3, all - words) || row(&whole, '/', 5, all) || row(&capital, '-', 5, all)
 }

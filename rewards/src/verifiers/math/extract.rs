@@ -72,7 +72,7 @@ static DENIES: LazyLock<Regex> =
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))|\(\?\)|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))|\(\?\)|\bmade\s+an?\s+(?:mistake|error)\b|\bmy\s+mistake\b|,\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
     )
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
@@ -132,7 +132,8 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
         return vec![line[1].to_owned()];
     }
     if let Some(boxed) = stated(text, closings) {
-        return boxed.into_iter().collect();
+        let kept = |(said, end): &(String, usize)| place == Place::Boxed || !says_other(&text[*end..], said, closings);
+        return boxed.filter(kept).map(|(said, _)| said).into_iter().collect();
     }
     if place == Place::Boxed {
         return Vec::new();
@@ -182,7 +183,9 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
         (None, None) => None,
         (Some((end, line)), closing) if closing.as_ref().is_none_or(|closing| closing.phrase.start <= end) => {
             let denied = closing.is_some_and(|closing| closing.denied && closing.phrase.end + 1 >= end);
-            Some(readings(line, denied, closings))
+            let said = readings(line, denied, closings);
+            let other = said.first().is_some_and(|first| concludes_other(&text[end..], first, closings));
+            Some(if other { Vec::new() } else { said })
         }
         (_, Some(closing)) if closing.denied => Some(Vec::new()),
         (_, Some(closing)) => {
@@ -191,6 +194,30 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
         }
         (Some((_, line)), None) => Some(readings(line, false, closings)),
     }
+}
+
+/// Whether what follows an answer takes it back, or announces or concludes another number.
+fn says_other(rest: &str, said: &str, closings: &Closings) -> bool {
+    let announced = || {
+        let found = marked(rest, closings)?.into_iter().next()?;
+        let value =
+            found.trim_start_matches(['$', '\\', '(', '-', ' ']).starts_with(|letter: char| letter.is_ascii_digit());
+        value.then_some(found)
+    };
+    let retracted = said.contains(|letter: char| letter.is_ascii_digit()) && RETRACTS.is_match(&format!(".{rest}"));
+    retracted || announced().is_some_and(|other| differ(said, &other)) || concludes_other(rest, said, closings)
+}
+
+/// Whether a text concludes another number than what was said before it.
+fn concludes_other(rest: &str, said: &str, closings: &Closings) -> bool {
+    prose::conclusion(rest, closings).is_some_and(|last| differ(said, &last))
+}
+
+/// Whether two texts hold other digits.
+fn differ(a: &str, b: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let (a, b) = (digits(a), digits(b));
+    !a.is_empty() && !b.is_empty() && a != b
 }
 
 /// What a statement may say, the likeliest first: its clause, all of it, and the one value in it.
@@ -235,7 +262,7 @@ fn clean(statement: &str) -> Option<String> {
     text = &text[..clause_end(text)];
     let text = ASIDE.replace_all(text, |aside: &regex::Captures<'_>| {
         let words = aside[0].split(|letter: char| !letter.is_alphabetic());
-        if words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
+        if aside[0].contains("base") || words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
             aside[0].to_owned()
         } else {
             String::new()

@@ -82,7 +82,7 @@ static TURNED: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
         r"logarithm|factorial|opposite|reciprocal|inverse|negation|complement|multiples?|divisors?|modulo|mod|moins|menos|meno|",
         r"\u{43c}\u{438}\u{43d}\u{443}\u{441}|(?:divisible|bounded)\s+by|(?:coprime|prime|congruent)\s+to|(?:ends?|starts?|begins?)\s+(?:in|with)|",
-        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page)(?:\s+of)?[\s*$]*$|",
+        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page|option|choice|base|see|case|line|min|max|log|ln|sin|cos|tan|exp|sqrt|none|january|february|march|april|may|june|july|august|september|october|november|december)(?:\s+of)?[\s*$]*$|",
         r"(?:moiti\u{e9}|carr\u{e9}|racine|mitad|cuadrado|ra\u{ed}z|m\u{fa}ltiplo|h\u{e4}lfte|quadrat|wurzel|vielfaches|metade|quadrado|",
         r"\u{43f}\u{43e}\u{43b}\u{43e}\u{432}\u{438}\u{43d}\u{430}|\u{43a}\u{432}\u{430}\u{434}\u{440}\u{430}\u{442})\s+(?:(?:de|du|del|do|da|von|aus|\u{43e}\u{442})\s+)?[\s*$]*$|",
         r"(?:\u{6839}\u{53f7}|\u{6839}\u{865f}|\u{7b2c})[\s*$]*$|",
@@ -92,7 +92,7 @@ static TURNED: LazyLock<Regex> = LazyLock::new(|| {
 /// What makes another number of one in Chinese, Japanese and Korean: 7\u{4e07} is seventy thousand, 7\u{7684}... something of 7.
 static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^[\s$]*[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{6210}\u{6298}\u{7684}\u{306e}\u{c758}\u{b9cc}\u{c5b5}]",
+        r"^(?:[\u{bd}\u{bc}\u{be}\u{2153}\u{2154}\u{2030}\u{2026}]|\.\.\.|(?i:\s*(?:and\s+(?:a\s+|one\s+)?(?:half|third|quarter)|am|pm|(?:\(\s*)?base|(?:january|february|march|april|june|july|august|september|october|november|december))\b))|^[\s$]*[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{6210}\u{6298}\u{7684}\u{306e}\u{c758}\u{b9cc}\u{c5b5}]",
     )
 });
 static UNIT: LazyLock<Regex> =

@@ -22,7 +22,7 @@ static STYLE_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
 static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?:=|\\(?:implies|Rightarrow|Longrightarrow|iff|Leftrightarrow|Longleftrightarrow|rightarrow|longrightarrow|leadsto|therefore|equiv|colon|in)|",
-        r"[;\u{2192}\u{21d2}\u{2234}\u{ff1a}]|[^0-9\s]\s*:|\\\\(?:\[[^\]]*\])?|[A-Za-z)}]\.|\\begin\{[a-z]+\*?\}(?:\{[^{}]*\}|\[[^\]]*\])?)$"
+        r"[;\u{2192}\u{21d2}\u{2234}\u{ff1a}]|[^0-9\s]\s*:|\\\\(?:\[[^\]]*\])?|[A-Za-z)}]\.|\\hline|\\begin\{(?:align|aligned|alignat|gather|gathered|equation|split|eqnarray|multline|array|center)\*?\}(?:\{[^{}]*\}|\[[^\]]*\])?)$"
     ))
 });
 static NO_EQUATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:[!<>~]|\\not)\s*=$"));
@@ -63,10 +63,14 @@ static CHANGES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)(?:\b(?:at\s+(?:the\s+)?(?:least|most|minimum|maximum)|(?:no|not)\s+(?:more|less|fewer)|than|nearly|almost|over|under|",
         r"above|below|beyond|past|exceeds?|exceeding|up\s+to|close\s+to|near|within|between|neither|nor|not|never|maybe|perhaps|possibly|",
-        r"probably|presumably|minus|negative|plus|times|twice|thrice|double|triple|half(?:\s+of)?|(?:square|cube)(?:\s+root)?\s+of|",
+        r"probably|presumably|minus|negative|plus|times|twice|thrice|double|triple|half(?:\s+of)?|(?:square|cube)(?:\s+root)?\s+of|\d\s+(?:in|out\s+of|of|per)|",
+        r"(?:negative|opposite|reciprocal|inverse|multiples?|factors?|divisors?|powers?|roots?|third|quarter|none|all|any)\s+of|divisible\s+by|",
+        r"(?:cannot|can't|not|never|n't)\s+(?:be|equal(?:\s+to)?|answer|say|exceed)|(?:anything|everything|nothing|all)\s+but|different\s+from|than\s+or\s+equal\s+to|",
+        r"(?:like|such\s+as|for\s+(?:example|instance),?|e\.g\.)|guess(?:\s+is)?|not\s+sure,?\s+but|(?:put|write|place|enter|give)\s+[^.\n]{1,30}\s+in(?:side|to)?|",
         r"(?:divided|multiplied)\s+by|(?:could|might|may)\s+(?:well\s+)?be|would\s+have\s+been|allegedly|supposedly|something\s+like|if|unless|",
         r"whether|except|excluding|between\s+[^.;\n]{1,30}\s+and|(?:from|between)\s+[^.;\n]{1,20}\s+(?:to|and)|either\s+[^.;\n]{1,40}\bor)|",
         r"(?:^|\bis|\bare|[.:\n])\s*\$?[0-9.]+\$?\s*(?:to|[-\u{2013}])|",
+        r"\d\s*(?:hours?|hrs?|h|minutes?|mins?|days?|weeks?|months?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?)\s*(?:and)?|",
         r"(?:[\d$)}\]]|(?:^|[^\w\\'])[A-Za-z])\s*(?:,\s*)?(?:\b(?:or|oder|ou)\b|\u{6216}|\u{307e}\u{305f}\u{306f}|\u{b610}\u{b294}|\u{438}\u{43b}\u{438}))",
         r"\s*(?:(?:the|a|an|exactly|of)\s+)?(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?$"
     ))
@@ -80,18 +84,24 @@ static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:[^\n=\-\s>][ \t]*>|<|[\u{2264}\u{2265}\u{2260}\u{d7}\u{f7}\u{b1}^|]|\\(?:leq?|geq?|lt|gt|neq?|times|cdot|pm|to|mid|cup|cap|lor|neg)|\\[{]|(?:[0-9)}\]]|(?:^|[^\w\\])[A-Za-z])[ \t]*[-+*/\u{2212}]|[0-9)][ \t]*:)[ \t]*(?:\\left)?[(\[]?[ \t]*$",
     )
 });
+/// Digits that a value goes on with, and what strikes it out.
+static JOINS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:[0-9][.,]|[0-9][ \t]*|(?:~~|<(?:s|del|strike)>|\\(?:sout|st|x?cancel)\s*\{)\s*)$"));
 /// Signs and words right behind a value that do the same.
 static CHANGES_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)^[ \t]*(?:,?[ \t]*\b(?:or|and)\b\s+(?:more|less|fewer|so\b|above|below|up\b|over|under|higher|lower|greater|maybe|perhaps|possibly|beyond)|at\s+(?:least|most)\b|",
         r",?\s*\bor\b\s+(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?[-$(\\\[]*(?:\d|boxed|frac|sqrt)|,?\s*\bor\b\s+\$|",
         r"to\s+[$\\]*\d|(?:plus|minus|times|modulo?|divided\s+by)\s+[-$\\(]*\d|squared\b|cubed\b|factorial\b|-?ish\b|",
-        r"(?:plus|minus)\b)",
+        r"(?:plus|minus|unless)\b|(?:is|was)\s+(?:wrong|incorrect|false|not)\b|and\s+(?:a\s+|one\s+)?(?:half|third|quarter)\b|(?:out\s+of|of|in|per)\s+[$\\(]*\d|",
+        r",?\s*(?:with\s+(?:a\s+)?)?remainder\b|[rR]\s*\d|",
+        r"(?:hours?|hrs?|h|minutes?|mins?|days?|weeks?|months?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?),?\s*(?:and\s+)?\$?\d|",
+        r"[^.\n]{0,80}\b(?:otherwise|else)\b|(?:for|when|if)\b[^.\n]{1,60}?[\s$]\d+\$?\s+(?:for|when|if)\b)",
     ))
 });
 static SIGNS_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:\.\d|[ \t]*(?:\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b))",
+        r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b))",
     )
 });
 static NUMBER_NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[-$(\\\[]*(?:\d|boxed\b|[dt]?frac\b|sqrt\b)"));
@@ -129,7 +139,7 @@ pub(super) fn place(text: &str, range: Range<usize>, closings: &Closings) -> Pla
         }
         None => ((before, after), Place::Alone),
     };
-    if inner == Place::Part || is_changed(outer.0, outer.1, formula.is_none(), closings) {
+    if inner == Place::Part || JOINS.is_match(outer.0) || is_changed(outer.0, outer.1, formula.is_none(), closings) {
         return Place::Part;
     }
     if inner == Place::About || ABOUT.is_match(outer.0) { Place::About } else { Place::Alone }
@@ -264,13 +274,18 @@ fn bare_end(text: &str) -> &str {
     text
 }
 
-/// How many brackets a text leaves open; those of intervals are counted as one kind.
+/// How many brackets and matrices a text leaves open; those of intervals are counted as one kind.
 fn depth(text: &str) -> i32 {
-    text.chars().fold(0, |depth, letter| match letter {
-        '(' | '[' | '{' => depth + 1,
-        ')' | ']' | '}' => depth - 1,
-        _ => depth,
-    })
+    let rows = ["\\begin{cases", "\\end{cases"].map(|sign| text.matches(sign).count());
+    let matrices =
+        text.split("\\begin{").skip(1).filter(|rest| rest.split('}').next().unwrap_or_default().ends_with("matrix"));
+    let open = rows[0] + matrices.count() > rows[1] + text.matches("matrix}").count() / 2;
+    i32::from(open)
+        + text.chars().fold(0, |depth, letter| match letter {
+            '(' | '[' | '{' => depth + 1,
+            ')' | ']' | '}' => depth - 1,
+            _ => depth,
+        })
 }
 
 /// Whether what follows a box in a formula leaves it alone; a modulus may follow a congruence.
@@ -322,10 +337,12 @@ fn is_changed(before: &str, after: &str, bare: bool, closings: &Closings) -> boo
     let (mut before, mut after) =
         (before.trim_end_matches([' ', '\t', '*', '\n']), after.trim_start_matches([' ', '\t', '*']));
     if bare {
+        let outer = before.len();
         let (left, right) = peeled(before, after);
         (before, after) = (left.trim_end_matches([' ', '\t', '*']), right.trim_start_matches([' ', '\t', '*']));
         let tag = before.ends_with('>') && before.rfind('<').is_some_and(|at| !before[at..].contains(' '));
-        if SIGNS.is_match(before) && !tag || SIGNS_AFTER.is_match(after) {
+        let negated = left.len() < outer && before.ends_with(['-', '\u{2212}']);
+        if negated || SIGNS.is_match(before) && !tag || SIGNS_AFTER.is_match(after) {
             return true;
         }
     }

@@ -223,13 +223,14 @@ fn is_no_such(text: &str) -> bool {
     matches!(rest, ["no", "such", what] | ["no", "such", what, "exist" | "exists"] if SOUGHT.contains(what))
 }
 
-/// Whether the case of a word's letters counts: those of a row as `AaBb` or `NaCl`, or of pairs as `Aa` and `AABB`.
+/// Whether the case of a word's letters counts: those of a row as `AaBb` or `NaCl`, beside digits as in `CO2`, or of pairs as `Aa` and `AABB`.
 pub(super) fn keeps_case(word: &str) -> bool {
     let letters: Vec<char> = word.chars().collect();
     let small = letters.iter().position(|letter| letter.is_lowercase());
     let mixed = small.is_some_and(|small| letters[small..].iter().any(|letter| letter.is_uppercase()));
     let paired = |pair: &[char]| matches!(pair, [a, b] if a.to_lowercase().eq(b.to_lowercase()));
-    mixed || letters.chunks(2).all(paired)
+    let numbered = letters.iter().any(char::is_ascii_digit);
+    mixed || numbered || letters.chunks(2).all(paired)
 }
 
 fn synonym(text: &str) -> String {
