@@ -278,6 +278,16 @@ impl Closings {
         self.hedge.any(self.without_lead(text))
     }
 
+    /// Whether a text ends with words that take back what follows.
+    pub(crate) fn denies_next(&self, text: &str) -> bool {
+        self.not_at_end.any(text)
+    }
+
+    /// Whether a text begins with words that take back what stands in front of them.
+    pub(crate) fn denies_last(&self, text: &str) -> bool {
+        self.not_ends_at_start.any(text)
+    }
+
     /// A text without the words of no weight that it begins with.
     pub(crate) fn without_lead<'t>(&self, text: &'t str) -> &'t str {
         let mut text = text;

@@ -71,9 +71,16 @@ static DENIES: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:not|no|never|wrong|incorrect|false|or|but|and)\b|n't\b|[=+*/<>]"));
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))|\(\?\)|\bmade\s+an?\s+(?:mistake|error)\b|\bmy\s+mistake\b|,\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
-    )
+    pattern(concat!(
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|\(\?\)|\bmade\s+an?\s+(?:mistake|error)\b|\bmy\s+mistake\b|",
+        r"[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|",
+        r"(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))\b|",
+        r"[.!?,]\s*(?:no|non|nein|moment|warte|espera|attends|aspetta|\u{43d}\u{435}\u{442})\s*,|",
+        r"[.!?,\u{3002}\u{ff0c}]\s*(?:\u{4e0d}\u{5bf9}|\u{4e0d}\u{5c0d}|\u{4e0d}[,\u{ff0c}]|\u{7b49}\u{7b49}|\u{3044}\u{3084}|\u{5f85}\u{3063}\u{3066}|\u{c544}\u{b2c8}|\u{c7a0}\u{ae50})|",
+        r",\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|",
+        r"\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)\b|",
+        r"\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)"
+    ))
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e)[^()]*\)"));
@@ -176,7 +183,9 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
     }
     let closing = closings.all(text).pop();
     let last = closing.as_ref().map_or(start, |closing| closing.phrase.start.max(start));
-    if lead::takes_back(&text[..last], closings) || own.is_some() && RETRACTS.is_match(&text[last..]) {
+    if lead::takes_back(&text[..last], closings)
+        || (own.is_some() || closing.is_some()) && RETRACTS.is_match(&text[last..])
+    {
         return Some(Vec::new());
     }
     match (own, closing) {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{clause::pattern, units, words};
+use super::{clause::pattern, prose::is_turned, units, words};
 use crate::closings::Closings;
 
 /// No more than this is looked at on either side, in bytes.
@@ -94,6 +94,8 @@ static CHANGES_AFTER: LazyLock<Regex> = LazyLock::new(|| {
         r",?\s*\bor\b\s+(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?[-$(\\\[]*(?:\d|boxed|frac|sqrt)|,?\s*\bor\b\s+\$|",
         r"to\s+[$\\]*\d|(?:plus|minus|times|modulo?|divided\s+by)\s+[-$\\(]*\d|squared\b|cubed\b|factorial\b|-?ish\b|",
         r"(?:plus|minus|unless)\b|(?:is|was)\s+(?:wrong|incorrect|false|not)\b|and\s+(?:a\s+|one\s+)?(?:half|third|quarter)\b|(?:out\s+of|of|in|per)\s+[$\\(]*\d|",
+        r"(?:millionen|millones|milliers|milh\u{f5}es|tausend|\u{43c}\u{438}\u{43b}\u{43b}\u{438}\u{43e}\u{43d}\w*|\u{442}\u{44b}\u{441}\u{44f}\u{447}\w*)\b|",
+        r"[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{500d}\u{b9cc}\u{c5b5}]|\u{5206}\u{4e4b}|",
         r",?\s*(?:with\s+(?:a\s+)?)?remainder\b|[rR]\s*\d|",
         r"(?:hours?|hrs?|h|minutes?|mins?|days?|weeks?|months?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?),?\s*(?:and\s+)?\$?\d|",
         r"[^.\n]{0,80}\b(?:otherwise|else)\b|(?:for|when|if)\b[^.\n]{1,60}?[\s$]\d+\$?\s+(?:for|when|if)\b)",
@@ -104,7 +106,11 @@ static SIGNS_AFTER: LazyLock<Regex> = LazyLock::new(|| {
         r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b))",
     )
 });
-static NUMBER_NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[-$(\\\[]*(?:\d|boxed\b|[dt]?frac\b|sqrt\b)"));
+static NUMBER_NEXT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^\s*[-$(\\\[]*(?:(?:mehr|weniger|plus|moins|m\u{e1}s|mais|menos|pi\u{f9}|meno|\u{431}\u{43e}\u{43b}\u{435}\u{435}|\u{43c}\u{435}\u{43d}\u{435}\u{435})\b|\d|boxed\b|[dt]?frac\b|sqrt\b)",
+    )
+});
 
 /// Words and signs right before a value that say how large something is.
 static ABOUT: LazyLock<Regex> = LazyLock::new(|| {
@@ -342,7 +348,8 @@ fn is_changed(before: &str, after: &str, bare: bool, closings: &Closings) -> boo
         (before, after) = (left.trim_end_matches([' ', '\t', '*']), right.trim_start_matches([' ', '\t', '*']));
         let tag = before.ends_with('>') && before.rfind('<').is_some_and(|at| !before[at..].contains(' '));
         let negated = left.len() < outer && before.ends_with(['-', '\u{2212}']);
-        if negated || SIGNS.is_match(before) && !tag || SIGNS_AFTER.is_match(after) {
+        let listed = before.ends_with(['(', '[', '{']) && after.starts_with(',');
+        if negated || listed || SIGNS.is_match(before) && !tag || SIGNS_AFTER.is_match(after) {
             return true;
         }
     }
@@ -354,5 +361,8 @@ fn is_changed(before: &str, after: &str, bare: bool, closings: &Closings) -> boo
     let hedged = !last.is_empty() && !last.contains(|letter: char| letter.is_ascii_digit()) && closings.hedges(&last);
     let joined =
         !after.starts_with(',') && closings.joint(after).is_some_and(|end| NUMBER_NEXT.is_match(&after[end..]));
-    hedged || joined || CHANGES.is_match(before) || changes_behind(after)
+    let end = after.find(|letter: char| !(letter.is_alphabetic() || letter == ' ')).unwrap_or(after.len());
+    let behind: String = after[..end].split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let denied = closings.denies_next(before) || closings.denies_last(after) || closings.hedges(&behind);
+    hedged || denied || joined || is_turned(&format!("{before} ")) || CHANGES.is_match(before) || changes_behind(after)
 }
