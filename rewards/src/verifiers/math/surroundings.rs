@@ -298,8 +298,8 @@ fn depth(text: &str) -> i32 {
 fn ends_behind(after: &str, congruent: bool) -> bool {
     let mut rest = after;
     loop {
-        if rest.starts_with("\\\\") {
-            return !GOES_ON.is_match(&rest[2..]);
+        if let Some(below) = rest.strip_prefix("\\\\") {
+            return !GOES_ON.is_match(below);
         }
         if let Some(end) = ENDS_AFTER.find(rest) {
             // A full stop takes the letter behind it no further.
