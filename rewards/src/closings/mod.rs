@@ -37,6 +37,8 @@ pub struct Language {
     /// Words that make a supposition of the announcement right behind them.
     #[serde(rename = "if")]
     pub suppose: Vec<String>,
+    /// Words that put the announcement right behind them into somebody else's mouth: "he says".
+    pub report: Vec<String>,
     /// Words that take back what stands in front of them.
     pub not_ends: Vec<String>,
     /// Words behind a denial that bring what is right: "not A but B".
@@ -173,6 +175,7 @@ pub struct Closings {
     not_at_start: Words,
     not_at_end: Words,
     suppose: Words,
+    report: Words,
     not_ends: Words,
     not_ends_at_start: Words,
     but: Words,
@@ -214,6 +217,7 @@ impl Closings {
             not_at_start: words(|language| &language.not, r"^[\s*_$]*", "")?,
             not_at_end: words(|language| &language.not, "", r"[\s*_]*$")?,
             suppose: words(|language| &language.suppose, "", r"(?:[\s*_]+[^\s]+){0,3}[\s*_]*$")?,
+            report: words(|language| &language.report, "", r"(?:[\s*_]+[^\s,，]+){0,3}[\s*_]*$")?,
             not_ends: Words::new(&denials, "", "")?,
             not_ends_at_start: Words::new(&denials, r"^[\s*_]*\p{Hangul}?[\s*_]*", "")?,
             but: words(|language| &language.but, "", "")?,
@@ -272,6 +276,16 @@ impl Closings {
     /// Whether a text says that what stands in it is a bound, an estimate or a guess.
     pub(crate) fn hedges(&self, text: &str) -> bool {
         self.hedge.any(self.without_lead(text))
+    }
+
+    /// Whether a text ends with words that take back what follows.
+    pub(crate) fn denies_next(&self, text: &str) -> bool {
+        self.not_at_end.any(text)
+    }
+
+    /// Whether a text begins with words that take back what stands in front of them.
+    pub(crate) fn denies_last(&self, text: &str) -> bool {
+        self.not_ends_at_start.any(text)
     }
 
     /// A text without the words of no weight that it begins with.
@@ -364,17 +378,18 @@ impl Closings {
         let denied = self.not.any(&head[clause..])
             || self.not_at_end.any(said)
             || self.suppose.any(&head[clause..answer.start])
+            || self.report.any(&head[sentence..answer.start])
             || self.not_ends_at_start.any(rest)
             || self.not_at_start.any(rest)
             || rest[ended..].starts_with(['?', '？', '؟']);
         said.contains(char::is_alphanumeric).then_some(Closing { phrase, answer, denied })
     }
 
-    /// Whether the clause that leads up to an announcement takes it back.
+    /// Whether the words that lead up to an announcement take it back: its clause, or who else said it.
     pub(crate) fn takes_back(&self, before: &str) -> bool {
         let sentence = &before[last_sentence(before, LONGEST_SENTENCE_BYTES)..];
         let clause = sentence[last_clause(sentence)..].rsplit([':', '：']).next().unwrap_or_default();
-        self.not.any(clause) || self.suppose.any(clause)
+        self.not.any(clause) || self.suppose.any(clause) || self.report.any(sentence)
     }
 }
 

@@ -1,17 +1,22 @@
 //! The boxes in a reply, and what they give together.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{
     clause::{BETWEEN, pattern},
+    lead,
     source::matching_brace,
+    surroundings::{self, Place},
 };
+use crate::closings::Closings;
 
 /// The name of a value right before its box.
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
-static PERCENT_AFTER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
+static PERCENT_AFTER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^(?:\s|\\[,;: ])*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
 static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)(?:\bnot(?:\s+equal\s+to)?|n't|\brather\s+than|\binstead\s+of|\u{4e0d}\u{662f}|\\neq?|\bnever|\b(?:wrong|incorrect|false|mistaken)\s+(?:final\s+)?(?:answer|result|value)\s+(?:is|was|would\s+be))[\s$:*\\(\[]*$",
@@ -27,7 +32,7 @@ static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
 /// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?:[-/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
+        r"(?:[-\u{2212}/0-9]|[^+]\+\s*|\\(?:cdot|times|div|pm|mp|log|ln|sin|cos|tan)\s*\(?|\\(?:[dt]?frac|sqrt)\s*(?:\[[^\]]*\])?\s*(?:\{[^{}]*\}\s*)?\{\s*|\^\s*\{?\s*|_\{\s*)$",
     )
 });
 /// The same behind it.
@@ -38,6 +43,9 @@ static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// What a box says that cannot be told.
+const UNTOLD: &str = "?";
+
 /// A box: where it starts and ends, and its content.
 struct Boxed {
     start: usize,
@@ -45,8 +53,30 @@ struct Boxed {
     content: String,
 }
 
-/// The last box that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
+/// What the last box says that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
 pub(super) fn boxed(text: &str) -> Option<Option<String>> {
+    last(text).map(|found| found.map(|(content, _)| content))
+}
+
+/// The same, where what stands around a box may change what it says, and where its place ends.
+pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, usize)>> {
+    let said = |(content, range): (String, Range<usize>)| {
+        let end = range.end;
+        let taken_back = lead::denies_box(&text[..range.start], &text[range.clone()], closings);
+        let said = match surroundings::place(text, range, closings) {
+            _ if taken_back => UNTOLD.to_owned(),
+            Place::Alone => content,
+            // A decimal is often rounded; "about 7" is no 7.
+            Place::About if content.contains('.') => content,
+            Place::About | Place::Part => UNTOLD.to_owned(),
+        };
+        (said, end)
+    };
+    last(text).map(|found| found.map(said))
+}
+
+/// The last box that is not negated with those joined to it, and where they stand.
+fn last(text: &str) -> Option<Option<(String, Range<usize>)>> {
     let boxes = match boxes(text)? {
         Some(boxes) => boxes,
         None => return Some(None),
@@ -66,7 +96,8 @@ pub(super) fn boxed(text: &str) -> Option<Option<String>> {
         }
         let denied = NEGATION_BEFORE.is_match(&text[..boxes[start].start]);
         if !denied && !DENIED_BEHIND.is_match(&text[boxes[end - 1].end..]) {
-            return Some(Some(together(text, &boxes[start..end])));
+            let range = boxes[start].start..boxes[end - 1].end;
+            return Some(Some((together(text, &boxes[start..end]), range)));
         }
         end = start;
     }
@@ -113,7 +144,7 @@ fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
             from = end;
             // `\boxed{5}{6}`, `-\boxed{5}`: a box has one group and is no part of a formula; what this says cannot be told.
             if chars.get(close + 1) == Some(&'{') || BEFORE.is_match(&text[..at]) || BEHIND.is_match(&text[end..]) {
-                "?".clone_into(&mut content);
+                UNTOLD.clone_into(&mut content);
             }
             found.push(Boxed { start: at, end, content });
         } else {

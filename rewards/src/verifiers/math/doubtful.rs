@@ -52,20 +52,24 @@ pub(super) fn is_numbered(lexemes: &[Lexeme]) -> bool {
     lexemes.len() > 3 && groups || (3..lexemes.len()).any(|at| label(at) == Some(&next) && !operated(at))
 }
 
-/// Whether an answer is whole numbers joined by hyphens, or by two slashes: a range, a score, a date, `5-10`, `1/2/2020`.
+/// Whether an answer is whole numbers joined by hyphens, with or without a unit, or by two slashes, or three capital letters or
+/// more joined by hyphens: a range, a score, a date, a row of outcomes, `5-10 days`, `1/2/2020`, `W-L-W`.
 fn is_row_of_numbers(lexemes: &[Lexeme]) -> bool {
-    let joined = |sign: char, least: usize| {
-        lexemes.len() >= least
-            && lexemes.len() % 2 == 1
-            && lexemes.iter().enumerate().all(|(at, lexeme)| {
-                let fits = match &lexeme.token {
-                    Token::Number(_, whole) => at % 2 == 0 && *whole,
-                    token => at % 2 == 1 && *token == Token::Symbol(sign),
-                };
+    let lexemes: Vec<&Lexeme> = lexemes.iter().filter(|one| !matches!(one.token, Token::Currency(_))).collect();
+    let row = |fits: &dyn Fn(&Token) -> bool, sign: char, least: usize, end: usize| {
+        let row = &lexemes[..end];
+        row.len() >= least
+            && row.len() % 2 == 1
+            && row.iter().enumerate().all(|(at, lexeme)| {
+                let fits = if at % 2 == 0 { fits(&lexeme.token) } else { lexeme.token == Token::Symbol(sign) };
                 fits && (at == 0 || !lexeme.spaced)
             })
     };
-    joined('-', 3) || joined('/', 5)
+    let whole = |token: &Token| matches!(token, Token::Number(_, true));
+    let capital = |token: &Token| matches!(token, Token::Letter(name) if name.starts_with(char::is_uppercase));
+    let words = lexemes.iter().rev().take_while(|one| matches!(one.token, Token::Word(_) | Token::Symbol('%'))).count();
+    let all = lexemes.len();
+    row(&whole, '-', 3, all - words) || row(&whole, '/', 5, all) || row(&capital, '-', 5, all)
 }
 
 /// Whether tokens end with a number or a letter alone in brackets, which a number behind it is no factor of: "(a) 5".

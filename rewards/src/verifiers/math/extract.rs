@@ -8,13 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    boxes::{boxed, next_box},
+    boxes::{next_box, stated},
     clause::{clause_end, pattern},
-    loaded, prose,
+    lead, loaded, prose,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
-use crate::sentence::last_sentence;
 
 /// Where a chat template ends a turn: what follows is not the reply.
 const ENDS: [&str; 12] = [
@@ -31,9 +30,6 @@ const ENDS: [&str; 12] = [
     "\nHuman:",
     "\nUser:",
 ];
-
-/// Longer leads to an announcement are cut, in bytes.
-const LONGEST_LEAD_BYTES: usize = 400;
 
 /// Only this much of the end of a reply is read, in bytes.
 const MAX_REPLY_BYTES: usize = 16 * 1024;
@@ -71,19 +67,20 @@ static INSTEAD: LazyLock<Regex> = LazyLock::new(|| {
 /// The line that the Minerva prompt closes a reply with: it marks the answer as a box does, and may follow one.
 static MINERVA: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?s).*\bThe final answer is \$([^$\n]+)\$\. I hope it is correct\."));
-/// Where the clause begins that announces an answer.
-static LEAD: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)[:\u{ff1a}]|\b(?:so|hence|thus|therefore|then|and|but|because|since|means|meaning)\b")
-});
-static CALLED_WRONG: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\b(?:wrong|incorrect|false|worst|mistaken)\s+(?:final\s+)?$"));
 static DENIES: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:not|no|never|wrong|incorrect|false|or|but|and)\b|n't\b|[=+*/<>]"));
 /// Words behind an answer that take it back.
 static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|[.!?]\**\s+(?:actually|sorry|hmm+|edit|correction|hold\s+on)\b|\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)",
-    )
+    pattern(concat!(
+        r"(?i)(?:\bno,\s+(?:it|that|the|wait)\b|\bwait\b[,.!]|\(\?\)|\bmade\s+an?\s+(?:mistake|error)\b|\bmy\s+mistake\b|",
+        r"[.!?]\**\s+(?:(?:but\s+)?actually|sorry|hmm+|edit|correction|hold\s+on|just\s+kidding|wrong|incorrect|no,|",
+        r"(?:that|this|it|which)(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|false|mistaken|a\s+mistake|not\s+(?:right|correct|true)))\b|",
+        r"[.!?,]\s*(?:no|non|nein|moment|warte|espera|attends|aspetta|\u{43d}\u{435}\u{442})\s*,|",
+        r"[.!?,\u{3002}\u{ff0c}]\s*(?:\u{4e0d}\u{5bf9}|\u{4e0d}\u{5c0d}|\u{4e0d}[,\u{ff0c}]|\u{7b49}\u{7b49}|\u{3044}\u{3084}|\u{5f85}\u{3063}\u{3066}|\u{c544}\u{b2c8}|\u{c7a0}\u{ae50})|",
+        r",\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|",
+        r"\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)\b|",
+        r"\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)"
+    ))
 });
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?](?:\s|\*|$)|\u{3002}|\u{ff0c}"));
 static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s\((?:[A-Za-z]{3,}|i\.e)[^()]*\)"));
@@ -141,8 +138,9 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
     {
         return vec![line[1].to_owned()];
     }
-    if let Some(boxed) = boxed(text) {
-        return boxed.into_iter().collect();
+    if let Some(boxed) = stated(text, closings) {
+        let kept = |(said, end): &(String, usize)| place == Place::Boxed || !says_other(&text[*end..], said, closings);
+        return boxed.filter(kept).map(|(said, _)| said).into_iter().collect();
     }
     if place == Place::Boxed {
         return Vec::new();
@@ -185,14 +183,18 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
     }
     let closing = closings.all(text).pop();
     let last = closing.as_ref().map_or(start, |closing| closing.phrase.start.max(start));
-    if is_taken_back(&text[..last], closings) || own.is_some() && RETRACTS.is_match(&text[last..]) {
+    if lead::takes_back(&text[..last], closings)
+        || (own.is_some() || closing.is_some()) && RETRACTS.is_match(&text[last..])
+    {
         return Some(Vec::new());
     }
     match (own, closing) {
         (None, None) => None,
         (Some((end, line)), closing) if closing.as_ref().is_none_or(|closing| closing.phrase.start <= end) => {
             let denied = closing.is_some_and(|closing| closing.denied && closing.phrase.end + 1 >= end);
-            Some(readings(line, denied, closings))
+            let said = readings(line, denied, closings);
+            let other = said.first().is_some_and(|first| concludes_other(&text[end..], first, closings));
+            Some(if other { Vec::new() } else { said })
         }
         (_, Some(closing)) if closing.denied => Some(Vec::new()),
         (_, Some(closing)) => {
@@ -201,6 +203,30 @@ pub(super) fn marked(text: &str, closings: &Closings) -> Option<Vec<String>> {
         }
         (Some((_, line)), None) => Some(readings(line, false, closings)),
     }
+}
+
+/// Whether what follows an answer takes it back, or announces or concludes another number.
+fn says_other(rest: &str, said: &str, closings: &Closings) -> bool {
+    let announced = || {
+        let found = marked(rest, closings)?.into_iter().next()?;
+        let value =
+            found.trim_start_matches(['$', '\\', '(', '-', ' ']).starts_with(|letter: char| letter.is_ascii_digit());
+        value.then_some(found)
+    };
+    let retracted = said.contains(|letter: char| letter.is_ascii_digit()) && RETRACTS.is_match(&format!(".{rest}"));
+    retracted || announced().is_some_and(|other| differ(said, &other)) || concludes_other(rest, said, closings)
+}
+
+/// Whether a text concludes another number than what was said before it.
+fn concludes_other(rest: &str, said: &str, closings: &Closings) -> bool {
+    prose::conclusion(rest, closings).is_some_and(|last| differ(said, &last))
+}
+
+/// Whether two texts hold other digits.
+fn differ(a: &str, b: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let (a, b) = (digits(a), digits(b));
+    !a.is_empty() && !b.is_empty() && a != b
 }
 
 /// What a statement may say, the likeliest first: its clause, all of it, and the one value in it.
@@ -228,13 +254,6 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     readings
 }
 
-/// Whether the words that lead up to an announcement deny it or make a guess of it: those behind the last "so" or "and".
-fn is_taken_back(before: &str, closings: &Closings) -> bool {
-    let sentence = &before[last_sentence(before, LONGEST_LEAD_BYTES)..];
-    let lead = LEAD.find_iter(sentence).last().map_or(sentence, |lead| &sentence[lead.end()..]);
-    !lead.trim().is_empty() && (closings.takes_back(lead) || closings.hedges(lead) || CALLED_WRONG.is_match(lead))
-}
-
 /// A statement without the sentence around it; nothing when it only says what the answer is not.
 fn clean(statement: &str) -> Option<String> {
     let mut text = statement;
@@ -252,7 +271,7 @@ fn clean(statement: &str) -> Option<String> {
     text = &text[..clause_end(text)];
     let text = ASIDE.replace_all(text, |aside: &regex::Captures<'_>| {
         let words = aside[0].split(|letter: char| !letter.is_alphabetic());
-        if words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
+        if aside[0].contains("base") || words.into_iter().any(|word| loaded::is_loaded(word) && DENIES.is_match(word)) {
             aside[0].to_owned()
         } else {
             String::new()

@@ -26,6 +26,7 @@ mod hanzi;
 mod inequality;
 mod joints;
 mod label;
+mod lead;
 mod lexer;
 mod list;
 mod loaded;
@@ -46,6 +47,7 @@ mod region;
 mod residue;
 mod scalar;
 mod source;
+mod surroundings;
 mod symbols;
 mod template;
 mod token;
@@ -281,7 +283,8 @@ impl Reading {
             .chars()
             .any(|c| matches!(c, '+' | '*' | '/' | '=' | '<' | '>' | '^' | '_' | '|' | '%' | '[' | ']' | '&'));
         let dash = plain.split('-').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == ' '));
-        has_letters && !signs && !dash
+        let row = self.lexemes.as_ref().is_ok_and(|lexemes| doubtful::is_numbered(lexemes));
+        has_letters && !signs && !dash && !row
     }
 }
 

@@ -152,7 +152,8 @@ fn repetend(source: &mut Source, decimals: &mut str) -> Option<String> {
     None
 }
 
-/// Whether one side is a decimal with a comma and the other the same digits with a point, as `2,74 $` and `2.74`.
+/// Whether one side is a decimal with a comma and the other the same digits with a point, as `2,74 $` and `2.74`; `1,2` may as
+/// well be two numbers, as nothing but a first zero, two decimals or money tell.
 pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
     fn digits(text: &str) -> &str {
         text.trim_matches(|c: char| !(c.is_ascii_digit() || c == '-'))
@@ -168,14 +169,21 @@ pub(super) fn is_same_decimal(a: &str, b: &str) -> bool {
             .split_once(',')
             .is_some_and(|(whole, rest)| rest.len() == 3 && (1..=3).contains(&whole.len()) && !whole.starts_with('0'))
     };
+    let listed = |text: &str, money: bool| {
+        !money
+            && text.trim_start_matches('-').split_once(',').is_some_and(|(whole, rest)| rest.len() == 1 && whole != "0")
+    };
     // Only money may stand beside the digits.
     let alone = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "-.,$ \\".contains(c));
     let bare = |text: &str| text.replace("\\currency{eur}", "").replace("\\currency{gbp}", "");
+    let written = &[a, b];
     let (a, b) = (bare(a), bare(b));
     let (x, y) = (digits(&a), digits(&b));
+    let money = x.len() < a.trim().len() || y.len() < b.trim().len() || *written != [a.as_str(), b.as_str()];
     let same = |with_comma: &str, with_point: &str| {
         plain(with_comma, ',')
             && !grouped(with_comma)
+            && !listed(with_comma, money)
             && plain(with_point, '.')
             && with_comma.replace(',', ".") == with_point
     };

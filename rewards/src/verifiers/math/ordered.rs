@@ -43,14 +43,16 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
 }
 
 /// Whether an answer is two letters or more whose order may count: capital letters, which name places, outcomes, matrices or
-/// Roman numerals (`BCA`, `HT`, `AB`, `IX`), or a relation between two small ones, `xRy`.
+/// Roman numerals (`BCA`, `HT`, `AB`, `IX`, `A^2B`), permutations (`\sigma\tau`), or a relation between two small ones, `xRy`.
 pub(super) fn is_row_of_names(expr: &Expr) -> bool {
     let Expr::Product(factors) = expr else { return false };
     // `T/F/T` is no quotient.
     let listed = factors.len() > 2 && factors[1..].iter().all(|factor| factor.inverse);
-    let letters = factors.iter().all(|factor| is_letter(&factor.expr) && (listed || !factor.inverse));
+    let letters = factors.iter().all(|factor| is_letter(base_of(&factor.expr)) && (listed || !factor.inverse));
+    let named = |named: &dyn Fn(&Expr) -> bool| factors.iter().all(|factor| named(base_of(&factor.expr)));
+    let permutation = |expr: &Expr| matches!(expr, Expr::Variable(name) if matches!(name.as_str(), "sigma" | "tau"));
     let capitals: Vec<bool> = factors.iter().map(|factor| is_capital(&factor.expr)).collect();
-    letters && (capitals.iter().all(|capital| *capital) || capitals == [false, true, false])
+    letters && (named(&is_capital) || named(&permutation) || capitals == [false, true, false])
 }
 
 /// Whether letters are multiplied as matrices are: beside an inverse or a transpose of one, or under one exponent of them.

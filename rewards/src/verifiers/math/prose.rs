@@ -72,7 +72,7 @@ static LEFT: LazyLock<Regex> = LazyLock::new(|| {
 /// What stands right before a number that only counts steps, or that was known before.
 static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i)(?:\b(?:question|problem|exercise|equations?|eqn?\.?|chapter|section|lemma|theorem|formula|step|example|figure|table|part)\s*\(?",
+        r"(?i)(?:\b(?:question|problem|exercise|equations?|eqn?\.?|chapter|section|lemma|theorem|formula|step|example|figure|table|part|option|choice|base|see|case|line|min|max|log|ln|sin|cos|tan|exp|sqrt|none|january|february|march|april|may|june|july|august|september|october|november|december)\s*\(?",
         r"|\b(?:the|these|those|each\s+of\s+the)\s+|[\u{7ea6}\u{7d04}]\s*|(?:^|\s)\u{c57d}\s*)$"
     ))
 });
@@ -82,17 +82,17 @@ static TURNED: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
         r"logarithm|factorial|opposite|reciprocal|inverse|negation|complement|multiples?|divisors?|modulo|mod|moins|menos|meno|",
         r"\u{43c}\u{438}\u{43d}\u{443}\u{441}|(?:divisible|bounded)\s+by|(?:coprime|prime|congruent)\s+to|(?:ends?|starts?|begins?)\s+(?:in|with)|",
-        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page)(?:\s+of)?[\s*$]*$|",
+        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page|(?:number|integer|one|day)\s+(?:after|before)|like)(?:\s+of)?[\s*$]*$|",
         r"(?:moiti\u{e9}|carr\u{e9}|racine|mitad|cuadrado|ra\u{ed}z|m\u{fa}ltiplo|h\u{e4}lfte|quadrat|wurzel|vielfaches|metade|quadrado|",
         r"\u{43f}\u{43e}\u{43b}\u{43e}\u{432}\u{438}\u{43d}\u{430}|\u{43a}\u{432}\u{430}\u{434}\u{440}\u{430}\u{442})\s+(?:(?:de|du|del|do|da|von|aus|\u{43e}\u{442})\s+)?[\s*$]*$|",
-        r"(?:\u{6839}\u{53f7}|\u{6839}\u{865f}|\u{7b2c})[\s*$]*$|",
+        r"(?:\u{6839}\u{53f7}|\u{6839}\u{865f}|\u{7b2c}|\u{5206}\u{4e4b})[\s*$]*$|",
         r"[\u{8d1f}\u{8ca0}][\s*$]*$|\u{30de}\u{30a4}\u{30ca}\u{30b9}[\s*$]*$|\u{b9c8}\u{c774}\u{b108}\u{c2a4}[\s*$]*$"
     ))
 });
 /// What makes another number of one in Chinese, Japanese and Korean: 7\u{4e07} is seventy thousand, 7\u{7684}... something of 7.
 static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^[\s$]*[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{6210}\u{6298}\u{7684}\u{306e}\u{c758}\u{b9cc}\u{c5b5}]",
+        r"^(?:[\u{bd}\u{bc}\u{be}\u{2153}\u{2154}\u{2030}\u{2026}]|\.\.\.|(?i:\s*(?:and\s+(?:a\s+|one\s+)?(?:half|third|quarter)|am|pm|(?:\(\s*)?base|(?:january|february|march|april|june|july|august|september|october|november|december))\b))|^[\s$]*[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{6210}\u{6298}\u{7684}\u{306e}\u{c758}\u{b9cc}\u{c5b5}]",
     )
 });
 static UNIT: LazyLock<Regex> =
@@ -204,11 +204,16 @@ fn last_formula(sentence: &str, formulas: &[regex::Captures<'_>]) -> Option<Stri
     if first == 0 && VERB.is_match(rest) && !CONCLUDES.is_match(rest) {
         return None;
     }
+    let word: String = rest.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
+    if words::scale(&word.to_lowercase()).is_some() {
+        return None;
+    }
     let texts: Vec<String> = formulas[first..].iter().filter_map(inner).collect();
     let unit = UNIT.captures(rest).map(|unit| unit[1].to_owned());
     let percent = unit.filter(|unit| matches!(unit.as_str(), "percent" | "pct" | "percentage"));
     let joined = texts.join(", ");
-    Some(if percent.is_some() { format!("{joined}\\%") } else { joined })
+    let percent = percent.is_some() || rest.trim_start().starts_with('%');
+    Some(if percent { format!("{joined}\\%") } else { joined })
 }
 
 fn inner(formula: &regex::Captures<'_>) -> Option<String> {
@@ -277,6 +282,11 @@ fn number_in(clause: &str) -> Option<String> {
     }
 }
 
+/// Whether words right before a value make another one of it.
+pub(super) fn is_turned(before: &str) -> bool {
+    TURNED.is_match(before)
+}
+
 /// Whether a number goes on in words: "5 dozen", "5 times".
 fn is_scaled(after: &str) -> bool {
     let word: String = after.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
@@ -284,7 +294,21 @@ fn is_scaled(after: &str) -> bool {
     words::scale(&word).is_some()
         || matches!(
             word.as_str(),
-            "below" | "above" | "short" | "times" | "plus" | "minus" | "squared" | "cubed" | "factorial"
+            "tens"
+                | "tenths"
+                | "halves"
+                | "thirds"
+                | "fifths"
+                | "hundredths"
+                | "below"
+                | "above"
+                | "short"
+                | "times"
+                | "plus"
+                | "minus"
+                | "squared"
+                | "cubed"
+                | "factorial"
         )
 }
 

@@ -1,6 +1,7 @@
 //! Prose with mathematics in it: equal when the words are the same and what stands between them has the same value.
 
 use super::{
+    doubtful::is_numbered,
     gathered::is_judgement,
     lexer,
     merge::merge,
@@ -9,6 +10,7 @@ use super::{
     token::{Lexeme, Token},
     units,
     verdict::Verdict,
+    words::keeps_case,
 };
 
 /// A piece of prose.
@@ -69,7 +71,7 @@ impl Session {
         // "3 by 4" beside a word is a size and no product: the order of its sides counts.
         let sized =
             |run: &[Lexeme]| run.iter().all(|lexeme| matches!(lexeme.token, Token::Number(..) | Token::Symbol('*')));
-        if sized(a) && sized(b) {
+        if sized(a) && sized(b) || is_numbered(a) || is_numbered(b) {
             return Verdict::Unknown;
         }
         let (Ok(a), Ok(b)) = (parser::parse(&merge(a.to_vec()), false), parser::parse(&merge(b.to_vec()), false))
@@ -142,7 +144,7 @@ fn pieces(lexemes: &[Lexeme]) -> Vec<Piece> {
 
 /// A word in one spelling.
 fn plain_word(word: &str) -> String {
-    if units::is_cased(word) {
+    if units::is_cased(word) || keeps_case(word) {
         return word.to_owned();
     }
     match word.to_lowercase().as_str() {

@@ -175,9 +175,10 @@ fn read_integer(pieces: &[String]) -> Option<(IBig, usize)> {
 
 /// The normal form of running text: lower case letters and digits, no markup, no articles, no spaces.
 pub(super) fn normal_text(text: &str) -> String {
-    let lower = strip_markup(text).to_lowercase();
-    let words: Vec<String> = lower
+    let bare = strip_markup(text);
+    let words: Vec<String> = bare
         .split(|c: char| !(c.is_alphanumeric() || c == '\''))
+        .map(|word| if keeps_case(word) { word.to_owned() } else { word.to_lowercase() })
         .map(|word| word.trim_matches('\'').replace('\'', ""))
         .filter(|word| !word.is_empty() && !matches!(word.as_str(), "the" | "a" | "an"))
         .collect();
@@ -220,6 +221,16 @@ fn is_no_such(text: &str) -> bool {
         "sequences",
     ];
     matches!(rest, ["no", "such", what] | ["no", "such", what, "exist" | "exists"] if SOUGHT.contains(what))
+}
+
+/// Whether the case of a word's letters counts: those of a row as `AaBb` or `NaCl`, beside digits as in `CO2`, or of pairs as `Aa` and `AABB`.
+pub(super) fn keeps_case(word: &str) -> bool {
+    let letters: Vec<char> = word.chars().collect();
+    let small = letters.iter().position(|letter| letter.is_lowercase());
+    let mixed = small.is_some_and(|small| letters[small..].iter().any(|letter| letter.is_uppercase()));
+    let paired = |pair: &[char]| matches!(pair, [a, b] if a.to_lowercase().eq(b.to_lowercase()));
+    let numbered = letters.iter().any(char::is_ascii_digit);
+    mixed || numbered || letters.chunks(2).all(paired)
 }
 
 fn synonym(text: &str) -> String {
