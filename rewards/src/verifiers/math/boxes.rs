@@ -1,5 +1,6 @@
 //! The boxes in a reply, and what they give together.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -43,6 +44,14 @@ static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// The value of a box once more behind it: "or 0.75", "= 0.75", with what closes the box's formula before.
+static AGAIN: LazyLock<Regex> = LazyLock::new(|| {
+    const VALUE: &str = r"-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?(?:\s*(?:\\?%|percent\b))?";
+    pattern(&format!(
+        r"^(?<close>\s*(?:\$|\\[)\]])?)\s*,?\s*(?:(?:or|=|i\.e\.,?)\s*(?:\$(?<formula>{VALUE})\$|(?<bare>{VALUE}))|\((?:or|i\.e\.,?)\s*(?:\$(?<aside>{VALUE})\$|(?<plain>{VALUE}))\))(?<next>[\s.,;$]|\\[)\]]|$)"
+    ))
+});
+
 /// What a box says that cannot be told.
 const UNTOLD: &str = "?";
 
@@ -61,9 +70,18 @@ pub(super) fn boxed(text: &str) -> Option<Option<String>> {
 /// The same, where what stands around a box may change what it says, and where its place ends.
 pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, usize)>> {
     let said = |(content, range): (String, Range<usize>)| {
-        let end = range.end;
+        let again = again(&text[range.end..]);
+        let end = range.end + again.as_ref().map_or(0, |again| again.end);
+        // What is said again is one more side of an equation, and stands around no more.
+        let (text, content) = match &again {
+            Some(Again { value, close, .. }) => {
+                let text = format!("{}{close}{}", &text[..range.end], &text[end..]);
+                (Cow::Owned(text), format!("{content} = {value}"))
+            }
+            None => (Cow::Borrowed(text), content),
+        };
         let taken_back = lead::denies_box(&text[..range.start], &text[range.clone()], closings);
-        let said = match surroundings::place(text, range, closings) {
+        let said = match surroundings::place(&text, range, closings) {
             _ if taken_back => UNTOLD.to_owned(),
             Place::Alone => content,
             // A decimal is often rounded; "about 7" is no 7.
@@ -73,6 +91,23 @@ pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, 
         (said, end)
     };
     last(text).map(|found| found.map(said))
+}
+
+/// A value that stands behind a box.
+struct Again<'t> {
+    value: &'t str,
+    /// What closes the box's formula before it.
+    close: &'t str,
+    /// Where it ends.
+    end: usize,
+}
+
+/// The value that a text behind a box gives once more.
+fn again(behind: &str) -> Option<Again<'_>> {
+    let found = AGAIN.captures(behind)?;
+    let value = ["formula", "bare", "aside", "plain"].into_iter().find_map(|name| found.name(name))?.as_str();
+    let [close, next] = ["close", "next"].map(|name| found.name(name));
+    Some(Again { value, close: close.map_or("", |close| close.as_str()), end: next?.start() })
 }
 
 /// The last box that is not negated with those joined to it, and where they stand.
