@@ -168,6 +168,7 @@ pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
 
 /// Compares the answer in one place of a prediction with the gold answer, which may be a whole worked solution.
 fn equivalent_at(gold: &str, prediction: &str, form: Form, place: Place, closings: &Closings) -> Comparison {
+    surroundings::ready();
     let readings = match form {
         Form::Answer => Some(vec![prediction.trim().to_owned()]).filter(|answers| !answers[0].is_empty()),
         Form::Response => extract::extract(prediction, place, closings),

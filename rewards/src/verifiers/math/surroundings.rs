@@ -130,6 +130,36 @@ pub(super) enum Place {
     Part,
 }
 
+/// Compiles all patterns, which takes some milliseconds: the first row does it, whatever it says.
+pub(super) fn ready() {
+    let all: [&LazyLock<Regex>; 21] = [
+        &STYLE_BEFORE,
+        &CONCLUDES,
+        &NO_EQUATION,
+        &TEXT_BEFORE,
+        &ALTERNATIVE,
+        &STEP,
+        &ENDS_AFTER,
+        &TEXT_AFTER,
+        &UNIT_AFTER,
+        &TURNS,
+        &MODULUS,
+        &GOES_ON,
+        &CHANGES,
+        &BETWEEN_BOTH,
+        &UNKNOWN_CONGRUENT,
+        &SIGNS,
+        &JOINS,
+        &CHANGES_AFTER,
+        &SIGNS_AFTER,
+        &NUMBER_NEXT,
+        &ABOUT,
+    ];
+    for pattern in all {
+        LazyLock::force(pattern);
+    }
+}
+
 /// How what stands at a place of a text stands in it.
 pub(super) fn place(text: &str, range: Range<usize>, closings: &Closings) -> Place {
     let (mut before, after) = sides(text, &range);
