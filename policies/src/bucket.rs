@@ -6,17 +6,9 @@ use burn::tensor::{Device, Tensor};
 
 use crate::tensor::is_cpu;
 
-/// What makes of so many rows, tokens or patches the size that they are computed at.
-pub(crate) type Rounding = fn(usize) -> usize;
-
-/// That of a device: sizes stay as they are on a CPU, and are rounded up elsewhere.
-pub(crate) fn rounding(device: &Device) -> Rounding {
-    if is_cpu(device) { |size| size } else { bucket }
-}
-
-/// The size that so many rows, tokens or patches are computed at on a device.
+/// The size that so many rows, tokens or patches are computed at on a device: as many as there are on a CPU.
 pub(crate) fn room_for(size: usize, device: &Device) -> usize {
-    rounding(device)(size)
+    if is_cpu(device) { size } else { bucket(size) }
 }
 
 /// Rounded up to 4 or a power of two up to 32, to a multiple of 16 up to 256, and then to one of eight steps between two powers of
