@@ -4,6 +4,7 @@
 pub(crate) mod experts;
 pub(crate) mod log_prob;
 mod rms;
+mod rows;
 mod swiglu;
 mod turn;
 

@@ -5,38 +5,15 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl;
-use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::{THREADS, blocks_for, empty, empty_like, in_one_piece};
+use super::rows::{LANES, ROWS, blocks_of_rows, of_row, row_block};
+use super::{blocks_for, empty, empty_like, in_one_piece};
 use crate::nn::{RootMeanSquare, RootMeanSquareBack};
 
-/// Threads of a row; for a weight's derivative, neighbouring columns.
-const LANES: usize = 32;
-/// Rows that a block has at a time.
-const ROWS: usize = THREADS as usize / LANES;
 /// Rows that a block adds up for a weight's derivative, at least, and the most blocks that share them.
 const ADDED: usize = 64 * ROWS;
 const PARTS: usize = 64;
-
-/// Every thread's number added to those of its row; `sums` has a place for each thread of the block.
-#[cube]
-fn of_row(own: f32, sums: &mut Shared<[f32]>) -> f32 {
-    let lane = UNIT_POS_X as usize;
-    let place = UNIT_POS as usize;
-    sync_cube();
-    sums[place] = own;
-    sync_cube();
-    let mut step = (LANES / 2).runtime();
-    while step > 0 {
-        if lane < step {
-            sums[place] = sums[place] + sums[place + step];
-        }
-        sync_cube();
-        step /= 2;
-    }
-    sums[place - lane]
-}
 
 /// Rows `[t, d]`, weights `[1, d]`.
 #[cube(launch)]
@@ -153,7 +130,7 @@ impl RootMeanSquare for CubeBackend {
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
         let [x, weight] = in_one_piece([x, weight]);
         let y = empty_like(&x);
-        let (blocks, block) = (row_blocks(&x), row_block());
+        let (blocks, block) = (blocks_of_rows(x.meta.shape()[0], &x), row_block());
         let [x, weight, to] = [x, weight, y.clone()].map(|tensor| tensor.into_tensor_arg());
         forward::launch(&y.client, blocks, block, x, weight, to, eps);
         y
@@ -174,7 +151,7 @@ impl RootMeanSquareBack for CubeBackend {
         let argument = |tensor: &FloatTensor<Self>| tensor.clone().into_tensor_arg();
         back::launch(
             &x.client,
-            row_blocks(&x),
+            blocks_of_rows(x.meta.shape()[0], &x),
             row_block(),
             argument(&slope),
             argument(&x),
@@ -203,13 +180,4 @@ impl RootMeanSquareBack for CubeBackend {
         whole::launch(&x.client, blocks, block, argument(&parts), argument(&by_weight));
         (by_x, Some(by_weight))
     }
-}
-
-fn row_block() -> CubeDim {
-    CubeDim::new_2d(LANES as u32, ROWS as u32)
-}
-
-/// Blocks that have a place for every row of `x [t, d]`.
-fn row_blocks(x: &FloatTensor<CubeBackend>) -> CubeCount {
-    calculate_cube_count_elemwise(&x.client, x.meta.shape()[0] * LANES, row_block())
 }

@@ -1,27 +1,21 @@
 //! Mixture of experts: a router that picks a few experts for every row, and experts, which compute their rows only.
 //!
 //! Rows are gathered expert by expert into a padded block, so that all experts at work run in one batched product, and
-//! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone. Few rows
-//! on a GPU, as when decoding, each read the weights of their own experts instead.
+//! come back in the order of expert indices: what a row is summed from, and in which order, depends on that row alone. On a GPU
+//! nothing is padded, and the host does not know who chose what.
 //!
 //! Shape suffixes: `t` rows, `d` width, `e` experts, `c` experts at work (at least one row each), `m` rows of the
 //! fullest of them, `k` experts of a row, `i` width of an expert, `o` twice that (gate, then up).
 
-#[cfg(feature = "gpu")]
-use burn::tensor::DType;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::{ExpertLayout, MoeConfig};
 #[cfg(feature = "gpu")]
 use crate::format::WeightFormat;
 #[cfg(feature = "gpu")]
-use crate::gpu::experts::{most_probable, through};
+use crate::gpu::experts::{Maps, Order, choices_of, most_probable, product, sum, through};
 use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to, swiglu};
 use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
-
-/// Rows of a GPU that are few: with more, reading the weights of an expert once for all its rows is worth waiting for the host.
-#[cfg(feature = "gpu")]
-const FEW: usize = 64;
 
 /// The feed-forward part of a sparse layer.
 #[derive(Clone, Debug)]
@@ -47,15 +41,15 @@ impl SparseMlp {
         }
         let k = self.config.top_k;
         #[cfg(feature = "gpu")]
-        if self.has_few(rows, &x_td) {
-            return (self.few(x_td, probs_te.clone()), probs_te);
+        if !is_cpu(&x_td.device()) {
+            return (self.on_gpu(x_td, probs_te.clone()), probs_te);
         }
         // Which experts a row takes is decided on the host, and has no gradient: that goes through the weights alone.
         let choices = top_k(&to_vec(probs_te.clone()), self.config.experts, k);
         let device = x_td.device();
         let inner = self.config.intermediate_size;
-        // On a CPU a row's products then have the same bits however many rows its expert has.
-        let least = if is_cpu(&device) { fewest_rows(2 * inner, width).max(fewest_rows(width, inner)) } else { 1 };
+        // A row's products then have the same bits however many rows its expert has.
+        let least = fewest_rows(2 * inner, width).max(fewest_rows(width, inner));
         let routing = Routing::new(&choices, k, self.config.experts, least);
         let indices = |values: &[i64]| -> Tensor<1, Int> {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
@@ -89,31 +83,35 @@ impl SparseMlp {
 
 #[cfg(feature = "gpu")]
 impl SparseMlp {
-    /// Whether rows had better read the weights of their own experts than wait for the host to sort them by experts.
-    fn has_few(&self, rows: usize, x_td: &Tensor<2>) -> bool {
-        let is_rounded = |param: &Param| param.matmul == WeightFormat::Bf16 && param.value.dtype() == DType::F32;
-        let device = x_td.device();
-        rows <= FEW
-            && !is_cpu(&device)
-            && !device.is_autodiff()
-            && !is_rounded(&self.gate_up)
-            && !is_rounded(&self.down)
-    }
-
-    /// What few rows of a GPU become.
-    fn few(&self, x_td: Tensor<2>, probs_te: Tensor<2>) -> Tensor<2> {
-        let ([rows, width], k, inner) = (x_td.dims(), self.config.top_k, self.config.intermediate_size);
+    /// What rows of a GPU become.
+    fn on_gpu(&self, x_td: Tensor<2>, probs_te: Tensor<2>) -> Tensor<2> {
+        let MoeConfig { experts, top_k: k, intermediate_size: inner, layout, .. } = self.config;
+        let [rows, width] = x_td.dims();
         let choices_tk = most_probable(probs_te.clone(), k);
         let weights_tk = probs_te.gather(1, choices_tk.clone());
         let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
-        let experts = |x: Tensor<2>, param: &Param, outputs: usize| {
-            let in_out = self.config.layout == ExpertLayout::InOut;
-            through(rounded_to(param.matmul, x), param.value.clone(), choices_tk.clone(), outputs, in_out)
+        let maps = |param: &Param, inputs: usize, outputs: usize| Maps {
+            inputs,
+            outputs,
+            in_out: layout == ExpertLayout::InOut,
+            rounded: param.matmul == WeightFormat::Bf16,
         };
-        let both_no = experts(x_td, &self.gate_up, 2 * inner);
-        let half = |start: usize| both_no.clone().narrow(1, start, inner);
-        let y_tkd: Tensor<3> = experts(swiglu(half(0), half(inner)), &self.down, width).reshape([rows, k, width]);
-        (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])
+        let (up, down) = (maps(&self.gate_up, width, 2 * inner), maps(&self.down, inner, width));
+        let gated = |both_no: Tensor<2>| {
+            let half = |start: usize| both_no.clone().narrow(1, start, inner);
+            rounded_to(self.down.matmul, swiglu(half(0), half(inner)))
+        };
+        let x_td = rounded_to(self.gate_up.matmul, x_td);
+        let [of_up, of_down] = [&self.gate_up, &self.down].map(|param| param.value.clone());
+        // With no more choices than experts, no weight is likely to serve two rows: each choice reads its own.
+        if rows * k <= experts && !x_td.device().is_autodiff() {
+            let both_no = through(x_td, of_up, choices_tk.clone(), up);
+            let y_tkd: Tensor<3> = through(gated(both_no), of_down, choices_tk, down).reshape([rows, k, width]);
+            return (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width]);
+        }
+        let order = Order::new(choices_tk, experts);
+        let both_no = product(x_td, of_up, &order, up, false);
+        sum(product(gated(both_no), of_down, &order, down, true), weights_tk, &order)
     }
 }
 
@@ -183,12 +181,22 @@ pub fn balance_loss(routers: &[Tensor<2>], k: usize) -> Option<Tensor<1>> {
     if rows == 0 {
         return None;
     }
-    let mut counts = vec![0.0_f32; experts];
-    top_k(&to_vec(all_te.clone()), experts, k).iter().for_each(|expert| counts[*expert] += 1.0);
-    let factor = experts as f32 / rows as f32;
-    let shares: Vec<f32> = counts.iter().map(|count| count * factor).collect();
-    let shares_1e = Tensor::<2>::from_data(TensorData::new(shares, [1, experts]), &all_te.device());
+    let counts_1e = counts(&all_te, k);
+    let shares_1e = counts_1e * (experts as f32 / rows as f32);
     Some((all_te.mean_dim(0) * shares_1e).sum())
+}
+
+/// How many rows of `probs_te` take each of the experts, `[1, e]`.
+fn counts(probs_te: &Tensor<2>, k: usize) -> Tensor<2> {
+    let ([_, experts], device) = (probs_te.dims(), probs_te.device());
+    #[cfg(feature = "gpu")]
+    if !is_cpu(&device) {
+        let counts_e = choices_of(most_probable(probs_te.clone(), k), experts);
+        return counts_e.float().reshape([1, experts]);
+    }
+    let mut counts = vec![0.0_f32; experts];
+    top_k(&to_vec(probs_te.clone()), experts, k).iter().for_each(|expert| counts[*expert] += 1.0);
+    Tensor::from_data(TensorData::new(counts, [1, experts]), &device)
 }
 
 #[cfg(test)]
