@@ -8,11 +8,12 @@ use rayon::prelude::*;
 use crate::attention::Projected;
 use crate::bucket::{repeated, room_for};
 use crate::cache::{Cache, Context, FedRows, Shard};
+use crate::drawing::Logits;
 use crate::error::{PolicyError, Result};
 use crate::input::{ImageSpan, PictureInput, PolicyInput, positions};
 use crate::nn::RopeTable;
 use crate::policy::Policy;
-use crate::tensor::{indices, to_vec};
+use crate::tensor::indices;
 use crate::text::{TextLayer, Visual};
 use crate::trace::Trace;
 use crate::vision::VisionFeatures;
@@ -30,15 +31,6 @@ pub struct Fed<'a> {
     pub shown: Vec<Shown<'a>>,
     /// Whether the logits behind the last of them are wanted.
     pub wanted: bool,
-}
-
-/// Logits of some of those that were fed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Logits {
-    /// Their numbers among those that were fed.
-    pub numbers: Vec<usize>,
-    /// One row of the vocabulary for each.
-    pub values: Vec<f32>,
 }
 
 /// A run of picture tokens among those that are fed.
@@ -126,9 +118,7 @@ impl Policy {
             let wanted = repeated(&wanted, room_for(wanted.len(), device));
             hidden.select(0, indices(wanted.into_iter(), device))
         };
-        let mut values = to_vec(self.logits(last));
-        values.truncate(numbers.len() * text.vocab_size);
-        Some(Logits { numbers, values })
+        Some(Logits::new(numbers, self.logits(last)))
     }
 
     /// The picture features of all tokens that are fed, and the rows where they belong.
@@ -206,8 +196,9 @@ impl Decoding {
             .collect();
         let width = policy.config.text.vocab_size;
         let mut all = vec![0.0; ids.len() * width];
-        for Logits { numbers, values } in policy.feed(&mut self.cache, &mut fed) {
-            for (number, row) in numbers.iter().zip(values.chunks_exact(width)) {
+        for logits in policy.feed(&mut self.cache, &mut fed) {
+            let numbers = logits.numbers.clone();
+            for (number, row) in numbers.iter().zip(logits.values().chunks_exact(width)) {
                 all[number * width..(number + 1) * width].copy_from_slice(row);
             }
         }

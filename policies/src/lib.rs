@@ -13,6 +13,7 @@ pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod decode;
+mod drawing;
 pub mod error;
 pub mod file;
 pub mod format;
@@ -41,7 +42,8 @@ pub mod weights;
 
 pub use cache::{Cache, Context};
 pub use config::Config;
-pub use decode::{Decoding, Fed, Logits, Shown, shown};
+pub use decode::{Decoding, Fed, Shown, shown};
+pub use drawing::{Chance, Drawn, Draws, Found, Logits};
 pub use error::{PolicyError, Result};
 pub use format::{TensorShape, WeightFormat};
 pub use input::{Batch, Completion, Group, ImageSpan, Origin, PictureInput, PolicyInput};

@@ -127,11 +127,20 @@ impl Sampling {
 
     /// Whether penalties, bias or bans change the logits.
     pub fn changes_logits(&self) -> bool {
+        self.weighs_tokens() || !self.banned_ids.is_empty()
+    }
+
+    /// Whether penalties or bias do.
+    fn weighs_tokens(&self) -> bool {
         let penalties = [self.presence_penalty, self.frequency_penalty];
-        self.repetition_penalty != 1.0
-            || penalties.iter().any(|one| *one != 0.0)
-            || !self.logit_bias.is_empty()
-            || !self.banned_ids.is_empty()
+        self.repetition_penalty != 1.0 || penalties.iter().any(|one| *one != 0.0) || !self.logit_bias.is_empty()
+    }
+
+    /// Whether tokens are drawn from the whole distribution but for those that are banned, or greedily, and nothing is recorded
+    /// but what a drawn token says.
+    pub fn is_plain(&self) -> bool {
+        let untempered = self.untempered && self.logprob_temperature() != 1.0;
+        !(self.weighs_tokens() || self.truncates() || untempered || self.top_log_probs > 0)
     }
 
     /// Whether some of the likeliest tokens alone can be drawn.

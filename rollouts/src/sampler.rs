@@ -6,6 +6,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use sapo_policies::log_prob::{LogSoftmax, pick};
+use sapo_policies::{Chance, Drawn};
 
 use crate::request::Sampling;
 
@@ -60,6 +61,12 @@ impl Sampler {
         draw
     }
 
+    /// How a device draws the next token of plain sampling.
+    pub fn chance(&mut self, sampling: &Sampling) -> Chance {
+        let at = (sampling.temperature > 0.0).then(|| self.rng.random::<f64>());
+        Chance { temperature: sampling.logprob_temperature(), at }
+    }
+
     /// Draws from `changed`, and records what `logits` say of it.
     fn draw_from(&mut self, logits: &[f32], changed: &[f32], sampling: &Sampling) -> Draw {
         let temperature = sampling.logprob_temperature();
@@ -103,6 +110,20 @@ impl Sampler {
         let token = pick(&weights, left * self.rng.random::<f64>());
         let kept = logits.iter().zip(&weights).filter(|(_, left)| **left > 0.0).map(|(logit, _)| row.prob(*logit));
         (token, (1.0 - kept.sum::<f64>()).max(0.0) as f32)
+    }
+}
+
+impl Draw {
+    /// Of what a device drew by plain sampling.
+    pub fn of_device(drawn: Drawn, sampling: &Sampling) -> Self {
+        Self {
+            token: drawn.token,
+            log_prob: drawn.log_prob,
+            untempered: sampling.untempered.then_some(drawn.log_prob),
+            top: Vec::new(),
+            entropy: drawn.entropy,
+            truncated_mass: if sampling.temperature > 0.0 { drawn.banned_mass } else { 0.0 },
+        }
     }
 }
 

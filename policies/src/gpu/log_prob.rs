@@ -82,71 +82,7 @@ mod kernel {
     use burn_cubecl::cubecl;
     use burn_cubecl::cubecl::prelude::*;
 
-    use super::THREADS;
-
-    const WIDE: usize = THREADS as usize;
-    /// Below every logit.
-    const LOWEST: f32 = -3.0e38;
-    /// Where a probability is 0 its log-prob may be minus infinity; this gives a product of 0 as well.
-    const FLOOR: f32 = -1.0e4;
-
-    /// A row's numbers: see [`normaliser`].
-    #[derive(CubeType)]
-    struct Normaliser {
-        start: usize,
-        largest: f32,
-        sum: f32,
-        entropy: f32,
-    }
-
-    /// Reads a row: the largest of its scaled logits, the sum of the exponentials of what each is below it, and the entropy.
-    #[cube]
-    fn normaliser(logits: &Tensor<f32>, row: usize, scale: f32, shared: &mut Shared<[f32]>) -> Normaliser {
-        let width = logits.shape(1);
-        let start = row * width;
-        let mut largest = f32::new(LOWEST);
-        let mut at = UNIT_POS as usize;
-        while at < width {
-            largest = f32::max(largest, logits[start + at] * scale);
-            at += WIDE;
-        }
-        let largest = of_block(largest, shared, true);
-        let mut sum = 0.0f32;
-        let mut weighted = 0.0f32;
-        let mut at = UNIT_POS as usize;
-        while at < width {
-            let below = logits[start + at] * scale - largest;
-            let weight = f32::exp(below);
-            sum += weight;
-            weighted += weight * f32::max(below, f32::new(FLOOR));
-            at += WIDE;
-        }
-        let sum = of_block(sum, shared, false);
-        let weighted = of_block(weighted, shared, false);
-        Normaliser { start, largest, sum, entropy: f32::ln(sum) - weighted / sum }
-    }
-
-    /// The largest of all threads' numbers, or their sum.
-    #[cube]
-    fn of_block(own: f32, shared: &mut Shared<[f32]>, #[comptime] largest: bool) -> f32 {
-        let place = UNIT_POS as usize;
-        sync_cube();
-        shared[place] = own;
-        sync_cube();
-        let mut step = (WIDE / 2).runtime();
-        while step > 0 {
-            if place < step {
-                if largest {
-                    shared[place] = f32::max(shared[place], shared[place + step]);
-                } else {
-                    shared[place] = shared[place] + shared[place + step];
-                }
-            }
-            sync_cube();
-            step /= 2;
-        }
-        shared[0]
-    }
+    use crate::gpu::normaliser::{FLOOR, WIDE, normaliser};
 
     #[cube(launch)]
     pub(super) fn rows<I: Int>(

@@ -1,8 +1,10 @@
 //! What a GPU does in one kernel where the library has one for each operation, shape and vector width: few kernels to compile,
 //! and few to launch.
 
+pub(crate) mod draw;
 pub(crate) mod experts;
 pub(crate) mod log_prob;
+mod normaliser;
 mod rms;
 mod rows;
 mod swiglu;

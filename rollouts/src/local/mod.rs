@@ -1,6 +1,7 @@
 //! The local engine: decodes with a policy on this machine.
 
 mod asked;
+mod drawing;
 mod features;
 mod following;
 mod row;

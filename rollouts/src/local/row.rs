@@ -6,7 +6,7 @@ use sapo_datasets::{Role, StopReason};
 use sapo_policies::input::positions_from;
 use sapo_policies::processor::Processor;
 use sapo_policies::vision::VisionFeatures;
-use sapo_policies::{Context, Fed, PolicyInput, shown};
+use sapo_policies::{Chance, Context, Fed, PolicyInput, shown};
 
 use super::stop::StopTexts;
 use crate::request::{Request, Sampling};
@@ -109,6 +109,11 @@ impl Row {
     /// Draws the next token from its logits.
     pub(super) fn draw(&mut self, logits: &[f32], sampling: &Sampling) -> Draw {
         self.sampler.draw(logits, sampling)
+    }
+
+    /// How a device draws its next token.
+    pub(super) fn chance(&mut self, sampling: &Sampling) -> Chance {
+        self.sampler.chance(sampling)
     }
 
     /// Takes a token that was drawn, and says whether the turn ends with it.

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
 use sapo_datasets::StopReason;
-use sapo_policies::{Cache, Context, Fed, Logits, Policy};
+use sapo_policies::{Cache, Context, Fed, Policy};
 
 use super::LocalEngine;
 use super::asked::Asked;
+use super::drawing;
 use super::features::Features;
 use super::following::Following;
 use super::row::Row;
@@ -393,7 +393,12 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        self.draw(parts, &logits)
+        let row_of = |number: &usize| match parts[*number] {
+            Part::Row(index, _) => Some(index),
+            Part::Prompt(..) => None,
+        };
+        let logits = logits.into_iter().map(|of| (of.numbers.iter().filter_map(row_of).collect(), of)).collect();
+        drawing::draw(&mut self.running, &self.asked, logits)
     }
 
     fn take_context(&mut self, part: &Part) -> Context {
@@ -402,28 +407,6 @@ impl<'a> Session<'a> {
             Part::Prompt(number, _) => self.asked.get_mut(number).and_then(Asked::take_context),
         };
         context.unwrap_or_else(|| self.cache.open())
-    }
-
-    /// Draws on all cores: what is drawn depends on the sample alone.
-    fn draw(&mut self, parts: &[Part], logits: &[Logits]) -> Vec<(usize, Draw)> {
-        let width = self.policy.config.text.vocab_size;
-        let mut of_rows: BTreeMap<usize, &[f32]> = BTreeMap::new();
-        for Logits { numbers, values } in logits {
-            for (number, row) in numbers.iter().zip(values.chunks_exact(width)) {
-                if let Part::Row(index, _) = &parts[*number] {
-                    of_rows.insert(*index, row);
-                }
-            }
-        }
-        let asked = &self.asked;
-        let drawing =
-            self.running.iter_mut().enumerate().filter_map(|(index, row)| Some((index, row, *of_rows.get(&index)?)));
-        let drawing: Vec<(usize, &mut Row, &[f32])> = drawing.collect();
-        let draw = |(index, row, logits): (usize, &mut Row, &[f32])| {
-            let sampling = &asked[&row.request].request.sampling;
-            (index, row.draw(logits, sampling))
-        };
-        drawing.into_par_iter().map(draw).collect()
     }
 
     /// Takes the tokens that were drawn, in the order of the running samples.

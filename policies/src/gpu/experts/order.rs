@@ -7,6 +7,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
@@ -79,8 +80,9 @@ impl Sorting for CubeBackend {
         let [rows, experts] = [0, 1].map(|axis| probs.meta.shape()[axis]);
         let found = numbers([rows, k], &probs);
         let [probs, to] = [probs, found.clone()].map(|tensor| tensor.into_tensor_arg());
-        let blocks = CubeCount::Static(rows as u32, 1, 1);
-        likeliest::launch(&found.client, blocks, CubeDim::new_1d(THREADS), probs, to, experts);
+        let block = CubeDim::new_1d(THREADS);
+        let blocks = calculate_cube_count_elemwise(&found.client, rows * THREADS as usize, block);
+        likeliest::launch(&found.client, blocks, block, probs, to, experts);
         found
     }
 
@@ -121,7 +123,9 @@ mod kernel {
     #[cube(launch)]
     pub(super) fn likeliest(probs: &Tensor<f32>, to: &mut Tensor<i32>, #[comptime] experts: usize) {
         let mut chosen = Shared::<[u32]>::new_slice(experts);
-        let row = CUBE_POS;
+        let rows = to.shape(0);
+        // There may be more blocks than rows: those read the last one, and write nothing.
+        let row = usize::min(CUBE_POS, rows - 1);
         let start = row * experts;
         let count = to.shape(1);
         let mut own = UNIT_POS as usize;
@@ -145,7 +149,7 @@ mod kernel {
                 place += usize::cast_from(chosen[other]);
             }
             // What is no number comes before nothing and after nothing: there may be more than asked for.
-            if chosen[own] == 1u32 && place < count {
+            if chosen[own] == 1u32 && place < count && CUBE_POS == row {
                 to[row * count + place] = i32::cast_from(own);
             }
             own += WIDE;

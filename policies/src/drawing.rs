@@ -1,0 +1,93 @@
+//! Rows of logits behind tokens that were fed: read by the host, or drawn from on the GPU where they are.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Tensor;
+
+use crate::tensor::to_vec;
+
+/// Logits of some of those that were fed.
+#[derive(Debug)]
+pub struct Logits {
+    /// Their numbers among those that were fed.
+    pub numbers: Vec<usize>,
+    /// A row of the vocabulary for each; there may be more rows.
+    rows_mw: Tensor<2>,
+}
+
+/// How a row's token is drawn from the whole distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// Divides the logits, and those of recorded log-probs.
+    pub temperature: f64,
+    /// A number from 0 up to 1: the token is drawn whose share of the cumulated probabilities holds it. `None` takes the likeliest.
+    pub at: Option<f64>,
+}
+
+#[cfg(feature = "gpu")]
+impl Chance {
+    /// What logits are multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
+        (1.0 / self.temperature) as f32
+    }
+}
+
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// Its log-prob among all tokens, the banned included.
+    pub log_prob: f32,
+    /// Entropy of that distribution, in nats.
+    pub entropy: f32,
+    /// Probability mass of banned tokens.
+    pub banned_mass: f32,
+}
+
+/// What a GPU is asked to draw.
+#[derive(Debug)]
+pub struct Draws {
+    /// One for each row.
+    pub chances: Vec<Chance>,
+    /// Tokens that are not drawn.
+    pub banned: BTreeSet<u32>,
+}
+
+/// What was found of rows of logits.
+#[derive(Debug)]
+pub enum Found {
+    /// The logits, one row after the other.
+    Values(Vec<f32>),
+    /// A token of each row.
+    Drawn(Vec<Drawn>),
+}
+
+impl Logits {
+    /// Of the first rows, as many as `numbers` has.
+    pub(crate) fn new(numbers: Vec<usize>, rows_mw: Tensor<2>) -> Self {
+        Self { numbers, rows_mw }
+    }
+
+    /// The logits, one row after the other.
+    pub fn values(self) -> Vec<f32> {
+        let [_, width] = self.rows_mw.dims();
+        let mut values = to_vec(self.rows_mw);
+        values.truncate(self.numbers.len() * width);
+        values
+    }
+
+    /// Tokens where a GPU can draw them, so that no row goes to the host: `draws` says how, and is asked on a GPU alone. Else the
+    /// logits. A GPU draws the tokens that the host would, unless a draw falls within rounding of a boundary.
+    pub fn drawn_or_values(self, draws: impl FnOnce() -> Option<Draws>) -> Found {
+        #[cfg(feature = "gpu")]
+        if !crate::tensor::is_cpu(&self.rows_mw.device())
+            && let Some(Draws { chances, banned }) = draws()
+        {
+            return Found::Drawn(crate::gpu::draw::drawn(self.rows_mw, &chances, &banned));
+        }
+        #[cfg(not(feature = "gpu"))]
+        let _ = draws;
+        Found::Values(self.values())
+    }
+}

@@ -1,0 +1,241 @@
+//! Tokens drawn from rows of logits where these are, a block for each row: what goes to the host is what a draw records.
+//!
+//! Shape suffixes: `m` rows, `w` vocabulary.
+
+use std::collections::BTreeSet;
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Shape, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
+use burn_cubecl::cubecl::prelude::CubeDim;
+
+use self::kernel::{FOUND, draw};
+use super::{THREADS, empty, in_one_piece};
+use crate::drawing::{Chance, Drawn};
+use crate::tensor::{indices, to_vec};
+
+/// A token of each of the first rows of `logits_mw`, as many as there are chances.
+pub(crate) fn drawn(logits_mw: Tensor<2>, chances: &[Chance], banned: &BTreeSet<u32>) -> Vec<Drawn> {
+    let ([_, width], device) = (logits_mw.dims(), logits_mw.device());
+    let asked: Vec<f32> = chances.iter().flat_map(|one| [one.scale(), one.at.map_or(-1.0, |at| at as f32)]).collect();
+    let asked_m2 = Tensor::<2>::from_data(TensorData::new(asked, [chances.len(), 2]), &device);
+    // A list has a number at least: one that no token has.
+    let banned = banned.iter().map(|id| i64::from(*id)).filter(|id| *id < width as i64).chain([width as i64]);
+    let banned = indices(banned, &device);
+    let (logits, asked, banned) = (logits_mw.into_dispatch(), asked_m2.into_dispatch(), banned.into_dispatch());
+    let found = to_vec(Tensor::<2>::from_dispatch(<Dispatch as Draws>::draw(logits, asked, banned)));
+    let drawn =
+        |found: &[f32]| Drawn { token: found[0] as u32, log_prob: found[1], entropy: found[2], banned_mass: found[3] };
+    found.chunks_exact(FOUND).map(drawn).collect()
+}
+
+/// The kernel as an operation.
+#[backend_extension(Cube)]
+trait Draws: Backend {
+    /// For every row of `asked` a token, its log-prob, the entropy and the mass of banned tokens.
+    fn draw(logits: FloatTensor<Self>, asked: FloatTensor<Self>, banned: IntTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl Draws for CubeBackend {
+    fn draw(logits: FloatTensor<Self>, asked: FloatTensor<Self>, banned: IntTensor<Self>) -> FloatTensor<Self> {
+        let [logits, asked, banned] = in_one_piece([logits, asked, banned]);
+        let rows = asked.meta.shape()[0];
+        let (found, block) = (empty(Shape::new([rows, FOUND]), &logits), CubeDim::new_1d(THREADS));
+        let blocks = calculate_cube_count_elemwise(&logits.client, rows * THREADS as usize, block);
+        let ids = dtype_to_storage_type(banned.dtype);
+        let [logits, asked, banned, to] = [logits, asked, banned, found.clone()].map(|tensor| tensor.into_tensor_arg());
+        draw::launch(&found.client, blocks, block, logits, asked, banned, to, ids);
+        found
+    }
+}
+
+/// What runs there. A tensor of this module is one of the device's.
+mod kernel {
+    use burn_cubecl::cubecl;
+    use burn_cubecl::cubecl::prelude::*;
+
+    use crate::gpu::normaliser::{WIDE, normaliser};
+
+    /// Numbers that are found for a row.
+    pub(super) const FOUND: usize = 4;
+    /// Neighbouring threads, which read neighbouring logits, and lines of them.
+    const LANES: usize = 32;
+    const LINES: usize = WIDE / LANES;
+    /// Parts of a row, each summed by a line of threads.
+    const PARTS: usize = 64;
+    /// Below every logit, also of those that are never drawn.
+    const LOWEST: f32 = -3.4e38;
+
+    #[cube]
+    fn is_banned<I: Int>(token: usize, banned: &Tensor<I>) -> bool {
+        let mut found = false;
+        for at in 0..banned.len() {
+            found = found || usize::cast_from(banned[at]) == token;
+        }
+        found
+    }
+
+    /// The share of a token that may be drawn, times the sum.
+    #[cube]
+    fn weight<I: Int>(logits: &Tensor<f32>, at: usize, scale: f32, largest: f32, banned: &Tensor<I>) -> f32 {
+        let mut found = f32::exp(logits[at] * scale - largest);
+        if is_banned::<I>(at % logits.shape(1), banned) {
+            found = 0.0f32;
+        }
+        found
+    }
+
+    /// The first of some sums that a target lies in, when they are added one by one from `passed` on, and what was added before it.
+    #[derive(CubeType)]
+    struct Crossing {
+        part: usize,
+        passed: f32,
+    }
+
+    /// Where rounding leaves none, the last that is not 0.
+    #[cube]
+    fn crossing(sums: &Shared<[f32]>, count: usize, before: f32, target: f32) -> Crossing {
+        let mut part = 0usize;
+        let mut passed = before;
+        let mut sum = before;
+        let mut there = false;
+        for at in 0..count {
+            let own = sums[at];
+            if !there && own > 0.0f32 {
+                part = at;
+                passed = sum;
+                there = sum + own > target;
+            }
+            sum += own;
+        }
+        Crossing { part, passed }
+    }
+
+    /// The likeliest token that is not banned, of equals the first.
+    #[cube]
+    fn likeliest<I: Int>(
+        logits: &Tensor<f32>,
+        start: usize,
+        banned: &Tensor<I>,
+        most: &mut Shared<[f32]>,
+        tokens: &mut Shared<[u32]>,
+    ) -> usize {
+        let unit = UNIT_POS as usize;
+        let width = logits.shape(1);
+        let mut best = f32::new(LOWEST);
+        let mut token = 0usize;
+        let mut at = unit;
+        while at < width {
+            let logit = logits[start + at];
+            if logit > best && !is_banned::<I>(at, banned) {
+                best = logit;
+                token = at;
+            }
+            at += WIDE;
+        }
+        sync_cube();
+        most[unit] = best;
+        tokens[unit] = u32::cast_from(token);
+        sync_cube();
+        let mut best = most[0];
+        let mut token = tokens[0];
+        for other in 1..WIDE {
+            let logit = most[other];
+            if logit > best || (logit == best && tokens[other] < token) {
+                best = logit;
+                token = tokens[other];
+            }
+        }
+        usize::cast_from(token)
+    }
+
+    /// A row's scale and a number from 0 up to 1, at which its token is drawn, or one below 0 for the likeliest.
+    #[cube(launch)]
+    pub(super) fn draw<I: Int>(
+        logits: &Tensor<f32>,
+        asked: &Tensor<f32>,
+        banned: &Tensor<I>,
+        to: &mut Tensor<f32>,
+        #[define(I)] _ids: ElemType,
+    ) {
+        let mut shared = Shared::<[f32]>::new_slice(WIDE);
+        let mut tokens = Shared::<[u32]>::new_slice(WIDE);
+        let mut parts = Shared::<[f32]>::new_slice(PARTS * LANES);
+        let unit = UNIT_POS as usize;
+        let width = logits.shape(1);
+        // A block without a row reads the last one, and writes nothing.
+        let row = usize::min(CUBE_POS, asked.shape(0) - 1);
+        let scale = asked[2 * row];
+        let chance = asked[2 * row + 1];
+        let of = normaliser(logits, row, scale, &mut shared);
+        let likeliest = likeliest::<I>(logits, of.start, banned, &mut shared, &mut tokens);
+        // The sums of parts, whose lines of threads read neighbouring logits.
+        let length = (width + PARTS - 1) / PARTS;
+        let lane = unit % LANES;
+        let mut part = unit / LANES;
+        while part < PARTS {
+            let end = usize::min(part * length + length, width);
+            let mut own = 0.0f32;
+            let mut at = part * length + lane;
+            while at < end {
+                own += weight::<I>(logits, of.start + at, scale, of.largest, banned);
+                at += LANES;
+            }
+            parts[part * LANES + lane] = own;
+            part += LINES;
+        }
+        sync_cube();
+        if unit < PARTS {
+            let mut own = 0.0f32;
+            for other in 0..LANES {
+                own += parts[unit * LANES + other];
+            }
+            shared[unit] = own;
+        }
+        sync_cube();
+        let mut all = 0.0f32;
+        for other in 0..PARTS {
+            all += shared[other];
+        }
+        let target = chance * all;
+        let of_part = crossing(&shared, PARTS, 0.0f32, target);
+        // The sums of stretches of that part, one for each thread.
+        let begin = of_part.part * length;
+        let end = usize::min(begin + length, width);
+        let stretch = (length + WIDE - 1) / WIDE;
+        let from = usize::min(begin + unit * stretch, end);
+        let until = usize::min(from + stretch, end);
+        let mut own = 0.0f32;
+        for at in from..until {
+            own += weight::<I>(logits, of.start + at, scale, of.largest, banned);
+        }
+        sync_cube();
+        shared[unit] = own;
+        sync_cube();
+        let of_stretch = crossing(&shared, WIDE, of_part.passed, target);
+        if unit == 0 && CUBE_POS == row {
+            let mut token = likeliest;
+            if chance >= 0.0f32 {
+                let from = usize::min(begin + of_stretch.part * stretch, end);
+                let until = usize::min(from + stretch, end);
+                let mut sum = of_stretch.passed;
+                let mut there = false;
+                for at in from..until {
+                    let own = weight::<I>(logits, of.start + at, scale, of.largest, banned);
+                    if !there && own > 0.0f32 {
+                        token = at;
+                        there = sum + own > target;
+                    }
+                    sum += own;
+                }
+            }
+            to[FOUND * row] = f32::cast_from(token);
+            to[FOUND * row + 1] = logits[of.start + token] * scale - of.largest - f32::ln(of.sum);
+            to[FOUND * row + 2] = of.entropy;
+            to[FOUND * row + 3] = f32::max(1.0f32 - all / of.sum, 0.0f32);
+        }
+    }
+}
