@@ -146,7 +146,7 @@ mod kernel {
         let mut step = (THREADS / 2).runtime();
         while step > 0 {
             if place < step {
-                sums[place] = sums[place] + sums[place + step];
+                sums[place] += sums[place + step];
             }
             sync_cube();
             step /= 2;

@@ -58,7 +58,7 @@ pub enum Sign {
 #[derive(Clone, Debug)]
 pub enum Moment {
     /// Where the parameter is.
-    There(Tensor<2>),
+    There(Box<Tensor<2>>),
     /// In this machine's memory.
     Host(Vec<f32>, [usize; 2]),
     /// In 8 bits.
@@ -79,7 +79,7 @@ impl Moment {
     pub fn keep(format: MomentFormat, sign: Sign, value: Tensor<2>, [place, update]: [u32; 2]) -> Self {
         let shape = value.dims();
         match format {
-            MomentFormat::F32 => Self::There(value),
+            MomentFormat::F32 => Self::There(Box::new(value)),
             MomentFormat::Host => Self::Host(to_vec(value), shape),
             MomentFormat::Float8 => {
                 let seed = mixed(mixed(place) ^ update ^ u32::from(sign == Sign::Never) << 31);
@@ -91,7 +91,7 @@ impl Moment {
     /// The moment in f32 on a device.
     pub fn on(&self, device: &Device) -> Tensor<2> {
         match self {
-            Self::There(value) => value.clone(),
+            Self::There(value) => *value.clone(),
             Self::Host(values, shape) => Tensor::from_data(TensorData::new(values.clone(), *shape), device),
             Self::Float8(values, shape) => Tensor::from_data(TensorData::new(values.all(), *shape), device),
         }
@@ -110,7 +110,7 @@ impl Moment {
     /// Its numbers, by rows.
     pub fn numbers(&self) -> Vec<f32> {
         match self {
-            Self::There(value) => to_vec(value.clone()),
+            Self::There(value) => to_vec(*value.clone()),
             Self::Host(values, _) => values.clone(),
             Self::Float8(values, _) => values.all(),
         }

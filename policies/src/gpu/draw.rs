@@ -57,7 +57,7 @@ mod kernel {
     use burn_cubecl::cubecl;
     use burn_cubecl::cubecl::prelude::*;
 
-    use crate::gpu::normaliser::{WIDE, normaliser};
+    use crate::gpu::normaliser::{Normaliser, WIDE, normaliser};
 
     /// Numbers that are found for a row.
     pub(super) const FOUND: usize = 4;
@@ -152,6 +152,42 @@ mod kernel {
         usize::cast_from(token)
     }
 
+    /// The sums of the parts of a row, in the first places of `sums`; lines of threads read neighbouring logits.
+    #[cube]
+    fn sum_parts<I: Int>(
+        logits: &Tensor<f32>,
+        of: &Normaliser,
+        scale: f32,
+        length: usize,
+        banned: &Tensor<I>,
+        shares: &mut Shared<[f32]>,
+        sums: &mut Shared<[f32]>,
+    ) {
+        let unit = UNIT_POS as usize;
+        let lane = unit % LANES;
+        let mut part = unit / LANES;
+        while part < PARTS {
+            let end = usize::min(part * length + length, logits.shape(1));
+            let mut own = 0.0f32;
+            let mut at = part * length + lane;
+            while at < end {
+                own += weight::<I>(logits, of.start + at, scale, of.largest, banned);
+                at += LANES;
+            }
+            shares[part * LANES + lane] = own;
+            part += LINES;
+        }
+        sync_cube();
+        if unit < PARTS {
+            let mut own = 0.0f32;
+            for other in 0..LANES {
+                own += shares[unit * LANES + other];
+            }
+            sums[unit] = own;
+        }
+        sync_cube();
+    }
+
     /// A row's scale and a number from 0 up to 1, at which its token is drawn, or one below 0 for the likeliest.
     #[cube(launch)]
     pub(super) fn draw<I: Int>(
@@ -172,30 +208,8 @@ mod kernel {
         let chance = asked[2 * row + 1];
         let of = normaliser(logits, row, scale, &mut shared);
         let likeliest = likeliest::<I>(logits, of.start, banned, &mut shared, &mut tokens);
-        // The sums of parts, whose lines of threads read neighbouring logits.
-        let length = (width + PARTS - 1) / PARTS;
-        let lane = unit % LANES;
-        let mut part = unit / LANES;
-        while part < PARTS {
-            let end = usize::min(part * length + length, width);
-            let mut own = 0.0f32;
-            let mut at = part * length + lane;
-            while at < end {
-                own += weight::<I>(logits, of.start + at, scale, of.largest, banned);
-                at += LANES;
-            }
-            parts[part * LANES + lane] = own;
-            part += LINES;
-        }
-        sync_cube();
-        if unit < PARTS {
-            let mut own = 0.0f32;
-            for other in 0..LANES {
-                own += parts[unit * LANES + other];
-            }
-            shared[unit] = own;
-        }
-        sync_cube();
+        let length = width.div_ceil(PARTS);
+        sum_parts::<I>(logits, &of, scale, length, banned, &mut parts, &mut shared);
         let mut all = 0.0f32;
         for other in 0..PARTS {
             all += shared[other];
@@ -205,7 +219,7 @@ mod kernel {
         // The sums of stretches of that part, one for each thread.
         let begin = of_part.part * length;
         let end = usize::min(begin + length, width);
-        let stretch = (length + WIDE - 1) / WIDE;
+        let stretch = length.div_ceil(WIDE);
         let from = usize::min(begin + unit * stretch, end);
         let until = usize::min(from + stretch, end);
         let mut own = 0.0f32;

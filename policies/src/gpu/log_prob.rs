@@ -126,7 +126,7 @@ mod kernel {
                 let below = logits[of.start + at] * scale - of.largest;
                 let probability = f32::exp(below) / of.sum;
                 let mut slope = by_entropy * (f32::max(below, f32::new(FLOOR)) + above) + by_log_prob;
-                slope = -probability * slope;
+                slope *= -probability;
                 if at == target {
                     slope += by_log_prob;
                 }

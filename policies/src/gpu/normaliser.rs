@@ -61,7 +61,7 @@ pub(super) fn of_block(own: f32, shared: &mut Shared<[f32]>, #[comptime] largest
             if largest {
                 shared[place] = f32::max(shared[place], shared[place + step]);
             } else {
-                shared[place] = shared[place] + shared[place + step];
+                shared[place] += shared[place + step];
             }
         }
         sync_cube();

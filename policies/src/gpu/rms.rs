@@ -101,7 +101,7 @@ fn weight_parts(slope: &Tensor<f32>, x: &Tensor<f32>, scales: &Tensor<f32>, part
     let mut step = (ROWS / 2).runtime();
     while step > 0 {
         if slot < step {
-            sums[place] = sums[place] + sums[place + step * LANES];
+            sums[place] += sums[place + step * LANES];
         }
         sync_cube();
         step /= 2;

@@ -24,7 +24,7 @@ pub(super) fn of_row(own: f32, sums: &mut Shared<[f32]>) -> f32 {
     let mut step = (LANES / 2).runtime();
     while step > 0 {
         if lane < step {
-            sums[place] = sums[place] + sums[place + step];
+            sums[place] += sums[place + step];
         }
         sync_cube();
         step /= 2;

@@ -1,12 +1,17 @@
 //! The kernels of attention by lists, backwards. A tensor of this file is one of the device's, `dim` the width of a head, and `each`
 //! how many vectors, or keys, a thread works on: what it reads of the other side serves all of them.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "a kernel is one function: its threads keep their numbers from step to step"
+)]
+
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::LANES;
 use super::tiles::KEY_FIELDS;
-use super::vector::{PART, STRIDE, read_part, vector};
+use super::vector::{PART, STRIDE, add_products, add_rows, read_part, vector};
 
 /// The derivative by queries, and beside it each derivative by a context times the context, `[t, q]`.
 #[cube(launch)]
@@ -89,15 +94,8 @@ pub(super) fn by_rows<I: Int>(
             read_part::<I>(k, list, of.list + from, count, start + part, wide, &mut keys);
             read_part::<I>(v, list, of.list + from, count, start + part, wide, &mut values);
             sync_cube();
-            for at in 0..wide {
-                let key = keys[lane * STRIDE + at];
-                let value = values[lane * STRIDE + at];
-                #[unroll]
-                for own in 0..each {
-                    score[own] = score[own] + queries[(slot + own) * dim + part + at] * key;
-                    by_weight[own] = by_weight[own] + slopes[(slot + own) * dim + part + at] * value;
-                }
-            }
+            add_products(&queries, slot * dim + part, &keys, wide, &mut score, dim, each);
+            add_products(&slopes, slot * dim + part, &values, wide, &mut by_weight, dim, each);
             part += PART;
         }
         #[unroll]
@@ -109,21 +107,7 @@ pub(super) fn by_rows<I: Int>(
             factors[(slot + own) * LANES + lane] = factor;
         }
         sync_cube();
-        for key in 0..count {
-            let row = usize::cast_from(list[of.list + from + key]) * width + start;
-            #[unroll]
-            for column in 0..columns {
-                let place = lane + column * LANES;
-                if place < dim {
-                    let number = k[row + place];
-                    #[unroll]
-                    for own in 0..each {
-                        total[own * columns + column] =
-                            total[own * columns + column] + factors[(slot + own) * LANES + key] * number;
-                    }
-                }
-            }
-        }
+        add_rows::<I>(k, list, of.list + from, count, start, &factors, &mut total, dim, each);
         from += LANES;
     }
     #[unroll]
@@ -209,11 +193,9 @@ pub(super) fn by_keys<I: Int>(
         let mut begin = usize::cast_from(tiles[fields + comptime!(2 + 2 * kind)]);
         let end = usize::cast_from(tiles[fields + comptime!(3 + 2 * kind)]);
         let mut after_key = false;
-        if comptime!(kind == 0) {
-            if causal == 1u32 {
-                begin = first;
-                after_key = true;
-            }
+        if comptime!(kind == 0) && causal == 1u32 {
+            begin = first;
+            after_key = true;
         }
         let vectors = (end - begin) * per_kv;
         let mut from = 0usize;
@@ -241,15 +223,8 @@ pub(super) fn by_keys<I: Int>(
                     at += CUBE_DIM as usize;
                 }
                 sync_cube();
-                for at in 0..wide {
-                    let query = queries[lane * STRIDE + at];
-                    let slope = slopes[lane * STRIDE + at];
-                    #[unroll]
-                    for own in 0..each {
-                        score[own] = score[own] + query * keys[(slot + own) * dim + part + at];
-                        by_weight[own] = by_weight[own] + slope * values[(slot + own) * dim + part + at];
-                    }
-                }
+                add_products(&keys, slot * dim + part, &queries, wide, &mut score, dim, each);
+                add_products(&values, slot * dim + part, &slopes, wide, &mut by_weight, dim, each);
                 part += PART;
             }
             let vector = usize::min(from + lane, vectors - 1);
@@ -279,8 +254,8 @@ pub(super) fn by_keys<I: Int>(
                         #[unroll]
                         for own in 0..each {
                             let at = comptime!(own * columns + column);
-                            of_value[at] = of_value[at] + weights[(slot + own) * LANES + other] * by_context;
-                            of_key[at] = of_key[at] + factors[(slot + own) * LANES + other] * number;
+                            of_value[at] += weights[(slot + own) * LANES + other] * by_context;
+                            of_key[at] += factors[(slot + own) * LANES + other] * number;
                         }
                     }
                 }

@@ -1,11 +1,16 @@
 //! The kernel of attention by lists, forwards. A tensor of this file is one of the device's, `dim` the width of a head, and `each`
 //! how many vectors a thread works on: what it reads of the other side serves all of them.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "a kernel is one function: its threads keep their numbers from step to step"
+)]
+
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::LANES;
-use super::vector::{PART, STRIDE, read_part, vector};
+use super::vector::{PART, STRIDE, add_products, add_rows, read_part, vector};
 
 /// Below every score.
 const LOWEST: f32 = -3.0e38;
@@ -71,13 +76,7 @@ pub(super) fn forward<I: Int>(
             sync_cube();
             read_part::<I>(k, list, of.list + from, count, start + part, wide, &mut keys);
             sync_cube();
-            for at in 0..wide {
-                let key = keys[lane * STRIDE + at];
-                #[unroll]
-                for own in 0..each {
-                    score[own] = score[own] + queries[(slot + own) * dim + part + at] * key;
-                }
-            }
+            add_products(&queries, slot * dim + part, &keys, wide, &mut score, dim, each);
             part += PART;
         }
         #[unroll]
@@ -117,24 +116,10 @@ pub(super) fn forward<I: Int>(
         for own in 0..each {
             #[unroll]
             for column in 0..columns {
-                context[own * columns + column] = context[own * columns + column] * kept[slot + own];
+                context[own * columns + column] *= kept[slot + own];
             }
         }
-        for key in 0..count {
-            let value = usize::cast_from(list[of.list + from + key]) * width + start;
-            #[unroll]
-            for column in 0..columns {
-                let place = lane + column * LANES;
-                if place < dim {
-                    let number = v[value + place];
-                    #[unroll]
-                    for own in 0..each {
-                        context[own * columns + column] =
-                            context[own * columns + column] + weights[(slot + own) * LANES + key] * number;
-                    }
-                }
-            }
-        }
+        add_rows::<I>(v, list, of.list + from, count, start, &weights, &mut context, dim, each);
         from += LANES;
     }
     sync_cube();

@@ -81,3 +81,58 @@ pub(super) fn read_part<I: Int>(
         at += CUBE_DIM as usize;
     }
 }
+
+/// Adds to the sums of a thread's vectors their products with its row of a part: `own` holds the vectors, from `base` on, `dim` numbers
+/// apart.
+#[cube]
+pub(super) fn add_products(
+    own: &Shared<[f32]>,
+    base: usize,
+    part: &Shared<[f32]>,
+    width: usize,
+    sums: &mut Array<f32>,
+    #[comptime] dim: usize,
+    #[comptime] each: usize,
+) {
+    let start = UNIT_POS_X as usize * STRIDE;
+    for at in 0..width {
+        let number = part[start + at];
+        #[unroll]
+        for vector in 0..each {
+            sums[vector] += own[base + vector * dim + at] * number;
+        }
+    }
+}
+
+/// Adds listed rows, `width` numbers of each from `start` on, to what a thread's vectors sum up, weighted for each of them: `weights` has
+/// those of a vector one after the other.
+#[cube]
+pub(super) fn add_rows<I: Int>(
+    x: &Tensor<f32>,
+    list: &Tensor<I>,
+    from: usize,
+    count: usize,
+    start: usize,
+    weights: &Shared<[f32]>,
+    sums: &mut Array<f32>,
+    #[comptime] dim: usize,
+    #[comptime] each: usize,
+) {
+    let columns = comptime!(dim.div_ceil(LANES));
+    let lane = UNIT_POS_X as usize;
+    let slot = UNIT_POS_Y as usize * each;
+    for at in 0..count {
+        let row = usize::cast_from(list[from + at]) * x.shape(1) + start;
+        #[unroll]
+        for column in 0..columns {
+            let place = lane + column * LANES;
+            if place < dim {
+                let number = x[row + place];
+                #[unroll]
+                for vector in 0..each {
+                    sums[vector * columns + column] += weights[(slot + vector) * LANES + at] * number;
+                }
+            }
+        }
+    }
+}

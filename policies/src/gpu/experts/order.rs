@@ -191,7 +191,7 @@ mod kernel {
         let experts = counts.len();
         let all = choices.len();
         let unit = UNIT_POS as usize;
-        let stretch = (all + WIDE - 1) / WIDE;
+        let stretch = all.div_ceil(WIDE);
         let begin = usize::min(unit * stretch, all);
         let end = usize::min(begin + stretch, all);
         let mut own = 0u32;
@@ -205,7 +205,7 @@ mod kernel {
         for other in 0..expert {
             let count = usize::cast_from(counts[other]);
             start += count;
-            tile += (count + TILE - 1) / TILE;
+            tile += count.div_ceil(TILE);
         }
         let mut place = start;
         for other in 0..unit {
@@ -219,7 +219,7 @@ mod kernel {
             }
         }
         let count = usize::cast_from(counts[expert]);
-        let tiles = (count + TILE - 1) / TILE;
+        let tiles = count.div_ceil(TILE);
         let fields = 2 * all + experts + 1;
         if unit == 0 {
             table[2 * all + expert] = i32::cast_from(start);

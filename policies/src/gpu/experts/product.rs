@@ -16,6 +16,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
+use burn_cubecl::ops::reshape;
 
 use self::kernel::{SIDE, by_maps, by_tiles};
 use super::order::{Order, TILE, tiles};
@@ -127,9 +128,9 @@ impl Asked {
     ) -> FloatTensor<CubeBackend> {
         let [slope, x] = in_one_piece([slope, x]);
         let Maps { inputs, outputs, in_out, .. } = self.maps;
-        let found = empty(Shape::new([self.experts, inputs * outputs]), &x);
         // Neighbouring threads have neighbouring numbers of a map.
         let [slow, fast] = if in_out { [inputs, outputs] } else { [outputs, inputs] };
+        let found = empty(Shape::new([self.experts * slow, fast]), &x);
         let blocks = [fast, slow].map(|side| side.div_ceil(SIDE) as u32);
         let ids = dtype_to_storage_type(table.dtype);
         let [slope, x, table, to] = [slope, x, table, found.clone()].map(|tensor| tensor.into_tensor_arg());
@@ -146,7 +147,7 @@ impl Asked {
             in_out,
             ids,
         );
-        found
+        reshape(found, Shape::new([self.experts, inputs * outputs]))
     }
 }
 
@@ -223,6 +224,34 @@ mod kernel {
     /// Numbers of either side that a thread reads.
     const READ: usize = SIDE * PART / (LINES * LINES);
 
+    /// The sums of a thread, which has some rows and some columns of its block.
+    #[cube]
+    fn no_sums() -> Array<f32> {
+        let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
+        #[unroll]
+        for own in 0..comptime!(EACH * EACH) {
+            sums[own] = 0.0f32;
+        }
+        sums
+    }
+
+    /// Writes a thread's sums to the block whose first row and column are given, as far as there are rows and columns.
+    #[cube]
+    fn write(to: &mut Tensor<f32>, first: usize, end: usize, start: usize, sums: &Array<f32>) {
+        let width = to.shape(1);
+        #[unroll]
+        for row in 0..EACH {
+            let place = first + UNIT_POS_Y as usize + row * LINES;
+            #[unroll]
+            for column in 0..EACH {
+                let at = start + UNIT_POS_X as usize + column * LINES;
+                if place < end && at < width {
+                    to[place * width + at] = sums[comptime!(row * EACH + column)];
+                }
+            }
+        }
+    }
+
     /// Adds the products of a part to a thread's sums.
     #[cube]
     fn add_part(left: &Shared<[f32]>, right: &Shared<[f32]>, sums: &mut Array<f32>) {
@@ -235,7 +264,7 @@ mod kernel {
                 #[unroll]
                 for column in 0..EACH {
                     let own = comptime!(row * EACH + column);
-                    sums[own] = sums[own] + number * right[at * STRIDE + lane + column * LINES];
+                    sums[own] += number * right[at * STRIDE + lane + column * LINES];
                 }
             }
         }
@@ -266,11 +295,7 @@ mod kernel {
         let first = usize::cast_from(table[fields + 1]);
         let count = usize::cast_from(table[fields + 2]);
         let output = CUBE_POS_X as usize * SIDE;
-        let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
-        #[unroll]
-        for own in 0..comptime!(EACH * EACH) {
-            sums[own] = 0.0f32;
-        }
+        let mut sums = no_sums();
         let end = inputs * usize::cast_from(count > 0);
         let mut from = 0usize;
         while from < end {
@@ -310,17 +335,7 @@ mod kernel {
             add_part(&rows, &maps, &mut sums);
             from += PART;
         }
-        #[unroll]
-        for row in 0..EACH {
-            let place = UNIT_POS_Y as usize + row * LINES;
-            #[unroll]
-            for column in 0..EACH {
-                let at = output + UNIT_POS_X as usize + column * LINES;
-                if place < count && at < outputs {
-                    to[(first + place) * outputs + at] = sums[comptime!(row * EACH + column)];
-                }
-            }
-        }
+        write(to, first, first + count, output, &sums);
     }
 
     /// Reads some columns of the rows at some places.
@@ -372,17 +387,11 @@ mod kernel {
         let end = usize::cast_from(table[starts + 1]);
         let column = CUBE_POS_X as usize * SIDE;
         let row = CUBE_POS_Y as usize * SIDE;
-        let mut width = x.shape(1);
         let mut height = slope.shape(1);
         if comptime!(in_out) {
-            width = slope.shape(1);
             height = x.shape(1);
         }
-        let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
-        #[unroll]
-        for own in 0..comptime!(EACH * EACH) {
-            sums[own] = 0.0f32;
-        }
+        let mut sums = no_sums();
         let mut from = usize::cast_from(table[starts]);
         while from < end {
             sync_cube();
@@ -397,16 +406,6 @@ mod kernel {
             add_part(&left, &right, &mut sums);
             from += PART;
         }
-        #[unroll]
-        for line in 0..EACH {
-            let at_row = row + UNIT_POS_Y as usize + line * LINES;
-            #[unroll]
-            for lane in 0..EACH {
-                let at = column + UNIT_POS_X as usize + lane * LINES;
-                if at_row < height && at < width {
-                    to[(expert * height + at_row) * width + at] = sums[comptime!(line * EACH + lane)];
-                }
-            }
-        }
+        write(to, expert * height + row, expert * height + height, column, &sums);
     }
 }

@@ -22,8 +22,8 @@ fn found(run: &Path) -> Option<u64> {
 fn run(folder: &Path) -> (Model, AdamW, RunDir<'static>) {
     let model = Model::open("tiny", 1, &Device::flex()).unwrap();
     let moments = model.policy.parameters().into_iter().map(|param| {
-        let second = Moment::There(param.value.clone().square());
-        Some(Moments { first: Moment::There(param.value.clone()), second, steps: 3 })
+        let second = Moment::There(Box::new(param.value.clone().square()));
+        Some(Moments { first: Moment::There(Box::new(param.value.clone())), second, steps: 3 })
     });
     let optimizer = AdamW { moments: moments.collect() };
     (model, optimizer, RunDir::open(folder, 0, &Silent))
