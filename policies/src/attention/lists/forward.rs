@@ -135,11 +135,12 @@ pub(super) fn forward<I: Int>(
             for column in 0..columns {
                 let place = lane + column * LANES;
                 if place < dim {
-                    contexts[of.query + place] = context[own * columns + column] / kept[slot + own];
+                    contexts[of.to * q.shape(1) + of.head * dim + place] =
+                        context[own * columns + column] / kept[slot + own];
                 }
             }
             if lane == 0 {
-                let place = of.row * sums.shape(1) + of.head;
+                let place = of.to * sums.shape(1) + of.head;
                 sums[place] = largest[slot + own] + f32::ln(kept[slot + own]);
             }
         }

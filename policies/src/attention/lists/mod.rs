@@ -8,6 +8,7 @@
 
 mod backward;
 mod forward;
+mod spans;
 mod tiles;
 mod vector;
 
@@ -27,10 +28,11 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
 
 use self::backward::{by_keys, by_rows};
+use self::spans::joined;
 use self::tiles::KEYS;
 pub(crate) use self::tiles::Tiles;
 use super::heads::{Heads, Projected};
-use crate::gpu::{empty, empty_like, in_one_piece};
+use crate::gpu::{blocks_for, empty, empty_like, in_one_piece};
 
 /// Keys, or query vectors, that a block reads at a time: a thread of each line has one.
 const LANES: usize = 32;
@@ -56,6 +58,9 @@ struct Tables {
     keys: Tensor<1, Int>,
     /// Lists of keys.
     list: Tensor<1, Int>,
+    /// Where the results of each row begin, if one has several; and how many there are.
+    joins: Option<Tensor<1, Int>>,
+    results: usize,
     /// How many tiles of either there are.
     counts: [usize; 2],
 }
@@ -64,8 +69,14 @@ struct Tables {
 fn attend(x: Projected, how: How, tables: &Tables) -> Tensor<2> {
     let [q, k, v] = [x.q, x.k, x.v].map(Tensor::into_dispatch);
     let [rows, keys, list] = [&tables.rows, &tables.keys, &tables.list].map(|table| table.clone().into_dispatch());
-    let asked = Arc::new(Asked { how, counts: tables.counts });
-    Tensor::from_dispatch(<Dispatch as AttendTiles>::attend_tiles(q, k, v, rows, keys, list, asked))
+    let asked = Arc::new(Asked { how, counts: tables.counts, results: tables.results });
+    Tensor::from_dispatch(match &tables.joins {
+        None => <Dispatch as AttendTiles>::attend_tiles(q, k, v, rows, keys, list, asked),
+        Some(joins) => {
+            let joins = joins.clone().into_dispatch();
+            <Dispatch as AttendSpans>::attend_spans(q, k, v, rows, list, joins, asked)
+        }
+    })
 }
 
 /// What an operation is asked with.
@@ -73,6 +84,42 @@ fn attend(x: Projected, how: How, tables: &Tables) -> Tensor<2> {
 pub(crate) struct Asked {
     how: How,
     counts: [usize; 2],
+    results: usize,
+}
+
+/// Attention in spans of keys as an operation; nothing goes back.
+#[backend_extension(Cube)]
+#[expect(clippy::too_many_arguments, reason = "tensors cross the dispatch one by one")]
+pub(crate) trait AttendSpans: Backend {
+    /// See [`attend`].
+    fn attend_spans(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        list: IntTensor<Self>,
+        joins: IntTensor<Self>,
+        asked: Arc<Asked>,
+    ) -> FloatTensor<Self>;
+}
+
+impl AttendSpans for CubeBackend {
+    fn attend_spans(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        list: IntTensor<Self>,
+        joins: IntTensor<Self>,
+        asked: Arc<Asked>,
+    ) -> FloatTensor<Self> {
+        let (whole, dim) = (empty_like(&q), asked.how.heads.dim);
+        let (contexts, sums) = Device { rows, keys: joins.clone(), list, asked }.forward([q, k, v]);
+        let ((blocks, block), ids) = (blocks_for(&whole), dtype_to_storage_type(joins.dtype));
+        let [contexts, sums, joins, to] = [contexts, sums, joins, whole.clone()].map(|tensor| tensor.into_tensor_arg());
+        joined::launch(&whole.client, blocks, block, contexts, sums, joins, to, dim, ids);
+        whole
+    }
 }
 
 /// Attention as an operation of the graph; tables have no gradient.
@@ -120,7 +167,8 @@ impl Device {
         let [q, k, v] = in_one_piece(x);
         let how = self.asked.how;
         let query_heads = how.heads.kv * how.heads.per_kv;
-        let (contexts, sums) = (empty_like(&q), empty(Shape::new([q.meta.shape()[0], query_heads]), &q));
+        let of = |width: usize| empty(Shape::new([self.asked.results, width]), &q);
+        let (contexts, sums) = (of(query_heads * how.heads.dim), of(query_heads));
         let client = q.client.clone();
         let [lines, each] = lines_of(how.rows_per_tile * how.heads.per_kv);
         let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);

@@ -17,14 +17,16 @@ use crate::tensor::indices;
 /// Query vectors that are worked on together, unless a key-value head has more query heads.
 const VECTORS: usize = 16;
 
-/// Numbers that say of a tile of rows: the first row, how many there are, where their list begins, and at how much of it the
-/// first looks.
-pub(super) const ROW_FIELDS: usize = 4;
+/// Numbers that say of a tile of rows: the first row, how many there are, where their list begins, at how much of it the first
+/// looks, and where its results go.
+pub(super) const ROW_FIELDS: usize = 5;
 /// Numbers that say of a tile of keys: the first, how many there are, and the rows from and to which its own sequence, and then
 /// its completions, look at them.
 pub(super) const KEY_FIELDS: usize = 6;
 /// Keys of a tile.
 pub(super) const KEYS: usize = 16;
+/// Keys that a row alone looks at in one go: a longer list is cut, so that a GPU is not left with a few long loops.
+const SPAN: usize = 128;
 
 /// How rows look at keys.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ struct Making {
     rows: Vec<i64>,
     keys: Vec<i64>,
     list: Vec<i64>,
+    /// Where the results of each row begin, and where the last ones end; empty where each row has one, in its place.
+    starts: Vec<i64>,
 }
 
 impl Tiles {
@@ -96,12 +100,18 @@ impl Tiles {
         device: &Device,
     ) -> Self {
         let mut making = Making::new(heads, true);
+        making.starts.push(0);
         if sequences.iter().all(|sequence| sequence.rows.len() == 1) {
             // Neighbouring rows have no key in common.
             making.how.rows_per_tile = 1;
         }
         for Sequence { rows, before, blocks } in sequences {
-            making.looking(rows.clone(), *before, (0..before + rows.len()).map(|token| key(blocks, token)));
+            let keys = (0..before + rows.len()).map(|token| key(blocks, token));
+            if rows.len() == 1 {
+                making.looking_in_spans(rows.start, keys)
+            } else {
+                making.looking(rows.clone(), *before, keys)
+            }
         }
         let next = sequences.last().map_or(0, |last| last.rows.end);
         making.finish(next..computed, device)
@@ -116,7 +126,8 @@ impl Tiles {
 impl Making {
     fn new(heads: Heads, causal: bool) -> Self {
         let rows_per_tile = (VECTORS / heads.per_kv).max(1);
-        Self { how: How { heads, causal, rows_per_tile }, rows: Vec::new(), keys: Vec::new(), list: Vec::new() }
+        let how = How { heads, causal, rows_per_tile };
+        Self { how, rows: Vec::new(), keys: Vec::new(), list: Vec::new(), starts: Vec::new() }
     }
 
     /// Rows that look at `keys`, the first of them at `before` and one more.
@@ -126,8 +137,23 @@ impl Making {
         for first in rows.clone().step_by(self.how.rows_per_tile) {
             let count = self.how.rows_per_tile.min(rows.end - first);
             let seen = before + 1 + if self.how.causal { first - rows.start } else { 0 };
-            self.rows.extend([first, count, start, seen].map(|field| field as i64));
+            let to = self.starts.last().map_or(first, |end| *end as usize);
+            self.rows.extend([first, count, start, seen, to].map(|field| field as i64));
+            if !self.starts.is_empty() {
+                self.starts.extend((to + 1..=to + count).map(|end| end as i64));
+            }
         }
+    }
+
+    /// A row that looks at all of `keys`, at [`SPAN`] of them in one go.
+    fn looking_in_spans(&mut self, row: usize, keys: impl Iterator<Item = i64>) {
+        let (start, mut to) = (self.list.len(), self.starts.last().map_or(row, |end| *end as usize));
+        self.list.extend(keys);
+        for from in (start..self.list.len()).step_by(SPAN) {
+            self.rows.extend([row, 1, from, SPAN.min(self.list.len() - from), to].map(|field| field as i64));
+            to += 1;
+        }
+        self.starts.push(to as i64);
     }
 
     /// Keys that their own rows look at, and some completions.
@@ -147,9 +173,12 @@ impl Making {
         }
         let of = |values: Vec<i64>| -> Tensor<1, Int> { indices(values.into_iter(), device) };
         let counts = [self.rows.len() / ROW_FIELDS, self.keys.len() / KEY_FIELDS];
+        let results = self.starts.last().map_or(added.end, |end| *end as usize);
         // Nothing goes back where there is no tile of keys.
         let keys = if self.keys.is_empty() { vec![0; KEY_FIELDS] } else { self.keys };
-        let tables = Tables { rows: of(self.rows), keys: of(keys), list: of(self.list), counts };
+        // One result of each row needs no joining.
+        let joins = (results > added.end).then(|| of(self.starts));
+        let tables = Tables { rows: of(self.rows), keys: of(keys), list: of(self.list), joins, results, counts };
         Tiles { how: self.how, tables: Arc::new(tables) }
     }
 }

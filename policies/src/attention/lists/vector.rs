@@ -20,6 +20,8 @@ pub(super) struct Vector {
     /// Of its query head, and of the vector among all numbers.
     pub(super) head: usize,
     pub(super) query: usize,
+    /// The row of its results.
+    pub(super) to: usize,
     /// Where its keys are listed, how many it looks at, and how many the last row of the tile.
     pub(super) list: usize,
     pub(super) seen: usize,
@@ -44,6 +46,7 @@ pub(super) fn vector<I: Int>(
     let count = usize::cast_from(rows[fields + 1]);
     let list = usize::cast_from(rows[fields + 2]);
     let seen = usize::cast_from(rows[fields + 3]);
+    let to = usize::cast_from(rows[fields + 4]);
     let index = slot / per_kv;
     let own = usize::min(index, count - 1);
     let head = CUBE_POS % kv * per_kv + slot % per_kv;
@@ -54,6 +57,7 @@ pub(super) fn vector<I: Int>(
         row,
         head,
         query: row * q.shape(1) + head * dim,
+        to: to + own,
         list,
         seen: seen + own * further,
         most: seen + (count - 1) * further,
