@@ -246,6 +246,17 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     if closings.hedges(said) || denied && valued && !INSTEAD.is_match(said) {
         return readings;
     }
+    let sentence = &said[..sentence_end(said).unwrap_or(said.len())];
+    if closings.around().is_others_behind(said) {
+        return readings;
+    }
+    // Where words change the value, only all of the sentence says what is meant.
+    let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
+    if prose::is_reworded(&sentence[turned..], closings) {
+        let whole = |text: &str| nonempty(text.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' ']));
+        readings.extend([sentence, said].into_iter().filter_map(whole));
+        return readings;
+    }
     let clause = clean(said).filter(|_| !denied || INSTEAD.is_match(said));
     let value = clause.as_ref().map_or(Vec::new(), |clause| prose::sentence_answers(clause, closings));
     readings.extend(clause);

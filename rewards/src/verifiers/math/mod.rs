@@ -92,7 +92,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/7";
+    const VERSION: &'static str = "math/8";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
