@@ -68,6 +68,7 @@ pub(crate) struct Around {
     source: Words,
     source_behind: Words,
     grounds: Words,
+    loaded: Words,
 }
 
 impl Around {
@@ -82,6 +83,11 @@ impl Around {
         let conditions = |language: &Language| [language.condition.as_slice(), &language.suppose].concat();
         let conditions = collect(languages, |language| {
             conditions(language).iter().map(|word| super::phrase::source(word)).collect()
+        })?;
+        let loaded = collect(languages, |language| {
+            let words =
+                [&language.changes, &language.changes_behind, &language.about, &language.remark, &language.denied];
+            words.into_iter().flatten().map(|word| super::phrase::source(word)).collect()
         })?;
         Ok(Self {
             changes: words(|language| &language.changes, "", &value)?,
@@ -102,6 +108,7 @@ impl Around {
             source: words(|language| &language.source, "", "")?,
             source_behind: words(|language| &language.source_behind, "", "")?,
             grounds: words(|language| &language.grounds, "", "")?,
+            loaded: Words::new(&loaded, "", "")?,
         })
     }
 
@@ -117,9 +124,15 @@ impl Around {
         self.changes_behind.any(near)
             || self.either_behind.any(near)
             || self.remark.any(near)
-            || self.condition_behind.first(near).is_some_and(|word| is_bound(clause(&near[word.end..])))
+            || self.condition_behind.first(near).is_some_and(|word| self.is_bound(clause(&near[word.end..])))
             || self.suppose_behind.first(near).is_some_and(|word| EQUATES.is_match(clause(&near[word.end..])))
             || BOUND_ASIDE.is_match(near)
+    }
+
+    /// Whether a word makes another value of one beside it.
+    pub(crate) fn is_loaded(&self, word: &str) -> bool {
+        let whole = |found: &std::ops::Range<usize>| *found == (0..word.len());
+        self.loaded.all(word).any(|found| whole(&found) || !word.is_ascii() && word[found].chars().nth(1).is_some())
     }
 
     /// Whether the words right before a value only say how large it is.
@@ -149,7 +162,7 @@ impl Around {
     /// Whether the words that lead up to a value or an announcement show a mistake, or say who else says it.
     pub(crate) fn is_others(&self, before: &str) -> bool {
         let sentence = &before[last_sentence(before, LONGEST_SENTENCE_BYTES)..];
-        self.mistake.any(self.own(sentence)) || self.names_source(sentence)
+        self.mistake.any(self.own(sentence)) || self.names_source(&before[titled(before)..])
     }
 
     /// Whether the words behind a value say who else says it.
@@ -168,6 +181,14 @@ impl Around {
     /// Whether the clause before an announcement makes it depend on a bound.
     pub(crate) fn is_conditional(&self, lead: &str) -> bool {
         BOUNDS.is_match(lead) && self.condition.any(lead)
+    }
+
+    /// Whether what follows a word of condition bounds a letter, says something of it or gives the value of another case.
+    fn is_bound(&self, clause: &str) -> bool {
+        let valued = |text: &str| text.trim_end_matches(['$', ' ']).ends_with(|letter: char| letter.is_ascii_digit());
+        BOUNDS.is_match(clause)
+            || SAYS_OF.is_match(clause)
+            || self.condition.all(clause).any(|next| valued(&clause[..next.start]))
     }
 
     /// Whether a sentence names somebody who says what it says: no formula and no problem.
@@ -192,16 +213,20 @@ impl Around {
     }
 }
 
+/// Where the last sentence of a text begins, with a title in it: "Dr. Smith".
+fn titled(text: &str) -> usize {
+    let start = last_sentence(text, LONGEST_SENTENCE_BYTES);
+    let before = text[..start].trim_end();
+    let word = before.trim_end_matches('.').rsplit(|letter: char| !letter.is_alphabetic()).next().unwrap_or_default();
+    let title = before.ends_with('.') && word.len() <= 4 && word.starts_with(char::is_uppercase);
+    if title { last_sentence(&before[..before.len() - 1], LONGEST_SENTENCE_BYTES) } else { start }
+}
+
 /// The beginning of a text up to its first comma or the end of its sentence, cut.
 fn clause(text: &str) -> &str {
     let text = start_of(text, LONGEST_CLAUSE_BYTES);
     let text = &text[..sentence_end(text)];
     &text[..commas(text).first().copied().unwrap_or(text.len())]
-}
-
-/// Whether what follows a word of condition bounds a letter or says something of it.
-fn is_bound(clause: &str) -> bool {
-    BOUNDS.is_match(clause) || SAYS_OF.is_match(clause)
 }
 
 fn start_of(text: &str, most: usize) -> &str {

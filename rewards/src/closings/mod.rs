@@ -233,6 +233,11 @@ impl Closings {
         self.hedge.any(self.without_lead(text))
     }
 
+    /// Whether a text ends with words that put what follows into somebody else's mouth.
+    pub(crate) fn reports(&self, text: &str) -> bool {
+        self.report.any(&text[last_sentence(text, LONGEST_SENTENCE_BYTES)..])
+    }
+
     /// Whether a text ends with words that take back what follows.
     pub(crate) fn denies_next(&self, text: &str) -> bool {
         self.not_at_end.any(text)

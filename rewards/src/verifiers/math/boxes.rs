@@ -188,6 +188,11 @@ fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
     (!found.is_empty()).then_some(Some(found))
 }
 
+/// What stands behind the last box.
+pub(super) fn behind_last(text: &str) -> Option<&str> {
+    boxes(text)??.pop().map(|last| &text[last.end..])
+}
+
 pub(super) fn next_box(text: &str, from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
     [rest.find("\\boxed"), rest.find("\\fbox")].into_iter().flatten().min().map(|at| from + at)

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    boxes::{next_box, stated},
+    boxes::{self, next_box, stated},
     clause::{clause_end, pattern},
     lead, loaded, prose,
 };
@@ -144,6 +144,12 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
     }
     if place == Place::Boxed {
         return Vec::new();
+    }
+    // Where every box is denied, what stands behind the last says the answer, if anything does.
+    if let Some(rest) = boxes::behind_last(text) {
+        let found = answers_in(rest, false, place, closings);
+        let valued = |said: &String| said.contains(|letter: char| letter.is_ascii_digit());
+        return if found.iter().any(valued) { found } else { Vec::new() };
     }
     match marked(text, closings) {
         Some(found) => found,
@@ -316,7 +322,8 @@ fn is_half_day(text: &str, at: usize) -> bool {
 fn unmarked(text: &str, closings: &Closings) -> Vec<String> {
     let Some(line) = text.lines().map(str::trim).rfind(|line| !line.is_empty()) else { return Vec::new() };
     // A question answers nothing, nor does the first step of a list.
-    if line.trim_end_matches(['*', ' ']).ends_with(['?', '\u{ff1f}', '\u{61f}']) || STEP.is_match(line) {
+    let asked = line.trim_end_matches(['*', ' ']).ends_with(['?', '\u{ff1f}', '\u{61f}']);
+    if asked || STEP.is_match(line) || closings.around().is_others(line.trim_end_matches('.')) {
         return Vec::new();
     }
     let count = line

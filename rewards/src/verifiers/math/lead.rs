@@ -26,7 +26,7 @@ pub(super) fn denies_box(text: &str, place: &Range<usize>, closings: &Closings) 
     let announced = closings.all(&text[from..place.end]).pop().filter(|last| last.phrase.end <= before.len() - from);
     let taken_back = announced.is_some_and(|last| {
         let lead = around.own(&before[from..from + last.phrase.start]);
-        last.denied || around.is_whose(lead) || around.is_conditional(lead)
+        last.denied || around.is_whose(lead) || around.is_conditional(around.own(&before[from..]))
     });
-    taken_back || around.is_others(before) || around.is_others_behind(&text[place.end..])
+    taken_back || closings.reports(before) || around.is_others(before) || around.is_others_behind(&text[place.end..])
 }

@@ -189,5 +189,6 @@ pub(super) fn is_loaded(word: &str) -> bool {
         "以上",
     ];
     LOADED.contains(&word.to_lowercase().as_str())
+        || Closings::built_in().around().is_loaded(word)
         || !word.is_ascii() && (PARTS.iter().any(|part| word.contains(part)) || Closings::built_in().hedges(word))
 }

@@ -276,7 +276,8 @@ fn number_in(clause: &str, closings: &Closings) -> Option<String> {
 
 /// Whether words right before or behind a value make another one of it.
 fn is_changed(before: &str, after: &str, closings: &Closings) -> bool {
-    closings.around().changes(before) || closings.around().changes_behind(after)
+    let around = closings.around();
+    around.changes(before) || around.changes_behind(after) || closings.reports(before)
 }
 
 /// Whether words beside one of the values of a sentence make another one of it.
@@ -284,8 +285,9 @@ pub(super) fn is_reworded(sentence: &str, closings: &Closings) -> bool {
     let formulas: Vec<std::ops::Range<usize>> = FORMULA.find_iter(sentence).map(|found| found.range()).collect();
     let inside = |at: usize| formulas.iter().any(|formula| formula.contains(&at));
     let numbers = NUMBER.find_iter(sentence).map(|found| found.range()).filter(|number| !inside(number.start));
-    let values: Vec<std::ops::Range<usize>> = numbers.chain(formulas.iter().cloned()).collect();
-    values.into_iter().any(|value| is_changed(&sentence[..value.start], &sentence[value.end..], closings))
+    let clause = clause_end(sentence);
+    let mut values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < clause);
+    values.any(|value| is_changed(&sentence[..value.start], &sentence[value.end..], closings))
 }
 
 /// Whether a number goes on in words: "5 dozen", "5 times".
