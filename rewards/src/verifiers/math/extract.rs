@@ -1,5 +1,6 @@
 //! The final answer in a whole reply: only after closed thinking, the last box, the last plain statement.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     boxes::{self, next_box, stated},
     clause::{clause_end, pattern},
-    lead, loaded, prose,
+    lead, loaded, prose, struck,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
@@ -95,7 +96,8 @@ static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a
 /// The readings of the final answer of a reply, the likeliest first: all of one place, so that no two answers are tried.
 /// Nothing at all where the thinking is not closed, where answers are given by the dozen, or where it says nothing.
 pub(super) fn extract(reply: &str, place: Place, closings: &Closings) -> Option<Vec<String>> {
-    let visible = tail(visible(reply)?);
+    let visible = visible(reply)?;
+    let visible = tail(&visible);
     let silent = !visible.contains(char::is_alphanumeric);
     if silent || is_spam(visible) { None } else { Some(answers_in(visible, true, place, closings)) }
 }
@@ -106,14 +108,19 @@ fn is_spam(text: &str) -> bool {
     many("<answer>") || many("\\boxed") || repeats_its_last_line(text)
 }
 
-/// What stands after the thinking; nothing when the thinking is not closed.
-fn visible(reply: &str) -> Option<&str> {
+/// What stands after the thinking, without what is struck out; nothing when the thinking is not closed.
+fn visible(reply: &str) -> Option<Cow<'_, str>> {
     let after = reply.rfind("</think>").map_or(reply, |at| &reply[at + "</think>".len()..]);
     if after.contains("<think>") {
         return None;
     }
-    let end = ENDS.iter().filter_map(|mark| after.find(mark)).min();
-    Some(end.map_or(after, |end| &after[..end]))
+    let kept = struck::kept(after);
+    let end = ENDS.iter().filter_map(|mark| kept.find(mark)).min();
+    Some(match (end, kept) {
+        (None, kept) => kept,
+        (Some(end), Cow::Borrowed(text)) => Cow::Borrowed(&text[..end]),
+        (Some(end), Cow::Owned(text)) => Cow::Owned(text[..end].to_owned()),
+    })
 }
 
 fn tail(text: &str) -> &str {
