@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Language, collect, phrase::Words, sources};
-use crate::sentence::{commas, last_sentence, sentence_end};
+use crate::sentence::{first_clause, last_clause, last_sentence, sentence_end};
 
 /// No more than this is looked at on either side of a value, in bytes.
 const LONGEST_SIDE_BYTES: usize = 200;
@@ -36,7 +36,7 @@ static SAYS_OF: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[\s$(]*[b-df-hj-np
 /// A bound in brackets right behind a value.
 static BOUND_ASIDE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^[\s$*_]*(?:\\[)\]])?\s*[(\x{ff08}][\s$]*[A-Za-z](?:_\w)?\s*(?:[<>\x{2264}\x{2265}\x{2260}\x{2208}]|\\(?:leq?|geq?|lt|gt|neq?|in)\b)",
+        r"^[\s$*_]*(?:\\[)\]])?\s*[(\x{ff08},;][\s$]*[A-Za-z](?:_\w)?\s*(?:[<>\x{2264}\x{2265}\x{2260}\x{2208}]|\\(?:leq?|geq?|lt|gt|neq?|in)\b)",
     )
 });
 /// What is written of limits.
@@ -193,20 +193,21 @@ impl Around {
 
     /// Whether a sentence names somebody who says what it says: no formula and no problem.
     fn names_source(&self, sentence: &str) -> bool {
-        let behind = self.source.all(sentence).last().is_some_and(|source| {
-            let named = clause(&sentence[source.start..]);
-            let turned = self
-                .turn
-                .all(&sentence[source.end..])
-                .any(|turn| sentence[source.end..][..turn.start].trim_end().ends_with(','));
-            !turned && !self.grounds.any(named)
-        });
+        // ", so" leads to what the sentence says of its own.
+        let turned = |end: usize| {
+            let rest = &sentence[end..];
+            self.turn
+                .all(rest)
+                .any(|turn| rest[..turn.start].trim_end().ends_with([',', '\u{ff0c}', '\u{3001}', '\u{60c}']))
+        };
+        let named = |words: &str| words.contains(char::is_alphabetic) && !self.grounds.any(words);
+        let behind = self.source.all(sentence).last();
+        let behind = behind.is_some_and(|source| !turned(source.end) && named(clause(&sentence[source.start..])));
         let before = || {
             self.source_behind.all(sentence).last().is_some_and(|source| {
                 let head = &sentence[..source.start];
-                let from = commas(head).last().map_or(0, |at| at + 1);
-                let head = head.get(from..).unwrap_or(head);
-                !self.grounds.any(end_of(head, LONGEST_CLAUSE_BYTES))
+                let head = &head[last_clause(head)..];
+                !turned(source.end) && named(end_of(head, LONGEST_CLAUSE_BYTES))
             })
         };
         behind || before()
@@ -226,7 +227,7 @@ fn titled(text: &str) -> usize {
 fn clause(text: &str) -> &str {
     let text = start_of(text, LONGEST_CLAUSE_BYTES);
     let text = &text[..sentence_end(text)];
-    &text[..commas(text).first().copied().unwrap_or(text.len())]
+    &text[..first_clause(text)]
 }
 
 fn start_of(text: &str, most: usize) -> &str {

@@ -341,8 +341,13 @@ fn changes_behind(text: &str, closings: &Closings) -> bool {
     let text = text.trim_start();
     let word: String = text.chars().take_while(|letter| letter.is_alphabetic()).collect();
     let around = closings.around();
+    // "7 miles in 2 hours" says 7 miles.
+    let after_unit = || {
+        let rest = &text[word.len()..];
+        &rest[..rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len())]
+    };
     around.changes_behind(text)
-        || units::is_unit(&word) && around.changes_behind(&text[word.len()..])
+        || units::is_unit(&word) && around.changes_behind(after_unit())
         || REMAINDER.is_match(text)
         || words::scale(&word.to_lowercase()).is_some()
 }
