@@ -124,7 +124,10 @@ impl Around {
         self.changes_behind.any(near)
             || self.either_behind.any(near)
             || self.remark.any(near)
-            || self.condition_behind.first(near).is_some_and(|word| self.is_bound(clause(&near[word.end..])))
+            || self
+                .condition_behind
+                .first(near)
+                .is_some_and(|word| self.is_bound(&near[word.clone()], clause(&near[word.end..])))
             || self.suppose_behind.first(near).is_some_and(|word| EQUATES.is_match(clause(&near[word.end..])))
             || BOUND_ASIDE.is_match(near)
     }
@@ -184,11 +187,14 @@ impl Around {
     }
 
     /// Whether what follows a word of condition bounds a letter, says something of it or gives the value of another case.
-    fn is_bound(&self, clause: &str) -> bool {
+    fn is_bound(&self, word: &str, clause: &str) -> bool {
         let valued = |text: &str| text.trim_end_matches(['$', ' ']).ends_with(|letter: char| letter.is_ascii_digit());
         BOUNDS.is_match(clause)
             || SAYS_OF.is_match(clause)
-            || self.condition.all(clause).any(|next| valued(&clause[..next.start]))
+            || self
+                .condition
+                .all(clause)
+                .any(|next| word.ends_with(&clause[next.clone()]) && valued(&clause[..next.start]))
     }
 
     /// Whether a sentence names somebody who says what it says: no formula and no problem.
@@ -201,8 +207,12 @@ impl Around {
                 .any(|turn| rest[..turn.start].trim_end().ends_with([',', '\u{ff0c}', '\u{3001}', '\u{60c}']))
         };
         let named = |words: &str| words.contains(char::is_alphabetic) && !self.grounds.any(words);
-        let behind = self.source.all(sentence).last();
-        let behind = behind.is_some_and(|source| !turned(source.end) && named(clause(&sentence[source.start..])));
+        let behind = self.source.all(sentence).last().is_some_and(|source| {
+            let name = clause(&sentence[source.end..]);
+            // "As Bob puts it" holds the name.
+            let name = if name.contains(char::is_alphabetic) { name } else { &sentence[source.clone()] };
+            !turned(source.end) && named(name)
+        });
         let before = || {
             self.source_behind.all(sentence).last().is_some_and(|source| {
                 let head = &sentence[..source.start];

@@ -235,7 +235,9 @@ impl Closings {
 
     /// Whether a text ends with words that put what follows into somebody else's mouth.
     pub(crate) fn reports(&self, text: &str) -> bool {
-        self.report.any(&text[last_sentence(text, LONGEST_SENTENCE_BYTES)..])
+        let sentence = &text[last_sentence(text, LONGEST_SENTENCE_BYTES)..];
+        let report = self.report.first(sentence);
+        report.is_some_and(|report| !sentence[report].contains(|letter: char| letter.is_ascii_digit()))
     }
 
     /// Whether a text ends with words that take back what follows.

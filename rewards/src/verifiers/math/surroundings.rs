@@ -76,7 +76,7 @@ static JOINS: LazyLock<Regex> =
 /// Signs right behind a value that do the same.
 static SIGNS_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b))",
+        r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b|\$\s*\\[pm]{2}\b))",
     )
 });
 /// A remainder: `5 R 3`.
