@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Phrases of one language. `(a|b)` in a phrase is either, `(a|)` may be missing, a space is any spacing and emphasis,
-/// `...` a few words.
+/// `...` a few words, `#` a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Language {
@@ -41,7 +41,7 @@ pub struct Language {
     pub or: Vec<String>,
     /// Words that make a bound, an estimate or a guess of an answer: "at least", "about", "perhaps".
     pub hedge: Vec<String>,
-    /// Words right before a value that make another one of it, a bound or a guess: "half of". `#` in them is a number.
+    /// Words right before a value that make another one of it, a bound or a guess: "half of".
     pub changes: Vec<String>,
     /// The same right behind a value.
     pub changes_behind: Vec<String>,

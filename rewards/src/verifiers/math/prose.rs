@@ -84,6 +84,8 @@ static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
 });
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
+/// A sentence of more values than this gives no single one.
+const MOST_VALUES: usize = 16;
 /// What stands for itself in a sentence of words: nothing of it may be there when a bare number is looked for.
 const MATHEMATICAL: [char; 9] = ['\\', '^', '_', '{', '}', '|', '<', '>', '!'];
 
@@ -286,8 +288,10 @@ pub(super) fn is_reworded(sentence: &str, closings: &Closings) -> bool {
     let inside = |at: usize| formulas.iter().any(|formula| formula.contains(&at));
     let numbers = NUMBER.find_iter(sentence).map(|found| found.range()).filter(|number| !inside(number.start));
     let clause = clause_end(sentence);
-    let mut values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < clause);
-    values.any(|value| is_changed(&sentence[..value.start], &sentence[value.end..], closings))
+    let values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < clause);
+    let values: Vec<std::ops::Range<usize>> = values.take(MOST_VALUES + 1).collect();
+    values.len() > MOST_VALUES
+        || values.into_iter().any(|value| is_changed(&sentence[..value.start], &sentence[value.end..], closings))
 }
 
 /// Whether a number goes on in words: "5 dozen", "5 times".

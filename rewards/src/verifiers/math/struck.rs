@@ -15,6 +15,10 @@ static TAGGED: LazyLock<Regex> = LazyLock::new(|| {
 });
 static COMMAND: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:sout|xout|st)\s*\{"));
 
+/// No more commands are looked at, and no longer groups, in letters.
+const MOST_COMMANDS: usize = 64;
+const LONGEST_GROUP: usize = 4_096;
+
 /// A text without what it strikes out; two ties in a formula strike nothing out.
 pub(super) fn kept(text: &str) -> Cow<'_, str> {
     if !(text.contains("~~") || text.contains(['<', '\\', '\u{335}', '\u{336}', '\u{337}', '\u{338}'])) {
@@ -23,8 +27,8 @@ pub(super) fn kept(text: &str) -> Cow<'_, str> {
     let in_formula = |at: usize| !text[..at].matches('$').count().is_multiple_of(2);
     let tagged = TAGGED.find_iter(text).map(|found| found.range());
     let tagged = tagged.filter(|found| !(text[found.start..].starts_with('~') && in_formula(found.start)));
-    let commands = COMMAND.find_iter(text).filter_map(|found| {
-        let group: Vec<char> = text[found.end() - 1..].chars().collect();
+    let commands = COMMAND.find_iter(text).take(MOST_COMMANDS).map_while(|found| {
+        let group: Vec<char> = text[found.end() - 1..].chars().take(LONGEST_GROUP).collect();
         let close = matching_brace(&group, 0)?;
         Some(found.start()..found.end() - 1 + group[..=close].iter().map(|letter| letter.len_utf8()).sum::<usize>())
     });
