@@ -240,6 +240,11 @@ fn words_around_a_value_are_known_in_every_language() {
     ] {
         assert!(!around.changes(before), "{before}");
     }
+}
+
+#[test]
+fn words_behind_a_value_are_known_in_every_language() {
+    let around = Closings::built_in().around();
     for behind in [
         " degrees below zero",
         " (rounded)",

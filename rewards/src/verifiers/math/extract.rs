@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     boxes::{self, next_box, stated},
     clause::{clause_end, pattern},
-    lead, loaded, prose, struck,
+    lead, loaded, prose, struck, surroundings,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
@@ -250,6 +250,8 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
         && bold.contains(|letter: char| letter.is_ascii_digit())
         && !rest.contains("**")
         && !DENIES.is_match(rest)
+        && !surroundings::changes_behind(rest, closings)
+        && !closings.around().is_others_behind(rest)
         && !denied
     {
         return nonempty(bold).into_iter().collect();
@@ -259,15 +261,17 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     if closings.hedges(said) || denied && valued && !INSTEAD.is_match(said) {
         return readings;
     }
-    let sentence = &said[..sentence_end(said).unwrap_or(said.len())];
+    let first = sentence_end(said).unwrap_or(said.len());
+    let sentence = &said[..first];
     if closings.around().is_others_behind(said) {
         return readings;
     }
     // Where words change the value, only all of the sentence says what is meant.
     let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
-    if prose::is_reworded(&sentence[turned..], closings) {
+    if prose::is_reworded(&said[turned..], first - turned, closings) {
         let whole = |text: &str| nonempty(text.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' ']));
-        readings.extend([sentence, said].into_iter().filter_map(whole));
+        let cut = said[first..].starts_with('\u{ff0c}');
+        readings.extend([sentence, said].into_iter().skip(usize::from(cut)).filter_map(whole));
         return readings;
     }
     let clause = clean(said).filter(|_| !denied || INSTEAD.is_match(said));

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::clause::{BETWEEN, clause_end, pattern};
-use super::{units, words};
+use super::{surroundings, units, words};
 use crate::closings::Closings;
 
 /// Words that say that what stands in the sentence is no answer, or not exactly that.
@@ -149,6 +149,10 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
     let sentence = &sentence[turned..];
     let clause = &sentence[..clause_end(sentence)];
+    // "7, not" and "7 given that $x > 0$" are cut off their end.
+    if surroundings::changes_behind(&sentence[clause.len()..], closings) {
+        return Vec::new();
+    }
     let holds_value = clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$' || letter == '\\');
     let sentence = if holds_value { clause } else { sentence };
     let formulas: Vec<regex::Captures<'_>> = FORMULA.captures_iter(sentence).collect();
@@ -279,19 +283,19 @@ fn number_in(clause: &str, closings: &Closings) -> Option<String> {
 /// Whether words right before or behind a value make another one of it.
 fn is_changed(before: &str, after: &str, closings: &Closings) -> bool {
     let around = closings.around();
-    around.changes(before) || around.changes_behind(after) || closings.reports(before)
+    around.changes(before) || surroundings::changes_behind(after, closings) || closings.reports(before)
 }
 
-/// Whether words beside one of the values of a sentence make another one of it.
-pub(super) fn is_reworded(sentence: &str, closings: &Closings) -> bool {
-    let formulas: Vec<std::ops::Range<usize>> = FORMULA.find_iter(sentence).map(|found| found.range()).collect();
+/// Whether words beside one of the values in the first bytes of a text make another one of it.
+pub(super) fn is_reworded(text: &str, first: usize, closings: &Closings) -> bool {
+    let formulas: Vec<std::ops::Range<usize>> = FORMULA.find_iter(text).map(|found| found.range()).collect();
     let inside = |at: usize| formulas.iter().any(|formula| formula.contains(&at));
-    let numbers = NUMBER.find_iter(sentence).map(|found| found.range()).filter(|number| !inside(number.start));
-    let clause = clause_end(sentence);
-    let values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < clause);
+    let numbers = NUMBER.find_iter(text).map(|found| found.range()).filter(|number| !inside(number.start));
+    let first = first.min(clause_end(text));
+    let values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < first);
     let values: Vec<std::ops::Range<usize>> = values.take(MOST_VALUES + 1).collect();
     values.len() > MOST_VALUES
-        || values.into_iter().any(|value| is_changed(&sentence[..value.start], &sentence[value.end..], closings))
+        || values.into_iter().any(|value| is_changed(&text[..value.start], &text[value.end..], closings))
 }
 
 /// Whether a number goes on in words: "5 dozen", "5 times".

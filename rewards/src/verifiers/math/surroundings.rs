@@ -337,7 +337,7 @@ fn ends_behind(after: &str, congruent: bool, closings: &Closings) -> bool {
 }
 
 /// Whether what stands right behind a value, or behind its unit, makes another one of it.
-fn changes_behind(text: &str, closings: &Closings) -> bool {
+pub(super) fn changes_behind(text: &str, closings: &Closings) -> bool {
     let text = text.trim_start();
     let word: String = text.chars().take_while(|letter| letter.is_alphabetic()).collect();
     let around = closings.around();
@@ -346,7 +346,9 @@ fn changes_behind(text: &str, closings: &Closings) -> bool {
         let rest = &text[word.len()..];
         &rest[..rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len())]
     };
+    let joined = || closings.joint(text).is_some_and(|end| around.is_more(&text[end..]));
     around.changes_behind(text)
+        || joined()
         || units::is_unit(&word) && around.changes_behind(after_unit())
         || REMAINDER.is_match(text)
         || words::scale(&word.to_lowercase()).is_some()
@@ -374,10 +376,8 @@ fn is_changed(before: &str, after: &str, bare: bool, closings: &Closings) -> boo
     let last = words[words.len().saturating_sub(3)..].join(" ");
     let hedged = !last.is_empty() && !last.contains(|letter: char| letter.is_ascii_digit()) && closings.hedges(&last);
     let around = closings.around();
-    let joined = !after.starts_with(',')
-        && closings
-            .joint(after)
-            .is_some_and(|end| NUMBER_NEXT.is_match(&after[end..]) || around.is_more(&after[end..]));
+    let next = |end: usize| NUMBER_NEXT.is_match(&after[end..]);
+    let joined = !after.starts_with(',') && closings.joint(after).is_some_and(next);
     let end = after.find(|letter: char| !(letter.is_alphabetic() || letter == ' ')).unwrap_or(after.len());
     let behind: String = after[..end].split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     let denied = closings.denies_next(before) || closings.denies_last(after) || closings.hedges(&behind);
