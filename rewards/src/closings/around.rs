@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Language, collect, phrase::Words, sources};
+use super::{
+    language::{Language, collect, sources},
+    phrase::{self, Words},
+};
 use crate::sentence::{first_clause, last_clause, last_sentence, sentence_end};
 
 /// No more than this is looked at on either side of a value, in bytes.
@@ -81,13 +84,12 @@ impl Around {
         let filler = sources(languages, |language| &language.filler)?.join("|");
         let value = format!(r"(?:[\s*_]*(?:{filler}))*{VALUE}");
         let conditions = |language: &Language| [language.condition.as_slice(), &language.suppose].concat();
-        let conditions = collect(languages, |language| {
-            conditions(language).iter().map(|word| super::phrase::source(word)).collect()
-        })?;
+        let conditions =
+            collect(languages, |language| conditions(language).iter().map(|word| phrase::source(word)).collect())?;
         let loaded = collect(languages, |language| {
             let words =
                 [&language.changes, &language.changes_behind, &language.about, &language.remark, &language.denied];
-            words.into_iter().flatten().map(|word| super::phrase::source(word)).collect()
+            words.into_iter().flatten().map(|word| phrase::source(word)).collect()
         })?;
         Ok(Self {
             changes: words(|language| &language.changes, "", &value)?,

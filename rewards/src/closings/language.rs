@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::phrase;
+
 /// Phrases of one language. `(a|b)` in a phrase is either, `(a|)` may be missing, a space is any spacing and emphasis,
 /// `...` a few words, `#` a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,3 +97,23 @@ pub(super) static TABLE: LazyLock<Vec<Language>> = LazyLock::new(|| {
     let table: Table = toml::from_str(include_str!("closings.toml")).expect("the table is part of the program");
     table.language
 });
+
+/// The patterns that every language makes; an error names the language.
+pub(super) fn collect(
+    languages: &[Language],
+    make: impl Fn(&Language) -> Result<Vec<String>, String>,
+) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for language in languages {
+        all.extend(make(language).map_err(|reason| format!("closings of `{}`: {reason}", language.name))?);
+    }
+    Ok(all)
+}
+
+/// The patterns of the phrases of one kind, in every language.
+///
+/// # Errors
+/// Which phrase cannot be read, and why.
+pub(super) fn sources(languages: &[Language], part: fn(&Language) -> &Vec<String>) -> Result<Vec<String>, String> {
+    collect(languages, |language| part(language).iter().map(|phrase| phrase::source(phrase)).collect())
+}

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::sentence::{first_clause, last_clause, last_list, last_sentence, sentence_end};
 pub(crate) use around::Around;
 pub use language::Language;
-use language::TABLE;
+use language::{TABLE, collect, sources};
 use phrase::Words;
 
 /// Languages that an option adds to the table.
@@ -369,22 +369,6 @@ fn clipped(text: &str) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// The patterns that every language makes; an error names the language.
-fn collect(
-    languages: &[Language],
-    make: impl Fn(&Language) -> Result<Vec<String>, String>,
-) -> Result<Vec<String>, String> {
-    let mut all = Vec::new();
-    for language in languages {
-        all.extend(make(language).map_err(|reason| format!("closings of `{}`: {reason}", language.name))?);
-    }
-    Ok(all)
-}
-
-fn sources(languages: &[Language], part: fn(&Language) -> &Vec<String>) -> Result<Vec<String>, String> {
-    collect(languages, |language| part(language).iter().map(|phrase| phrase::source(phrase)).collect())
 }
 
 /// The patterns of phrases that an answer follows.

@@ -79,7 +79,6 @@ static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
         r"[.!?,]\s*(?:no|non|nein|moment|warte|espera|attends|aspetta|\u{43d}\u{435}\u{442})\s*,|",
         r"[.!?,\u{3002}\u{ff0c}]\s*(?:\u{4e0d}\u{5bf9}|\u{4e0d}\u{5c0d}|\u{4e0d}[,\u{ff0c}]|\u{7b49}\u{7b49}|\u{3044}\u{3084}|\u{5f85}\u{3063}\u{3066}|\u{c544}\u{b2c8}|\u{c7a0}\u{ae50})|",
         r",\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|",
-        r"\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)\b|",
         r"\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)"
     ))
 });
