@@ -3,6 +3,8 @@
 //! The table is data (`closings.toml`), and a reward's option `closings` adds languages to it. What is found is a place:
 //! where the answer stands, and whether the statement denies it. What the answer says is for others to read.
 
+mod around;
+mod language;
 mod phrase;
 
 use std::borrow::Cow;
@@ -13,53 +15,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::sentence::{first_clause, last_clause, last_list, last_sentence, sentence_end};
+pub(crate) use around::Around;
+pub use language::Language;
+use language::{TABLE, collect, sources};
 use phrase::Words;
-
-/// Phrases of one language. `(a|b)` in a phrase is either, `(a|)` may be missing, a space is any spacing and emphasis,
-/// `...` a few words.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Language {
-    /// Its name, for messages.
-    pub name: String,
-    /// Nouns that stand for the answer; `NOUN:`, `[NOUN]` and a heading announce one without more.
-    pub answer: Vec<String>,
-    /// What joins such a noun to the answer that follows: "is".
-    pub is: Vec<String>,
-    /// Other phrases that an answer follows.
-    pub before: Vec<String>,
-    /// Phrases that an answer stands in front of: "is the answer".
-    pub behind: Vec<String>,
-    /// What a sentence may end with behind an answer.
-    pub ends: Vec<String>,
-    /// Words that take back what follows, or the announcement that follows: "not".
-    pub not: Vec<String>,
-    /// Words that make a supposition of the announcement right behind them.
-    #[serde(rename = "if")]
-    pub suppose: Vec<String>,
-    /// Words that put the announcement right behind them into somebody else's mouth: "he says".
-    pub report: Vec<String>,
-    /// Words that take back what stands in front of them.
-    pub not_ends: Vec<String>,
-    /// Words behind a denial that bring what is right: "not A but B".
-    pub but: Vec<String>,
-    /// The same behind an answer that they deny.
-    pub instead: Vec<String>,
-    /// Words of no weight in front of an answer: "therefore".
-    pub so: Vec<String>,
-    /// Words between two answers.
-    pub or: Vec<String>,
-    /// Words that make a bound, an estimate or a guess of an answer: "at least", "about", "perhaps".
-    pub hedge: Vec<String>,
-    /// Nouns that stand for an option; used for choices alone, as the next three.
-    pub option: Vec<String>,
-    /// Verbs that choose the option behind them.
-    pub pick: Vec<String>,
-    /// What is said of an option that is right.
-    pub right: Vec<String>,
-    /// What is said of an option that is wrong.
-    pub wrong: Vec<String>,
-}
 
 /// Languages that an option adds to the table.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -131,17 +90,6 @@ impl JsonSchema for FurtherClosings {
     }
 }
 
-/// The data file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    language: Vec<Language>,
-}
-
-static TABLE: LazyLock<Vec<Language>> = LazyLock::new(|| {
-    let table: Table = toml::from_str(include_str!("closings.toml")).expect("the table is part of the program");
-    table.language
-});
 static BUILT_IN: LazyLock<Closings> =
     LazyLock::new(|| Closings::new(&TABLE).expect("the table is part of the program and is tested"));
 
@@ -185,6 +133,7 @@ pub struct Closings {
     or: Words,
     hedge: Words,
     verdicts: [Words; 2],
+    around: Around,
 }
 
 impl Closings {
@@ -215,7 +164,7 @@ impl Closings {
             option_at_start: words(|language| &language.option, r"^[\s*_(]*", r"[\s*_:]*")?,
             not: words(|language| &language.not, "", "")?,
             not_at_start: words(|language| &language.not, r"^[\s*_$]*", "")?,
-            not_at_end: words(|language| &language.not, "", r"[\s*_]*$")?,
+            not_at_end: Words::new(&collect(languages, denials_next)?, "", r"[\s*_]*$")?,
             suppose: words(|language| &language.suppose, "", r"(?:[\s*_]+[^\s]+){0,3}[\s*_]*$")?,
             report: words(|language| &language.report, "", r"(?:[\s*_]+[^\s,，]+){0,3}[\s*_]*$")?,
             not_ends: Words::new(&denials, "", "")?,
@@ -227,7 +176,13 @@ impl Closings {
             or: words(|language| &language.or, r"^[\s*_,，、،]*", "")?,
             hedge: words(|language| &language.hedge, "", "")?,
             verdicts: [words(|language| &language.right, "", "")?, words(|language| &language.wrong, "", "")?],
+            around: Around::new(languages)?,
         })
+    }
+
+    /// The words around a value, for mathematics.
+    pub(crate) fn around(&self) -> &Around {
+        &self.around
     }
 
     /// The last closing statements of a text, up to 64 of a kind, in the order in which they stand.
@@ -276,6 +231,13 @@ impl Closings {
     /// Whether a text says that what stands in it is a bound, an estimate or a guess.
     pub(crate) fn hedges(&self, text: &str) -> bool {
         self.hedge.any(self.without_lead(text))
+    }
+
+    /// Whether a text ends with words that put what follows into somebody else's mouth.
+    pub(crate) fn reports(&self, text: &str) -> bool {
+        let sentence = &text[last_sentence(text, LONGEST_SENTENCE_BYTES)..];
+        let report = self.report.first(sentence);
+        report.is_some_and(|report| !sentence[report].contains(|letter: char| letter.is_ascii_digit()))
     }
 
     /// Whether a text ends with words that take back what follows.
@@ -409,22 +371,6 @@ fn clipped(text: &str) -> &str {
     &text[..end]
 }
 
-/// The patterns that every language makes; an error names the language.
-fn collect(
-    languages: &[Language],
-    make: impl Fn(&Language) -> Result<Vec<String>, String>,
-) -> Result<Vec<String>, String> {
-    let mut all = Vec::new();
-    for language in languages {
-        all.extend(make(language).map_err(|reason| format!("closings of `{}`: {reason}", language.name))?);
-    }
-    Ok(all)
-}
-
-fn sources(languages: &[Language], part: fn(&Language) -> &Vec<String>) -> Result<Vec<String>, String> {
-    collect(languages, |language| part(language).iter().map(|phrase| phrase::source(phrase)).collect())
-}
-
 /// The patterns of phrases that an answer follows.
 fn announcements(language: &Language) -> Result<Vec<String>, String> {
     let mut patterns = Vec::new();
@@ -437,6 +383,18 @@ fn announcements(language: &Language) -> Result<Vec<String>, String> {
     // Longer ones first: what stands first in a pattern is found first.
     for phrase in &language.before {
         patterns.push(phrase::source(phrase)?);
+    }
+    Ok(patterns)
+}
+
+/// The patterns of words that take back what follows, and the same with a verb behind them: "no es".
+fn denials_next(language: &Language) -> Result<Vec<String>, String> {
+    let mut patterns = Vec::new();
+    for word in &language.not {
+        for link in &language.is {
+            patterns.push(phrase::joined(word, link)?);
+        }
+        patterns.push(phrase::source(word)?);
     }
     Ok(patterns)
 }

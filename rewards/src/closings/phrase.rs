@@ -8,6 +8,8 @@ use regex::{Regex, RegexBuilder};
 const SPACING: &str = r"[ \t\u{a0}*_]";
 /// A few words, none of which ends the clause.
 const FEW_WORDS: &str = r"[^.:=\n]{1,40}?";
+/// A number, or what one begins with in a formula.
+const NUMBER: &str = r"[-$(\\\[]*(?:[0-9][0-9.,/]*[$)]*|(?:boxed|[dt]?frac|sqrt)\b)";
 /// A compiled table larger than this is refused, in bytes.
 const MOST_BYTES: usize = 32 << 20;
 
@@ -164,6 +166,7 @@ fn body(phrase: &str) -> Result<String, String> {
         let after = &rest[letter.len_utf8()..];
         match letter {
             _ if rest.starts_with("...") => source.push_str(FEW_WORDS),
+            '#' => source.push_str(NUMBER),
             '(' => source.push_str("(?:"),
             '|' | ')' => source.push(letter),
             ' ' => {

@@ -178,6 +178,8 @@ fn a_user_adds_a_language() {
         answer: vec!["((doğru |)cevap)".into()],
         behind: vec!["doğru cevaptır".into()],
         not_ends: vec!["değil(dir|)".into()],
+        changes: vec!["# çarpı".into(), "en az".into()],
+        source: vec!["sanırım".into()],
         ..Language::default()
     };
     let closings = Closings::with(&[turkish]).unwrap();
@@ -187,11 +189,137 @@ fn a_user_adds_a_language() {
         assert_eq!(closings.last(text).map(|closing| text[closing.answer].trim()), wanted, "{text}");
         assert_eq!(said(text), None, "{text}");
     }
+    let around = closings.around();
+    assert!(
+        around.changes("3 çarpı ")
+            && around.changes("en az ")
+            && !around.changes("x çarpı ")
+            && around.is_others("sanırım Ali, ")
+    );
     for phrase in ["(a", "a)", "", "  "] {
         let broken = Language { name: "x".into(), before: vec![phrase.into()], ..Language::default() };
         let error = Closings::with(&[broken]).unwrap_err();
         assert!(error.contains("closings of `x`") && error.contains(&format!("`{phrase}`")), "{error}");
     }
+}
+
+#[test]
+fn words_around_a_value_are_known_in_every_language() {
+    let around = Closings::built_in().around();
+    for before in [
+        "at least ",
+        "half of the ",
+        "a loss of $",
+        "a maximum of ",
+        "up to ",
+        "undefined, ",
+        "至少",
+        "零下",
+        "最大で",
+        "영하 ",
+        "une perte de ",
+        "ein Verlust von ",
+        "una pérdida de ",
+        "uma perda de ",
+        "una perdita di ",
+        "убыток в ",
+        "خسارة ",
+        "अधिकतम ",
+        "It is 3 or ",
+        "it approaches ",
+    ] {
+        assert!(around.changes(before), "{before}");
+    }
+    for before in [
+        "the answer is ",
+        "the maximum is ",
+        "As $n \\to \\infty$ it approaches ",
+        "答案是",
+        "la perte est ",
+        "a total of ",
+    ] {
+        assert!(!around.changes(before), "{before}");
+    }
+}
+
+#[test]
+fn words_behind_a_value_are_known_in_every_language() {
+    let around = Closings::built_in().around();
+    for behind in [
+        " degrees below zero",
+        " (rounded)",
+        ", rounded up.",
+        " when $x > 0$",
+        " if $x = 1$",
+        " for $n \\ge 2$",
+        ", provided that it rains",
+        " or 8",
+        " more or less",
+        "（四舍五入）",
+        "万",
+        " falls $x > 0$",
+        " si $x > 0$",
+        " при $x > 0$",
+        " sous zéro",
+        " ($x > 0$)",
+    ] {
+        assert!(around.changes_behind(behind), "{behind}");
+    }
+    for behind in [
+        " dollars for each of 3 days",
+        " when she sells 9",
+        " if he works",
+        " apples",
+        ", since $x > 0$",
+        " rounded to the nearest tenth",
+    ] {
+        assert!(!around.changes_behind(behind), "{behind}");
+    }
+}
+
+#[test]
+fn a_source_is_somebody_and_no_formula() {
+    let around = Closings::built_in().around();
+    for lead in [
+        "According to Bob, ",
+        "According to Dr. Smith, ",
+        "As Bob puts it, ",
+        "Selon Bob, ",
+        "Laut Bob ist ",
+        "Según Bob, ",
+        "Segundo Bob, ",
+        "Secondo Bob, ",
+        "По мнению Ивана, ",
+        "根据小明的说法，",
+        "太郎によると、",
+        "철수에 따르면 ",
+        "राम के अनुसार ",
+        "A common mistake is to answer ",
+        "One might say ",
+    ] {
+        assert!(around.is_others(lead), "{lead}");
+    }
+    for lead in [
+        "According to the formula, ",
+        "According to Vieta's formulas, ",
+        "According to our calculation, ",
+        "Selon le théorème de Pythagore, ",
+        "Según el problema, ",
+        "По условию задачи ",
+        "根据题意，",
+        "公式によると、",
+        "공식에 따르면 ",
+        "According to Bob it is 8, but ",
+        "A common mistake is 8, so ",
+    ] {
+        assert!(!around.is_others(lead), "{lead}");
+    }
+    assert!(
+        around.is_whose("Bob's ")
+            && around.is_whose("So his ")
+            && !around.is_whose("The problem's ")
+            && !around.is_whose("The ")
+    );
 }
 
 #[test]

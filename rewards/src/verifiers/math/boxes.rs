@@ -18,18 +18,9 @@ use crate::closings::Closings;
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"([A-Za-z](?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?)\s*=\s*\$?\s*$"));
 static PERCENT_AFTER: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^(?:\s|\\[,;: ])*\$?\s*(?:\\?%|percent(?:age)?\b|pct\b)"));
-static NEGATION_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)(?:\bnot(?:\s+equal\s+to)?|n't|\brather\s+than|\binstead\s+of|\u{4e0d}\u{662f}|\\neq?|\bnever|\b(?:wrong|incorrect|false|mistaken)\s+(?:final\s+)?(?:answer|result|value)\s+(?:is|was|would\s+be))[\s$:*\\(\[]*$",
-    )
-});
-/// What takes a box back behind it.
-static DENIED_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)^[\s$*)\]},.]*(?:\\[)\]]\s*)?(?:(?:is|was)\s+(?:clearly\s+|obviously\s+)?(?:the\s+)?(?:wrong|incorrect|false|invalid|not\s+(?:right|correct|the\s+answer))\b",
-        r"|but\s+the\s+(?:(?:correct|right|actual|true|final)\s+)?answer\s+is\b|(?:oops|correction|sorry|scratch\s+that|no,)\b)|^[\s$*)]*\?"
-    ))
-});
+/// Signs right before a box that say what a value is not, and what asks behind it.
+static UNEQUAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\neq?[\s$:*\\(\[]*$"));
+static ASKED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[\s$*)]*\?"));
 /// What makes a box a part of a formula before it: a sign or a digit, an exponent, a root or a fraction around it.
 static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -63,8 +54,8 @@ struct Boxed {
 }
 
 /// What the last box says that is not negated, with the boxes joined to it; `Some(None)` when the last box is not closed.
-pub(super) fn boxed(text: &str) -> Option<Option<String>> {
-    last(text).map(|found| found.map(|(content, _)| content))
+pub(super) fn boxed(text: &str, closings: &Closings) -> Option<Option<String>> {
+    last(text, closings).map(|found| found.map(|(content, _)| content))
 }
 
 /// The same, where what stands around a box may change what it says, and where its place ends.
@@ -80,7 +71,7 @@ pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, 
             }
             None => (Cow::Borrowed(text), content),
         };
-        let taken_back = lead::denies_box(&text[..range.start], &text[range.clone()], closings);
+        let taken_back = lead::denies_box(&text, &range, closings);
         let said = match surroundings::place(&text, range, closings) {
             _ if taken_back => UNTOLD.to_owned(),
             Place::Alone => content,
@@ -90,7 +81,7 @@ pub(super) fn stated(text: &str, closings: &Closings) -> Option<Option<(String, 
         };
         (said, end)
     };
-    last(text).map(|found| found.map(said))
+    last(text, closings).map(|found| found.map(said))
 }
 
 /// A value that stands behind a box.
@@ -111,7 +102,7 @@ fn again(behind: &str) -> Option<Again<'_>> {
 }
 
 /// The last box that is not negated with those joined to it, and where they stand.
-fn last(text: &str) -> Option<Option<(String, Range<usize>)>> {
+fn last(text: &str, closings: &Closings) -> Option<Option<(String, Range<usize>)>> {
     let boxes = match boxes(text)? {
         Some(boxes) => boxes,
         None => return Some(None),
@@ -129,8 +120,10 @@ fn last(text: &str) -> Option<Option<(String, Range<usize>)>> {
         while start > 0 && BETWEEN.is_match(&text[boxes[start - 1].end..boxes[start].start]) {
             start -= 1;
         }
-        let denied = NEGATION_BEFORE.is_match(&text[..boxes[start].start]);
-        if !denied && !DENIED_BEHIND.is_match(&text[boxes[end - 1].end..]) {
+        let (before, after) = (&text[..boxes[start].start], &text[boxes[end - 1].end..]);
+        let bare = before.trim_end_matches([' ', '\t', '\n', '$', ':', '*', '\\', '(', '[']);
+        let denied = UNEQUAL.is_match(before) || closings.denies_next(bare);
+        if !denied && !ASKED.is_match(after) && !closings.around().denies_behind(after) {
             let range = boxes[start].start..boxes[end - 1].end;
             return Some(Some((together(text, &boxes[start..end]), range)));
         }
@@ -193,6 +186,11 @@ fn boxes(text: &str) -> Option<Option<Vec<Boxed>>> {
         }
     }
     (!found.is_empty()).then_some(Some(found))
+}
+
+/// What stands behind the last box.
+pub(super) fn behind_last(text: &str) -> Option<&str> {
+    boxes(text)??.pop().map(|last| &text[last.end..])
 }
 
 pub(super) fn next_box(text: &str, from: usize) -> Option<usize> {

@@ -1,10 +1,25 @@
 //! Notation that may mean something else than arithmetic: what holds it is only equal to what is written alike.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::{
+    clause::pattern,
     expression::{Bracket, Constant, Expr},
     ordered::multiplies_matrices,
     token::{Lexeme, Token},
 };
+
+/// Two sums of money that a dash joins: `$5-$10`.
+static MONEY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"\\?[$\x{20ac}\x{a3}\x{a5}]\s?\d[\d,.]*\s*[-\x{2013}]\s*\\?[$\x{20ac}\x{a3}\x{a5}]\s?\d")
+});
+
+/// Whether an answer may be a range of money and no difference; an equation says which.
+pub(super) fn is_range_of_money(text: &str) -> bool {
+    !text.contains('=') && MONEY.is_match(text)
+}
 
 /// Whether what an expression comes to cannot be told.
 pub(super) fn is_doubtful(expr: &Expr) -> bool {

@@ -1,5 +1,6 @@
 //! The final answer in a whole reply: only after closed thinking, the last box, the last plain statement.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -8,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    boxes::{next_box, stated},
+    boxes::{self, next_box, stated},
     clause::{clause_end, pattern},
-    lead, loaded, prose,
+    lead, loaded, prose, struck, surroundings,
 };
 use crate::closings::Closings;
 use crate::extract::{MOST_ANSWERS, repeats_its_last_line};
@@ -78,7 +79,6 @@ static RETRACTS: LazyLock<Regex> = LazyLock::new(|| {
         r"[.!?,]\s*(?:no|non|nein|moment|warte|espera|attends|aspetta|\u{43d}\u{435}\u{442})\s*,|",
         r"[.!?,\u{3002}\u{ff0c}]\s*(?:\u{4e0d}\u{5bf9}|\u{4e0d}\u{5c0d}|\u{4e0d}[,\u{ff0c}]|\u{7b49}\u{7b49}|\u{3044}\u{3084}|\u{5f85}\u{3063}\u{3066}|\u{c544}\u{b2c8}|\u{c7a0}\u{ae50})|",
         r",\s+(?:says|said)\s+[A-Z]|,\s+(?:they|people|some|he|she)\s+(?:say|says|said|think|thinks)\b|",
-        r"\baccording\s+to\s+(?:my|his|her|their|a|some)\s+(?:friend|teacher|book|classmate|brother|sister)\b|",
         r"\bscratch\s+that\b|\bon\s+second\s+thoughts?\b|\boops\b)"
     ))
 });
@@ -95,7 +95,8 @@ static STEP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d{1,2}[.)]\s+[A-Z][a
 /// The readings of the final answer of a reply, the likeliest first: all of one place, so that no two answers are tried.
 /// Nothing at all where the thinking is not closed, where answers are given by the dozen, or where it says nothing.
 pub(super) fn extract(reply: &str, place: Place, closings: &Closings) -> Option<Vec<String>> {
-    let visible = tail(visible(reply)?);
+    let visible = visible(reply)?;
+    let visible = tail(&visible);
     let silent = !visible.contains(char::is_alphanumeric);
     if silent || is_spam(visible) { None } else { Some(answers_in(visible, true, place, closings)) }
 }
@@ -106,14 +107,19 @@ fn is_spam(text: &str) -> bool {
     many("<answer>") || many("\\boxed") || repeats_its_last_line(text)
 }
 
-/// What stands after the thinking; nothing when the thinking is not closed.
-fn visible(reply: &str) -> Option<&str> {
+/// What stands after the thinking, without what is struck out; nothing when the thinking is not closed.
+fn visible(reply: &str) -> Option<Cow<'_, str>> {
     let after = reply.rfind("</think>").map_or(reply, |at| &reply[at + "</think>".len()..]);
     if after.contains("<think>") {
         return None;
     }
-    let end = ENDS.iter().filter_map(|mark| after.find(mark)).min();
-    Some(end.map_or(after, |end| &after[..end]))
+    let kept = struck::kept(after);
+    let end = ENDS.iter().filter_map(|mark| kept.find(mark)).min();
+    Some(match (end, kept) {
+        (None, kept) => kept,
+        (Some(end), Cow::Borrowed(text)) => Cow::Borrowed(&text[..end]),
+        (Some(end), Cow::Owned(text)) => Cow::Owned(text[..end].to_owned()),
+    })
 }
 
 fn tail(text: &str) -> &str {
@@ -144,6 +150,12 @@ fn answers_in(text: &str, tags: bool, place: Place, closings: &Closings) -> Vec<
     }
     if place == Place::Boxed {
         return Vec::new();
+    }
+    // Where every box is denied, what stands behind the last says the answer, if anything does.
+    if let Some(rest) = boxes::behind_last(text) {
+        let found = answers_in(rest, false, place, closings);
+        let valued = |said: &String| said.contains(|letter: char| letter.is_ascii_digit());
+        return if found.iter().any(valued) { found } else { Vec::new() };
     }
     match marked(text, closings) {
         Some(found) => found,
@@ -237,6 +249,8 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
         && bold.contains(|letter: char| letter.is_ascii_digit())
         && !rest.contains("**")
         && !DENIES.is_match(rest)
+        && !surroundings::changes_behind(rest, closings)
+        && !closings.around().is_others_behind(rest)
         && !denied
     {
         return nonempty(bold).into_iter().collect();
@@ -244,6 +258,19 @@ fn readings(said: &str, denied: bool, closings: &Closings) -> Vec<String> {
     // "Not a function" may be the answer; "not 12" is none.
     let valued = said.contains(|letter: char| letter.is_ascii_digit() || matches!(letter, '$' | '\\'));
     if closings.hedges(said) || denied && valued && !INSTEAD.is_match(said) {
+        return readings;
+    }
+    let first = sentence_end(said).unwrap_or(said.len());
+    let sentence = &said[..first];
+    if closings.around().is_others_behind(said) {
+        return readings;
+    }
+    // Where words change the value, only all of the sentence says what is meant.
+    let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
+    if prose::is_reworded(&said[turned..], first - turned, closings) {
+        let whole = |text: &str| nonempty(text.trim_matches('*').trim_end_matches(['.', '\u{3002}', ' ']));
+        let cut = said[first..].starts_with('\u{ff0c}');
+        readings.extend([sentence, said].into_iter().skip(usize::from(cut)).filter_map(whole));
         return readings;
     }
     let clause = clean(said).filter(|_| !denied || INSTEAD.is_match(said));
@@ -305,7 +332,8 @@ fn is_half_day(text: &str, at: usize) -> bool {
 fn unmarked(text: &str, closings: &Closings) -> Vec<String> {
     let Some(line) = text.lines().map(str::trim).rfind(|line| !line.is_empty()) else { return Vec::new() };
     // A question answers nothing, nor does the first step of a list.
-    if line.trim_end_matches(['*', ' ']).ends_with(['?', '\u{ff1f}', '\u{61f}']) || STEP.is_match(line) {
+    let asked = line.trim_end_matches(['*', ' ']).ends_with(['?', '\u{ff1f}', '\u{61f}']);
+    if asked || STEP.is_match(line) || closings.around().is_others(line.trim_end_matches('.')) {
         return Vec::new();
     }
     let count = line

@@ -47,6 +47,7 @@ mod region;
 mod residue;
 mod scalar;
 mod source;
+mod struck;
 mod surroundings;
 mod symbols;
 mod template;
@@ -92,7 +93,7 @@ pub struct Math {
 }
 
 impl Verifier for Math {
-    const VERSION: &'static str = "math/7";
+    const VERSION: &'static str = "math/8";
 
     fn score(&self, item: &Item<'_>) -> PartScore {
         // A question may be the sum that is asked for: said again, it answers nothing.
@@ -170,7 +171,9 @@ pub fn equivalent(gold: &str, prediction: &str, form: Form) -> Comparison {
 fn equivalent_at(gold: &str, prediction: &str, form: Form, place: Place, closings: &Closings) -> Comparison {
     surroundings::ready();
     let readings = match form {
-        Form::Answer => Some(vec![prediction.trim().to_owned()]).filter(|answers| !answers[0].is_empty()),
+        Form::Answer => {
+            Some(vec![struck::kept(prediction.trim()).into_owned()]).filter(|answers| !answers[0].is_empty())
+        }
         Form::Response => extract::extract(prediction, place, closings),
     };
     let Some(readings) = readings else {
@@ -248,7 +251,8 @@ struct Reading {
 impl Reading {
     fn new(answer: &str) -> Self {
         let text = set_in_braces(symbols::to_ascii(unwrapped(answer)));
-        let lexemes = lexer::tokens(&text);
+        let lexemes =
+            if doubtful::is_range_of_money(&text) { Err("it is a range of money") } else { lexer::tokens(&text) };
         let choice = choice::read(&text);
         Self { text, lexemes, choice }
     }

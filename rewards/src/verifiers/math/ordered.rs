@@ -46,13 +46,32 @@ fn ordered(expr: &Expr, budget: &mut usize) -> Option<Expr> {
 /// Roman numerals (`BCA`, `HT`, `AB`, `IX`, `A^2B`), permutations (`\sigma\tau`), or a relation between two small ones, `xRy`.
 pub(super) fn is_row_of_names(expr: &Expr) -> bool {
     let Expr::Product(factors) = expr else { return false };
+    if is_current(factors) {
+        return false;
+    }
     // `T/F/T` is no quotient.
     let listed = factors.len() > 2 && factors[1..].iter().all(|factor| factor.inverse);
     let letters = factors.iter().all(|factor| is_letter(base_of(&factor.expr)) && (listed || !factor.inverse));
     let named = |named: &dyn Fn(&Expr) -> bool| factors.iter().all(|factor| named(base_of(&factor.expr)));
     let permutation = |expr: &Expr| matches!(expr, Expr::Variable(name) if matches!(name.as_str(), "sigma" | "tau"));
+    // The two forms of a gene, `Aa`.
+    let twins = factors.windows(2).any(|pair| are_twins(&pair[0].expr, &pair[1].expr));
     let capitals: Vec<bool> = factors.iter().map(|factor| is_capital(&factor.expr)).collect();
-    letters && (named(&is_capital) || named(&permutation) || capitals == [false, true, false])
+    letters && (twins || named(&is_capital) || named(&permutation) || capitals == [false, true, false])
+}
+
+/// Whether a power of `I` stands beside one letter: that of a current and that of the unit matrix commute.
+fn is_current(factors: &[Factor]) -> bool {
+    let power = |expr: &Expr| {
+        matches!(expr, Expr::Power(base, exponent)
+        if matches!(&**base, Expr::Variable(name) if name == "I") && matches!(&**exponent, Expr::Number(_)))
+    };
+    factors.len() == 2 && factors.iter().any(|factor| power(&factor.expr))
+}
+
+/// Whether two letters are one in different cases.
+fn are_twins(a: &Expr, b: &Expr) -> bool {
+    matches!((a, b), (Expr::Variable(a), Expr::Variable(b)) if a != b && a.eq_ignore_ascii_case(b))
 }
 
 /// Whether letters are multiplied as matrices are: beside an inverse or a transpose of one, or under one exponent of them.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::clause::{BETWEEN, clause_end, pattern};
-use super::{units, words};
+use super::{surroundings, units, words};
 use crate::closings::Closings;
 
 /// Words that say that what stands in the sentence is no answer, or not exactly that.
@@ -76,19 +76,6 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
         r"|\b(?:the|these|those|each\s+of\s+the)\s+|[\u{7ea6}\u{7d04}]\s*|(?:^|\s)\u{c57d}\s*)$"
     ))
 });
-/// Words right before a number that make another one of it.
-static TURNED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)\b(?:half|third|quarter|twice|thrice|double|triple|minus|negative|times|plus|divided\s+by|root|cube|square|",
-        r"logarithm|factorial|opposite|reciprocal|inverse|negation|complement|multiples?|divisors?|modulo|mod|moins|menos|meno|",
-        r"\u{43c}\u{438}\u{43d}\u{443}\u{441}|(?:divisible|bounded)\s+by|(?:coprime|prime|congruent)\s+to|(?:ends?|starts?|begins?)\s+(?:in|with)|",
-        r"(?:far|off)\s+from|undefined\s+at|up\s+to|close\s+to|rounds?\s+to|(?:sum|product)\s+of|contains|page|(?:number|integer|one|day)\s+(?:after|before)|like)(?:\s+of)?[\s*$]*$|",
-        r"(?:moiti\u{e9}|carr\u{e9}|racine|mitad|cuadrado|ra\u{ed}z|m\u{fa}ltiplo|h\u{e4}lfte|quadrat|wurzel|vielfaches|metade|quadrado|",
-        r"\u{43f}\u{43e}\u{43b}\u{43e}\u{432}\u{438}\u{43d}\u{430}|\u{43a}\u{432}\u{430}\u{434}\u{440}\u{430}\u{442})\s+(?:(?:de|du|del|do|da|von|aus|\u{43e}\u{442})\s+)?[\s*$]*$|",
-        r"(?:\u{6839}\u{53f7}|\u{6839}\u{865f}|\u{7b2c}|\u{5206}\u{4e4b})[\s*$]*$|",
-        r"[\u{8d1f}\u{8ca0}][\s*$]*$|\u{30de}\u{30a4}\u{30ca}\u{30b9}[\s*$]*$|\u{b9c8}\u{c774}\u{b108}\u{c2a4}[\s*$]*$"
-    ))
-});
 /// What makes another number of one in Chinese, Japanese and Korean: 7\u{4e07} is seventy thousand, 7\u{7684}... something of 7.
 static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -97,6 +84,8 @@ static CHANGED: LazyLock<Regex> = LazyLock::new(|| {
 });
 static UNIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s?([A-Za-z\u{b5}]+)(?:\s?\^\s?\{?([23])\}?|([\u{b2}\u{b3}]))?"));
+/// A sentence of more values than this gives no single one.
+const MOST_VALUES: usize = 16;
 /// What stands for itself in a sentence of words: nothing of it may be there when a bare number is looked for.
 const MATHEMATICAL: [char; 9] = ['\\', '^', '_', '{', '}', '|', '<', '>', '!'];
 
@@ -151,7 +140,7 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let sentence = conclusion_in(sentence, closings).unwrap_or(sentence);
     // "which is 1,000" at the end says it all.
     if let Some(which) = WHICH.find_iter(sentence).last()
-        && let Some(number) = number_in(&sentence[which.end()..])
+        && let Some(number) = number_in(&sentence[which.end()..], closings)
         && sentence[which.end()..].split_whitespace().count() <= 2
     {
         return vec![number];
@@ -160,25 +149,33 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let turned = INSTEAD.find_iter(sentence).last().map_or(0, |turn| turn.end());
     let sentence = &sentence[turned..];
     let clause = &sentence[..clause_end(sentence)];
+    // "7, not" and "7 given that $x > 0$" are cut off their end.
+    if surroundings::changes_behind(&sentence[clause.len()..], closings) {
+        return Vec::new();
+    }
     let holds_value = clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$' || letter == '\\');
     let sentence = if holds_value { clause } else { sentence };
     let formulas: Vec<regex::Captures<'_>> = FORMULA.captures_iter(sentence).collect();
     let bare = FORMULA.replace_all(sentence, " ");
-    if sentence.trim_end().ends_with('?') || HEDGE.is_match(&bare) || closings.hedges(&bare) || denies(&bare, closings)
+    if sentence.trim_end().ends_with('?')
+        || HEDGE.is_match(&bare)
+        || closings.hedges(&bare)
+        || denies(&bare, closings)
+        || closings.around().is_others(sentence)
     {
         return Vec::new();
     }
     if formulas.is_empty() {
-        return number_in(sentence).into_iter().collect();
+        return number_in(sentence, closings).into_iter().collect();
     }
     // "The volume of $ABCD$ is 120": the number behind the last formula says it.
     let rest = &sentence[formulas[formulas.len() - 1].get(0).map_or(0, |last| last.end())..];
     if let Some(states) = STATES.find(rest)
-        && let Some(number) = number_in(&rest[states.end()..])
+        && let Some(number) = number_in(&rest[states.end()..], closings)
     {
         return vec![number];
     }
-    last_formula(sentence, &formulas).into_iter().collect()
+    last_formula(sentence, &formulas, closings).into_iter().collect()
 }
 
 /// Whether a sentence denies something; that pages are "not yet read" only says which are left.
@@ -187,13 +184,14 @@ fn denies(bare: &str, closings: &Closings) -> bool {
 }
 
 /// The last formula, with those that "and" or a comma joins to it.
-fn last_formula(sentence: &str, formulas: &[regex::Captures<'_>]) -> Option<String> {
+fn last_formula(sentence: &str, formulas: &[regex::Captures<'_>], closings: &Closings) -> Option<String> {
     let place = |at: usize| formulas[at].get(0).map_or(0..0, |whole| whole.range());
     let mut first = formulas.len() - 1;
     while first > 0 && BETWEEN.is_match(&sentence[place(first - 1).end..place(first).start]) {
         first -= 1;
     }
-    if BOUND.is_match(&sentence[..place(first).start]) {
+    let before = &sentence[..place(first).start];
+    if BOUND.is_match(before) || is_changed(before, &sentence[place(formulas.len() - 1).end..], closings) {
         return None;
     }
     // A condition such as "for $n = 3$" is none, where something else was said before it.
@@ -232,7 +230,7 @@ fn conclusion_in<'s>(sentence: &'s str, closings: &Closings) -> Option<&'s str> 
 }
 
 /// The only number of a clause; what stands left of an equals sign led to it.
-fn number_in(clause: &str) -> Option<String> {
+fn number_in(clause: &str, closings: &Closings) -> Option<String> {
     let (left, said) = clause.rsplit_once('=').unwrap_or(("", clause));
     if left.ends_with(['<', '>', '!']) {
         return None;
@@ -252,7 +250,7 @@ fn number_in(clause: &str) -> Option<String> {
         || before.trim().is_empty() && said.len() == clause.len() && VERB.is_match(after)
         || BOUND.is_match(before)
         || KNOWN.is_match(before)
-        || TURNED.is_match(before)
+        || is_changed(before, after, closings)
         || is_scaled(after)
         || open.ends_with(['\u{2248}', '~', '<', '>', '\u{2264}', '\u{2265}', '\u{b1}', '\u{2260}'])
         || before.ends_with(['\u{2013}', '\u{221a}', '\u{221b}'])
@@ -282,9 +280,22 @@ fn number_in(clause: &str) -> Option<String> {
     }
 }
 
-/// Whether words right before a value make another one of it.
-pub(super) fn is_turned(before: &str) -> bool {
-    TURNED.is_match(before)
+/// Whether words right before or behind a value make another one of it.
+fn is_changed(before: &str, after: &str, closings: &Closings) -> bool {
+    let around = closings.around();
+    around.changes(before) || surroundings::changes_behind(after, closings) || closings.reports(before)
+}
+
+/// Whether words beside one of the values in the first bytes of a text make another one of it.
+pub(super) fn is_reworded(text: &str, first: usize, closings: &Closings) -> bool {
+    let formulas: Vec<std::ops::Range<usize>> = FORMULA.find_iter(text).map(|found| found.range()).collect();
+    let inside = |at: usize| formulas.iter().any(|formula| formula.contains(&at));
+    let numbers = NUMBER.find_iter(text).map(|found| found.range()).filter(|number| !inside(number.start));
+    let first = first.min(clause_end(text));
+    let values = numbers.chain(formulas.iter().cloned()).filter(|value| value.start < first);
+    let values: Vec<std::ops::Range<usize>> = values.take(MOST_VALUES + 1).collect();
+    values.len() > MOST_VALUES
+        || values.into_iter().any(|value| is_changed(&text[..value.start], &text[value.end..], closings))
 }
 
 /// Whether a number goes on in words: "5 dozen", "5 times".

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{clause::pattern, prose::is_turned, units, words};
+use super::{clause::pattern, units, words};
 use crate::closings::Closings;
 
 /// No more than this is looked at on either side, in bytes.
@@ -58,23 +58,9 @@ static MODULUS: LazyLock<Regex> =
 /// A row below that goes on with the formula.
 static GOES_ON: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\s&]*(?:[-+*/<>=]|\\(?:leq?|geq?|lt|gt|neq?|times|cdot|pm|lor|vee|text\{\s*or)\b)"));
-/// Words and signs right before a value that make another one of it, a bound or a guess.
-static CHANGES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)(?:\b(?:at\s+(?:the\s+)?(?:least|most|minimum|maximum)|(?:no|not)\s+(?:more|less|fewer)|than|nearly|almost|over|under|",
-        r"above|below|beyond|past|exceeds?|exceeding|up\s+to|close\s+to|near|within|between|neither|nor|not|never|maybe|perhaps|possibly|",
-        r"probably|presumably|minus|negative|plus|times|twice|thrice|double|triple|half(?:\s+of)?|(?:square|cube)(?:\s+root)?\s+of|\d\s+(?:in|out\s+of|of|per)|",
-        r"(?:negative|opposite|reciprocal|inverse|multiples?|factors?|divisors?|powers?|roots?|third|quarter|none|all|any)\s+of|divisible\s+by|",
-        r"(?:cannot|can't|not|never|n't)\s+(?:be|equal(?:\s+to)?|answer|say|exceed)|(?:anything|everything|nothing|all)\s+but|different\s+from|than\s+or\s+equal\s+to|",
-        r"(?:like|such\s+as|for\s+(?:example|instance),?|e\.g\.)|guess(?:\s+is)?|not\s+sure,?\s+but|(?:put|write|place|enter|give)\s+[^.\n]{1,30}\s+in(?:side|to)?|",
-        r"(?:divided|multiplied)\s+by|(?:could|might|may)\s+(?:well\s+)?be|would\s+have\s+been|allegedly|supposedly|something\s+like|if|unless|",
-        r"whether|except|excluding|between\s+[^.;\n]{1,30}\s+and|(?:from|between)\s+[^.;\n]{1,20}\s+(?:to|and)|either\s+[^.;\n]{1,40}\bor)|",
-        r"(?:^|\bis|\bare|[.:\n])\s*\$?[0-9.]+\$?\s*(?:to|[-\u{2013}])|",
-        r"\d\s*(?:hours?|hrs?|h|minutes?|mins?|days?|weeks?|months?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?)\s*(?:and)?|",
-        r"(?:[\d$)}\]]|(?:^|[^\w\\'])[A-Za-z])\s*(?:,\s*)?(?:\b(?:or|oder|ou)\b|\u{6216}|\u{307e}\u{305f}\u{306f}|\u{b610}\u{b294}|\u{438}\u{43b}\u{438}))",
-        r"\s*(?:(?:the|a|an|exactly|of)\s+)?(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?$"
-    ))
-});
+/// A number that a dash joins to the value behind it.
+static RANGE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:^|[\s.:])\$?[0-9][0-9.]*\$?\s*[-\u{2013}]\s*(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?$"));
 static BETWEEN_BOTH: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bbetween\s*\$?\s*$"));
 /// A small letter alone that a congruence is about.
 static UNKNOWN_CONGRUENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|[^A-Za-z\\])[a-z]\s*\\equiv$"));
@@ -87,37 +73,17 @@ static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
 /// Digits that a value goes on with, and what strikes it out.
 static JOINS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[0-9][.,]|[0-9][ \t]*|(?:~~|<(?:s|del|strike)>|\\(?:sout|st|x?cancel)\s*\{)\s*)$"));
-/// Signs and words right behind a value that do the same.
-static CHANGES_AFTER: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)^[ \t]*(?:,?[ \t]*\b(?:or|and)\b\s+(?:more|less|fewer|so\b|above|below|up\b|over|under|higher|lower|greater|maybe|perhaps|possibly|beyond)|at\s+(?:least|most)\b|",
-        r",?\s*\bor\b\s+(?:\$?\s*\b[A-Za-z]\w?\s*=\s*)?[-$(\\\[]*(?:\d|boxed|frac|sqrt)|,?\s*\bor\b\s+\$|",
-        r"to\s+[$\\]*\d|(?:plus|minus|times|modulo?|divided\s+by)\s+[-$\\(]*\d|squared\b|cubed\b|factorial\b|-?ish\b|",
-        r"(?:plus|minus|unless)\b|(?:is|was)\s+(?:wrong|incorrect|false|not)\b|and\s+(?:a\s+|one\s+)?(?:half|third|quarter)\b|(?:out\s+of|of|in|per)\s+[$\\(]*\d|",
-        r"(?:millionen|millones|milliers|milh\u{f5}es|tausend|\u{43c}\u{438}\u{43b}\u{43b}\u{438}\u{43e}\u{43d}\w*|\u{442}\u{44b}\u{441}\u{44f}\u{447}\w*)\b|",
-        r"[\u{4e07}\u{842c}\u{4ebf}\u{5104}\u{5343}\u{767e}\u{5341}\u{500d}\u{b9cc}\u{c5b5}]|\u{5206}\u{4e4b}|",
-        r",?\s*(?:with\s+(?:a\s+)?)?remainder\b|[rR]\s*\d|",
-        r"(?:hours?|hrs?|h|minutes?|mins?|days?|weeks?|months?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?),?\s*(?:and\s+)?\$?\d|",
-        r"[^.\n]{0,80}\b(?:otherwise|else)\b|(?:for|when|if)\b[^.\n]{1,60}?[\s$]\d+\$?\s+(?:for|when|if)\b)",
-    ))
-});
+/// Signs right behind a value that do the same.
 static SIGNS_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b))",
+        r"^(?:[.,]\d|[ \t]*(?:[0-9\u{bd}\u{2153}\u{bc}\u{be}\u{2154}\u{2030}]|\^[^\\\u{b0}]|_\{?\w|[+*\u{d7}\u{f7}\u{b1}\u{2264}\u{2265}\u{2260}\u{2026}]|[-/\u{2013}:~][ \t]*[\d$\\]|>|<[^/a-z|]|\\(?:leq?|geq?|lt|gt|neq?|sim|times|cdot|pm|mid|cup|cap|lor|l?dots)\b|\$\s*\\[pm]{2}\b))",
     )
 });
-static NUMBER_NEXT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)^\s*[-$(\\\[]*(?:(?:mehr|weniger|plus|moins|m\u{e1}s|mais|menos|pi\u{f9}|meno|\u{431}\u{43e}\u{43b}\u{435}\u{435}|\u{43c}\u{435}\u{43d}\u{435}\u{435})\b|\d|boxed\b|[dt]?frac\b|sqrt\b)",
-    )
-});
-
-/// Words and signs right before a value that say how large something is.
-static ABOUT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)(?:\b(?:about|around|approximately|approx\.?|roughly|circa)|\\(?:approx|simeq|sim)|[\u{2248}\u{2243}~]|[\u{7ea6}\u{7d04}])[\s*]*(?:(?:the|a|an)\s+)?$",
-    )
-});
+/// A remainder: `5 R 3`.
+static REMAINDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[ \t]*[rR]\s*\d"));
+static NUMBER_NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[-$(\\\[]*(?:\d|boxed\b|[dt]?frac\b|sqrt\b)"));
+/// Signs right before a value that say how large something is.
+static ABOUT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:\\(?:approx|simeq|sim)|[\u{2248}\u{2243}~])[\s*]*$"));
 
 /// How a box stands in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +98,7 @@ pub(super) enum Place {
 
 /// Compiles all patterns, which takes some milliseconds: the first row does it, whatever it says.
 pub(super) fn ready() {
+    Closings::built_in();
     let all: [&LazyLock<Regex>; 21] = [
         &STYLE_BEFORE,
         &CONCLUDES,
@@ -145,12 +112,12 @@ pub(super) fn ready() {
         &TURNS,
         &MODULUS,
         &GOES_ON,
-        &CHANGES,
+        &RANGE,
         &BETWEEN_BOTH,
         &UNKNOWN_CONGRUENT,
         &SIGNS,
         &JOINS,
-        &CHANGES_AFTER,
+        &REMAINDER,
         &SIGNS_AFTER,
         &NUMBER_NEXT,
         &ABOUT,
@@ -170,7 +137,7 @@ pub(super) fn place(text: &str, range: Range<usize>, closings: &Closings) -> Pla
     let formula = formula(before, after);
     let (outer, inner) = match &formula {
         Some((start, end)) => {
-            let inner = in_formula(&before[start.end..], &after[..end.start]);
+            let inner = in_formula(&before[start.end..], &after[..end.start], closings);
             ((&before[..start.start], &after[end.end..]), inner)
         }
         None => ((before, after), Place::Alone),
@@ -178,7 +145,7 @@ pub(super) fn place(text: &str, range: Range<usize>, closings: &Closings) -> Pla
     if inner == Place::Part || JOINS.is_match(outer.0) || is_changed(outer.0, outer.1, formula.is_none(), closings) {
         return Place::Part;
     }
-    if inner == Place::About || ABOUT.is_match(outer.0) { Place::About } else { Place::Alone }
+    if inner == Place::About || is_about(outer.0, closings) { Place::About } else { Place::Alone }
 }
 
 /// The paragraph before and behind a place, cut.
@@ -257,23 +224,29 @@ fn delimiters(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Whether what stands right before a value only says how large it is.
+fn is_about(before: &str, closings: &Closings) -> bool {
+    ABOUT.is_match(before) || closings.around().is_about(before)
+}
+
 /// How a box stands in a formula with these sides.
-fn in_formula(before: &str, after: &str) -> Place {
+fn in_formula(before: &str, after: &str, closings: &Closings) -> Place {
     let (before, after) = peeled(before, after);
     let listed = before.trim_end_matches([' ', '&', '~']).ends_with(',');
     let left = bare_end(before);
     let said = TEXT_BEFORE.captures(left);
-    let about = ABOUT.is_match(left);
+    let about = ABOUT.is_match(left) || said.as_ref().is_some_and(|said| closings.around().is_about(&said[1]));
     let concludes = left.is_empty()
         || about
         || left.ends_with(',') && !listed
         || CONCLUDES.is_match(left) && !NO_EQUATION.is_match(left)
-        || said.as_ref().is_some_and(|said| !CHANGES.is_match(&said[1]));
+        || said.as_ref().is_some_and(|said| !closings.around().changes(&said[1]));
     let step = STEP.find_iter(left).last().map_or(0, |step| step.end());
     if !concludes || depth(left) > 0 || ALTERNATIVE.is_match(&left[step..]) {
         return Place::Part;
     }
-    match (ends_behind(after, left.ends_with("\\equiv") && !UNKNOWN_CONGRUENT.is_match(left)), about) {
+    let congruent = left.ends_with("\\equiv") && !UNKNOWN_CONGRUENT.is_match(left);
+    match (ends_behind(after, congruent, closings), about) {
         (false, _) => Place::Part,
         (true, true) => Place::About,
         (true, false) => Place::Alone,
@@ -325,7 +298,7 @@ fn depth(text: &str) -> i32 {
 }
 
 /// Whether what follows a box in a formula leaves it alone; a modulus may follow a congruence.
-fn ends_behind(after: &str, congruent: bool) -> bool {
+fn ends_behind(after: &str, congruent: bool, closings: &Closings) -> bool {
     let mut rest = after;
     loop {
         if let Some(below) = rest.strip_prefix("\\\\") {
@@ -336,7 +309,7 @@ fn ends_behind(after: &str, congruent: bool) -> bool {
             let taken = if rest.starts_with('.') { 1 } else { end.end() };
             rest = &rest[taken..];
         } else if let Some(said) = TEXT_AFTER.captures(rest) {
-            if changes_behind(said[1].trim_start()) {
+            if changes_behind(said[1].trim_start(), closings) {
                 return false;
             }
             rest = &rest[said[0].len()..];
@@ -358,14 +331,27 @@ fn ends_behind(after: &str, congruent: bool) -> bool {
             return rest.is_empty()
                 || TURNS.is_match(rest)
                 || congruent && MODULUS.is_match(rest)
-                || foreign && !Closings::built_in().hedges(rest);
+                || foreign && !closings.hedges(rest);
         }
     }
 }
 
-fn changes_behind(text: &str) -> bool {
-    let word: String = text.trim_start().chars().take_while(|letter| letter.is_alphabetic()).collect();
-    CHANGES_AFTER.is_match(text) || words::scale(&word.to_lowercase()).is_some()
+/// Whether what stands right behind a value, or behind its unit, makes another one of it.
+pub(super) fn changes_behind(text: &str, closings: &Closings) -> bool {
+    let text = text.trim_start();
+    let word: String = text.chars().take_while(|letter| letter.is_alphabetic()).collect();
+    let around = closings.around();
+    // "7 miles in 2 hours" says 7 miles.
+    let after_unit = || {
+        let rest = &text[word.len()..];
+        &rest[..rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len())]
+    };
+    let joined = || closings.joint(text).is_some_and(|end| around.is_more(&text[end..]));
+    around.changes_behind(text)
+        || joined()
+        || units::is_unit(&word) && around.changes_behind(after_unit())
+        || REMAINDER.is_match(text)
+        || words::scale(&word.to_lowercase()).is_some()
 }
 
 /// Whether running text around a box changes what it says.
@@ -389,10 +375,11 @@ fn is_changed(before: &str, after: &str, bare: bool, closings: &Closings) -> boo
     let words: Vec<&str> = near.split_whitespace().collect();
     let last = words[words.len().saturating_sub(3)..].join(" ");
     let hedged = !last.is_empty() && !last.contains(|letter: char| letter.is_ascii_digit()) && closings.hedges(&last);
-    let joined =
-        !after.starts_with(',') && closings.joint(after).is_some_and(|end| NUMBER_NEXT.is_match(&after[end..]));
+    let around = closings.around();
+    let next = |end: usize| NUMBER_NEXT.is_match(&after[end..]);
+    let joined = !after.starts_with(',') && closings.joint(after).is_some_and(next);
     let end = after.find(|letter: char| !(letter.is_alphabetic() || letter == ' ')).unwrap_or(after.len());
     let behind: String = after[..end].split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     let denied = closings.denies_next(before) || closings.denies_last(after) || closings.hedges(&behind);
-    hedged || denied || joined || is_turned(&format!("{before} ")) || CHANGES.is_match(before) || changes_behind(after)
+    hedged || denied || joined || around.changes(before) || RANGE.is_match(before) || changes_behind(after, closings)
 }

@@ -56,7 +56,7 @@ const SHORT_BYTES: usize = 150;
 /// line, or its last closing statement.
 pub(super) fn answer(gold: &str, closings: &Closings) -> Option<String> {
     if gold.contains("\\boxed") || gold.contains("\\fbox") {
-        return boxes::boxed(gold).flatten().or_else(|| cut_box(gold));
+        return boxes::boxed(gold, closings).flatten().or_else(|| cut_box(gold));
     }
     if let Some(found) = LAST_LINE.captures(gold) {
         return Some(found[1].to_owned());
