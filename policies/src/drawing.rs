@@ -24,14 +24,6 @@ pub struct Chance {
     pub at: Option<f64>,
 }
 
-#[cfg(feature = "gpu")]
-impl Chance {
-    /// What logits are multiplied by.
-    pub(crate) fn scale(&self) -> f32 {
-        (1.0 / self.temperature) as f32
-    }
-}
-
 /// A token that was drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Drawn {
@@ -84,7 +76,16 @@ impl Logits {
         if !crate::tensor::is_cpu(&self.rows_mw.device())
             && let Some(Draws { chances, banned }) = draws()
         {
-            return Found::Drawn(crate::gpu::draw::drawn(self.rows_mw, &chances, &banned));
+            let asked = chances.iter().map(|one| [(1.0 / one.temperature) as f32, one.at.map_or(-1.0, |at| at as f32)]);
+            let asked: Vec<[f32; 2]> = asked.collect();
+            let of = |[token, log_prob, entropy, banned_mass]: [f32; 4]| Drawn {
+                token: token as u32,
+                log_prob,
+                entropy,
+                banned_mass,
+            };
+            let found = crate::gpu::draw::drawn(self.rows_mw, &asked, &banned);
+            return Found::Drawn(found.into_iter().map(of).collect());
         }
         #[cfg(not(feature = "gpu"))]
         let _ = draws;

@@ -14,28 +14,25 @@ use burn_cubecl::cubecl::prelude::CubeDim;
 
 use self::kernel::{FOUND, draw};
 use super::{THREADS, empty, in_one_piece};
-use crate::drawing::{Chance, Drawn};
 use crate::tensor::{indices, to_vec};
 
-/// A token of each of the first rows of `logits_mw`, as many as there are chances.
-pub(crate) fn drawn(logits_mw: Tensor<2>, chances: &[Chance], banned: &BTreeSet<u32>) -> Vec<Drawn> {
+/// For each of the first rows of `logits_mw` a token, its log-prob, the entropy and the mass of banned tokens. `asked` has what the
+/// logits of a row are multiplied by, and the number from 0 up to 1 at which its token is drawn, or one below 0 for the likeliest.
+pub(crate) fn drawn(logits_mw: Tensor<2>, asked: &[[f32; 2]], banned: &BTreeSet<u32>) -> Vec<[f32; FOUND]> {
     let ([_, width], device) = (logits_mw.dims(), logits_mw.device());
-    let asked: Vec<f32> = chances.iter().flat_map(|one| [one.scale(), one.at.map_or(-1.0, |at| at as f32)]).collect();
-    let asked_m2 = Tensor::<2>::from_data(TensorData::new(asked, [chances.len(), 2]), &device);
+    let asked_m2 = Tensor::<2>::from_data(TensorData::new(asked.concat(), [asked.len(), 2]), &device);
     // A list has a number at least: one that no token has.
     let banned = banned.iter().map(|id| i64::from(*id)).filter(|id| *id < width as i64).chain([width as i64]);
     let banned = indices(banned, &device);
     let (logits, asked, banned) = (logits_mw.into_dispatch(), asked_m2.into_dispatch(), banned.into_dispatch());
     let found = to_vec(Tensor::<2>::from_dispatch(<Dispatch as Draws>::draw(logits, asked, banned)));
-    let drawn =
-        |found: &[f32]| Drawn { token: found[0] as u32, log_prob: found[1], entropy: found[2], banned_mass: found[3] };
-    found.chunks_exact(FOUND).map(drawn).collect()
+    found.as_chunks().0.to_vec()
 }
 
 /// The kernel as an operation.
 #[backend_extension(Cube)]
 trait Draws: Backend {
-    /// For every row of `asked` a token, its log-prob, the entropy and the mass of banned tokens.
+    /// See [`drawn`].
     fn draw(logits: FloatTensor<Self>, asked: FloatTensor<Self>, banned: IntTensor<Self>) -> FloatTensor<Self>;
 }
 

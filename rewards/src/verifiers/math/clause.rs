@@ -11,9 +11,15 @@ pub(super) fn pattern(source: &str) -> Regex {
 
 static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that|rather\s+than|instead\s+of)\b|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told|(?:it|they)\s+(?:can't|cannot|isn't|aren't)|doesn't|isn't)\b",
+        r"(?i),?\s(?:because|since|which|therefore|given\s+that|so\s+that(?:[\s,]|$)|rather\s+than|instead\s+of)(?:\b|$)|,\s*(?:so|not|as|and\s+(?:not|so)|but\s+not|all\s+told|(?:it|they)\s+(?:can't|cannot|isn't|aren't)|doesn't|isn't)\b",
         r"|\s(?:not|and\s+not|non)\s"
     ))
+});
+/// A clause that says what follows from the one before, and comes to a number of its own.
+static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^,?\s*(?:which|(?:and\s+)?(?:therefore|so)|meaning)\b.*(?:=|\bof|\bto)\s*[$\u{20ac}\u{a3}\u{a5}]?[0-9]",
+    )
 });
 /// What may stand between two answers that are given together.
 pub(super) static BETWEEN: LazyLock<Regex> = LazyLock::new(|| {
@@ -25,4 +31,9 @@ pub(super) static BETWEEN: LazyLock<Regex> = LazyLock::new(|| {
 /// Where a clause follows that gives reasons or takes something back.
 pub(super) fn clause_end(text: &str) -> usize {
     CLAUSE.find(text).filter(|clause| clause.start() > 0).map_or(text.len(), |clause| clause.start())
+}
+
+/// Whether a clause behind an answer draws a conclusion that is another one.
+pub(super) fn follows(tail: &str) -> bool {
+    FOLLOWS.is_match(tail)
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::clause::{BETWEEN, clause_end, pattern};
+use super::clause::{BETWEEN, clause_end, follows, pattern};
 use super::{surroundings, units, words};
 use crate::closings::Closings;
 
@@ -150,7 +150,8 @@ pub(super) fn sentence_answers(sentence: &str, closings: &Closings) -> Vec<Strin
     let sentence = &sentence[turned..];
     let clause = &sentence[..clause_end(sentence)];
     // "7, not" and "7 given that $x > 0$" are cut off their end.
-    if surroundings::changes_behind(&sentence[clause.len()..], closings) {
+    let tail = &sentence[clause.len()..];
+    if surroundings::changes_behind(tail, closings) || follows(tail) {
         return Vec::new();
     }
     let holds_value = clause.contains(|letter: char| letter.is_ascii_digit() || letter == '$' || letter == '\\');

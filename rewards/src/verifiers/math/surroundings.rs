@@ -73,6 +73,23 @@ static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
 /// Digits that a value goes on with, and what strikes it out.
 static JOINS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[0-9][.,]|[0-9][ \t]*|(?:~~|<(?:s|del|strike)>|\\(?:sout|st|x?cancel)\s*\{)\s*)$"));
+/// Running text with a sign of arithmetic before a value: behind a word or a factor, "60 miles * ", "20 crates - ". A star that stands
+/// free is no emphasis, and a dash is a minus behind a quantity alone.
+static TERM_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?:[\p{L}0-9)\]}%][ \t]+[*/+][ \t]+|[0-9)\]}][ \t]*\*[ \t]*|[0-9)][ \t]+x[ \t]+|",
+        r"[0-9][0-9.,]*[ \t]*(?:[\p{L}'\u{b0}%/.-]+[ \t]+){1,5}[-\u{2212}\u{2013}x][ \t]+)$"
+    ))
+});
+/// The same behind it, or a sum that its words are said to be: "hours = 180".
+static TERM_AFTER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"^[ \t]*(?:\*(?:[ \t]+(?:[$\u{20ac}\u{a3}\u{a5}(]?\.?[0-9]|\w(?:\W|$))|[$\u{20ac}\u{a3}\u{a5}0-9(\\\p{L}])|",
+        r"[-+/\u{2212}\u{2013}][ \t]*(?:[\u{20ac}\u{a3}\u{a5}]|\.[0-9]|[A-Za-z](?:[^\p{L}]|$))|\u{2212}[ \t]*[0-9]|",
+        r"%?[ \t]*(?:[\p{L}/'\u{b0}-]+[ \t]+){1,5}[-+*/x\u{d7}\u{f7}\u{2212}][ \t]+[$\u{20ac}\u{a3}\u{a5}]?\.?[0-9]|",
+        r"%?[ \t]*(?:[\p{L}/'\u{b0}-]+[ \t]+){0,4}[\p{L}/'\u{b0}-]{2,}[ \t]*=[ \t]*[-$\u{20ac}\u{a3}\u{a5}]*\.?[0-9])"
+    ))
+});
 /// Signs right behind a value that do the same.
 static SIGNS_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -99,7 +116,9 @@ pub(super) enum Place {
 /// Compiles all patterns, which takes some milliseconds: the first row does it, whatever it says.
 pub(super) fn ready() {
     Closings::built_in();
-    let all: [&LazyLock<Regex>; 21] = [
+    let all: [&LazyLock<Regex>; 23] = [
+        &TERM_BEFORE,
+        &TERM_AFTER,
         &STYLE_BEFORE,
         &CONCLUDES,
         &NO_EQUATION,
@@ -140,9 +159,14 @@ pub(super) fn place(text: &str, range: Range<usize>, closings: &Closings) -> Pla
             let inner = in_formula(&before[start.end..], &after[..end.start], closings);
             ((&before[..start.start], &after[end.end..]), inner)
         }
-        None => ((before, after), Place::Alone),
+        None => ((without_money(before), after), Place::Alone),
     };
-    if inner == Place::Part || JOINS.is_match(outer.0) || is_changed(outer.0, outer.1, formula.is_none(), closings) {
+    let term = formula.is_none() && (TERM_BEFORE.is_match(outer.0) || TERM_AFTER.is_match(outer.1));
+    if inner == Place::Part
+        || term
+        || JOINS.is_match(outer.0)
+        || is_changed(outer.0, outer.1, formula.is_none(), closings)
+    {
         return Place::Part;
     }
     if inner == Place::About || is_about(outer.0, closings) { Place::About } else { Place::Alone }
@@ -181,8 +205,12 @@ fn formula(before: &str, after: &str) -> Option<(Range<usize>, Range<usize>)> {
         };
     }
     let (close, start) = open?;
-    let end = delimiters(after).find(|(_, sign)| *sign == close);
-    let end = end.map_or(after.len()..after.len(), |(at, sign)| at..at + sign.len());
+    let end = match delimiters(after).find(|(_, sign)| *sign == close) {
+        Some((at, sign)) => at..at + sign.len(),
+        // A sign that nothing closes is one of money.
+        None if close == "$" => return None,
+        None => after.len()..after.len(),
+    };
     // Between signs of money stand words.
     let is_prose = |text: &str| {
         let bare = text.split('\\').next().unwrap_or_default();
@@ -190,6 +218,15 @@ fn formula(before: &str, after: &str) -> Option<(Range<usize>, Range<usize>)> {
     };
     let prose = close == "$" && (is_prose(&before[start.end..]) || is_prose(&after[..end.start]));
     (!prose).then_some((start, end))
+}
+
+/// Running text before a value without the sign of money at its end.
+fn without_money(before: &str) -> &str {
+    let bare = before.trim_end_matches([' ', '\t', '*']);
+    match bare.strip_suffix(['$', '\u{20ac}', '\u{a3}', '\u{a5}']) {
+        Some(bare) => bare.strip_suffix('\\').unwrap_or(bare),
+        None => before,
+    }
 }
 
 fn closing(open: &str) -> &'static str {

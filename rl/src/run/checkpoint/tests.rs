@@ -109,7 +109,7 @@ fn a_number_that_is_not_finite_is_never_saved() {
     let named = model.policy.trained()[3].name.clone();
     let moments = optimizer.moments[3].take().unwrap();
     optimizer.moments[3] =
-        Some(Moments { second: Moment::There(bad(moments.second.tensor().unwrap())), ..moments.clone() });
+        Some(Moments { second: Moment::There(Box::new(bad(moments.second.tensor().unwrap()))), ..moments.clone() });
     let refused = write(&dir, &model, &optimizer, &state, NEWEST).unwrap_err();
     assert!(matches!(&refused, RunError::NotFinite(said) if said.contains(&named)), "{refused}");
     optimizer.moments[3] = Some(moments);
