@@ -15,7 +15,9 @@ use crate::format::WeightFormat;
 #[cfg(feature = "gpu")]
 use crate::gpu::experts::{Maps, Order, choices_of, most_probable, product, sum, through};
 use crate::nn::{Linear, Param, fewest_rows, parameters, rounded_to, swiglu};
-use crate::tensor::{is_cpu, softmax, to_f32, to_vec};
+#[cfg(feature = "gpu")]
+use crate::tensor::is_cpu;
+use crate::tensor::{softmax, to_f32, to_vec};
 
 /// The feed-forward part of a sparse layer.
 #[derive(Clone, Debug)]

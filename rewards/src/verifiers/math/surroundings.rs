@@ -53,6 +53,8 @@ static TURNS: LazyLock<Regex> = LazyLock::new(|| {
         r"^(?:\\(?:approx|simeq|doteq|implies|Rightarrow|Longrightarrow|iff|because|since|therefore|longrightarrow|rightarrow|leftarrow|Leftarrow)\b|\u{2248}|\u{21d2}|\(\s*\\text)",
     )
 });
+/// Words in brackets.
+static ASIDE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\(\s*\\(?:text|textrm|mathrm|mbox)\s*\{[^{}]*\}\s*\)"));
 static MODULUS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(?:\\p?mod\b|\\bmod\b|\(\s*(?:\\(?:mathrm|text)\{\s*)?mod)"));
 /// A row below that goes on with the formula.
@@ -116,7 +118,8 @@ pub(super) enum Place {
 /// Compiles all patterns, which takes some milliseconds: the first row does it, whatever it says.
 pub(super) fn ready() {
     Closings::built_in();
-    let all: [&LazyLock<Regex>; 23] = [
+    let all: [&LazyLock<Regex>; 24] = [
+        &ASIDE,
         &TERM_BEFORE,
         &TERM_AFTER,
         &STYLE_BEFORE,
@@ -350,6 +353,8 @@ fn ends_behind(after: &str, congruent: bool, closings: &Closings) -> bool {
                 return false;
             }
             rest = &rest[said[0].len()..];
+        } else if let Some(aside) = ASIDE.find(rest) {
+            rest = &rest[aside.end()..];
         } else if let Some(list) = rest.strip_prefix(',') {
             let next = list.trim_start_matches([' ', '~', '\n']);
             if !(next.is_empty() || next.starts_with("\\text") || next.starts_with("\\q") || next.starts_with("\\end"))
