@@ -79,15 +79,15 @@ static JOINS: LazyLock<Regex> =
 /// free is no emphasis, and a dash is a minus behind a quantity alone.
 static TERM_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?:[\p{L}0-9)\]}%][ \t]+[*/+][ \t]+|[0-9)\]}][ \t]*\*[ \t]*|[0-9)][ \t]+x[ \t]+|",
+        r"(?:[\p{L}0-9)\]}%][ \t]+[*/+][ \t]+|[0-9)\]}][ \t]*\*[ \t]*|(?:^|[^\p{L}*])[A-Za-z]\*|[0-9)][ \t]+x[ \t]+|",
         r"[0-9][0-9.,]*[ \t]*(?:[\p{L}'\u{b0}%/.-]+[ \t]+){1,5}[-\u{2212}\u{2013}x][ \t]+)$"
     ))
 });
 /// The same behind it, or a sum that its words are said to be: "hours = 180".
 static TERM_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"^[ \t]*(?:\*(?:[ \t]+(?:[$\u{20ac}\u{a3}\u{a5}(]?\.?[0-9]|\w(?:\W|$))|[$\u{20ac}\u{a3}\u{a5}0-9(\\\p{L}])|",
-        r"[-+/\u{2212}\u{2013}][ \t]*(?:[\u{20ac}\u{a3}\u{a5}]|\.[0-9]|[A-Za-z](?:[^\p{L}]|$))|\u{2212}[ \t]*[0-9]|",
+        r"^[ \t]*(?:\*(?:[ \t]+(?:[$\u{20ac}\u{a3}\u{a5}]?\.?[0-9]|\(|\w(?:\W|$))|[$\u{20ac}\u{a3}\u{a5}0-9(\\\p{L}])|",
+        r"[-+/\u{2212}\u{2013}][ \t]*(?:[\u{20ac}\u{a3}\u{a5}]|[.-][0-9]|[A-Za-z](?:[^\p{L}]|$))|\u{2212}[ \t]*[0-9]|",
         r"%?[ \t]*(?:[\p{L}/'\u{b0}-]+[ \t]+){1,5}[-+*/x\u{d7}\u{f7}\u{2212}][ \t]+[$\u{20ac}\u{a3}\u{a5}]?\.?[0-9]|",
         r"%?[ \t]*(?:[\p{L}/'\u{b0}-]+[ \t]+){0,4}[\p{L}/'\u{b0}-]{2,}[ \t]*=[ \t]*[-$\u{20ac}\u{a3}\u{a5}]*\.?[0-9])"
     ))
