@@ -11,8 +11,17 @@ use crate::tensor::to_vec;
 pub struct Logits {
     /// Their numbers among those that were fed.
     pub numbers: Vec<usize>,
-    /// A row of the vocabulary for each; there may be more rows.
-    rows_mw: Tensor<2>,
+    rows: Rows,
+}
+
+/// A row of the vocabulary for each of them.
+#[derive(Debug)]
+enum Rows {
+    /// One after the other.
+    Read(Vec<f32>),
+    /// `[m, w]` on a GPU; there may be more rows.
+    #[cfg(feature = "gpu")]
+    There(Box<Tensor<2>>),
 }
 
 /// How a row's token is drawn from the whole distribution.
@@ -56,39 +65,60 @@ pub enum Found {
 }
 
 impl Logits {
-    /// Of the first rows, as many as `numbers` has.
+    /// Of the first rows, as many as `numbers` has. A CPU's are read at once, by whoever computed them.
     pub(crate) fn new(numbers: Vec<usize>, rows_mw: Tensor<2>) -> Self {
-        Self { numbers, rows_mw }
+        #[cfg(feature = "gpu")]
+        if !crate::tensor::is_cpu(&rows_mw.device()) {
+            return Self { numbers, rows: Rows::There(Box::new(rows_mw)) };
+        }
+        Self { rows: Rows::Read(read(rows_mw, numbers.len())), numbers }
     }
 
     /// The logits, one row after the other.
     pub fn values(self) -> Vec<f32> {
-        let [_, width] = self.rows_mw.dims();
-        let mut values = to_vec(self.rows_mw);
-        values.truncate(self.numbers.len() * width);
-        values
+        match self.rows {
+            Rows::Read(values) => values,
+            #[cfg(feature = "gpu")]
+            Rows::There(rows_mw) => read(*rows_mw, self.numbers.len()),
+        }
     }
 
     /// Tokens where a GPU can draw them, so that no row goes to the host: `draws` says how, and is asked on a GPU alone. Else the
     /// logits. A GPU draws the tokens that the host would, unless a draw falls within rounding of a boundary.
     pub fn drawn_or_values(self, draws: impl FnOnce() -> Option<Draws>) -> Found {
         #[cfg(feature = "gpu")]
-        if !crate::tensor::is_cpu(&self.rows_mw.device())
-            && let Some(Draws { chances, banned }) = draws()
+        if let Rows::There(rows_mw) = &self.rows
+            && let Some(draws) = draws()
         {
-            let asked = chances.iter().map(|one| [(1.0 / one.temperature) as f32, one.at.map_or(-1.0, |at| at as f32)]);
-            let asked: Vec<[f32; 2]> = asked.collect();
-            let of = |[token, log_prob, entropy, banned_mass]: [f32; 4]| Drawn {
-                token: token as u32,
-                log_prob,
-                entropy,
-                banned_mass,
-            };
-            let found = crate::gpu::draw::drawn(self.rows_mw, &asked, &banned);
-            return Found::Drawn(found.into_iter().map(of).collect());
+            return Found::Drawn(draws.of(*rows_mw.clone()));
         }
         #[cfg(not(feature = "gpu"))]
         let _ = draws;
         Found::Values(self.values())
     }
+}
+
+#[cfg(feature = "gpu")]
+impl Draws {
+    /// The tokens that a GPU draws from the first of its rows.
+    fn of(&self, rows_mw: Tensor<2>) -> Vec<Drawn> {
+        let asked = |one: &Chance| [(1.0 / one.temperature) as f32, one.at.map_or(-1.0, |at| at as f32)];
+        let asked: Vec<[f32; 2]> = self.chances.iter().map(asked).collect();
+        let of = |[token, log_prob, entropy, left]: [f32; 4]| Drawn {
+            token: token as u32,
+            log_prob,
+            entropy,
+            // Where nothing is banned, what is missing is rounding.
+            banned_mass: if self.banned.is_empty() { 0.0 } else { (1.0 - left).max(0.0) },
+        };
+        crate::gpu::draw::drawn(rows_mw, &asked, &self.banned).into_iter().map(of).collect()
+    }
+}
+
+/// The first rows of a matrix, one after the other.
+fn read(rows_mw: Tensor<2>, count: usize) -> Vec<f32> {
+    let [_, width] = rows_mw.dims();
+    let mut values = to_vec(rows_mw);
+    values.truncate(count * width);
+    values
 }

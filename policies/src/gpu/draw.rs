@@ -16,7 +16,7 @@ use self::kernel::{FOUND, draw};
 use super::{THREADS, empty, in_one_piece};
 use crate::tensor::{indices, to_vec};
 
-/// For each of the first rows of `logits_mw` a token, its log-prob, the entropy and the mass of banned tokens. `asked` has what the
+/// For each of the first rows of `logits_mw` a token, its log-prob, the entropy and the mass of what is not banned. `asked` has what the
 /// logits of a row are multiplied by, and the number from 0 up to 1 at which its token is drawn, or one below 0 for the likeliest.
 pub(crate) fn drawn(logits_mw: Tensor<2>, asked: &[[f32; 2]], banned: &BTreeSet<u32>) -> Vec<[f32; FOUND]> {
     let ([_, width], device) = (logits_mw.dims(), logits_mw.device());
@@ -25,18 +25,18 @@ pub(crate) fn drawn(logits_mw: Tensor<2>, asked: &[[f32; 2]], banned: &BTreeSet<
     let banned = banned.iter().map(|id| i64::from(*id)).filter(|id| *id < width as i64).chain([width as i64]);
     let banned = indices(banned, &device);
     let (logits, asked, banned) = (logits_mw.into_dispatch(), asked_m2.into_dispatch(), banned.into_dispatch());
-    let found = to_vec(Tensor::<2>::from_dispatch(<Dispatch as Draws>::draw(logits, asked, banned)));
+    let found = to_vec(Tensor::<2>::from_dispatch(<Dispatch as DrawRows>::draw(logits, asked, banned)));
     found.as_chunks().0.to_vec()
 }
 
 /// The kernel as an operation.
 #[backend_extension(Cube)]
-trait Draws: Backend {
+trait DrawRows: Backend {
     /// See [`drawn`].
     fn draw(logits: FloatTensor<Self>, asked: FloatTensor<Self>, banned: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
-impl Draws for CubeBackend {
+impl DrawRows for CubeBackend {
     fn draw(logits: FloatTensor<Self>, asked: FloatTensor<Self>, banned: IntTensor<Self>) -> FloatTensor<Self> {
         let [logits, asked, banned] = in_one_piece([logits, asked, banned]);
         let rows = asked.meta.shape()[0];
@@ -54,7 +54,7 @@ mod kernel {
     use burn_cubecl::cubecl;
     use burn_cubecl::cubecl::prelude::*;
 
-    use crate::gpu::normaliser::{Normaliser, WIDE, normaliser};
+    use crate::gpu::normaliser::{LOWEST, Normaliser, WIDE, normaliser};
 
     /// Numbers that are found for a row.
     pub(super) const FOUND: usize = 4;
@@ -63,8 +63,6 @@ mod kernel {
     const LINES: usize = WIDE / LANES;
     /// Parts of a row, each summed by a line of threads.
     const PARTS: usize = 64;
-    /// Below every logit, also of those that are never drawn.
-    const LOWEST: f32 = -3.4e38;
 
     #[cube]
     fn is_banned<I: Int>(token: usize, banned: &Tensor<I>) -> bool {
@@ -85,14 +83,15 @@ mod kernel {
         found
     }
 
-    /// The first of some sums that a target lies in, when they are added one by one from `passed` on, and what was added before it.
+    /// Which of some sums a target lies in, and what was added before that.
     #[derive(CubeType)]
     struct Crossing {
         part: usize,
         passed: f32,
     }
 
-    /// Where rounding leaves none, the last that is not 0.
+    /// The first of `sums` that a target lies in, when they are added one by one to `before`; where rounding leaves none, the last
+    /// that is not 0.
     #[cube]
     fn crossing(sums: &Shared<[f32]>, count: usize, before: f32, target: f32) -> Crossing {
         let mut part = 0usize;
@@ -204,7 +203,10 @@ mod kernel {
         let scale = asked[2 * row];
         let chance = asked[2 * row + 1];
         let of = normaliser(logits, row, scale, &mut shared);
-        let likeliest = likeliest::<I>(logits, of.start, banned, &mut shared, &mut tokens);
+        let mut token = 0usize;
+        if chance < 0.0f32 {
+            token = likeliest::<I>(logits, of.start, banned, &mut shared, &mut tokens);
+        }
         let length = width.div_ceil(PARTS);
         sum_parts::<I>(logits, &of, scale, length, banned, &mut parts, &mut shared);
         let mut all = 0.0f32;
@@ -228,7 +230,6 @@ mod kernel {
         sync_cube();
         let of_stretch = crossing(&shared, WIDE, of_part.passed, target);
         if unit == 0 && CUBE_POS == row {
-            let mut token = likeliest;
             if chance >= 0.0f32 {
                 let from = usize::min(begin + of_stretch.part * stretch, end);
                 let until = usize::min(from + stretch, end);
@@ -246,7 +247,7 @@ mod kernel {
             to[FOUND * row] = f32::cast_from(token);
             to[FOUND * row + 1] = logits[of.start + token] * scale - of.largest - f32::ln(of.sum);
             to[FOUND * row + 2] = of.entropy;
-            to[FOUND * row + 3] = f32::max(1.0f32 - all / of.sum, 0.0f32);
+            to[FOUND * row + 3] = all / of.sum;
         }
     }
 }

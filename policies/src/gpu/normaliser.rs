@@ -8,7 +8,7 @@ use super::THREADS;
 /// Threads of a block, and so of a row.
 pub(super) const WIDE: usize = THREADS as usize;
 /// Below every logit.
-const LOWEST: f32 = -3.0e38;
+pub(super) const LOWEST: f32 = -3.0e38;
 /// Where a probability is 0 its log-prob may be minus infinity; this gives a product of 0 as well.
 pub(super) const FLOOR: f32 = -1.0e4;
 
@@ -50,7 +50,7 @@ pub(super) fn normaliser(logits: &Tensor<f32>, row: usize, scale: f32, shared: &
 
 /// The largest of all threads' numbers, or their sum.
 #[cube]
-pub(super) fn of_block(own: f32, shared: &mut Shared<[f32]>, #[comptime] largest: bool) -> f32 {
+fn of_block(own: f32, shared: &mut Shared<[f32]>, #[comptime] largest: bool) -> f32 {
     let place = UNIT_POS as usize;
     sync_cube();
     shared[place] = own;

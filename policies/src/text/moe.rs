@@ -57,8 +57,7 @@ impl SparseMlp {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
         };
         let experts_tk: Tensor<2, Int> = indices(&routing.choices).reshape([rows, k]);
-        let weights_tk = probs_te.clone().gather(1, experts_tk);
-        let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
+        let weights_tk = shares(probs_te.clone(), experts_tk);
 
         let (c, m) = (routing.experts.len(), routing.width);
         let maps = |param: &Param, outputs: usize, inputs: usize| -> Tensor<3> {
@@ -79,7 +78,7 @@ impl SparseMlp {
         let y_cmd = gated_cmi.matmul(maps(&self.down, width, inner));
         let y_tkd: Tensor<3> =
             y_cmd.reshape([c * m, width]).select(0, indices(&routing.places)).reshape([rows, k, width]);
-        ((y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width]), probs_te)
+        (weighted(y_tkd, weights_tk), probs_te)
     }
 }
 
@@ -90,8 +89,7 @@ impl SparseMlp {
         let MoeConfig { experts, top_k: k, intermediate_size: inner, layout, .. } = self.config;
         let [rows, width] = x_td.dims();
         let choices_tk = most_probable(probs_te.clone(), k);
-        let weights_tk = probs_te.gather(1, choices_tk.clone());
-        let weights_tk = weights_tk.clone() / weights_tk.sum_dim(1);
+        let weights_tk = shares(probs_te, choices_tk.clone());
         let maps = |param: &Param, inputs: usize, outputs: usize| Maps {
             inputs,
             outputs,
@@ -109,12 +107,24 @@ impl SparseMlp {
         if rows * k <= experts && !x_td.device().is_autodiff() {
             let both_no = through(x_td, of_up, choices_tk.clone(), up);
             let y_tkd: Tensor<3> = through(gated(both_no), of_down, choices_tk, down).reshape([rows, k, width]);
-            return (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width]);
+            return weighted(y_tkd, weights_tk);
         }
         let order = Order::new(choices_tk, experts);
         let both_no = product(x_td, of_up, &order, up, false);
         sum(product(gated(both_no), of_down, &order, down, true), weights_tk, &order)
     }
+}
+
+/// What the experts of a row count for, `[t, k]`: their probabilities, divided by their sum.
+fn shares(probs_te: Tensor<2>, choices_tk: Tensor<2, Int>) -> Tensor<2> {
+    let weights_tk = probs_te.gather(1, choices_tk);
+    weights_tk.clone() / weights_tk.sum_dim(1)
+}
+
+/// The weighted sum of what a row's experts made of it, `[t, d]`.
+fn weighted(y_tkd: Tensor<3>, weights_tk: Tensor<2>) -> Tensor<2> {
+    let [rows, k, width] = y_tkd.dims();
+    (y_tkd * weights_tk.reshape([rows, k, 1])).sum_dim(1).reshape([rows, width])
 }
 
 /// The `k` most probable experts of every row, ascending by index; of equals the first. `probs` is `[t, e]`.

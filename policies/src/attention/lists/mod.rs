@@ -114,7 +114,7 @@ impl AttendSpans for CubeBackend {
         asked: Arc<Asked>,
     ) -> FloatTensor<Self> {
         let (whole, dim) = (empty_like(&q), asked.how.heads.dim);
-        let (contexts, sums) = Device { rows, keys: joins.clone(), list, asked }.forward([q, k, v]);
+        let (contexts, sums) = asked.forward([q, k, v], &rows, &list);
         let ((blocks, block), ids) = (blocks_for(&whole), dtype_to_storage_type(joins.dtype));
         let [contexts, sums, joins, to] = [contexts, sums, joins, whole.clone()].map(|tensor| tensor.into_tensor_arg());
         joined::launch(&whole.client, blocks, block, contexts, sums, joins, to, dim, ids);
@@ -153,27 +153,33 @@ impl AttendTiles for CubeBackend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         rows: IntTensor<Self>,
-        keys: IntTensor<Self>,
+        _keys: IntTensor<Self>,
         list: IntTensor<Self>,
         asked: Arc<Asked>,
     ) -> FloatTensor<Self> {
-        Device { rows, keys, list, asked }.forward([q, k, v]).0
+        asked.forward([q, k, v], &rows, &list).0
     }
 }
 
-impl Device {
+impl Asked {
     /// Contexts, and the logarithms of the sums that weights were divided by, `[t, q]`.
-    fn forward(&self, x: [FloatTensor<CubeBackend>; 3]) -> (FloatTensor<CubeBackend>, FloatTensor<CubeBackend>) {
+    fn forward(
+        &self,
+        x: [FloatTensor<CubeBackend>; 3],
+        rows: &IntTensor<CubeBackend>,
+        list: &IntTensor<CubeBackend>,
+    ) -> (FloatTensor<CubeBackend>, FloatTensor<CubeBackend>) {
         let [q, k, v] = in_one_piece(x);
-        let how = self.asked.how;
+        let how = self.how;
         let query_heads = how.heads.kv * how.heads.per_kv;
-        let of = |width: usize| empty(Shape::new([self.asked.results, width]), &q);
+        let of = |width: usize| empty(Shape::new([self.results, width]), &q);
         let (contexts, sums) = (of(query_heads * how.heads.dim), of(query_heads));
         let client = q.client.clone();
         let [lines, each] = lines_of(how.rows_per_tile * how.heads.per_kv);
-        let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);
+        let (blocks, block) = self.blocks(&q, self.counts[0], lines);
         let [q, k, v, to, to_sums] = [&q, &k, &v, &contexts, &sums].map(|tensor| tensor.clone().into_tensor_arg());
-        let [rows, list] = [&self.rows, &self.list].map(|table| table.clone().into_tensor_arg());
+        let ids = dtype_to_storage_type(rows.dtype);
+        let [rows, list] = [rows, list].map(|table| table.clone().into_tensor_arg());
         forward::forward::launch(
             &client,
             blocks,
@@ -190,11 +196,20 @@ impl Device {
             how.heads.dim,
             lines,
             each,
-            dtype_to_storage_type(self.rows.dtype),
+            ids,
         );
         (contexts, sums)
     }
 
+    /// A block for every tile and key-value head, with so many lines of threads.
+    fn blocks(&self, x: &FloatTensor<CubeBackend>, tiles: usize, lines: usize) -> (CubeCount, CubeDim) {
+        let block = CubeDim::new_2d(LANES as u32, lines as u32);
+        let threads = tiles * self.how.heads.kv * LANES * lines;
+        (calculate_cube_count_elemwise(&x.client, threads, block), block)
+    }
+}
+
+impl Device {
     /// The derivatives by queries, keys and values from that by the contexts.
     fn back(
         &self,
@@ -208,7 +223,7 @@ impl Device {
         let (by_q, by_k, by_v, along) = (empty_like(&q), empty_like(&k), empty_like(&v), empty_like(sums));
         let argument = |tensor: &FloatTensor<CubeBackend>| tensor.clone().into_tensor_arg();
         let [lines, each] = lines_of(how.rows_per_tile * how.heads.per_kv);
-        let (blocks, block) = self.blocks(&q, self.asked.counts[0], lines);
+        let (blocks, block) = self.asked.blocks(&q, self.asked.counts[0], lines);
         by_rows::launch(
             &q.client,
             blocks,
@@ -231,7 +246,7 @@ impl Device {
             ids,
         );
         let [lines, each] = lines_of(KEYS);
-        let (blocks, block) = self.blocks(&q, self.asked.counts[1], lines);
+        let (blocks, block) = self.asked.blocks(&q, self.asked.counts[1], lines);
         by_keys::launch(
             &q.client,
             blocks,
@@ -253,13 +268,6 @@ impl Device {
             ids,
         );
         [by_q, by_k, by_v]
-    }
-
-    /// A block for every tile and key-value head, with so many lines of threads.
-    fn blocks(&self, x: &FloatTensor<CubeBackend>, tiles: usize, lines: usize) -> (CubeCount, CubeDim) {
-        let block = CubeDim::new_2d(LANES as u32, lines as u32);
-        let threads = tiles * self.asked.how.heads.kv * LANES * lines;
-        (calculate_cube_count_elemwise(&x.client, threads, block), block)
     }
 }
 
@@ -301,8 +309,9 @@ impl<C: CheckpointStrategy> AttendTiles for Autodiff<CubeBackend, C> {
         list: IntTensor<Self>,
         asked: Arc<Asked>,
     ) -> FloatTensor<Self> {
+        let x = [&q, &k, &v].map(|tensor| tensor.primitive().clone());
+        let (contexts, sums) = asked.forward(x, &rows, &list);
         let device = Device { rows, keys, list, asked };
-        let (contexts, sums) = device.forward([&q, &k, &v].map(|tensor| tensor.primitive().clone()));
         match Attended.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {
                 let nodes = [&q, &k, &v].map(|tensor| prepared.checkpoint(tensor));
